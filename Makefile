@@ -1,0 +1,34 @@
+# Everything runs in a virtual environment in .venv, made on first use; `make help` lists what there is.
+# Recipes call modules (`python -m dvc`), not scripts: a script's first line breaks in paths with spaces.
+.DEFAULT_GOAL := help
+.ONESHELL:
+.SHELLFLAGS := -eu -c
+.PHONY: help setup repro test lint profile clean
+
+PYTHON ?= python3
+RUN := . ./.venv/activate-here;
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv and install what constraints.txt pins (other targets call it)
+	@sh scripts/setup.sh '$(PYTHON)'
+
+repro: setup ## Run every stage of the pipeline that is out of date
+	@$(RUN) python -m dvc repro
+
+test: setup ## Run the tests
+	@$(RUN) python -m pytest
+
+lint: setup ## Check style and types
+	@$(RUN)
+	python -m ruff check .
+	python -m ruff format --check .
+	python -m mypy
+
+profile: ## Copy profiles/P.yaml over params.yaml: make profile P=laptop
+	@sh scripts/profile.sh '$(P)'
+
+clean: ## Remove .venv and tool caches; data, models and DVC's cache stay
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Copy a profile over params.yaml: sh scripts/profile.sh NAME
+set -eu
+names=$(cd profiles && ls *.yaml | sed 's/\.yaml$//' | tr '\n' ' ')
+if [ ! -f "profiles/${1:-}.yaml" ]; then
+    echo "profile: error: got P='${1:-}', wanted one of: ${names}- for example make profile P=laptop" >&2
+    exit 1
+fi
+# Edits that stand in no commit and no profile would be lost.
+known() {
+    for profile in profiles/*.yaml; do cmp -s params.yaml "$profile" && return 0; done
+    git diff --quiet HEAD -- params.yaml 2>/dev/null
+}
+if [ -f params.yaml ] && ! known; then
+    echo "profile: error: params.yaml has edits that are not committed: commit them, or drop them with" >&2
+    echo "  git checkout params.yaml" >&2
+    exit 1
+fi
+cp "profiles/$1.yaml" params.yaml
+echo "params.yaml is now profile $1; run it with make repro"
