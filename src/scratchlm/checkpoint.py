@@ -1,0 +1,241 @@
+"""Model folders: Hugging Face GPT-2 checkpoints (config.json, model.safetensors, tokenizer files), both ways.
+
+The modules carry GPT-2's own names, so a tensor needs no renaming; only its layout differs: GPT-2 stores the
+weights of its four linear layers as [in, out], `nn.Linear` as [out, in].
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tiktoken
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scratchlm.errors import InputError
+from scratchlm.files import atomic_path, write_json
+from scratchlm.model import GPT, GPTConfig, empty_gpt
+from scratchlm.tokenizer import copy_tokenizer_for_hugging_face, end_of_text, read_hugging_face_tokenizer
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+PREFIX = "transformer."  # transformers' name for the model below the head; OpenAI's own upload has none
+TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+MASK_BUFFERS = (".attn.bias", ".attn.masked_bias")  # the causal mask, stored as a tensor by old versions
+FLOAT_DTYPES = ("F32", "F16", "BF16")
+CONFIG_NAMES = {
+    "vocab_size": "vocab_size",
+    "context_length": "n_positions",
+    "emb_dim": "n_embd",
+    "n_heads": "n_head",
+    "n_layers": "n_layer",
+}
+# What this GPT computes: a checkpoint that wants something else would load and give wrong logits.
+FIXED_CONFIG = {
+    "model_type": ("gpt2",),
+    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+    "layer_norm_epsilon": (1e-5,),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "add_cross_attention": (False,),
+}
+
+
+def save_checkpoint(folder: Path, model: GPT, tokenizer_folder: Path) -> None:
+    """Write `model` and its tokenizer as a folder that transformers' `GPT2LMHeadModel` loads."""
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        write_config(temporary, model.config)
+        # One metadata key: with more, safetensors orders them differently in each process.
+        save_file(hugging_face_tensors(model), temporary / WEIGHTS, metadata={"format": "pt"})
+        copy_tokenizer_for_hugging_face(tokenizer_folder, temporary)
+
+
+def write_config(folder: Path, config: GPTConfig) -> None:
+    """Write config.json in Hugging Face's names, plus `qkv_bias`, which they do not know."""
+    shape = {theirs: getattr(config, ours) for ours, theirs in CONFIG_NAMES.items()}
+    drop_rates = dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), config.drop_rate)
+    last_id = config.vocab_size - 1  # <|endoftext|>
+    write_json(
+        folder / CONFIG,
+        {
+            "architectures": ["GPT2LMHeadModel"],
+            **{key: allowed[0] for key, allowed in FIXED_CONFIG.items()},
+            **shape,
+            **drop_rates,
+            "qkv_bias": config.qkv_bias,
+            "tie_word_embeddings": config.tie_embeddings,
+            "bos_token_id": last_id,
+            "eos_token_id": last_id,
+        },
+    )
+
+
+def read_config(folder: Path) -> GPTConfig:
+    """Read a model folder's config.json.
+
+    Raises InputError if it is missing, is not JSON, lacks a key or describes another kind of model.
+    """
+    path = folder / CONFIG
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder} holds no model ({CONFIG} is missing): run `make repro` to build it"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}): restore it, or rebuild the folder") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds a {type(found).__name__}, not a JSON object: restore it")
+    problems = [
+        f"{key} is {found.get(key)!r}, expected a positive integer"
+        for key in CONFIG_NAMES.values()
+        if type(found.get(key)) is not int or found[key] < 1
+    ]
+    problems += [
+        f"{key} is {found[key]!r}, supported: {' or '.join(map(repr, allowed))}"
+        for key, allowed in FIXED_CONFIG.items()
+        if key in found and found[key] not in allowed
+    ]
+    if not problems and found["n_embd"] % found["n_head"]:
+        problems.append(f"n_embd {found['n_embd']} is not a multiple of n_head {found['n_head']}")
+    if not problems and found.get("n_inner") not in (None, 4 * found["n_embd"]):
+        problems.append(f"n_inner is {found['n_inner']}, supported: null or 4 * n_embd = {4 * found['n_embd']}")
+    if problems:
+        raise InputError(f"{path} is not a GPT-2 configuration that can be used:" + _bullets(problems))
+    return GPTConfig(
+        **{ours: found[theirs] for ours, theirs in CONFIG_NAMES.items()},
+        drop_rate=float(found.get("resid_pdrop", 0.1)),  # 0.1 is transformers' default
+        qkv_bias=bool(found.get("qkv_bias", True)),
+        tie_embeddings=bool(found.get("tie_word_embeddings", True)),
+    )
+
+
+def load_checkpoint(folder: Path, drop_rate: float = 0.0) -> GPT:
+    """Load a model folder into a GPT on the CPU, in float32 and evaluation mode.
+
+    Raises InputError that lists every missing, unknown or misshapen tensor at once.
+    """
+    config = read_config(folder)
+    model = empty_gpt(GPTConfig(**{**vars(config), "drop_rate": drop_rate}))
+    load_weights(model, folder / WEIGHTS)
+    return model.eval()
+
+
+def load(folder: Path) -> tuple[GPT, tiktoken.Encoding]:
+    """Load the model and the tokenizer of a model folder, such as `models/assistant`."""
+    return load_checkpoint(folder), read_hugging_face_tokenizer(folder)
+
+
+@torch.no_grad()
+def load_weights(model: GPT, path: Path) -> None:
+    """Fill every parameter of `model` from a safetensors file, one tensor at a time.
+
+    Raises InputError as `check_weights` does, or if a tensor holds NaN or infinity.
+    """
+    stored_names = check_weights(model.config, path)
+    parameters = dict(model.named_parameters())
+    problems = []
+    with safe_open(path, framework="pt") as stored:
+        for name, stored_name in stored_names.items():
+            tensor = stored.get_tensor(stored_name)
+            if not torch.isfinite(tensor).all():
+                problems.append(f"{stored_name} holds NaN or infinity")
+            elif name in parameters:
+                parameters[name].copy_(tensor.T if name.endswith(TRANSPOSED) else tensor)
+            elif tensor.any():
+                problems.append(
+                    f"{stored_name} is not zero, but qkv_bias is false: the model was trained with query, key "
+                    "and value biases; set qkv_bias to true, or its logits would be wrong"
+                )
+    if problems:
+        raise InputError(f"{path} cannot be used:" + _bullets(problems))
+
+
+def check_weights(config: GPTConfig, path: Path) -> dict[str, str]:
+    """Compare a safetensors file's keys, shapes and dtypes with `config`, from its header alone.
+
+    Returns our parameter name -> the name stored in the file. Raises InputError with all differences.
+    """
+    headers = _read_headers(path)
+    found = {}
+    for stored_name in headers:
+        name = stored_name.removeprefix(PREFIX)
+        if name.endswith(MASK_BUFFERS) or (name == "lm_head.weight" and config.tie_embeddings):
+            continue  # repeats something that is known or tied
+        found[name] = stored_name
+    expected = expected_shapes(config)
+    problems = [f"{name} is missing, expected {list(expected[name])}" for name in expected.keys() - found.keys()]
+    problems += [f"{found[name]} is not a tensor of this model" for name in found.keys() - expected.keys()]
+    for name in expected.keys() & found.keys():
+        shape, dtype = headers[found[name]]
+        if shape != expected[name]:
+            hint = " (context_length differs)" if name == "wpe.weight" else ""
+            problems.append(f"{found[name]} has shape {list(shape)}, expected {list(expected[name])}{hint}")
+        if dtype not in FLOAT_DTYPES:
+            problems.append(f"{found[name]} has dtype {dtype}, expected one of {', '.join(FLOAT_DTYPES)}")
+    if problems:
+        raise InputError(
+            f"{path} does not fit the model described by its {CONFIG}: {len(problems)} differences"
+            + _bullets(sorted(problems))
+        )
+    return found
+
+
+def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
+    """Name every tensor that a checkpoint of this shape holds, with its shape as stored in the file."""
+    with torch.device("meta"):
+        parameters: Mapping[str, Tensor] = GPT(config).state_dict()
+    shapes = {
+        name: tuple(reversed(tensor.shape)) if name.endswith(TRANSPOSED) else tuple(tensor.shape)
+        for name, tensor in parameters.items()
+    }
+    for layer in range(config.n_layers):
+        shapes[f"h.{layer}.attn.c_attn.bias"] = (3 * config.emb_dim,)  # stored as zeros without qkv_bias
+    return shapes
+
+
+def hugging_face_tensors(model: GPT) -> dict[str, Tensor]:
+    """Return the state dict in GPT2LMHeadModel's names and layout, float32 on the CPU."""
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        stored = tensor.T if name.endswith(TRANSPOSED) else tensor
+        stored_name = name if name == "lm_head.weight" else PREFIX + name
+        tensors[stored_name] = stored.detach().to("cpu", torch.float32).contiguous()
+    if not model.config.qkv_bias:
+        for layer in range(model.config.n_layers):
+            tensors[f"{PREFIX}h.{layer}.attn.c_attn.bias"] = torch.zeros(3 * model.config.emb_dim)
+    return tensors
+
+
+def check_vocabulary(folder: Path, tokenizer: tiktoken.Encoding) -> None:
+    """Raise InputError if a model folder's vocabulary is not the tokenizer's."""
+    model_size = read_config(folder).vocab_size
+    if model_size != tokenizer.n_vocab or end_of_text(tokenizer) != model_size - 1:
+        raise InputError(
+            f"the model in {folder} has {model_size} tokens, the tokenizer {tokenizer.n_vocab}: a model can only be "
+            "used with the tokenizer it was trained with (for GPT-2's weights, set tokenizer.kind to gpt2)"
+        )
+
+
+def _read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    try:
+        with safe_open(path, framework="pt") as stored:
+            slices: dict[str, Any] = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
+            return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run `make repro` to build it") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"{path} is not a readable safetensors file ({error}): it may be cut short or in another format "
+            "(pickles are never read); download or build it again"
+        ) from None
+
+
+def _bullets(problems: list[str]) -> str:
+    return "".join(f"\n  - {problem}" for problem in problems)

@@ -1,0 +1,52 @@
+"""The checkpoints that fine-tuning starts from: GPT-2's four sizes (chapter 5.5), or one of our own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from scratchlm.checkpoint import WEIGHTS, check_weights, read_config, write_config
+from scratchlm.download import fetch
+from scratchlm.model import GPTConfig
+from scratchlm.sources import GPT2_WEIGHTS
+from scratchlm.tokenizer import copy_tokenizer_for_hugging_face
+
+# Radford et al. 2019, table 2; the parameter counts in the names are those of the released files.
+SHAPES = {"124M": (768, 12, 12), "355M": (1024, 16, 24), "774M": (1280, 20, 36), "1558M": (1600, 25, 48)}
+
+
+def gpt2_config(size: str) -> GPTConfig:
+    """Return the shape of a released GPT-2."""
+    emb_dim, n_heads, n_layers = SHAPES[size]
+    return GPTConfig(
+        vocab_size=50257,
+        context_length=1024,
+        emb_dim=emb_dim,
+        n_heads=n_heads,
+        n_layers=n_layers,
+        drop_rate=0.1,
+        qkv_bias=True,
+        tie_embeddings=True,
+    )
+
+
+def download_checkpoint(size: str, folder: Path, tokenizer_folder: Path) -> GPTConfig:
+    """Download GPT-2's weights of a size into a model folder and check every key, shape and dtype.
+
+    Raises InputError if they cannot be had or do not fit.
+    """
+    config = gpt2_config(size)
+    folder.mkdir(parents=True)
+    fetch(GPT2_WEIGHTS[size], folder / WEIGHTS)
+    write_config(folder, config)
+    copy_tokenizer_for_hugging_face(tokenizer_folder, folder)
+    check_weights(config, folder / WEIGHTS)
+    return config
+
+
+def copy_checkpoint(source: Path, folder: Path) -> GPTConfig:
+    """Copy a model folder, through the same checks as a downloaded one."""
+    config = read_config(source)
+    check_weights(config, source / WEIGHTS)
+    shutil.copytree(source, folder)
+    return config

@@ -1,0 +1,121 @@
+"""Byte pair encoding (chapter 2.5): GPT-2's two files, read into a tiktoken.Encoding or trained on a corpus.
+
+`encoder.json` maps each token to its id, `vocab.bpe` lists the merges in order of rank. Both spell a token with
+one printable character for each byte, GPT-2's way of keeping spaces and control bytes out of text files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import tiktoken
+from tiktoken_ext.openai_public import r50k_pat_str as GPT2_SPLIT_PATTERN
+
+from scratchlm.errors import InputError
+from scratchlm.files import write_json, write_text
+
+END_OF_TEXT = "<|endoftext|>"
+ENCODER, MERGES = "encoder.json", "vocab.bpe"  # OpenAI's names
+HF_ENCODER, HF_MERGES = "vocab.json", "merges.txt"  # Hugging Face's names for the same two files
+MERGES_HEADER = "#version: 0.2"
+
+
+def byte_characters() -> dict[int, str]:
+    """Return the printable character that stands for each of the 256 bytes, in GPT-2's id order."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {
+        byte: chr(256 + index) for index, byte in enumerate(others)
+    }
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> tuple[dict[str, int], list[str]]:
+    """Train a byte-level BPE; return token -> id (bytes, then merges, `<|endoftext|>` last) and the merges.
+
+    A small corpus can run out of pairs to merge before `vocab_size` is reached.
+    """
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = list(byte_characters().values())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 1, initial_alphabet=alphabet, special_tokens=[], show_progress=False
+    )
+    bpe.train_from_iterator(texts, trainer)
+    encoder = {character: index for index, character in enumerate(alphabet)}
+    merges = []
+    for left, right in json.loads(bpe.to_str())["model"]["merges"]:
+        # A token that two pairs lead to is one token; keeping the first pair keeps rank and id in step.
+        if left + right not in encoder:
+            encoder[left + right] = len(encoder)
+            merges.append(f"{left} {right}")
+    encoder[END_OF_TEXT] = len(encoder)
+    return encoder, merges
+
+
+def write_tokenizer(folder: Path, encoder: dict[str, int], merges: list[str]) -> None:
+    """Write encoder.json and vocab.bpe in the form of GPT-2's own."""
+    write_json(folder / ENCODER, encoder)
+    write_text(folder / MERGES, "\n".join([MERGES_HEADER, *merges, ""]))
+
+
+def read_tokenizer(folder: Path) -> tiktoken.Encoding:
+    """Read a folder's encoder.json and vocab.bpe; raise InputError if they do not belong together."""
+    return _read_encoding(folder / ENCODER, folder / MERGES)
+
+
+def read_hugging_face_tokenizer(folder: Path) -> tiktoken.Encoding:
+    """Read the tokenizer of a model folder (vocab.json and merges.txt)."""
+    return _read_encoding(folder / HF_ENCODER, folder / HF_MERGES)
+
+
+def copy_tokenizer_for_hugging_face(tokenizer_folder: Path, model_folder: Path) -> None:
+    """Put the tokenizer beside a model under the names that transformers' AutoTokenizer looks for."""
+    shutil.copyfile(tokenizer_folder / ENCODER, model_folder / HF_ENCODER)
+    shutil.copyfile(tokenizer_folder / MERGES, model_folder / HF_MERGES)
+    write_json(
+        model_folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "GPT2Tokenizer",
+            "bos_token": END_OF_TEXT,
+            "eos_token": END_OF_TEXT,
+            "unk_token": END_OF_TEXT,
+        },
+    )
+
+
+def end_of_text(tokenizer: tiktoken.Encoding) -> int:
+    """Return the id of `<|endoftext|>`, the largest of the vocabulary."""
+    return tokenizer.eot_token
+
+
+def _read_encoding(encoder_path: Path, merges_path: Path) -> tiktoken.Encoding:
+    try:
+        encoder = json.loads(encoder_path.read_text(encoding="utf-8"))
+        lines = merges_path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename} is missing: run `make repro` to build it") from None
+    except ValueError as error:
+        raise InputError(f"{encoder_path} or {merges_path} is damaged ({error}): build it again") from None
+    byte_of = {character: byte for byte, character in byte_characters().items()}
+
+    def spelled_bytes(token: str) -> bytes:
+        return bytes(byte_of[character] for character in token)
+
+    tokens = list(byte_of)
+    tokens += [line.replace(" ", "", 1) for line in lines if line and not line.startswith("#version")]
+    if encoder != {token: rank for rank, token in enumerate([*tokens, END_OF_TEXT])}:
+        raise InputError(
+            f"{encoder_path} ({len(encoder)} tokens) and {merges_path} ({len(tokens)} bytes and merges) do not "
+            f"belong together: expected the bytes, the merges in order and {END_OF_TEXT} as ids; build both again"
+        )
+    return tiktoken.Encoding(
+        name=encoder_path.parent.name,
+        pat_str=GPT2_SPLIT_PATTERN,
+        mergeable_ranks={spelled_bytes(token): rank for rank, token in enumerate(tokens)},
+        special_tokens={END_OF_TEXT: len(tokens)},
+    )
