@@ -1,0 +1,102 @@
+"""Everything the pipeline can download: where it lies, how large it is, what its bytes hash to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file that can be fetched.
+
+    `name` is the file name looked for in the mirror, `urls` are tried in order. `size_bytes` and `sha256`
+    (lower-case hex) are None where nobody pinned them. With `archive`, the file is the member `name` of that
+    zip, which is fetched when the file itself is found nowhere.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    size_bytes: int | None = None
+    sha256: str | None = None
+    archive: Source | None = None
+
+
+BOOK = "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/28c65cdfbc3338e2e040016eea4b7fdf556e4d57"
+OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main"
+HUGGING_FACE = "https://huggingface.co/openai-community"
+
+THE_VERDICT = Source(
+    name="the-verdict.txt",
+    urls=(f"{BOOK}/ch02/01_main-chapter-code/the-verdict.txt",),
+    size_bytes=20_479,
+    sha256="b41e41a68f0398a3154ae69e2e4c0e2694e17fe0d66730536837f1b01935b31f",
+)
+
+SMS_SPAM_ZIP = Source(
+    name="sms+spam+collection.zip",
+    urls=(
+        "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
+        "https://f001.backblazeb2.com/file/LLMs-from-scratch/sms%2Bspam%2Bcollection.zip",
+    ),
+    size_bytes=203_415,
+    sha256="1587ea43e58e82b14ff1f5425c88e17f8496bfcdb67a583dbff9eefaf9963ce3",
+)
+
+SMS_SPAM = Source(
+    name="SMSSpamCollection",
+    urls=(),
+    size_bytes=477_907,
+    sha256="7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d",
+    archive=SMS_SPAM_ZIP,
+)
+
+INSTRUCTIONS = Source(
+    name="instruction-data.json",
+    urls=(f"{BOOK}/ch07/01_main-chapter-code/instruction-data.json",),
+    size_bytes=203_524,
+    sha256="7e09a9af353722ca15c18bc580f093f9c39d3178335a75177319cb1e1d163944",
+)
+
+# The 52,002 entries of Stanford Alpaca, about 22 MB, on a branch that may move: nothing to pin.
+ALPACA = Source(
+    name="alpaca_data.json",
+    urls=("https://raw.githubusercontent.com/tatsu-lab/stanford_alpaca/main/alpaca_data.json",),
+)
+
+GPT2_BPE = (
+    Source(
+        name="encoder.json",
+        urls=(f"{OPENAI}/encoder.json",),
+        size_bytes=1_042_301,
+        sha256="196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+    ),
+    Source(
+        name="vocab.bpe",
+        urls=(f"{OPENAI}/vocab.bpe",),
+        size_bytes=456_318,
+        sha256="1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    ),
+)
+
+
+def weights_source(
+    size: str, repository: str, revision: str, size_bytes: int | None = None, sha256: str | None = None
+) -> Source:
+    """Return the source of one GPT-2 checkpoint at a pinned revision of its Hugging Face repository."""
+    url = f"{HUGGING_FACE}/{repository}/resolve/{revision}/model.safetensors"
+    return Source(f"gpt2-{size}.safetensors", (url,), size_bytes, sha256)
+
+
+# Where no hash stands here, the host's `x-linked-etag` header gives it (see download.py).
+GPT2_WEIGHTS = {
+    "124M": weights_source(
+        "124M",
+        "gpt2",
+        "607a30d783dfa663caf39e06633721c8d4cfcd7e",
+        size_bytes=548_105_171,
+        sha256="248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707",
+    ),
+    "355M": weights_source("355M", "gpt2-medium", "6dcaa7a952f72f9298047fd5137cd6e4f05f41da"),
+    "774M": weights_source("774M", "gpt2-large", "32b71b12589c2f8d625668d2335a01cac3249519"),
+    "1558M": weights_source("1558M", "gpt2-xl", "15ea56dee5df4983c59b2538573817e1667135e2"),
+}
