@@ -1,0 +1,85 @@
+"""Collecting the corpus: from the embedded sample, the book's story, or the user's own files and URLs."""
+
+from __future__ import annotations
+
+import codecs
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from scratchlm.download import fetch, fetch_url, from_root
+from scratchlm.errors import InputError
+from scratchlm.files import atomic_path, write_text
+from scratchlm.sample import corpus as sample_corpus
+from scratchlm.sources import THE_VERDICT
+
+READ_BYTES = 1 << 20  # a corpus may be larger than memory
+TEXT_SUFFIXES = (".txt", ".md", ".text")
+
+
+def collect_corpus(source: str | Sequence[str], folder: Path) -> None:
+    """Fill `folder` with the documents of `source`: `sample`, `the-verdict`, or files, folders and URLs.
+
+    Raises InputError for a source that is missing, empty or not UTF-8; `folder` is then not written.
+    """
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        if source == "sample":
+            for name, text in sample_corpus.documents().items():
+                write_text(temporary / name, text)
+        elif source == "the-verdict":
+            fetch(THE_VERDICT, temporary / THE_VERDICT.name)
+        else:
+            _collect_own([source] if isinstance(source, str) else source, temporary)
+
+
+def _collect_own(source: Sequence[str], folder: Path) -> None:
+    inputs: list[Path | str] = []
+    for item in source:
+        if "://" in item:
+            inputs.append(item)
+            continue
+        path = from_root(item)
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES)
+            if not files:
+                raise InputError(f"corpus.source: the folder {item} holds no {', '.join(TEXT_SUFFIXES)} file")
+            inputs += files
+        elif path.is_file():
+            inputs.append(path)
+        else:
+            raise InputError(
+                f"corpus.source: {item} is neither a file nor a folder nor a URL; paths are relative to the "
+                "project's folder; `sample` and `the-verdict` are built in"
+            )
+    for number, item in enumerate(inputs, start=1):
+        # The number keeps the user's order and two files of the same name apart.
+        name = Path(urlsplit(item).path).name if isinstance(item, str) else item.name
+        target = folder / f"{number:05}-{Path(name).stem or 'document'}.txt"
+        if isinstance(item, str):
+            with tempfile.TemporaryDirectory() as downloads:
+                _copy_text(fetch_url(item, Path(downloads) / target.name), target, item)
+        else:
+            _copy_text(item, target, str(item))
+
+
+def _copy_text(path: Path, target: Path, shown: str) -> None:
+    decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+    empty = True
+    try:
+        with path.open("rb") as source, target.open("w", encoding="utf-8", newline="") as copy:
+            while block := source.read(READ_BYTES):
+                if b"\0" in block:
+                    raise InputError(f"corpus.source: {shown} is binary (it holds a zero byte): give plain text")
+                text = decode(block)
+                empty = empty and not text.strip()
+                copy.write(text)
+            decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"corpus.source: {shown} is not UTF-8 text ({error.reason}): convert it first, for example with "
+            "`iconv -t utf-8`"
+        ) from None
+    if empty:
+        raise InputError(f"corpus.source: {shown} is empty: give a text, or leave it out")

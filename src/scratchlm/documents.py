@@ -1,0 +1,49 @@
+"""Reading the corpus: a folder of UTF-8 text files, each a document of its own, in the order of their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from scratchlm.errors import InputError
+
+READ_CHARACTERS = 1 << 20  # a corpus is read piece by piece: it may be larger than memory
+CUT_CHARACTERS = 4096  # how far back from a piece's end a place to cut is looked for
+
+
+def document_paths(folder: Path) -> list[Path]:
+    """List a corpus folder's documents in order."""
+    return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def read_pieces(path: Path) -> Iterator[str]:
+    """Read a text in pieces of about a million characters, cut where no BPE token can be cut.
+
+    A piece ends before white space that follows something else: GPT-2's split pattern never joins those two.
+    Raises InputError if the file is not UTF-8.
+    """
+    held = ""
+    with path.open(encoding="utf-8") as stream:
+        try:
+            while more := stream.read(READ_CHARACTERS):
+                held += more
+                searched_from = max(0, len(held) - CUT_CHARACTERS)
+                cuts = [match.start() + 1 for match in re.finditer(r"\S\s", held[searched_from:])]
+                if cuts:
+                    end = searched_from + cuts[-1]
+                    yield held[:end]
+                    held = held[end:]
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path.name} is not UTF-8 text (byte {error.object[error.start]:#04x}): convert it first, for "
+                "example with `iconv -t utf-8`"
+            ) from None
+    if held:
+        yield held
+
+
+def read_documents(folder: Path) -> Iterator[str]:
+    """Read all documents of a corpus folder, in pieces and in order."""
+    for path in document_paths(folder):
+        yield from read_pieces(path)

@@ -1,0 +1,80 @@
+"""From a corpus to token ids, document by document, in memory that one piece of text bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import tiktoken
+
+from scratchlm.documents import document_paths, read_pieces
+from scratchlm.errors import InputError
+from scratchlm.files import atomic_path, write_json
+from scratchlm.tokenizer import END_OF_TEXT
+from scratchlm.tokens import MANIFEST, SPLITS, TokenManifest, n_windows
+
+
+def tokenize_corpus(
+    corpus_folder: Path,
+    tokenizer: tiktoken.Encoding,
+    folder: Path,
+    max_length: int,
+    stride: int,
+    train_fraction: float,
+) -> TokenManifest:
+    """Tokenize a corpus into `folder`, the first `train_fraction` of its characters for training.
+
+    Documents are joined by `<|endoftext|>`, which the character counts leave out. Memory stays bounded by
+    one piece of text. Raises InputError if a split is shorter than one window.
+    """
+    paths = document_paths(corpus_folder)
+    characters = sum(len(piece) for path in paths for piece in read_pieces(path))
+    train_characters = int(train_fraction * characters)
+    dtype = np.dtype("<u2" if tokenizer.n_vocab <= 1 << 16 else "<u4")
+    n_tokens = dict.fromkeys(SPLITS, 0)
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+        with (temporary / "train.bin").open("wb") as train, (temporary / "validation.bin").open("wb") as rest:
+            for split, text in _split_texts(paths, train_characters):
+                ids = np.asarray(tokenizer.encode(text, allowed_special={END_OF_TEXT}), dtype=dtype)
+                ids.tofile(train if split == "train" else rest)
+                n_tokens[split] += len(ids)
+        windows = {split: n_windows(n_tokens[split], max_length, stride) for split in SPLITS}
+        for split in SPLITS:
+            if not windows[split]:
+                raise InputError(
+                    f"the {split} part of the corpus has {n_tokens[split]} tokens, a window needs "
+                    f"windows.max_length + 1 = {max_length + 1}: use a longer corpus, a smaller "
+                    "windows.max_length or another windows.train_fraction"
+                )
+        manifest = TokenManifest(
+            documents=len(paths),
+            characters=characters,
+            tokens=sum(n_tokens.values()),
+            train_tokens=n_tokens["train"],
+            validation_tokens=n_tokens["validation"],
+            train_windows=windows["train"],
+            validation_windows=windows["validation"],
+            vocab_size=tokenizer.n_vocab,
+            max_length=max_length,
+            stride=stride,
+            dtype=dtype.str,
+        )
+        write_json(temporary / MANIFEST, asdict(manifest))
+    return manifest
+
+
+def _split_texts(paths: list[Path], train_characters: int) -> Iterator[tuple[str, str]]:
+    """Yield (split, text) in order; a document that straddles the border is cut there, as the book cuts."""
+    position = 0
+    for number, path in enumerate(paths):
+        if number:
+            yield ("train" if position < train_characters else "validation"), END_OF_TEXT
+        for piece in read_pieces(path):
+            room = max(0, train_characters - position)
+            position += len(piece)
+            for split, text in (("train", piece[:room]), ("validation", piece[room:])):
+                if text:
+                    yield split, text
