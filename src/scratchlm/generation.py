@@ -1,0 +1,163 @@
+"""Text generation (chapters 4.7 and 5.3): many prompts at once, each token computed once.
+
+Prompts of different lengths are padded on the left, with positions counted from each one's first token, and
+finished rows leave the batch. `generate_uncached` is the same thing as the book writes it, for one prompt.
+
+Shape suffixes as in model.py: B batch, T new tokens of a call, S tokens in view, V vocab_size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import tiktoken
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from scratchlm.model import GPT, KVCache
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """The new tokens of one prompt, without the end-of-text that stopped them."""
+
+    ids: list[int]
+    finish: Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen: greedy at temperature 0, else drawn from the `top_k` likeliest."""
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    seed: int = 0
+
+
+def generate(
+    model: GPT,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    stop_id: int | None,
+    sampling: Sampling,
+    batch_size: int,
+    name: str | None = None,
+) -> list[Continuation]:
+    """Continue every prompt by at most `max_new_tokens`, in the order given; `name` shows a progress bar.
+
+    A row ends at `stop_id`, or where prompt and answer fill the model's context; a prompt that fills it
+    alone gets an empty continuation. Prompts must hold a token at least.
+    """
+    by_length = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+    continuations: dict[int, Continuation] = {}
+    with tqdm(total=len(prompts), desc=name, unit="answer", disable=None if name else True) as bar:
+        for start in range(0, len(prompts), batch_size):
+            indices = by_length[start : start + batch_size]
+            new_ids: list[list[int]] = [[] for _ in indices]
+            stopped = set()
+            for row, token in decode(
+                model, [prompts[i] for i in indices], max_new_tokens, stop_id, sampling
+            ):
+                if token == stop_id:
+                    stopped.add(row)
+                else:
+                    new_ids[row].append(token)
+            for row, index in enumerate(indices):
+                continuations[index] = Continuation(new_ids[row], "stop" if row in stopped else "length")
+            bar.update(len(indices))
+    return [continuations[index] for index in range(len(prompts))]
+
+
+def generate_text(
+    model: GPT, tokenizer: tiktoken.Encoding, prompt: str, max_new_tokens: int, sampling: Sampling
+) -> str:
+    """Continue a text without stopping at its end; return prompt and continuation."""
+    ids = tokenizer.encode_ordinary(prompt)
+    continuation = generate(model, [ids], max_new_tokens, None, sampling, batch_size=1)[0]
+    return tokenizer.decode(ids + continuation.ids)
+
+
+@torch.no_grad()
+def decode(
+    model: GPT,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    stop_id: int | None,
+    sampling: Sampling,
+) -> Iterator[tuple[int, int]]:
+    """Yield (row, token) as each token of a batch of prompts is chosen, `stop_id` included.
+
+    One prompt makes it a stream. The drawing of one prompt at a given seed is the book's.
+    """
+    device = model.device
+    generator = torch.Generator(device).manual_seed(sampling.seed)
+    context = model.config.context_length
+    rows = [row for row, prompt in enumerate(prompts) if len(prompt) < context]
+    if not rows:
+        return
+    lengths_B = torch.tensor([len(prompts[row]) for row in rows], device=device)
+    longest = int(lengths_B.max())
+    padding_B = longest - lengths_B
+    ids_BT = torch.zeros((len(rows), longest), dtype=torch.int64)
+    for index, row in enumerate(rows):
+        ids_BT[index, longest - len(prompts[row]) :] = torch.tensor(prompts[row])
+    capacity = min(longest + max_new_tokens, longest + context - int(lengths_B.min()))
+    cache = KVCache(model.config, len(rows), capacity, model.wte.weight.dtype, device)
+    columns_S = torch.arange(capacity, device=device)
+    columns_T = columns_S[:longest]
+    ragged = bool(padding_B.any())
+    mask = None
+    if ragged:
+        # Padding looks at itself alone, so that no row of the softmax is empty.
+        causal_TT = columns_T[:, None] >= columns_T
+        real_BS = columns_T >= padding_B[:, None]
+        mask = ((causal_TT & real_BS[:, None]) | torch.eye(longest, dtype=torch.bool, device=device))[:, None]
+    positions_BT = (columns_T - padding_B[:, None]).clamp(min=0)
+    logits_BV = model.head(model.features(ids_BT.to(device), positions_BT, mask, cache)[:, -1])
+    for n_new in range(1, max_new_tokens + 1):
+        token_B = choose(logits_BV, sampling, generator)
+        tokens = token_B.tolist()
+        yield from zip(rows, tokens, strict=True)
+        alive = [
+            index
+            for index, token in enumerate(tokens)
+            if token != stop_id and len(prompts[rows[index]]) + n_new < context
+        ]
+        if not alive or n_new == max_new_tokens:
+            return
+        if len(alive) < len(rows):
+            kept = torch.tensor(alive, device=device)
+            rows = [rows[index] for index in alive]
+            cache.keep_rows(kept)
+            token_B, padding_B = token_B[kept], padding_B[kept]
+        positions_B1 = (cache.length - padding_B)[:, None]
+        if ragged:
+            mask = (columns_S[: cache.length + 1] >= padding_B[:, None])[:, None, None]  # [B, 1, 1, S]
+        logits_BV = model.head(model.features(token_B[:, None], positions_B1, mask, cache)[:, -1])
+
+
+def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
+    """Choose the next token of every row, [B] int64 (chapter 5.3)."""
+    if sampling.temperature == 0:
+        return logits_BV.argmax(dim=-1)
+    if sampling.top_k is not None and sampling.top_k < logits_BV.shape[-1]:
+        smallest_B1 = logits_BV.topk(sampling.top_k).values[:, -1:]
+        logits_BV = logits_BV.masked_fill(logits_BV < smallest_B1, -torch.inf)
+    probabilities_BV = torch.softmax(logits_BV.float() / sampling.temperature, dim=-1)
+    return torch.multinomial(probabilities_BV, num_samples=1, generator=generator)[:, 0]
+
+
+@torch.no_grad()
+def generate_uncached(
+    model: GPT, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = Sampling()
+) -> list[int]:
+    """Continue one prompt the readable way: the whole text through the model for every new token."""
+    generator = torch.Generator(model.device).manual_seed(sampling.seed)
+    ids_1T = torch.tensor([prompt], device=model.device)
+    for _ in range(max_new_tokens):
+        logits_1V = model(ids_1T[:, -model.config.context_length :])[:, -1]
+        ids_1T = torch.cat([ids_1T, choose(logits_1V, sampling, generator)[:, None]], dim=1)
+    return ids_1T[0, len(prompt) :].tolist()

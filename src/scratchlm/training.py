@@ -1,0 +1,186 @@
+"""The one training loop: pretraining and both fine-tunings differ only in what they pass to it.
+
+The order in which random numbers are drawn is the book's (one DataLoader iterator per epoch and per evaluated
+split, dropout from the same generator), so that its printed losses come out.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from scratchlm.errors import InputError
+from scratchlm.params import TrainingParams
+
+Batch = tuple[Tensor, Tensor]
+# Inputs and targets in; the SUM of the losses (a scalar tensor) and how many there were out.
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, int]]
+Loader = DataLoader[Any]
+
+MEASURED_BATCHES = 200  # bounds what measuring a large corpus costs
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One row of a training's curve; losses in nats, `tokens_seen` counts every token fed in, padding included."""
+
+    step: int
+    tokens_seen: int
+    learning_rate: float
+    train_loss: float
+    validation_loss: float
+
+
+def train(
+    model: nn.Module,
+    loss: Loss,
+    train_batches: Loader,
+    validation_batches: Loader,
+    params: TrainingParams,
+    device: torch.device,
+    name: str,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
+) -> list[Evaluation]:
+    """Train the parameters of `model` that require a gradient and return the curve.
+
+    A row is added after the first step and every `eval_every` steps from there, as the book counts, and after
+    the last. `after_epoch(epoch)` is called with the epoch's number, from 1, the model in evaluation mode.
+    Raises InputError when the loss or the gradient is not finite, before the update.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trainable,
+        lr=params.learning_rate,
+        weight_decay=params.weight_decay,
+        fused=device.type in ("cpu", "cuda", "mps"),
+    )
+    total_steps = params.epochs * len(train_batches)
+    if not total_steps:
+        raise InputError(
+            f"{name}: fewer training examples than {name}.batch_size ({params.batch_size}): there is no full "
+            "batch to train on; lower the batch size or use more data"
+        )
+    curve: list[Evaluation] = []
+    tokens_seen = 0
+    seconds = 0.0
+    step = 0
+    model.train()
+    with tqdm(total=total_steps, desc=name, unit="step", disable=None, dynamic_ncols=True) as bar:
+        for epoch in range(1, params.epochs + 1):
+            for inputs, targets in train_batches:
+                started = time.perf_counter()
+                learning_rate = learning_rate_at(step, total_steps, params)
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate
+                optimizer.zero_grad()
+                loss_sum, n_targets = loss(inputs.to(device), targets.to(device))
+                batch_loss = loss_sum / n_targets
+                batch_loss.backward()  # type: ignore[no-untyped-call]
+                _check_finite(batch_loss, "loss", name, step, learning_rate)
+                if params.gradient_clip is not None:
+                    norm = nn.utils.clip_grad_norm_(trainable, params.gradient_clip)
+                    _check_finite(norm, "gradient", name, step, learning_rate)
+                optimizer.step()
+                tokens_seen += inputs.numel()
+                seconds += time.perf_counter() - started
+                bar.update()
+                if step % params.eval_every == 0 or step == total_steps - 1:
+                    train_loss = mean_loss(model, loss, train_batches, device, params.eval_batches)
+                    validation_loss = mean_loss(model, loss, validation_batches, device, params.eval_batches)
+                    curve.append(Evaluation(step, tokens_seen, learning_rate, train_loss, validation_loss))
+                    tokens_per_s = tokens_seen / seconds
+                    left_s = (total_steps - 1 - step) * seconds / (step + 1)
+                    bar.write(
+                        f"step {step:5d} {100 * (step + 1) / total_steps:3.0f} %  train {train_loss:.3f}  "
+                        f"val {validation_loss:.3f}  lr {learning_rate:.1e}  {tokens_per_s:,.0f} tok/s  "
+                        f"{left_s:.0f} s left"
+                    )
+                step += 1
+            with evaluation_mode(model):
+                after_epoch(epoch)
+    model.eval()
+    return curve
+
+
+def loaders(
+    train_set: Dataset[Any],
+    validation_set: Dataset[Any],
+    batch_size: int,
+    collate: Callable[[Any], Batch] | None = None,
+) -> tuple[Loader, Loader]:
+    """Return the batches of both splits: training shuffled, its last short batch dropped; validation neither."""
+    return (
+        DataLoader(train_set, batch_size, shuffle=True, drop_last=True, collate_fn=collate),
+        DataLoader(validation_set, batch_size, collate_fn=collate),
+    )
+
+
+def learning_rate_at(step: int, total_steps: int, params: TrainingParams) -> float:
+    """Return a step's learning rate: a linear warmup, then constant or half a cosine down to the minimum."""
+    if step < params.warmup_steps:
+        return params.learning_rate * (step + 1) / params.warmup_steps
+    if params.schedule == "constant":
+        return params.learning_rate
+    progress = (step - params.warmup_steps) / max(1, total_steps - params.warmup_steps)
+    span = params.learning_rate - params.min_learning_rate
+    return params.min_learning_rate + span * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def mean_loss(
+    model: nn.Module, loss: Loss, batches: Loader, device: torch.device, n_batches: int | None = None
+) -> float:
+    """Average the loss over the first `n_batches` batches (all if None), each batch counting the same.
+
+    The mean of the batches' means is what the book prints; with batches of one size it is the mean of all.
+    """
+    with evaluation_mode(model):
+        means = []
+        for inputs, targets in islice(batches, n_batches):
+            loss_sum, n_targets = loss(inputs.to(device), targets.to(device))
+            means.append((loss_sum / n_targets).item())
+    return sum(means) / len(means)
+
+
+def measure_losses(
+    model: nn.Module, loss: Loss, train_batches: Loader, validation_batches: Loader, device: torch.device, seed: int
+) -> tuple[float, float]:
+    """Return the training and validation loss over whole splits (200 batches of a larger one).
+
+    Draws from a generator of its own, seeded with `seed`, so that measuring does not change a training.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return (
+            mean_loss(model, loss, train_batches, device, MEASURED_BATCHES),
+            mean_loss(model, loss, validation_batches, device, MEASURED_BATCHES),
+        )
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off for the block, and back to what it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def _check_finite(value: Tensor, what: str, name: str, step: int, learning_rate: float) -> None:
+    if not math.isfinite(value.item()):
+        raise InputError(
+            f"{name}: the {what} is {value.item()} at step {step} (learning rate {learning_rate:.2g}); stopped before "
+            f"the update: lower {name}.learning_rate, or set {name}.warmup_steps and {name}.gradient_clip"
+        )
