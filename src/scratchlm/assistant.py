@@ -1,0 +1,39 @@
+"""The assistant's folder: a model folder that also knows how instructions are put to it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import tiktoken
+
+from scratchlm.checkpoint import load, save_checkpoint
+from scratchlm.errors import InputError
+from scratchlm.files import atomic_path, write_json
+from scratchlm.instructions import PromptStyle
+from scratchlm.model import GPT
+
+DESCRIPTION = "assistant.json"
+
+
+def save_assistant(folder: Path, model: GPT, tokenizer_folder: Path, style: PromptStyle) -> None:
+    """Write a model folder with one more file: the prompt style that the model was trained on."""
+    with atomic_path(folder) as temporary:
+        save_checkpoint(temporary, model, tokenizer_folder)
+        write_json(temporary / DESCRIPTION, {"prompt_style": style})
+
+
+def load_assistant(folder: Path) -> tuple[GPT, tiktoken.Encoding, PromptStyle]:
+    """Load an assistant; raise InputError if the folder holds none."""
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise InputError(
+            f"{folder} holds no assistant ({DESCRIPTION} is missing): run `make repro` to train it"
+        )
+    style = json.loads(path.read_text(encoding="utf-8")).get("prompt_style")
+    if style not in get_args(PromptStyle):
+        raise InputError(
+            f"{path}: prompt_style is {style!r}, expected {' or '.join(get_args(PromptStyle))}: run `make repro`"
+        )
+    return *load(folder), style

@@ -1,0 +1,141 @@
+"""A GPT that classifies (chapter 6): a new head on the last position, and which layers it trains."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tiktoken
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from scratchlm.checkpoint import load, save_checkpoint
+from scratchlm.errors import InputError
+from scratchlm.files import atomic_path, write_json
+from scratchlm.model import GPT
+from scratchlm.sms import LABELS
+from scratchlm.tokenizer import end_of_text
+from scratchlm.training import evaluation_mode
+
+HEAD, DESCRIPTION = "classifier_head.safetensors", "classifier.json"
+
+TrainLayers = Literal["last_layer", "last_block", "last_two_blocks", "all"]
+
+
+class Classifier(nn.Module):
+    """Token ids in, logits of the labels out; the last position is the one that has seen the whole text."""
+
+    def __init__(self, gpt: GPT, n_labels: int = len(LABELS)) -> None:
+        super().__init__()
+        self.gpt = gpt
+        self.head = nn.Linear(gpt.config.emb_dim, n_labels)
+
+    def forward(self, ids_BT: Tensor) -> Tensor:
+        """Return the logits of the labels, [B, n_labels]."""
+        return self.head(self.gpt.features(ids_BT)[:, -1])  # type: ignore[no-any-return]
+
+
+class Messages(Dataset[tuple[Tensor, Tensor]]):
+    """Padded messages and their labels: item i is ids [T] int64 and a label, int64."""
+
+    def __init__(self, ids: Tensor, labels: Sequence[int]) -> None:
+        self.ids, self.labels = ids, torch.tensor(labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.ids[index], self.labels[index]
+
+
+def choose_trained_layers(classifier: Classifier, train_layers: TrainLayers) -> None:
+    """Freeze all but the head and what `train_layers` names: nothing, the last blocks and final norm, or all."""
+    classifier.requires_grad_(train_layers == "all")
+    classifier.head.requires_grad_(True)
+    n_blocks = {"last_block": 1, "last_two_blocks": 2}.get(train_layers, 0)
+    if n_blocks:
+        classifier.gpt.ln_f.requires_grad_(True)
+        for block in classifier.gpt.h[-n_blocks:]:
+            block.requires_grad_(True)
+
+
+def message_length(texts: Sequence[str], tokenizer: tiktoken.Encoding) -> int:
+    """Return the number of tokens of the longest text."""
+    return max(len(ids) for ids in tokenizer.encode_ordinary_batch(list(texts)))
+
+
+def encode_messages(texts: Sequence[str], tokenizer: tiktoken.Encoding, max_length: int) -> Tensor:
+    """Tokenize texts, cut or padded with `<|endoftext|>` to `max_length`, [n, max_length] int64."""
+    padded = torch.full((len(texts), max_length), end_of_text(tokenizer))
+    for row, ids in enumerate(tokenizer.encode_ordinary_batch(list(texts))):
+        kept = ids[:max_length]
+        padded[row, : len(kept)] = torch.tensor(kept, dtype=torch.int64)
+    return padded
+
+
+def label_loss(classifier: Classifier) -> Callable[[Tensor, Tensor], tuple[Tensor, int]]:
+    """Return the loss of a batch of ids and labels: the sum of the cross entropies, and how many."""
+
+    def loss(ids_BT: Tensor, labels_B: Tensor) -> tuple[Tensor, int]:
+        return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum"), len(labels_B)
+
+    return loss
+
+
+@dataclass(frozen=True)
+class LabelMeasures:
+    """How well a classifier labels a split: accuracy in percent, mean loss in nats, and each prediction."""
+
+    accuracy: float
+    loss: float
+    predictions: list[int]
+
+
+def measure_labels(classifier: Classifier, messages: Messages, batch_size: int) -> LabelMeasures:
+    """Measure a classifier on all of `messages`, `batch_size` at a time."""
+    logits = label_logits(classifier, messages.ids, batch_size)
+    predictions = logits.argmax(dim=-1)
+    return LabelMeasures(
+        accuracy=100 * float((predictions == messages.labels).double().mean()),
+        loss=float(F.cross_entropy(logits, messages.labels)),
+        predictions=predictions.tolist(),
+    )
+
+
+@torch.no_grad()
+def label_logits(classifier: Classifier, ids: Tensor, batch_size: int) -> Tensor:
+    """Return the logits of the labels of every row of `ids`, [n, n_labels] float32 on the CPU."""
+    device = classifier.head.weight.device
+    with evaluation_mode(classifier):
+        return torch.cat([classifier(batch.to(device)).float().cpu() for batch in ids.split(batch_size)])
+
+
+def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path, max_length: int) -> None:
+    """Write a model folder with two more files: the head, and the label names and padded length."""
+    with atomic_path(folder) as temporary:
+        save_checkpoint(temporary, classifier.gpt, tokenizer_folder)
+        head = {name: tensor.detach().cpu() for name, tensor in classifier.head.state_dict().items()}
+        save_file(head, temporary / HEAD)
+        write_json(temporary / DESCRIPTION, {"labels": list(LABELS), "max_length": max_length})
+
+
+def load_classifier(folder: Path) -> tuple[Classifier, tiktoken.Encoding, int]:
+    """Load a classifier folder; return the model, its tokenizer and the length it pads texts to.
+
+    Raises InputError if the folder holds no classifier.
+    """
+    if not (folder / DESCRIPTION).is_file():
+        raise InputError(
+            f"{folder} holds no classifier ({DESCRIPTION} is missing): run `make repro` to train it"
+        )
+    gpt, tokenizer = load(folder)
+    classifier = Classifier(gpt)
+    classifier.head.load_state_dict(load_file(folder / HEAD))
+    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    return classifier.eval(), tokenizer, description["max_length"]

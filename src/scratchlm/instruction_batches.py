@@ -1,0 +1,50 @@
+"""Instruction batches (chapter 7.3): each padded to its own longest entry, padding left out of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tiktoken
+import torch
+from torch import Tensor
+
+from scratchlm.instructions import Entry, PromptStyle, format_prompt
+from scratchlm.loss import IGNORED
+
+
+@dataclass(frozen=True)
+class Example:
+    """An entry as token ids, prompt and answer, of which the first `prompt_length` are the prompt."""
+
+    ids: list[int]
+    prompt_length: int
+
+
+def encode_entries(entries: Sequence[Entry], style: PromptStyle, tokenizer: tiktoken.Encoding) -> list[Example]:
+    """Tokenize prompts and answers; special tokens in the text are plain text."""
+    prompts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) for entry in entries])
+    texts = tokenizer.encode_ordinary_batch(
+        [format_prompt(entry, style) + entry["output"] for entry in entries]
+    )
+    return [Example(ids, len(prompt)) for ids, prompt in zip(texts, prompts, strict=True)]
+
+
+def collate(
+    examples: Sequence[Example], pad_id: int, max_length: int, mask_prompt: bool
+) -> tuple[Tensor, Tensor]:
+    """Pad a batch; return inputs and targets, each [B, T] int64 with T at most `max_length`.
+
+    An end-of-text (`pad_id`) follows every entry; the first is a target, so that the model learns to stop; the
+    padding after it is -100. With `mask_prompt` the prompt is -100 too.
+    """
+    width = min(max_length, max(len(example.ids) for example in examples))
+    inputs = torch.full((len(examples), width), pad_id)
+    targets = torch.full((len(examples), width), IGNORED)
+    for row, example in enumerate(examples):
+        ids = torch.tensor([*example.ids, pad_id])[: width + 1]
+        inputs[row, : min(len(ids), width)] = ids[:width]
+        targets[row, : len(ids) - 1] = ids[1:]
+        if mask_prompt:
+            targets[row, : example.prompt_length - 1] = IGNORED
+    return inputs, targets

@@ -1,0 +1,113 @@
+"""Instructions (chapter 7): entries in Alpaca's three fields, how they are put to the model, and their split."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from scratchlm.errors import InputError
+
+FIELDS = ("instruction", "input", "output")
+MAY_BE_EMPTY = ("input",)
+SHOWN_PROBLEMS = 10
+ALPACA_INTRODUCTION = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+)
+
+PromptStyle = Literal["alpaca", "phi3"]
+
+
+class Entry(TypedDict):
+    """One instruction, what it is applied to (may be empty) and the answer that is wanted."""
+
+    instruction: str
+    input: str
+    output: str
+
+
+def read_entries(path: Path) -> list[Entry]:
+    """Read a JSON list of entries; raise InputError that names the index and the field of what is wrong."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: give the path of a JSON file of instructions") from None
+    except ValueError as error:
+        raise InputError(
+            f"{path} is not valid JSON ({error}): expected a list of objects with the fields {', '.join(FIELDS)}"
+        ) from None
+    return check_entries(found, str(path))
+
+
+def check_entries(found: Any, name: str) -> list[Entry]:
+    """Check loaded JSON entry by entry; other fields than Alpaca's three are left out."""
+    if not isinstance(found, list) or not found:
+        shown = "an empty list" if found == [] else f"a {type(found).__name__}"
+        raise InputError(
+            f"{name} holds {shown}, expected a list of objects with the fields {', '.join(FIELDS)}"
+        )
+    problems: list[str] = []
+    for index, entry in enumerate(found):
+        problems += _entry_problems(index, entry)
+    if problems:
+        more = len(problems) - SHOWN_PROBLEMS
+        raise InputError(
+            f"{name} has {len(problems)} entries or fields that cannot be used:"
+            + "".join(f"\n  - {problem}" for problem in problems[:SHOWN_PROBLEMS])
+            + (f"\n  and {more} more" if more > 0 else "")
+        )
+    return [Entry(**{field: entry[field] for field in FIELDS}) for entry in found]
+
+
+def split_entries(
+    entries: list[Entry], train_fraction: float, test_fraction: float
+) -> tuple[list[Entry], list[Entry], list[Entry]]:
+    """Split in file order into train, validation and test, the test part in the middle as in chapter 7.2.
+
+    Raises InputError if a part would be empty.
+    """
+    train_end = int(len(entries) * train_fraction)
+    test_end = train_end + int(len(entries) * test_fraction)
+    train, test, validation = entries[:train_end], entries[train_end:test_end], entries[test_end:]
+    for part, name in ((train, "train"), (test, "test"), (validation, "validation")):
+        if not part:
+            raise InputError(
+                f"{len(entries)} instructions leave none for the {name} set: use more, or change "
+                "instructions.train_fraction and instructions.test_fraction"
+            )
+    return train, validation, test
+
+
+def format_task(entry: Entry, style: PromptStyle) -> str:
+    """Return the instruction and its input as they are put to the model."""
+    if style == "alpaca":
+        given = f"\n\n### Input:\n{entry['input']}" if entry["input"] else ""
+        return f"{ALPACA_INTRODUCTION}\n\n### Instruction:\n{entry['instruction']}{given}"
+    given = f"\n{entry['input']}" if entry["input"] else ""
+    return f"<|user|>\n{entry['instruction']}{given}"
+
+
+def format_prompt(entry: Entry, style: PromptStyle) -> str:
+    """Return everything that stands before the answer: the task and the mark that an answer follows."""
+    mark = "\n\n### Response:\n" if style == "alpaca" else "\n<|assistant|>:\n"
+    return format_task(entry, style) + mark
+
+
+def count_prompts_in(entries: list[Entry], others: list[Entry]) -> int:
+    """Count the entries whose instruction and input also stand in `others`."""
+    prompts = {(entry["instruction"], entry["input"]) for entry in others}
+    return sum((entry["instruction"], entry["input"]) in prompts for entry in entries)
+
+
+def _entry_problems(index: int, entry: Any) -> list[str]:
+    if not isinstance(entry, dict):
+        return [f"entry {index}: is a {type(entry).__name__}, expected an object"]
+    problems = []
+    for field in FIELDS:
+        if field not in entry:
+            problems.append(f"entry {index}, {field}: is missing")
+        elif not isinstance(entry[field], str):
+            problems.append(f"entry {index}, {field}: is a {type(entry[field]).__name__}, expected text")
+        elif field not in MAY_BE_EMPTY and not entry[field].strip():
+            problems.append(f"entry {index}, {field}: is empty, expected text")
+    return problems

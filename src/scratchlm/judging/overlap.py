@@ -1,0 +1,128 @@
+"""The embedded scorer: how much of the reference an answer holds beyond what the prompt already gave.
+
+Plain overlap is not honest: an answer that repeats the prompt shares half its letters with most references.
+So each item's score starts where its own prompt ends: what the better of instruction and input scores counts
+as nothing, the reference as 100. It is no LLM judge: it misses paraphrase and rewards near misses in wording.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, ClassVar
+
+from scratchlm.judging.verdicts import Entry, Verdict
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.chrf import CHRF
+
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class OverlapScore:
+    """One answer's score with what it was made of; all but `exact_match` and `missing_numbers` on 0-100."""
+
+    score: float
+    chrf: float  # raw chrF++ against the reference
+    prompt_chrf: float  # what repeating the instruction or the input would have got
+    token_f1: float
+    exact_match: bool
+    missing_numbers: tuple[str, ...]  # not empty: the score is 0 for them
+
+
+def score(instruction: str, input: str, output: str, response: str) -> OverlapScore:
+    """Score `response` against the reference `output`, 0 for repeating the prompt and 100 for the reference.
+
+    With b the higher chrF++ of instruction and input, the score is 100 * max(0, (chrF++ - b) / (100 - b)),
+    and 0 where the reference holds a number that the prompt does not and the response lacks. Where the prompt
+    already holds the whole reference (b = 100), only the whole reference scores.
+    """
+    chrf = chrf_plus_plus(response, output)
+    prompt_chrf = max(chrf_plus_plus(instruction, output), chrf_plus_plus(input, output))
+    missing = missing_numbers(f"{instruction}\n{input}", output, response)
+    if missing:
+        corrected = 0.0
+    elif prompt_chrf < 100.0:
+        corrected = 100.0 * max(0.0, (chrf - prompt_chrf) / (100.0 - prompt_chrf))
+    else:
+        corrected = 100.0 if chrf == 100.0 else 0.0
+    return OverlapScore(
+        score=corrected,
+        chrf=chrf,
+        prompt_chrf=prompt_chrf,
+        token_f1=token_f1(response, output),
+        exact_match=response.strip() == output.strip(),
+        missing_numbers=missing,
+    )
+
+
+def signature() -> str:
+    """The scorer's name and every setting that decides its figures, sacrebleu's version included."""
+    # sacrebleu fills the number of references in when it first scores.
+    chrf_plus_plus("a", "a")
+    return f"overlap|prompt-corrected|numbers|{_metric().get_signature()}"
+
+
+@lru_cache(maxsize=4096)
+def chrf_plus_plus(hypothesis: str, reference: str) -> float:
+    """chrF++ (Popović 2017) of one text against one reference, 0-100, case kept, by sacrebleu.
+
+    Cached: the answers to one entry share the scores of its instruction and input.
+    """
+    return float(_metric().sentence_score(hypothesis, [reference]).score)
+
+
+def token_f1(response: str, output: str) -> float:
+    """Harmonic mean of word precision and recall, 0-100, over lower-cased words as a bag.
+
+    >>> token_f1("The cat sat.", "the cat sat down")
+    85.71428571428571
+    """
+    got, wanted = (Counter(WORD.findall(text.lower())) for text in (response, output))
+    common = (got & wanted).total()
+    return 100.0 * 2 * common / (got.total() + wanted.total()) if common else 0.0
+
+
+def missing_numbers(prompt: str, output: str, response: str) -> tuple[str, ...]:
+    """The numbers of the reference that stand neither in the prompt nor in the response, in order.
+
+    >>> missing_numbers("Add 6 and 8.", "6 + 8 = 14.", "6 + 8 = 15.")
+    ('14',)
+    """
+    known = set(NUMBER.findall(prompt)) | set(NUMBER.findall(response))
+    return tuple(dict.fromkeys(number for number in NUMBER.findall(output) if number not in known))
+
+
+@dataclass(frozen=True)
+class OverlapJudge:
+    """The embedded scorer as a judge: no server, no model, the same figures everywhere."""
+
+    backend: ClassVar[str] = "overlap"
+    model: str = field(default_factory=signature)
+    model_digest: None = None
+
+    def judge(self, entry: Entry, response: str) -> Verdict:
+        """Score one answer and put the raw measures beside it."""
+        overlap = score(entry["instruction"], entry["input"], entry["output"], response)
+        measures = {
+            "exact_match": overlap.exact_match,
+            "token_f1": overlap.token_f1,
+            "chrf": overlap.chrf,
+            "prompt_chrf": overlap.prompt_chrf,
+        }
+        if not response.strip():
+            return Verdict("empty", 0.0, "the response is empty", measures=measures)
+        missing = ", ".join(overlap.missing_numbers)
+        reason = f"lacks the reference's {missing}" if missing else ""
+        return Verdict("ok", overlap.score, reason, measures=measures)
+
+
+@cache
+def _metric() -> CHRF:
+    from sacrebleu.metrics.chrf import CHRF  # takes a quarter of a second to import
+
+    return CHRF(word_order=2)

@@ -1,0 +1,29 @@
+"""How a stage script starts and how it ends: checked params in, one clear line out when something is wrong."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from scratchlm.errors import InputError
+from scratchlm.params import Params, load_params
+
+PARAMS = Path("params.yaml")
+MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def run(main: Callable[[Params], None]) -> None:
+    """Call a stage's `main` with the params of the current folder; exit with 1 and one message on InputError."""
+    name = Path(sys.argv[0]).stem
+    try:
+        main(load_params(PARAMS))
+    except InputError as error:
+        sys.exit(f"{name}: error: {error}")
+    except OSError as error:
+        if error.errno not in MACHINE_ERRORS:
+            raise
+        sys.exit(f"{name}: error: {error.filename}: {error.strerror}: make room or give access, then run again")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: interrupted; run `make repro` to build this stage again")
