@@ -1,0 +1,31 @@
+"""Put GPT-2's tokenizer, or one trained on the corpus, into data/tokenizer/."""
+
+from pathlib import Path
+
+from scratchlm.documents import read_documents
+from scratchlm.download import fetch
+from scratchlm.files import atomic_path
+from scratchlm.params import Params
+from scratchlm.sources import GPT2_BPE
+from scratchlm.stage import run
+from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
+
+CORPUS = Path("data/corpus")
+TOKENIZER = Path("data/tokenizer")
+
+
+def main(params: Params) -> None:
+    with atomic_path(TOKENIZER) as temporary:
+        temporary.mkdir()
+        if params.tokenizer.kind == "gpt2":
+            for source in GPT2_BPE:
+                fetch(source, temporary / source.name)
+        else:
+            encoder, merges = train_bpe(read_documents(CORPUS), params.tokenizer.vocab_size)
+            write_tokenizer(temporary, encoder, merges)
+        tokenizer = read_tokenizer(temporary)
+    print(f"{params.tokenizer.kind} tokenizer with {tokenizer.n_vocab} tokens")
+
+
+if __name__ == "__main__":
+    run(main)

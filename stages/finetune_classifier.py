@@ -1,0 +1,96 @@
+"""Train a spam classifier on top of a pretrained GPT, and a TF-IDF baseline beside it."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from scratchlm.baseline import classification_scores, tfidf_accuracies
+from scratchlm.checkpoint import load
+from scratchlm.classifier import (
+    Classifier,
+    Messages,
+    choose_trained_layers,
+    encode_messages,
+    label_loss,
+    measure_labels,
+    message_length,
+    save_classifier,
+)
+from scratchlm.curves import write_table
+from scratchlm.device import choose_device
+from scratchlm.metrics import write_metrics
+from scratchlm.params import Params
+from scratchlm.sms import LABELS, read_split_csv
+from scratchlm.stage import run
+from scratchlm.training import loaders, train
+
+SMS = Path("data/sms")
+TOKENIZER = Path("data/tokenizer")
+GPT2 = Path("models/gpt2")
+MODEL = Path("models/classifier")
+LOSSES = Path("data/plots/classifier_loss.csv")
+ACCURACIES = Path("data/plots/classifier_accuracy.csv")
+CONFUSION = Path("data/plots/classifier_confusion.csv")
+METRICS = Path("metrics/finetune_classifier.json")
+
+SPLITS = ("train", "validation", "test")
+
+
+def main(params: Params) -> None:
+    settings = params.finetune_classifier
+    device = choose_device()
+    gpt, tokenizer = load(GPT2 / settings.base)
+    frames = {split: read_split_csv(SMS / f"{split}.csv") for split in SPLITS}
+    longest = settings.max_length or message_length(frames["train"]["Text"].tolist(), tokenizer)
+    max_length = min(longest, gpt.config.context_length)
+    messages = {
+        split: Messages(encode_messages(frame["Text"].tolist(), tokenizer, max_length), frame["Label"].tolist())
+        for split, frame in frames.items()
+    }
+    torch.manual_seed(params.seed)
+    classifier = Classifier(gpt)
+    choose_trained_layers(classifier, settings.train_layers)
+    classifier.to(device)
+    initial = {split: measure_labels(classifier, messages[split], settings.batch_size) for split in SPLITS}
+    accuracies = []
+
+    def measure_epoch(epoch: int) -> None:
+        row = {"epoch": epoch}
+        for split in ("train", "validation"):
+            row[f"{split}_accuracy"] = measure_labels(classifier, messages[split], settings.batch_size).accuracy
+        accuracies.append(row)
+
+    batches = loaders(messages["train"], messages["validation"], settings.batch_size)
+    torch.manual_seed(params.seed)
+    curve = train(
+        classifier, label_loss(classifier), *batches, settings, device, "finetune_classifier", measure_epoch
+    )
+    final = {split: measure_labels(classifier, messages[split], settings.batch_size) for split in SPLITS}
+    test_labels = frames["test"]["Label"].tolist()
+    scores = classification_scores(test_labels, final["test"].predictions)
+    baseline = tfidf_accuracies(frames["train"], frames["validation"], frames["test"])
+    save_classifier(MODEL, classifier, TOKENIZER, max_length)
+    write_table(LOSSES, [asdict(evaluation) for evaluation in curve])
+    write_table(ACCURACIES, accuracies)
+    predictions = zip(test_labels, final["test"].predictions, strict=True)
+    write_table(
+        CONFUSION, [{"actual": LABELS[label], "predicted": LABELS[guess]} for label, guess in predictions]
+    )
+    write_metrics(
+        METRICS,
+        {
+            **{f"initial_{split}_accuracy": initial[split].accuracy for split in SPLITS},
+            **{f"{split}_accuracy": final[split].accuracy for split in SPLITS},
+            **{f"initial_{split}_loss": initial[split].loss for split in SPLITS},
+            **{f"{split}_loss": final[split].loss for split in SPLITS},
+            **{f"test_{name}": scores[name] for name in ("precision", "recall", "f1")},
+            **{f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()},
+            "max_length": max_length,
+        },
+    )
+    print(f"test accuracy {final['test'].accuracy:.2f} %, TF-IDF baseline {baseline['test']:.2f} %")
+
+
+if __name__ == "__main__":
+    run(main)

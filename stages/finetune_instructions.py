@@ -1,0 +1,76 @@
+"""Fine-tune a pretrained GPT into an assistant that follows instructions."""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from scratchlm.assistant import save_assistant
+from scratchlm.checkpoint import load
+from scratchlm.curves import write_table
+from scratchlm.device import choose_device
+from scratchlm.instruction_batches import collate, encode_entries
+from scratchlm.instructions import read_entries
+from scratchlm.loss import next_token_loss
+from scratchlm.metrics import write_metrics
+from scratchlm.params import Params
+from scratchlm.stage import run
+from scratchlm.tokenizer import end_of_text
+from scratchlm.training import loaders, measure_losses, train
+
+INSTRUCTIONS = Path("data/instructions")
+TOKENIZER = Path("data/tokenizer")
+GPT2 = Path("models/gpt2")
+MODEL = Path("models/assistant")
+CURVE = Path("data/plots/finetune_instructions.csv")
+METRICS = Path("metrics/finetune_instructions.json")
+
+
+def main(params: Params) -> None:
+    settings = params.finetune_instructions
+    device = choose_device()
+    model, tokenizer = load(GPT2 / settings.base)
+    model.to(device)
+    style = params.instructions.prompt_style
+    train_examples, validation_examples = (
+        encode_entries(read_entries(INSTRUCTIONS / f"{split}.json"), style, tokenizer)
+        for split in ("train", "validation")
+    )
+    truncated = sum(len(example.ids) > settings.max_length for example in train_examples)
+    print(f"{truncated} of {len(train_examples)} training entries are cut to {settings.max_length} tokens")
+    batches = loaders(
+        train_examples,
+        validation_examples,
+        settings.batch_size,
+        partial(
+            collate,
+            pad_id=end_of_text(tokenizer),
+            max_length=settings.max_length,
+            mask_prompt=settings.mask_prompt,
+        ),
+    )
+    loss = next_token_loss(model)
+    initial = measure_losses(model, loss, *batches, device, params.seed)
+    torch.manual_seed(params.seed)
+    curve = train(model, loss, *batches, settings, device, "finetune_instructions")
+    final = measure_losses(model, loss, *batches, device, params.seed)
+    save_assistant(MODEL, model, TOKENIZER, style)
+    write_table(CURVE, [asdict(evaluation) for evaluation in curve])
+    write_metrics(
+        METRICS,
+        {
+            "initial_train_loss": initial[0],
+            "initial_validation_loss": initial[1],
+            "train_loss": final[0],
+            "validation_loss": final[1],
+            "steps": curve[-1].step + 1,
+            "tokens_seen": curve[-1].tokens_seen,
+            "truncated": truncated,
+        },
+    )
+    print(f"validation loss {initial[1]:.3f} -> {final[1]:.3f}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,43 @@
+"""Check the instructions and split them into data/instructions/{train,validation,test}.json."""
+
+from pathlib import Path
+
+from scratchlm.files import atomic_path, write_json
+from scratchlm.instruction_sources import collect_entries
+from scratchlm.instructions import count_prompts_in, format_prompt, split_entries
+from scratchlm.metrics import write_metrics
+from scratchlm.params import Params
+from scratchlm.stage import run
+from scratchlm.tokenizer import read_tokenizer
+
+TOKENIZER = Path("data/tokenizer")
+INSTRUCTIONS = Path("data/instructions")
+METRICS = Path("metrics/prepare_instructions.json")
+
+
+def main(params: Params) -> None:
+    settings = params.instructions
+    entries = collect_entries(settings.source)
+    train, validation, test = split_entries(entries, settings.train_fraction, settings.test_fraction)
+    texts = [format_prompt(entry, settings.prompt_style) + entry["output"] for entry in entries]
+    lengths = [len(ids) for ids in read_tokenizer(TOKENIZER).encode_ordinary_batch(texts)]
+    with atomic_path(INSTRUCTIONS) as temporary:
+        temporary.mkdir()
+        for name, part in (("train", train), ("validation", validation), ("test", test)):
+            write_json(temporary / f"{name}.json", part)
+    write_metrics(
+        METRICS,
+        {
+            "entries": len(entries),
+            "train": len(train),
+            "validation": len(validation),
+            "test": len(test),
+            "longest_tokens": max(lengths),
+            "test_prompts_in_train": count_prompts_in(test, train),
+        },
+    )
+    print(f"{len(entries):,} instructions: {len(train):,} train, {len(validation)} validation, {len(test)} test")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,46 @@
+"""Balance the labelled messages and split them into data/sms/{train,validation,test}.csv."""
+
+from pathlib import Path
+
+from scratchlm.files import atomic_path
+from scratchlm.metrics import write_metrics
+from scratchlm.params import Params
+from scratchlm.sms import balance, split, write_split_csv
+from scratchlm.sms_sources import collect_messages
+from scratchlm.stage import run
+from scratchlm.tokenizer import read_tokenizer
+
+TOKENIZER = Path("data/tokenizer")
+SMS = Path("data/sms")
+METRICS = Path("metrics/prepare_sms.json")
+
+
+def main(params: Params) -> None:
+    messages = collect_messages(params.sms.source)
+    balanced = balance(messages, params.seed)
+    train, validation, test = split(
+        balanced, params.sms.train_fraction, params.sms.validation_fraction, params.seed
+    )
+    lengths = [len(ids) for ids in read_tokenizer(TOKENIZER).encode_ordinary_batch(list(balanced["Text"]))]
+    with atomic_path(SMS) as temporary:
+        temporary.mkdir()
+        for name, part in (("train", train), ("validation", validation), ("test", test)):
+            write_split_csv(temporary / f"{name}.csv", part)
+    write_metrics(
+        METRICS,
+        {
+            "rows": len(messages),
+            "ham": int((messages["Label"] == "ham").sum()),
+            "spam": int((messages["Label"] == "spam").sum()),
+            "balanced": len(balanced),
+            "train": len(train),
+            "validation": len(validation),
+            "test": len(test),
+            "longest_tokens": max(lengths),
+        },
+    )
+    print(f"{len(messages):,} messages, {len(balanced):,} balanced, {len(test)} of them for the test")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,80 @@
+"""Train a GPT from scratch on the tokenized corpus."""
+
+from dataclasses import asdict
+from math import exp
+from pathlib import Path
+
+import torch
+
+from scratchlm.bigram import bigram_loss
+from scratchlm.checkpoint import save_checkpoint
+from scratchlm.curves import write_table
+from scratchlm.device import choose_device
+from scratchlm.files import write_text
+from scratchlm.generation import Sampling, generate_text
+from scratchlm.loss import next_token_loss
+from scratchlm.metrics import write_metrics
+from scratchlm.model import GPTConfig, n_parameters, new_gpt
+from scratchlm.params import Params
+from scratchlm.stage import run
+from scratchlm.tokenizer import read_tokenizer
+from scratchlm.tokens import read_ids
+from scratchlm.training import loaders, measure_losses, train
+from scratchlm.windows import read_windows
+
+TOKENIZER = Path("data/tokenizer")
+TOKENS = Path("data/tokens")
+MODEL = Path("models/pretrained")
+CURVE = Path("data/plots/pretrain.csv")
+SAMPLES = Path("data/samples/pretrain.md")
+METRICS = Path("metrics/pretrain.json")
+
+
+def main(params: Params) -> None:
+    device = choose_device()
+    tokenizer = read_tokenizer(TOKENIZER)
+    shape = params.model.model_dump(exclude={"init"})
+    torch.manual_seed(params.seed)
+    model = new_gpt(GPTConfig(vocab_size=tokenizer.n_vocab, **shape), params.model.init).to(device)
+    batches = loaders(
+        read_windows(TOKENS, "train"),
+        read_windows(TOKENS, "validation"),
+        params.pretrain.batch_size,
+        collate=lambda batch: batch,  # the windows of a batch come gathered already
+    )
+    loss = next_token_loss(model)
+    print(f"{n_parameters(model):,} parameters")
+    initial = measure_losses(model, loss, *batches, device, params.seed)
+    samples = [f"# What the model writes after each epoch\n\nPrompt: {params.pretrain.sample_prompt}\n"]
+
+    def write_sample(epoch: int) -> None:
+        text = generate_text(
+            model, tokenizer, params.pretrain.sample_prompt, params.pretrain.sample_tokens, Sampling()
+        )
+        samples.append(f"\n## Epoch {epoch}\n\n{text}\n")
+
+    curve = train(model, loss, *batches, params.pretrain, device, "pretrain", write_sample)
+    final = measure_losses(model, loss, *batches, device, params.seed)
+    bigram = bigram_loss(read_ids(TOKENS, "train"), read_ids(TOKENS, "validation"), tokenizer.n_vocab)
+    save_checkpoint(MODEL, model, TOKENIZER)
+    write_table(CURVE, [asdict(evaluation) for evaluation in curve])
+    write_text(SAMPLES, "".join(samples))
+    write_metrics(
+        METRICS,
+        {
+            "parameters": n_parameters(model),
+            "initial_train_loss": initial[0],
+            "initial_validation_loss": initial[1],
+            "train_loss": final[0],
+            "validation_loss": final[1],
+            "validation_perplexity": exp(final[1]),
+            "bigram_validation_loss": bigram,
+            "steps": curve[-1].step + 1,
+            "tokens_seen": curve[-1].tokens_seen,
+        },
+    )
+    print(f"validation loss {initial[1]:.3f} -> {final[1]:.3f}; a bigram model's is {bigram:.3f}")
+
+
+if __name__ == "__main__":
+    run(main)

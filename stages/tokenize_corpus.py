@@ -1,0 +1,34 @@
+"""Tokenize the corpus and cut it into sliding windows for training and validation."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from scratchlm.metrics import write_metrics
+from scratchlm.params import Params
+from scratchlm.stage import run
+from scratchlm.tokenization import tokenize_corpus
+from scratchlm.tokenizer import read_tokenizer
+
+CORPUS = Path("data/corpus")
+TOKENIZER = Path("data/tokenizer")
+TOKENS = Path("data/tokens")
+METRICS = Path("metrics/tokenize_corpus.json")
+
+NOT_COUNTS = ("max_length", "stride", "dtype")
+
+
+def main(params: Params) -> None:
+    tokenizer = read_tokenizer(TOKENIZER)
+    windows = params.windows
+    manifest = tokenize_corpus(
+        CORPUS, tokenizer, TOKENS, windows.max_length, windows.stride, windows.train_fraction
+    )
+    write_metrics(METRICS, {key: count for key, count in asdict(manifest).items() if key not in NOT_COUNTS})
+    print(
+        f"{manifest.characters:,} characters, {manifest.tokens:,} tokens: {manifest.train_windows:,} windows for "
+        f"training, {manifest.validation_windows:,} for validation"
+    )
+
+
+if __name__ == "__main__":
+    run(main)
