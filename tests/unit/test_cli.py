@@ -1,0 +1,109 @@
+"""The command line as a user meets it: a real process, its output, its errors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import scratchlm
+from scratchlm.assistant import save_assistant
+from scratchlm.checkpoint import save_checkpoint
+from scratchlm.classifier import Classifier, save_classifier
+from scratchlm.cli import decode_pieces
+from scratchlm.generation import Sampling, generate_text
+from scratchlm.model import GPTConfig, new_gpt
+from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
+
+SOURCE = Path(__file__).parents[2] / "src"
+TEXT = "Below is an instruction. ### Response:\nthe cat sat on the mat, and the dog ran away."
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small models where `make repro` puts them."""
+    folder = tmp_path_factory.mktemp("project")
+    tokenizer = folder / "data" / "tokenizer"
+    write_tokenizer(tokenizer, *train_bpe([TEXT] * 3, 300))
+    size = read_tokenizer(tokenizer).n_vocab
+    torch.manual_seed(0)
+    gpt = new_gpt(GPTConfig(size, 200, 16, 2, 1, 0.0, False, False), "book")
+    save_checkpoint(folder / "models" / "pretrained", gpt, tokenizer)
+    save_assistant(folder / "models" / "assistant", gpt, tokenizer, "alpaca")
+    save_classifier(folder / "models" / "classifier", Classifier(gpt), tokenizer, max_length=20)
+    return folder
+
+
+def scratchlm_command(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scratchlm.cli", *words],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
+    )
+
+
+def test_complete_continues_the_text_as_the_library_does(project: Path) -> None:
+    done = scratchlm_command(
+        project, "complete", "the cat", "--tokens", "9", "--temperature", "0.9", "--top-k", "5", "--seed", "4"
+    )
+    model, tokenizer = scratchlm.load(project / "models" / "pretrained")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == generate_text(model, tokenizer, "the cat", 9, Sampling(0.9, 5, 4)) + "\n"
+
+
+def test_classify_reads_an_argument_or_lines(project: Path) -> None:
+    one = scratchlm_command(project, "classify", "the cat")
+    many = scratchlm_command(project, "classify", "-", stdin="the cat\nthe dog\n\nan é\n")
+    assert one.returncode == many.returncode == 0, one.stderr + many.stderr
+    label, probability, text = one.stdout.rstrip("\n").split("\t")
+    assert label in ("ham", "spam")
+    assert 0.5 <= float(probability) <= 1
+    assert text == "the cat"
+    lines = many.stdout.splitlines()
+    assert [line.split("\t")[2] for line in lines] == ["the cat", "the dog", "", "an é"]
+    assert lines[0] == one.stdout.rstrip("\n")
+
+
+def test_ask_answers_with_and_without_input(project: Path) -> None:
+    plain = scratchlm_command(project, "ask", "Name it.", "--tokens", "5")
+    with_input = scratchlm_command(project, "ask", "Name it.", "--input", "cat", "--tokens", "5")
+    assert plain.returncode == with_input.returncode == 0
+    assert "###" not in plain.stdout or "Instruction" not in plain.stdout
+    assert plain.stdout.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("complete", "a", "--model", "nowhere"), "nowhere holds no model .* run `make repro`"),
+        (("classify", "a", "--model", "models/pretrained"), "holds no classifier .* run `make repro`"),
+        (("ask", "a", "--model", "models/pretrained"), "holds no assistant .* run `make repro`"),
+        (("complete", ""), "the prompt has 0 tokens"),
+        (("complete", "x " * 400), "this model takes 1 to 199"),
+    ],
+)
+def test_a_users_mistake_ends_in_one_line(project: Path, words: tuple[str, ...], message: str) -> None:
+    done = scratchlm_command(project, *words)
+    assert done.returncode == 1
+    assert done.stdout.strip() in ("", words[1].strip())
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("scratchlm: error: ")
+    import re
+
+    assert re.search(message, done.stderr)
+
+
+def test_a_character_of_several_tokens_is_printed_whole(project: Path) -> None:
+    tokenizer = read_tokenizer(project / "data" / "tokenizer")
+    ids = tokenizer.encode("ä🙂b")
+    assert len(ids) == 7
+    pieces = list(decode_pieces(tokenizer, ids))
+    assert "".join(pieces) == "ä🙂b"
+    assert "�" not in "".join(pieces)

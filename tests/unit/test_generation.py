@@ -1,0 +1,86 @@
+"""Batched, cached generation against the readable, uncached one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from scratchlm.generation import Continuation, Sampling, choose, decode, generate, generate_uncached
+from scratchlm.model import GPT, GPTConfig, new_gpt
+
+GREEDY = Sampling()
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT:
+    torch.manual_seed(3)
+    gpt = new_gpt(GPTConfig(60, 40, 32, 4, 2, 0.0, True, False), "gpt2").eval()
+    with torch.no_grad():
+        for parameter in gpt.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    return gpt
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[list[int]]:
+    torch.manual_seed(4)
+    return [torch.randint(60, (length,)).tolist() for length in (3, 17, 1, 8, 8, 25, 2, 11)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_cached_batches_say_the_same_as_the_uncached_reference(
+    model: GPT, prompts: list[list[int]], batch_size: int
+) -> None:
+    continuations = generate(model, prompts, 12, None, GREEDY, batch_size)
+    assert [c.ids for c in continuations] == [generate_uncached(model, prompt, 12) for prompt in prompts]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_each_row_stops_at_its_own_end_of_text(model: GPT, prompts: list[list[int]], batch_size: int) -> None:
+    free = [generate_uncached(model, prompt, 12) for prompt in prompts]
+    stop_id = free[1][4]  # a token that some rows reach at different places and others never
+    expected = [
+        Continuation(ids[: ids.index(stop_id)], "stop") if stop_id in ids else Continuation(ids, "length")
+        for ids in free
+    ]
+    assert {given.finish for given in expected} == {"stop", "length"}
+    assert generate(model, prompts, 12, stop_id, GREEDY, batch_size) == expected
+
+
+def test_prompt_and_answer_never_pass_the_context(model: GPT) -> None:
+    prompts = [[1] * 38, [2] * 5, [3] * 40, [4] * 41, [5] * 39]
+    lengths = [len(c.ids) for c in generate(model, prompts, 30, None, GREEDY, batch_size=8)]
+    assert lengths == [2, 30, 0, 0, 1]
+
+
+def test_one_prompt_at_a_temperature_draws_as_the_reference(model: GPT) -> None:
+    sampling = Sampling(temperature=1.3, top_k=10, seed=123)
+    assert generate(model, [[5, 6]], 20, None, sampling, 1)[0].ids == generate_uncached(
+        model, [5, 6], 20, sampling
+    )
+
+
+def test_sampling_repeats_with_its_seed_and_changes_with_another(
+    model: GPT, prompts: list[list[int]]
+) -> None:
+    first, again, other = (
+        generate(model, prompts, 12, None, Sampling(1.0, None, seed), 4) for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_top_k_draws_only_from_the_k_likeliest() -> None:
+    logits = torch.tensor([[0.0, 3.0, 2.0, 1.0]]).repeat(500, 1)
+    drawn = choose(logits, Sampling(temperature=5.0, top_k=2), torch.Generator().manual_seed(0))
+    assert set(drawn.tolist()) == {1, 2}
+
+
+def test_top_k_above_the_vocabulary_keeps_every_token() -> None:
+    logits = torch.zeros(500, 3)
+    drawn = choose(logits, Sampling(temperature=1.0, top_k=50), torch.Generator().manual_seed(0))
+    assert set(drawn.tolist()) == {0, 1, 2}
+
+
+def test_the_stream_yields_tokens_as_they_come(model: GPT) -> None:
+    stream = decode(model, [[1, 2, 3]], 5, None, GREEDY)
+    assert next(stream) == (0, generate_uncached(model, [1, 2, 3], 1)[0])

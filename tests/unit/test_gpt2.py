@@ -1,0 +1,114 @@
+"""download_gpt2's two ways: a released checkpoint from a server, and our own model, through the same checks."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from scratchlm import gpt2
+from scratchlm.checkpoint import load, save_checkpoint
+from scratchlm.errors import InputError
+from scratchlm.model import GPTConfig, new_gpt
+from scratchlm.sources import GPT2_WEIGHTS
+from scratchlm.tokenizer import train_bpe, write_tokenizer
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=folder))
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{httpd.server_port}"
+    httpd.shutdown()
+    httpd.server_close()
+
+
+@pytest.fixture
+def tokenizer_folder(tmp_path: Path) -> Path:
+    write_tokenizer(
+        tmp_path / "tokenizer",
+        *train_bpe(
+            ["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 3, 270
+        ),
+    )
+    return tmp_path / "tokenizer"
+
+
+def small_config(n_layers: int = 2) -> GPTConfig:
+    return GPTConfig(270, 20, 24, 2, n_layers, 0.1, qkv_bias=True, tie_embeddings=True)
+
+
+def test_a_checkpoint_of_transformers_comes_through_a_server(
+    server: tuple[Path, str], tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, url = server
+    torch.manual_seed(0)
+    theirs = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=270,
+            n_positions=20,
+            n_embd=24,
+            n_layer=2,
+            n_head=2,
+            bos_token_id=269,
+            eos_token_id=269,
+            initializer_range=0.2,
+        )
+    ).eval()
+    theirs.save_pretrained(folder)
+    content = (folder / "model.safetensors").read_bytes()
+    source = replace(
+        GPT2_WEIGHTS["124M"],
+        urls=(f"{url}/model.safetensors",),
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+    monkeypatch.setitem(gpt2.GPT2_WEIGHTS, "124M", source)
+    monkeypatch.setattr(gpt2, "gpt2_config", lambda size: small_config())
+    monkeypatch.setenv("SCRATCHLM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SCRATCHLM_MIRROR", raising=False)
+    gpt2.download_checkpoint("124M", tmp_path / "124M", tokenizer_folder)
+    ours, tokenizer = load(tmp_path / "124M")
+    assert tokenizer.n_vocab == 270
+    ids = torch.randint(270, (2, 20))
+    with torch.no_grad():
+        assert (ours(ids) - theirs(ids).logits).abs().max() < 1e-5
+
+
+def test_our_own_model_is_copied_through_the_same_checks(tokenizer_folder: Path, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "pretrained", new_gpt(small_config(), "gpt2"), tokenizer_folder)
+    gpt2.copy_checkpoint(tmp_path / "pretrained", tmp_path / "gpt2" / "pretrained")
+    copied = load(tmp_path / "gpt2" / "pretrained")[0]
+    assert copied.config.n_layers == 2
+    weights = tmp_path / "pretrained" / "model.safetensors"
+    save_checkpoint(tmp_path / "deeper", new_gpt(small_config(3), "gpt2"), tokenizer_folder)
+    weights.write_bytes((tmp_path / "deeper" / "model.safetensors").read_bytes())
+    with pytest.raises(InputError, match="12 differences"):
+        gpt2.copy_checkpoint(tmp_path / "pretrained", tmp_path / "gpt2" / "other")
+    assert not (tmp_path / "gpt2" / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "parameters"),
+    [("124M", 124_439_808), ("355M", 354_823_168), ("774M", 774_030_080), ("1558M", 1_557_611_200)],
+)
+def test_the_four_sizes_have_gpt2s_parameter_counts(size: str, parameters: int) -> None:
+    from scratchlm.model import GPT, n_parameters
+
+    with torch.device("meta"):
+        assert n_parameters(GPT(gpt2.gpt2_config(size))) == parameters

@@ -1,0 +1,92 @@
+"""Chapter 7.3's collate rules, on the book's own example and on random batches."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scratchlm.instruction_batches import Example, collate, encode_entries
+from scratchlm.instructions import Entry, format_prompt
+from scratchlm.loss import IGNORED, next_token_loss
+from scratchlm.model import GPTConfig, new_gpt
+from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
+
+PAD = 50256
+
+
+def test_the_books_three_lists_become_the_books_batch() -> None:
+    examples = [Example([0, 1, 2, 3, 4], 0), Example([5, 6], 0), Example([7, 8, 9], 0)]
+    inputs, targets = collate(examples, PAD, max_length=1024, mask_prompt=False)
+    assert inputs.tolist() == [[0, 1, 2, 3, 4], [5, 6, PAD, PAD, PAD], [7, 8, 9, PAD, PAD]]
+    assert targets.tolist() == [
+        [1, 2, 3, 4, PAD],
+        [6, PAD, IGNORED, IGNORED, IGNORED],
+        [8, 9, PAD, IGNORED, IGNORED],
+    ]
+
+
+def test_long_entries_are_cut_to_the_limit() -> None:
+    inputs, targets = collate([Example([1, 2, 3, 4], 0), Example([5], 0)], PAD, 3, mask_prompt=False)
+    assert inputs.tolist() == [[1, 2, 3], [5, PAD, PAD]]
+    assert targets.tolist() == [[2, 3, 4], [PAD, IGNORED, IGNORED]]
+
+
+def test_prompt_tokens_carry_no_loss_when_masked() -> None:
+    _, targets = collate([Example([1, 2, 3, 4, 5], 3)], PAD, 1024, mask_prompt=True)
+    assert targets.tolist() == [[IGNORED, IGNORED, 4, 5, PAD]]
+
+
+def books_collate(batch: list[list[int]], max_length: int) -> tuple[list[list[int]], list[list[int]]]:
+    longest = max(len(ids) + 1 for ids in batch)
+    inputs, targets = [], []
+    for ids in batch:
+        padded = ids + [PAD] * (longest - len(ids))
+        row_in, row_out = padded[:-1], padded[1:]
+        first = len(ids) - 1
+        row_out = [
+            IGNORED if token == PAD and place > first else token for place, token in enumerate(row_out)
+        ]
+        inputs.append(row_in[:max_length])
+        targets.append(row_out[:max_length])
+    return inputs, targets
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=12), min_size=1, max_size=6),
+    st.integers(1, 14),
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_any_batch_is_collated_as_the_book_does(batch: list[list[int]], max_length: int) -> None:
+    inputs, targets = collate([Example(ids, 0) for ids in batch], PAD, max_length, mask_prompt=False)
+    assert (inputs.tolist(), targets.tolist()) == books_collate(batch, max_length)
+
+
+def test_padding_does_not_change_the_loss() -> None:
+    torch.manual_seed(0)
+    model = new_gpt(GPTConfig(100, 16, 16, 2, 1, 0.0, False, True), "gpt2").eval()
+    loss = next_token_loss(model)
+    examples = [Example([1, 2, 3, 4, 5, 6], 2), Example([7, 8], 1), Example([9], 1)]
+    together, n_together = loss(*collate(examples, 99, 16, mask_prompt=False))
+    alone = [loss(*collate([example], 99, 16, mask_prompt=False)) for example in examples]
+    assert n_together == sum(n for _, n in alone) == 9
+    assert torch.allclose(together, sum((part for part, _ in alone), torch.tensor(0.0)), atol=1e-4)
+
+
+def test_the_prompt_is_a_prefix_of_the_entry_in_tokens(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    write_tokenizer(tmp_path, *train_bpe(["### Response:\nThe answer is here.\n\n### Input:\n"] * 3, 300))
+    tokenizer = read_tokenizer(tmp_path)
+    for style in ("alpaca", "phi3"):
+        for given_input in ("", "cold"):
+            entry = Entry(instruction="Say the opposite.", input=given_input, output="The answer is hot.")
+            example = encode_entries([entry], style, tokenizer)[0]  # type: ignore[list-item, arg-type]
+            prompt = tokenizer.encode_ordinary(format_prompt(entry, style))  # type: ignore[arg-type]
+            assert example.ids[: example.prompt_length] == prompt
+            assert tokenizer.decode(example.ids[example.prompt_length :]) == "The answer is hot."
+
+
+def test_special_tokens_in_a_users_text_are_plain_text(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    write_tokenizer(tmp_path, *train_bpe(["plain text"], 300))
+    tokenizer = read_tokenizer(tmp_path)
+    entry = Entry(instruction="Repeat <|endoftext|>", input="", output="<|endoftext|>")
+    assert tokenizer.eot_token not in encode_entries([entry], "alpaca", tokenizer)[0].ids

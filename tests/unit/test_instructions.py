@@ -1,0 +1,99 @@
+"""Instruction entries: the book's prompt, its split, and errors that name entry and field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scratchlm.errors import InputError
+from scratchlm.instructions import (
+    Entry,
+    check_entries,
+    count_prompts_in,
+    format_prompt,
+    format_task,
+    read_entries,
+    split_entries,
+)
+
+ENTRY = Entry(instruction="Say it.", input="Now.", output="It.")
+INTRODUCTION = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+)
+
+
+def entries(n: int) -> list[Entry]:
+    return [Entry(instruction=f"Do {i}", input="", output=f"{i}") for i in range(n)]
+
+
+def test_alpaca_prompts_are_the_books() -> None:
+    assert format_prompt(ENTRY, "alpaca") == (
+        INTRODUCTION + "\n\n### Instruction:\nSay it.\n\n### Input:\nNow.\n\n### Response:\n"
+    )
+    without_input = Entry(instruction="Say it.", input="", output="It.")
+    assert format_task(without_input, "alpaca") == INTRODUCTION + "\n\n### Instruction:\nSay it."
+
+
+def test_phi3_prompts_are_the_books() -> None:
+    assert format_prompt(ENTRY, "phi3") == "<|user|>\nSay it.\nNow.\n<|assistant|>:\n"
+
+
+def test_the_books_1100_entries_split_as_in_the_book() -> None:
+    train, validation, test = split_entries(entries(1100), 0.85, 0.1)
+    assert (len(train), len(validation), len(test)) == (935, 55, 110)
+    assert (train[0]["output"], test[0]["output"], validation[0]["output"]) == ("0", "935", "1045")
+
+
+@pytest.mark.parametrize(("n", "empty"), [(1, "train"), (5, "test")])
+def test_a_split_that_would_be_empty_is_refused(n: int, empty: str) -> None:
+    with pytest.raises(InputError, match=f"{n} instructions leave none for the {empty} set"):
+        split_entries(entries(n), 0.85, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"instruction": "a"}, "holds a dict, expected a list"),
+        ([], "holds an empty list"),
+        ([{**ENTRY}, "text"], "entry 1: is a str, expected an object"),
+        ([{**ENTRY}, {"instruction": "a", "input": ""}], "entry 1, output: is missing"),
+        ([{**ENTRY, "output": 3}], "entry 0, output: is a int, expected text"),
+        ([{**ENTRY, "input": None}], "entry 0, input: is a NoneType, expected text"),
+        ([{**ENTRY, "output": " \n"}], "entry 0, output: is empty"),
+        ([{**ENTRY, "instruction": ""}], "entry 0, instruction: is empty"),
+    ],
+)
+def test_bad_entries_are_named_by_index_and_field(found: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(found))
+    with pytest.raises(InputError, match=message) as error:
+        read_entries(path)
+    assert str(path) in str(error.value)
+
+
+def test_all_problems_are_reported_at_once_up_to_ten() -> None:
+    with pytest.raises(InputError) as error:
+        check_entries([{"instruction": "a"}] * 20, "mine.json")
+    assert "40 entries or fields" in str(error.value)
+    assert "and 30 more" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1,"])
+def test_a_file_that_is_not_json_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="is not valid JSON"):
+        read_entries(path)
+    with pytest.raises(InputError, match="is missing"):
+        read_entries(tmp_path / "other.json")
+
+
+def test_other_fields_are_left_out() -> None:
+    assert check_entries([{**ENTRY, "id": 7}], "mine.json") == [ENTRY]
+
+
+def test_prompts_that_stand_in_train_are_counted() -> None:
+    assert count_prompts_in([ENTRY, *entries(2)], [Entry(instruction="Say it.", input="Now.", output="?")]) == 1

@@ -1,0 +1,199 @@
+"""The one training loop: the book's counting and drawing, schedules, honest losses, a stop at infinity."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from scratchlm.errors import InputError
+from scratchlm.params import TrainingParams
+from scratchlm.training import learning_rate_at, loaders, mean_loss, measure_losses, train
+
+CPU = torch.device("cpu")
+SETTINGS: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 4,
+    "learning_rate": 0.01,
+    "weight_decay": 0.1,
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "min_learning_rate": 0.0,
+    "gradient_clip": None,
+    "eval_every": 2,
+    "eval_batches": 2,
+}
+
+
+def settings(**changes: Any) -> TrainingParams:
+    return TrainingParams(**{**SETTINGS, **changes})
+
+
+def regression(n: int = 18) -> tuple[nn.Module, Any, TensorDataset, TensorDataset]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+    inputs = torch.randn(n, 3)
+    data = TensorDataset(inputs, inputs.sum(dim=1, keepdim=True))
+
+    def loss(inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+        return ((model(inputs) - targets) ** 2).sum(), len(inputs)
+
+    return model, loss, data, TensorDataset(*data[:6])
+
+
+def run(**changes: Any) -> tuple[nn.Module, list[Any]]:
+    model, loss, train_set, validation_set = regression()
+    params = settings(**changes)
+    torch.manual_seed(123)
+    curve = train(model, loss, *loaders(train_set, validation_set, params.batch_size), params, CPU, "test")
+    return model, curve
+
+
+def test_training_equals_the_plain_loop_of_the_book() -> None:
+    trained, curve = run()
+    model, loss, train_set, validation_set = regression()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1)
+    torch.manual_seed(123)
+    train_loader = DataLoader(train_set, 4, shuffle=True, drop_last=True)
+    validation_loader = DataLoader(validation_set, 4)
+    step, expected = -1, []
+    for _ in range(3):
+        model.train()
+        for inputs, targets in train_loader:
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(inputs), targets).backward()
+            optimizer.step()
+            step += 1
+            if step % 2 == 0 or step == 11:
+                model.eval()
+                losses = []
+                for loader in (train_loader, validation_loader):
+                    means = []
+                    for index, (x, y) in enumerate(loader):
+                        if index == 2:
+                            break
+                        means.append(nn.functional.mse_loss(model(x), y).item())
+                    losses.append(sum(means) / len(means))
+                expected.append((step, *losses))
+                model.train()
+    assert [(row.step, row.train_loss, row.validation_loss) for row in curve] == [
+        (step, pytest.approx(a, rel=1e-5), pytest.approx(b, rel=1e-5)) for step, a, b in expected
+    ]
+    for ours, theirs in zip(trained.parameters(), model.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    first, again = run()[0], run()[0]
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_tokens_seen_count_what_was_fed_in() -> None:
+    _, curve = run(epochs=1)
+    assert [(row.step, row.tokens_seen) for row in curve] == [(0, 12), (2, 36), (3, 48)]
+
+
+def test_frozen_parameters_stay_as_they_were() -> None:
+    model, loss, train_set, validation_set = regression()
+    first = next(model.parameters()).requires_grad_(False)
+    before = first.clone()
+    train(model, loss, *loaders(train_set, validation_set, 4), settings(), CPU, "test")
+    assert torch.equal(first, before)
+
+
+def test_after_epoch_is_called_in_evaluation_mode_with_the_epochs_number() -> None:
+    model, loss, train_set, validation_set = regression()
+    calls: list[tuple[int, bool]] = []
+    train(
+        model,
+        loss,
+        *loaders(train_set, validation_set, 4),
+        settings(),
+        CPU,
+        "test",
+        lambda epoch: calls.append((epoch, model.training)),
+    )
+    assert calls == [(1, False), (2, False), (3, False)]
+
+
+def test_warmup_then_cosine_ends_at_the_minimum() -> None:
+    params = settings(schedule="cosine", warmup_steps=4, learning_rate=1.0, min_learning_rate=0.1)
+    rates = [learning_rate_at(step, 24, params) for step in range(25)]
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4] == 1.0
+    assert rates[14] == pytest.approx(0.55)
+    assert rates[24] == pytest.approx(0.1)
+    assert all(earlier >= later for earlier, later in zip(rates[4:], rates[5:], strict=False))
+
+
+def test_a_constant_rate_stays_after_the_warmup() -> None:
+    params = settings(warmup_steps=2, learning_rate=1.0)
+    assert [learning_rate_at(step, 5, params) for step in range(5)] == [0.5, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_gradients_are_clipped_to_the_norm_that_is_asked_for() -> None:
+    model, loss, train_set, _ = regression()
+    inputs, targets = train_set[:4]
+    loss_sum, n = loss(inputs, targets * 1000)
+    (loss_sum / n).backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    assert norm > 100
+    huge = run(learning_rate=1.0, gradient_clip=1e-9, weight_decay=0.0, epochs=1)[0]
+    reference = regression()[0]
+    # AdamW divides by the gradient's size, but 1e-9 is below its epsilon of 1e-8: hardly a step is left.
+    moved = max(
+        float((a - b).abs().max()) for a, b in zip(huge.parameters(), reference.parameters(), strict=True)
+    )
+    assert moved < 0.5
+    free = run(learning_rate=1.0, weight_decay=0.0, epochs=1)[0]
+    assert float((next(free.parameters()) - next(reference.parameters())).abs().max()) > 0.9
+
+
+@pytest.mark.parametrize("gradient_clip", [None, 1.0])
+def test_a_loss_that_is_not_finite_stops_before_the_update(gradient_clip: float | None) -> None:
+    model, _, train_set, validation_set = regression()
+    before = [parameter.clone() for parameter in model.parameters()]
+
+    def loss(inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+        return model(inputs).sum() * math.inf, len(inputs)
+
+    with pytest.raises(InputError, match=r"test: the loss is (nan|-?inf) at step 0 \(learning rate 0.01\)"):
+        train(
+            model,
+            loss,
+            *loaders(train_set, validation_set, 4),
+            settings(gradient_clip=gradient_clip),
+            CPU,
+            "test",
+        )
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
+
+
+def test_too_few_examples_for_a_batch_say_so() -> None:
+    model, loss, train_set, validation_set = regression(n=7)
+    with pytest.raises(InputError, match=r"fewer training examples than test.batch_size \(8\)"):
+        train(model, loss, *loaders(train_set, validation_set, 8), settings(batch_size=8), CPU, "test")
+
+
+def test_measuring_does_not_change_what_training_draws() -> None:
+    model, loss, train_set, validation_set = regression()
+    batches = loaders(train_set, validation_set, 4)
+    torch.manual_seed(9)
+    state = torch.get_rng_state()
+    first = measure_losses(model, loss, *batches, CPU, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
+    assert measure_losses(model, loss, *batches, CPU, seed=1) == first
+
+
+def test_the_mean_loss_is_the_mean_of_the_batches_means() -> None:
+    model, loss, train_set, _ = regression()
+    loader: Any = DataLoader(train_set, 4)
+    model.eval()
+    means = [(loss(x, y)[0] / len(x)).item() for x, y in loader]
+    assert mean_loss(model, loss, loader, CPU) == sum(means) / 5
+    assert mean_loss(model, loss, loader, CPU, 2) == sum(means[:2]) / 2
