@@ -1,0 +1,26 @@
+"""The corpus of the sample profile: stories, portraits, lessons and quizzes of one small village."""
+
+from __future__ import annotations
+
+import random
+
+from scratchlm.sample import language, lessons, nature, stories
+
+SEED = 1_853
+STORIES = 104
+QUIZZES = 190
+
+
+def documents() -> dict[str, str]:
+    """Return the documents as file name to text, the same every time; a line is a paragraph.
+
+    The names carry the order, in which all kinds are mixed: the end of the corpus is as varied as its start.
+    """
+    rng = random.Random(SEED)
+    subjects = language.subjects() + nature.subjects()
+    told = [("story", text) for text in stories.stories(rng, STORIES)]
+    told += [(f"portrait-{name.lower()}", text) for name, text in stories.portraits(rng).items()]
+    told += [(f"lesson-{lesson.subject}", text) for lesson in subjects for text in lessons.tell(rng, lesson)]
+    told += [("quiz", text) for text in lessons.quiz(rng, subjects, QUIZZES)]
+    rng.shuffle(told)
+    return {f"{number:03}-{kind}.txt": text for number, (kind, text) in enumerate(told, start=1)}
