@@ -1,0 +1,181 @@
+"""The embedded scorer: honest at both ends, true to its formula, and as good on real answers as claimed."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sacrebleu.metrics import CHRF
+from scipy.stats import pearsonr, spearmanr
+
+from scratchlm.judging import overlap
+from scratchlm.judging.overlap import OverlapJudge, missing_numbers, token_f1
+
+TEXT = st.text(st.sampled_from("abcDE 12.,ü\n"), max_size=40)
+WRITTEN = TEXT.filter(str.strip)
+
+CAR = {
+    "instruction": "Rewrite the sentence using a simile.",
+    "input": "The car is very fast.",
+    "output": "The car is as fast as lightning.",
+}
+
+
+def read_entries(path: Path) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return entries
+
+
+@given(TEXT, TEXT, WRITTEN)
+def test_the_reference_scores_100_whatever_the_prompt(instruction: str, input: str, output: str) -> None:
+    assert overlap.score(instruction, input, output, output).score == 100
+
+
+@given(TEXT, TEXT, WRITTEN)
+def test_repeating_instruction_or_input_scores_0(instruction: str, input: str, output: str) -> None:
+    for echo in (instruction, input):
+        result = overlap.score(instruction, input, output, echo)
+        # Where the prompt holds the whole reference, repeating it is the right answer.
+        assert result.score == (100 if result.chrf == 100 and not result.missing_numbers else 0)
+
+
+@given(TEXT, TEXT, TEXT, TEXT)
+def test_every_score_is_from_0_to_100(instruction: str, input: str, output: str, response: str) -> None:
+    result = overlap.score(instruction, input, output, response)
+    for figure in (result.score, result.chrf, result.prompt_chrf, result.token_f1):
+        assert 0 <= figure <= 100
+
+
+def test_the_score_is_chrf_corrected_by_the_better_half_of_the_prompt() -> None:
+    def chrf(text: str) -> float:
+        return float(CHRF(word_order=2).sentence_score(text, [CAR["output"]]).score)
+
+    response = "The car is as fast as a bullet."
+    result = overlap.score(**CAR, response=response)
+    floor = chrf(CAR["input"])
+    assert floor > chrf(CAR["instruction"]) > 0
+    assert result.chrf == pytest.approx(chrf(response))
+    assert result.prompt_chrf == pytest.approx(floor)
+    assert result.score == pytest.approx(100 * (chrf(response) - floor) / (100 - floor))
+    assert 0 < result.score < result.chrf
+
+
+def test_an_answer_below_the_prompt_scores_0_not_less() -> None:
+    assert overlap.score(**CAR, response="Zebras!").score == 0
+
+
+def test_case_counts() -> None:
+    assert overlap.score(**CAR, response=CAR["output"].upper()).score < 50
+
+
+def test_a_missing_new_number_scores_0() -> None:
+    task = {"instruction": "Add 6 and 8.", "input": "", "output": "The sum of 6 and 8 is 14."}
+    wrong = overlap.score(**task, response="The sum of 6 and 8 is 15.")
+    assert (wrong.score, wrong.missing_numbers) == (0, ("14",))
+    assert wrong.chrf > 70
+    assert overlap.score(**task, response="The sum is 14.").score > 0
+
+
+def test_a_number_of_the_prompt_may_be_left_out() -> None:
+    task = {
+        "instruction": "Which is larger, 6 or 8? Explain.",
+        "input": "",
+        "output": "8 is larger than 6, yes.",
+    }
+    assert overlap.score(**task, response="8 is larger, yes.").score > 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "output", "response", "missing"),
+    [
+        ("", "3.14", "3.1", ("3.14",)),
+        ("", "3.14.", "about 3.14", ()),
+        ("", "1,000 m", "1000 m", ("1,000",)),
+        ("", "2 and 2 and 3", "", ("2", "3")),
+        ("in 1912", "1912", "", ()),
+        ("", "no number", "7", ()),
+    ],
+)
+def test_numbers_are_compared_whole(
+    prompt: str, output: str, response: str, missing: tuple[str, ...]
+) -> None:
+    assert missing_numbers(prompt, output, response) == missing
+
+
+def test_where_the_prompt_holds_the_reference_only_the_reference_scores() -> None:
+    task = {"instruction": "Correct it if need be.", "input": "She sings well.", "output": "She sings well."}
+    assert overlap.score(**task, response="She sings well.").score == 100
+    assert overlap.score(**task, response="She sings good.").score == 0
+
+
+def test_token_f1_counts_words_as_a_bag() -> None:
+    assert token_f1("b a", "A, b!") == 100
+    assert token_f1("a a a a", "a b") == pytest.approx(100 * 2 * 1 / 6)
+    assert token_f1("", "a") == token_f1("a", "") == token_f1("", "") == 0
+
+
+def test_the_signature_names_the_settings_and_the_version() -> None:
+    import sacrebleu
+
+    signature = overlap.signature()
+    assert signature.startswith("overlap|")
+    for part in ("nrefs:1", "case:mixed", "nc:6", "nw:2", f"version:{sacrebleu.__version__}"):
+        assert part in signature.split("|")
+
+
+def test_the_judge_says_why_it_gave_nothing() -> None:
+    entry = {"instruction": "Add 6 and 8.", "input": "", "output": "14"}
+    judge = OverlapJudge()
+    empty = judge.judge(entry, " \n")
+    assert (empty.status, empty.score, empty.measures["chrf"]) == ("empty", 0, 0)
+    wrong = judge.judge(entry, "15")
+    assert (wrong.status, wrong.score, wrong.reason) == ("ok", 0, "lacks the reference's 14")
+    right = judge.judge(entry, "14\n")
+    assert (right.status, right.score, right.reason, right.measures["exact_match"]) == ("ok", 100, "", True)
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    failed, attempted = doctest.testmod(overlap)
+    assert attempted >= 2 and failed == 0
+
+
+@pytest.mark.mirror
+def test_it_agrees_with_gpt_4_on_100_real_answers_as_well_as_claimed(mirror: Path) -> None:
+    answers = read_entries(mirror / "judged-answers.json")
+    scores = [
+        overlap.score(one["instruction"], one["input"], one["output"], one["response"]) for one in answers
+    ]
+    gpt_4 = [one["gpt4_score"] for one in answers]
+    corrected, raw = [one.score for one in scores], [one.chrf for one in scores]
+    assert len(answers) == 100
+    assert pearsonr(corrected, gpt_4).statistic == pytest.approx(0.85, abs=0.005)
+    assert spearmanr(corrected, gpt_4).statistic == pytest.approx(0.91, abs=0.005)
+    assert pearsonr(raw, gpt_4).statistic == pytest.approx(0.70, abs=0.005)
+    assert spearmanr(raw, gpt_4).statistic == pytest.approx(0.86, abs=0.005)
+
+
+@pytest.mark.mirror
+def test_it_separates_references_real_answers_and_nonsense_on_110_real_entries(mirror: Path) -> None:
+    entries = read_entries(mirror / "instruction-data-with-response.json")
+
+    def mean(responses: list[str]) -> float:
+        pairs = zip(entries, responses, strict=True)
+        scores = [
+            overlap.score(one["instruction"], one["input"], one["output"], text).score for one, text in pairs
+        ]
+        return sum(scores) / len(scores)
+
+    references = [one["output"] for one in entries]
+    assert len(entries) == 110
+    assert mean(references) == 100
+    assert mean([one["model_response"] for one in entries]) == pytest.approx(32.5, abs=0.05)
+    assert mean(random.Random(123).sample(references, len(references))) < 5
+    assert mean([one["input"] or one["instruction"] for one in entries]) == 0
+    assert mean([one["instruction"] for one in entries]) == 0
+    assert mean([""] * len(entries)) == 0
