@@ -12,8 +12,7 @@ known() {
     git diff --quiet HEAD -- params.yaml 2>/dev/null
 }
 if [ -f params.yaml ] && ! known; then
-    echo "profile: error: params.yaml has edits that are not committed: commit them, or drop them with" >&2
-    echo "  git checkout params.yaml" >&2
+    echo "profile: error: params.yaml has uncommitted edits: commit them, or drop them: git checkout HEAD params.yaml" >&2
     exit 1
 fi
 cp "profiles/$1.yaml" params.yaml

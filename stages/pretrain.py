@@ -33,9 +33,10 @@ METRICS = Path("metrics/pretrain.json")
 def main(params: Params) -> None:
     device = choose_device()
     tokenizer = read_tokenizer(TOKENIZER)
-    shape = params.model.model_dump(exclude={"init"})
+    shape = params.model.model_dump(exclude={"init", "init_std"})
+    config = GPTConfig(vocab_size=tokenizer.n_vocab, **shape)
     torch.manual_seed(params.seed)
-    model = new_gpt(GPTConfig(vocab_size=tokenizer.n_vocab, **shape), params.model.init).to(device)
+    model = new_gpt(config, params.model.init, params.model.init_std).to(device)
     batches = loaders(
         read_windows(TOKENS, "train"),
         read_windows(TOKENS, "validation"),

@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+
+CHUNK_TOKENS = 1 << 24  # ids may be mapped from a file larger than memory
 
 
 def bigram_loss(train_ids: np.ndarray, validation_ids: np.ndarray, vocab_size: int) -> float:
     """Return the mean cross entropy, in nats per token, of a bigram model counted on `train_ids`.
 
     Smoothed after Witten and Bell (1991): a token that was followed by t different ones gives the share
-    t / (count + t) to the unigram distribution, which counts every token once more than seen.
+    t / (count + t) to the unigram distribution, which counts every token once more than seen. Both arrays
+    hold two ids at least; memory is bounded by a chunk of them and by the number of different pairs.
     """
-    train, validation = train_ids.astype(np.int64), validation_ids.astype(np.int64)
-    unigram = np.bincount(train, minlength=vocab_size) + 1
+    unigram = np.bincount(train_ids[:1], minlength=vocab_size) + 1
+    pairs: np.ndarray = np.empty(0, dtype=np.int64)
+    counts: np.ndarray = np.empty(0)
+    for previous, following in _neighbours(train_ids):
+        unigram += np.bincount(following, minlength=vocab_size)
+        found, times = np.unique(previous * vocab_size + following, return_counts=True)
+        pairs, place = np.unique(np.concatenate([pairs, found]), return_inverse=True)
+        counts = np.bincount(place, weights=np.concatenate([counts, times]))
     unigram_probability = unigram / unigram.sum()
-    pairs, counts = np.unique(train[:-1] * vocab_size + train[1:], return_counts=True)
     first = pairs // vocab_size
     followed = np.bincount(first, weights=counts, minlength=vocab_size)
     n_followers = np.bincount(first, minlength=vocab_size)
-    previous, following = validation[:-1], validation[1:]
-    wanted = previous * vocab_size + following
-    place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
-    seen = np.where(pairs[place] == wanted, counts[place], 0)
-    # A token that nothing followed in training has no bigram counts: the unigram alone speaks.
-    weight = np.maximum(n_followers[previous], followed[previous] == 0)
-    probability = (seen + weight * unigram_probability[following]) / (followed[previous] + weight)
-    return float(-np.log(probability).mean())
+    loss_sum = 0.0
+    for previous, following in _neighbours(validation_ids):
+        wanted = previous * vocab_size + following
+        place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+        seen = np.where(pairs[place] == wanted, counts[place], 0)
+        # A token that nothing followed in training has no bigram counts: the unigram alone speaks.
+        weight = np.maximum(n_followers[previous], followed[previous] == 0)
+        probability = (seen + weight * unigram_probability[following]) / (followed[previous] + weight)
+        loss_sum -= np.log(probability).sum()
+    return float(loss_sum / (len(validation_ids) - 1))
+
+
+def _neighbours(ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each token but the last, and the one after it, as int64, chunk by chunk."""
+    for start in range(0, len(ids) - 1, CHUNK_TOKENS):
+        chunk = ids[start : start + CHUNK_TOKENS + 1].astype(np.int64)
+        yield chunk[:-1], chunk[1:]

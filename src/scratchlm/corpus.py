@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import codecs
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from scratchlm.download import fetch, fetch_url, from_root
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path, write_text
+from scratchlm.files import atomic_path
 from scratchlm.sample import corpus as sample_corpus
 from scratchlm.sources import THE_VERDICT
 
 READ_BYTES = 1 << 20  # a corpus may be larger than memory
+NUMBER_DIGITS = 5  # of a document, or as many as the last one needs: order by name is order by number
+NAME_CHARACTERS = 50  # of a document's own name that are kept: file systems take 255 bytes
 TEXT_SUFFIXES = (".txt", ".md", ".text")
 
 
@@ -27,7 +29,7 @@ def collect_corpus(source: str | Sequence[str], folder: Path) -> None:
         temporary.mkdir()
         if source == "sample":
             for name, text in sample_corpus.documents().items():
-                write_text(temporary / name, text)
+                (temporary / name).write_text(text, encoding="utf-8", newline="")
         elif source == "the-verdict":
             fetch(THE_VERDICT, temporary / THE_VERDICT.name)
         else:
@@ -42,7 +44,9 @@ def _collect_own(source: Sequence[str], folder: Path) -> None:
             continue
         path = from_root(item)
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES)
+            files = sorted(
+                file for file in path.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES and file.is_file()
+            )
             if not files:
                 raise InputError(f"corpus.source: the folder {item} holds no {', '.join(TEXT_SUFFIXES)} file")
             inputs += files
@@ -53,15 +57,16 @@ def _collect_own(source: Sequence[str], folder: Path) -> None:
                 f"corpus.source: {item} is neither a file nor a folder nor a URL; paths are relative to the "
                 "project's folder; `sample` and `the-verdict` are built in"
             )
-    for number, item in enumerate(inputs, start=1):
+    digits = max(NUMBER_DIGITS, len(str(len(inputs))))
+    for number, text in enumerate(inputs, start=1):
         # The number keeps the user's order and two files of the same name apart.
-        name = Path(urlsplit(item).path).name if isinstance(item, str) else item.name
-        target = folder / f"{number:05}-{Path(name).stem or 'document'}.txt"
-        if isinstance(item, str):
-            with tempfile.TemporaryDirectory() as downloads:
-                _copy_text(fetch_url(item, Path(downloads) / target.name), target, item)
+        own = text if isinstance(text, Path) else Path(re.split("[?#]", text)[0])
+        target = folder / f"{number:0{digits}}-{own.stem[:NAME_CHARACTERS]}.txt"
+        if isinstance(text, Path):
+            _copy_text(text, target, str(text))
         else:
-            _copy_text(item, target, str(item))
+            with tempfile.TemporaryDirectory() as downloads:
+                _copy_text(fetch_url(text, Path(downloads) / target.name), target, text)
 
 
 def _copy_text(path: Path, target: Path, shown: str) -> None:
@@ -71,7 +76,9 @@ def _copy_text(path: Path, target: Path, shown: str) -> None:
         with path.open("rb") as source, target.open("w", encoding="utf-8", newline="") as copy:
             while block := source.read(READ_BYTES):
                 if b"\0" in block:
-                    raise InputError(f"corpus.source: {shown} is binary (it holds a zero byte): give plain text")
+                    raise InputError(
+                        f"corpus.source: {shown} holds zero bytes, so it is binary or UTF-16: give UTF-8 text"
+                    )
                 text = decode(block)
                 empty = empty and not text.strip()
                 copy.write(text)

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from scratchlm.files import write_text
-from scratchlm.metrics import rounded
+
+DIGITS = 6  # significant ones: a learning rate of 5e-05 has no four decimals to keep
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of equal keys as CSV with a header, floats rounded as metrics are; `rows` must not be empty."""
+    """Write rows of equal keys as CSV with a header, floats to six significant digits; there must be one."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rounded(dict(row)) for row in rows)
+    for row in rows:
+        writer.writerow({key: _shortened(value) for key, value in row.items()})
     write_text(path, text.getvalue())
+
+
+def _shortened(value: Any) -> Any:
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

@@ -20,7 +20,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     An existing target is replaced; replacing a folder is not atomic (the old one is removed first).
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last, for the libraries that look at it (numpy appends .npy, matplotlib picks a format).
+    # The suffix stays last, for the libraries that look at it (numpy appends .npy, matplotlib picks by it).
     temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}")
     try:
         yield temporary
@@ -28,9 +28,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
             if target.exists():
                 shutil.rmtree(target)
         else:
-            with open(temporary, "rb") as written:
+            with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-        os.replace(temporary, target)
+        temporary.replace(target)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)

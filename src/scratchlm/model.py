@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+GPT2_STD = 0.02  # of GPT-2's random start, at widths of 768 and more
+
 
 @dataclass(frozen=True)
 class GPTConfig:
@@ -173,18 +175,18 @@ def empty_gpt(config: GPTConfig) -> GPT:
     return model.to_empty(device="cpu")
 
 
-def new_gpt(config: GPTConfig, init: Literal["book", "gpt2"]) -> GPT:
+def new_gpt(config: GPTConfig, init: Literal["book", "gpt2"], init_std: float = GPT2_STD) -> GPT:
     """Build a GPT with random weights from torch's global generator.
 
     `book` draws as the book's code does: torch's default init, query, key and value apart, the head last.
-    `gpt2` draws normal(0, 0.02), the two projections onto the shortcut scaled by 1/sqrt(2 n_layers), biases 0
+    `gpt2` draws normal(0, init_std), the two projections onto the shortcut scaled by 1/sqrt(2 n_layers), biases 0
     (Radford et al. 2019, section 2.3).
     """
     model = empty_gpt(config)
     if init == "book":
         _init_as_the_book(model)
     else:
-        _init_as_gpt2(model)
+        _init_as_gpt2(model, init_std)
     return model
 
 
@@ -214,11 +216,11 @@ def _init_query_key_value_apart(c_attn: nn.Linear) -> None:
 
 
 @torch.no_grad()
-def _init_as_gpt2(model: GPT) -> None:
-    residual_std = 0.02 / math.sqrt(2 * model.config.n_layers)
+def _init_as_gpt2(model: GPT, std: float) -> None:
+    residual_std = std / math.sqrt(2 * model.config.n_layers)
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
-            nn.init.normal_(parameter, std=residual_std if "c_proj" in name else 0.02)
+            nn.init.normal_(parameter, std=residual_std if "c_proj" in name else std)
         elif "ln_" in name and name.endswith("weight"):
             nn.init.ones_(parameter)
         else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from scratchlm.errors import InputError
 
@@ -27,18 +28,18 @@ Checkpoint = Literal["pretrained", "124M", "355M", "774M", "1558M"]
 def _text_or_list_of_texts(value: Any) -> Any:
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list) or not items or not all(isinstance(item, str) and item for item in items):
-        raise ValueError("allowed: sample, the-verdict, or a list of files, folders and URLs")
+        raise ValueError("sample, the-verdict, or a list of files, folders and URLs")
     return value
 
 
 def _different_items(value: Any) -> Any:
-    if isinstance(value, list) and (not value or any(value.count(item) > 1 for item in value)):
-        raise ValueError("allowed: one or more different sizes")
+    if not isinstance(value, list) or not value or any(value.count(item) > 1 for item in value):
+        raise ValueError("a list of one or more different sizes")
     return value
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CorpusParams(Section):
@@ -73,6 +74,7 @@ class ModelParams(Section):
     qkv_bias: bool
     tie_embeddings: bool
     init: Literal["book", "gpt2"]
+    init_std: Annotated[float, Field(gt=0, le=1)]
 
 
 class TrainingParams(Section):
@@ -181,14 +183,22 @@ def load_params(path: Path) -> Params:
     except FileNotFoundError:
         raise InputError(f"{path} is missing: copy a profile with `make profile P=sample`") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid YAML: {error}") from None
+        problem = " ".join(str(error).split())
+        if isinstance(error, MarkedYAMLError) and error.problem_mark:
+            problem = f"line {error.problem_mark.line + 1}: {error.problem}"
+        raise InputError(
+            f"{path} is not valid YAML: {problem}; correct it, or copy a profile with `make profile P=sample`"
+        ) from None
     return check_params(found, str(path))
 
 
 def check_params(found: Any, name: str = "params.yaml") -> Params:
     """Turn loaded YAML into `Params`; raise InputError that names key, value and what is allowed, for all."""
     if not isinstance(found, dict):
-        raise InputError(f"{name} holds {_shown(found)}, expected sections such as `corpus:` and `model:`")
+        raise InputError(
+            f"{name} holds {_shown(found)}, expected sections such as `corpus:` and `model:`; copy a profile "
+            "with `make profile P=sample`"
+        )
     valid: dict[str, Any] = {}
     problems = []
     for key in found.keys() - Params.model_fields.keys():
@@ -199,19 +209,16 @@ def check_params(found: Any, name: str = "params.yaml") -> Params:
             continue
         try:
             # Section by section, so that a mistake in one does not hide those in another.
-            if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
-                valid[key] = field.annotation.model_validate(found[key])
-            else:
-                Params.__pydantic_validator__.validate_assignment(Params.model_construct(), key, found[key])
+            valid[key] = TypeAdapter(field.rebuild_annotation()).validate_python(found[key], strict=True)
         except ValidationError as error:
-            problems += [_problem(key, found[key], detail) for detail in error.errors()]
+            problems += [_problem(key, detail) for detail in error.errors()]
     problems += _bad_combinations(valid)
     if problems:
         plural = "problem" if len(problems) == 1 else "problems"
         raise InputError(
             f"{name} has {len(problems)} {plural}:" + "".join(f"\n  - {line}" for line in sorted(problems))
         )
-    return Params(seed=found["seed"], **valid)
+    return Params(**valid)
 
 
 def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
@@ -223,7 +230,9 @@ def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
     if have("model"):
         model: ModelParams = valid["model"]
         if model.emb_dim % model.n_heads:
-            yield f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})"
+            yield (
+                f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})"
+            )
     if have("tokenizer"):
         tokenizer: TokenizerParams = valid["tokenizer"]
         if tokenizer.kind == "gpt2" and tokenizer.vocab_size != GPT2_VOCAB_SIZE:
@@ -249,8 +258,8 @@ def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
             total = valid[section].train_fraction + getattr(valid[section], middle)
             if total >= 1:
                 yield (
-                    f"{section}.train_fraction + {section}.{middle}: got {total:g}, allowed: less than 1, the "
-                    f"rest is the {rest} set"
+                    f"{section}.train_fraction + {section}.{middle}: got {total:g}, allowed: less than 1, "
+                    f"the rest is the {rest} set"
                 )
     for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
         if have(section) and valid[section].min_learning_rate > valid[section].learning_rate:
@@ -288,27 +297,19 @@ def _context_length(base: str, model: ModelParams) -> int:
     return model.context_length if base == "pretrained" else GPT2_CONTEXT_LENGTH
 
 
-def _problem(section: str, value: Any, detail: Any) -> str:
-    # A union adds its member's name to the location; only keys and indices say where the mistake is.
-    location = [section]
-    for part in detail["loc"]:
-        if isinstance(value, dict) and (part in value or detail["type"] == "missing"):
-            location.append(str(part))
-            value = value.get(part)
-        elif isinstance(value, list) and isinstance(part, int):
-            location.append(str(part))
-            value = value[part]
+def _problem(section: str, detail: Any) -> str:
+    location = [section, *map(str, detail["loc"])]
     key = ".".join(location)
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] in ("extra_forbidden", "invalid_key"):
         annotation = Params.model_fields[section].annotation
         assert isinstance(annotation, type)
         return _unknown_key(tuple(location), annotation)
     if detail["type"] == "missing":
         return f"{key}: missing; take it from a file in profiles/"
-    allowed = str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "allowed:")
+    allowed = re.sub(r"^(Value error, |\w+ should (be|have) )", "", detail["msg"])
     if detail["type"] == "model_type":
-        allowed = "allowed: keys as in a file in profiles/"
-    return f"{key}: got {_shown(value)}, {allowed}"
+        allowed = "keys as in a file in profiles/"
+    return f"{key}: got {_shown(detail['input'])}, allowed: {allowed}"
 
 
 def _unknown_key(location: tuple[str, ...], section: type[BaseModel]) -> str:

@@ -1,4 +1,4 @@
-"""How a stage script starts and how it ends: checked params in, one clear line out when something is wrong."""
+"""How a stage script starts and how it ends: checked params in, one clear line out when something fails."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from scratchlm.errors import InputError
 from scratchlm.params import Params, load_params
 
 PARAMS = Path("params.yaml")
-MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def run(main: Callable[[Params], None]) -> None:
-    """Call a stage's `main` with the params of the current folder; exit with 1 and one message on InputError."""
+    """Call a stage's `main` with the current folder's params; exit with 1 and one message on InputError."""
     name = Path(sys.argv[0]).stem
     try:
         main(load_params(PARAMS))
@@ -24,6 +24,7 @@ def run(main: Callable[[Params], None]) -> None:
     except OSError as error:
         if error.errno not in MACHINE_ERRORS:
             raise
-        sys.exit(f"{name}: error: {error.filename}: {error.strerror}: make room or give access, then run again")
+        place = error.filename or Path.cwd()  # a write to an open file does not say which
+        sys.exit(f"{name}: error: {place}: {error.strerror}: make room or give access, then run again")
     except KeyboardInterrupt:
         sys.exit(f"{name}: interrupted; run `make repro` to build this stage again")

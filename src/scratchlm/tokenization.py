@@ -26,21 +26,28 @@ def tokenize_corpus(
 ) -> TokenManifest:
     """Tokenize a corpus into `folder`, the first `train_fraction` of its characters for training.
 
-    Documents are joined by `<|endoftext|>`, which the character counts leave out. Memory stays bounded by
-    one piece of text. Raises InputError if a split is shorter than one window.
+    Documents are joined by `<|endoftext|>`, which the character counts leave out. `tokens` counts the corpus
+    whole; where the border cuts a token, the two splits hold more. Memory stays bounded by one piece of text.
+    Raises InputError if a split is shorter than one window.
     """
     paths = document_paths(corpus_folder)
     characters = sum(len(piece) for path in paths for piece in read_pieces(path))
     train_characters = int(train_fraction * characters)
     dtype = np.dtype("<u2" if tokenizer.n_vocab <= 1 << 16 else "<u4")
-    n_tokens = dict.fromkeys(SPLITS, 0)
+    tokens, n_tokens = 0, dict.fromkeys(SPLITS, 0)
+
+    def encode(text: str) -> np.ndarray:
+        return tokenizer.encode_to_numpy(text, allowed_special={END_OF_TEXT}).astype(dtype)
+
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         with (temporary / "train.bin").open("wb") as train, (temporary / "validation.bin").open("wb") as rest:
-            for split, text in _split_texts(paths, train_characters):
-                ids = np.asarray(tokenizer.encode(text, allowed_special={END_OF_TEXT}), dtype=dtype)
-                ids.tofile(train if split == "train" else rest)
-                n_tokens[split] += len(ids)
+            for texts in _split_texts(paths, train_characters):
+                parts = [encode(text) for text in texts]
+                for split, file, ids in zip(SPLITS, (train, rest), parts, strict=True):
+                    file.write(ids.tobytes())
+                    n_tokens[split] += len(ids)
+                tokens += len(encode("".join(texts))) if all(texts) else sum(map(len, parts))
         windows = {split: n_windows(n_tokens[split], max_length, stride) for split in SPLITS}
         for split in SPLITS:
             if not windows[split]:
@@ -52,7 +59,7 @@ def tokenize_corpus(
         manifest = TokenManifest(
             documents=len(paths),
             characters=characters,
-            tokens=sum(n_tokens.values()),
+            tokens=tokens,
             train_tokens=n_tokens["train"],
             validation_tokens=n_tokens["validation"],
             train_windows=windows["train"],
@@ -67,14 +74,12 @@ def tokenize_corpus(
 
 
 def _split_texts(paths: list[Path], train_characters: int) -> Iterator[tuple[str, str]]:
-    """Yield (split, text) in order; a document that straddles the border is cut there, as the book cuts."""
+    """Yield (training, validation) texts in order: one is empty, but for the piece that the border cuts."""
     position = 0
     for number, path in enumerate(paths):
         if number:
-            yield ("train" if position < train_characters else "validation"), END_OF_TEXT
+            yield (END_OF_TEXT, "") if position < train_characters else ("", END_OF_TEXT)
         for piece in read_pieces(path):
             room = max(0, train_characters - position)
             position += len(piece)
-            for split, text in (("train", piece[:room]), ("validation", piece[room:])):
-                if text:
-                    yield split, text
+            yield piece[:room], piece[room:]

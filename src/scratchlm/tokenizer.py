@@ -1,7 +1,7 @@
 """Byte pair encoding (chapter 2.5): GPT-2's two files, read into a tiktoken.Encoding or trained on a corpus.
 
-`encoder.json` maps each token to its id, `vocab.bpe` lists the merges in order of rank. Both spell a token with
-one printable character for each byte, GPT-2's way of keeping spaces and control bytes out of text files.
+`encoder.json` maps each token to its id, `vocab.bpe` lists the merges in order of rank. Both spell a token
+with one printable character for each byte, GPT-2's way of keeping spaces and control bytes out of text files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ MERGES_HEADER = "#version: 0.2"
 
 def byte_characters() -> dict[int, str]:
     """Return the printable character that stands for each of the 256 bytes, in GPT-2's id order."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {
         byte: chr(256 + index) for index, byte in enumerate(others)
@@ -110,8 +114,8 @@ def _read_encoding(encoder_path: Path, merges_path: Path) -> tiktoken.Encoding:
     tokens += [line.replace(" ", "", 1) for line in lines if line and not line.startswith("#version")]
     if encoder != {token: rank for rank, token in enumerate([*tokens, END_OF_TEXT])}:
         raise InputError(
-            f"{encoder_path} ({len(encoder)} tokens) and {merges_path} ({len(tokens)} bytes and merges) do not "
-            f"belong together: expected the bytes, the merges in order and {END_OF_TEXT} as ids; build both again"
+            f"{encoder_path} and {merges_path} do not belong together: expected as ids the 256 bytes, then "
+            f"{len(tokens) - 256} merges in order, then {END_OF_TEXT}; build both again"
         )
     return tiktoken.Encoding(
         name=encoder_path.parent.name,

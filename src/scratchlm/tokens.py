@@ -1,8 +1,8 @@
 """The tokenized corpus on disk: ids in a memory-mapped file, seen through sliding windows (chapter 2.6).
 
 `data/tokens/` holds `train.bin` and `validation.bin` (little-endian uint16, or uint32 for a vocabulary over
-65,536) and `manifest.json`, whose max_length and stride are the index: window i starts at token i * stride, so
-that overlapping windows cost no copy.
+65,536) and `manifest.json`, whose max_length and stride are the index: window i starts at token i * stride,
+so that overlapping windows cost no copy.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         return n_windows(len(self.ids), self.max_length, self.stride)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        inputs, targets = self.__getitems__([index])
+        inputs, targets = self.__getitems__([range(len(self))[index]])
         return inputs[0], targets[0]
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:

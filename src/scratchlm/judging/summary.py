@@ -130,22 +130,17 @@ def require_coverage(rows: Sequence[Row], min_coverage: float, verdicts_path: Pa
     )
 
 
-def score_histogram(rows: Sequence[Row]) -> list[dict[str, str | int]]:
-    """Count each variant's answers in ten bins of scores, every bin present; 100 belongs to the last one.
+def score_histogram(rows: Sequence[Row]) -> list[dict[str, int]]:
+    """Count each variant's scored answers in ten bins of scores, every bin present.
 
-    Columns: score_bin ("0-10" stands for 0 <= score < 10), variant, answers. Only scored answers are counted.
+    Columns: `score`, where the bin of ten begins (100 belongs to the last one), and a count per variant.
     """
-    bins = Counter(
-        (min(int(row["score"] // BIN_WIDTH), 100 // BIN_WIDTH - 1), row["variant"])
+    counts = Counter(
+        (min(int(row["score"] // BIN_WIDTH) * BIN_WIDTH, 100 - BIN_WIDTH), row["variant"])
         for row in rows
         if row["score"] is not None
     )
     return [
-        {
-            "score_bin": f"{number * BIN_WIDTH}-{(number + 1) * BIN_WIDTH}",
-            "variant": variant,
-            "answers": bins[number, variant],
-        }
-        for variant in VARIANTS
-        for number in range(100 // BIN_WIDTH)
+        {"score": start, **{variant: counts[start, variant] for variant in VARIANTS}}
+        for start in range(0, 100, BIN_WIDTH)
     ]
