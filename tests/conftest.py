@@ -1,0 +1,32 @@
+"""What all tests share: the real input data, and hypothesis without chance or a clock."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("scratchlm", max_examples=50, deadline=None, derandomize=True)
+settings.load_profile("scratchlm")
+
+MIRRORED = (
+    *("the-verdict.txt", "encoder.json", "vocab.bpe", "SMSSpamCollection", "instruction-data.json"),
+    *("instruction-data-with-response.json", "judged-answers.json"),
+)
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The folder of real input data that SCRATCHLM_MIRROR names, relative to the repository's root.
+
+    Session-wide, so that a test which clears the variable still gets the folder.
+    """
+    named = os.environ.get("SCRATCHLM_MIRROR")
+    if not named:
+        pytest.skip("SCRATCHLM_MIRROR is not set: the real input data is not here")
+    folder = Path(__file__).parents[1] / named
+    if missing := [name for name in MIRRORED if not (folder / name).is_file()]:
+        pytest.skip(f"SCRATCHLM_MIRROR names {named}, where these are missing: {', '.join(missing)}")
+    return folder

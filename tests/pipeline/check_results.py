@@ -1,0 +1,140 @@
+"""Hold a run's results against what its profile promises: python check_results.py sample|laptop [FOLDER]."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise: what is checked, what is wanted, what the run gave."""
+
+    name: str
+    wanted: str
+    got: object
+    ok: bool
+
+
+def check_sample(folder: Path) -> list[Check]:
+    """The embedded data: learned from training, not from a leak of the test split."""
+    pretrain = read_metrics(folder, "pretrain")
+    classifier = read_metrics(folder, "finetune_classifier")
+    judged = read_metrics(folder, "judge_responses")
+    start, bigram = pretrain["initial_validation_loss"], pretrain["bigram_validation_loss"]
+    baseline = classifier["baseline_test_accuracy"]
+    return [
+        # A guess among all tokens is where training starts; half of its nats is far from it.
+        at_most("pretrain.validation_loss, half its start", pretrain["validation_loss"], start / 2),
+        below("pretrain.validation_loss, a bigram model's", pretrain["validation_loss"], bigram),
+        at_least("finetune_classifier.test_accuracy", classifier["test_accuracy"], 95),
+        at_least(
+            "finetune_classifier.test_accuracy, baseline - 1", classifier["test_accuracy"], baseline - 1
+        ),
+        equal("test messages that stand in train or validation", leaked_messages(folder), 0),
+        equal(
+            "prepare_instructions.test_prompts_in_train",
+            read_metrics(folder, "prepare_instructions")["test_prompts_in_train"],
+            0,
+        ),
+        equal("test prompts that stand in train (from the files)", leaked_prompts(folder), 0),
+        equal("judge_responses.backend", judged["backend"], "overlap"),
+        equal(
+            "judge_responses: answers with a score",
+            judged["assistant"]["n_scored"] + judged["base"]["n_scored"],
+            judged["assistant"]["n"] + judged["base"]["n"],
+        ),
+        at_least("judge_responses.assistant.mean", judged["assistant"]["mean"], 60),
+        below("judge_responses.base.mean", judged["base"]["mean"], 15),
+    ]
+
+
+def check_laptop(folder: Path) -> list[Check]:
+    """The real data: the book's counts, and a classifier that starts from our own small GPT."""
+    sms = read_metrics(folder, "prepare_sms")
+    instructions = read_metrics(folder, "prepare_instructions")
+    return [
+        equal("tokenize_corpus.tokens", read_metrics(folder, "tokenize_corpus")["tokens"], 5145),
+        equal("prepare_sms.rows", sms["rows"], 5572),
+        equal("prepare_sms.balanced", sms["balanced"], 1494),
+        equal("prepare_sms: train, validation, test", [sms[split] for split in SPLITS], [1045, 149, 300]),
+        equal(
+            "prepare_instructions: train, test, validation",
+            [instructions[split] for split in ("train", "test", "validation")],
+            [935, 110, 55],
+        ),
+        at_least(
+            "finetune_classifier.test_accuracy",
+            read_metrics(folder, "finetune_classifier")["test_accuracy"],
+            93,
+        ),
+    ]
+
+
+PROFILES: dict[str, Callable[[Path], list[Check]]] = {"sample": check_sample, "laptop": check_laptop}
+
+
+def equal(name: str, got: object, wanted: object) -> Check:
+    return Check(name, str(wanted), got, got == wanted)
+
+
+def at_least(name: str, got: float, limit: float) -> Check:
+    return Check(name, f">= {limit:g}", got, got >= limit)
+
+
+def at_most(name: str, got: float, limit: float) -> Check:
+    return Check(name, f"<= {limit:g}", got, got <= limit)
+
+
+def below(name: str, got: float, limit: float) -> Check:
+    return Check(name, f"< {limit:g}", got, got < limit)
+
+
+def read_metrics(folder: Path, stage: str) -> dict:
+    return json.loads((folder / "metrics" / f"{stage}.json").read_text(encoding="utf-8"))
+
+
+def leaked_messages(folder: Path) -> int:
+    """Count the test messages that the classifier has also seen, upper and lower case alike."""
+    texts = {}
+    for split in SPLITS:
+        with (folder / "data" / "sms" / f"{split}.csv").open(encoding="utf-8", newline="") as file:
+            texts[split] = [row["Text"].strip().casefold() for row in csv.DictReader(file)]
+    seen = {*texts["train"], *texts["validation"]}
+    return sum(text in seen for text in texts["test"])
+
+
+def leaked_prompts(folder: Path) -> int:
+    """Count the test entries whose instruction and input also stand in train."""
+    prompts = {}
+    for split in ("train", "test"):
+        entries = json.loads((folder / "data" / "instructions" / f"{split}.json").read_text(encoding="utf-8"))
+        prompts[split] = [(entry["instruction"], entry["input"]) for entry in entries]
+    return sum(prompt in set(prompts["train"]) for prompt in prompts["test"])
+
+
+def main() -> None:
+    if len(sys.argv) not in (2, 3) or sys.argv[1] not in PROFILES:
+        sys.exit(f"usage: check_results.py {'|'.join(PROFILES)} [FOLDER]")
+    profile, folder = sys.argv[1], Path(sys.argv[2] if len(sys.argv) == 3 else ".")
+    try:
+        checks = PROFILES[profile](folder)
+    except FileNotFoundError as error:
+        sys.exit(
+            f"check_results: error: {error.filename} is missing: run `make repro` with profile {profile}"
+        )
+    width = max(len(check.name) for check in checks)
+    print(f"{'check':{width}}  {'wanted':18}  {'got':18}  ok")
+    for check in checks:
+        print(f"{check.name:{width}}  {check.wanted:18}  {check.got!s:18}  {'yes' if check.ok else 'NO'}")
+    failed = sum(not check.ok for check in checks)
+    if failed:
+        sys.exit(f"check_results: {failed} of {len(checks)} checks of profile {profile} failed")
+
+
+if __name__ == "__main__":
+    main()

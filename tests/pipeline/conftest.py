@@ -1,0 +1,51 @@
+"""One tiny run of the whole pipeline, paid once; every test works on a copy of it."""
+
+from pathlib import Path
+
+import pytest
+from project import Project, TinyRun, copy_project
+
+# Small enough for seconds, large enough that prompts and answers fit the model's context.
+TINY = {
+    "tokenizer.vocab_size": 500,
+    "windows.max_length": 128,
+    "windows.stride": 128,
+    "model.context_length": 256,
+    "model.emb_dim": 16,
+    "model.n_heads": 2,
+    "model.n_layers": 1,
+    "pretrain.epochs": 1,
+    "pretrain.batch_size": 64,
+    "pretrain.warmup_steps": 0,
+    "pretrain.eval_every": 10,
+    "pretrain.eval_batches": 1,
+    "pretrain.sample_tokens": 5,
+    "finetune_classifier.epochs": 1,
+    "finetune_classifier.batch_size": 128,
+    "finetune_classifier.eval_every": 5,
+    "finetune_classifier.eval_batches": 1,
+    "finetune_instructions.epochs": 1,
+    "finetune_instructions.batch_size": 64,
+    "finetune_instructions.max_length": 256,
+    "finetune_instructions.eval_every": 5,
+    "finetune_instructions.eval_batches": 1,
+    "generate.max_new_tokens": 8,
+    "generate.batch_size": 128,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    project = copy_project(tmp_path_factory.mktemp("tiny") / "a folder with spaces")
+    project.set_params(TINY)
+    project.commit("A tiny profile")
+    output = project.dvc("repro").stdout
+    git_status = project.git("status", "--porcelain")
+    project.commit("Its results")
+    return TinyRun(project, output, git_status)
+
+
+@pytest.fixture
+def project(tiny_run: TinyRun, tmp_path: Path) -> Project:
+    """A copy of the tiny run, in which a test can do what it likes."""
+    return tiny_run.project.copy(tmp_path / "a folder with spaces")

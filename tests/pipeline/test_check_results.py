@@ -1,0 +1,102 @@
+"""The program that judges a run accepts what is promised and refuses anything less."""
+
+import json
+import subprocess
+import sys
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+
+import check_results
+import pytest
+
+SAMPLE = {
+    "pretrain": {"initial_validation_loss": 7.0, "validation_loss": 3.0, "bigram_validation_loss": 3.1},
+    "finetune_classifier": {"test_accuracy": 96.0, "baseline_test_accuracy": 95.0},
+    "prepare_instructions": {"test_prompts_in_train": 0},
+    "judge_responses": {
+        "backend": "overlap",
+        "base": {"mean": 14.9, "n": 110, "n_scored": 110},
+        "assistant": {"mean": 60.0, "n": 110, "n_scored": 110},
+    },
+}
+LAPTOP = {
+    "tokenize_corpus": {"tokens": 5145},
+    "prepare_sms": {"rows": 5572, "balanced": 1494, "train": 1045, "validation": 149, "test": 300},
+    "prepare_instructions": {"train": 935, "test": 110, "validation": 55},
+    "finetune_classifier": {"test_accuracy": 93.0},
+}
+TOO_LITTLE = [
+    ("sample", "pretrain.validation_loss", 3.2),
+    ("sample", "pretrain.initial_validation_loss", 5.9),
+    ("sample", "finetune_classifier.test_accuracy", 94.9),
+    ("sample", "finetune_classifier.baseline_test_accuracy", 97.1),
+    ("sample", "prepare_instructions.test_prompts_in_train", 1),
+    ("sample", "judge_responses.backend", "ollama"),
+    ("sample", "judge_responses.base.mean", 15.0),
+    ("sample", "judge_responses.assistant.mean", 59.9),
+    ("sample", "judge_responses.assistant.n_scored", 109),
+    ("laptop", "tokenize_corpus.tokens", 5146),
+    ("laptop", "prepare_sms.rows", 5574),
+    ("laptop", "prepare_sms.balanced", 1492),
+    ("laptop", "prepare_sms.validation", 150),
+    ("laptop", "prepare_instructions.test", 55),
+    ("laptop", "finetune_classifier.test_accuracy", 92.9),
+]
+
+
+def write_results(folder: Path, metrics: dict, test_message: str = "new", test_input: str = "new") -> None:
+    (folder / "metrics").mkdir()
+    for stage, values in metrics.items():
+        (folder / "metrics" / f"{stage}.json").write_text(json.dumps(values))
+    (folder / "data" / "sms").mkdir(parents=True)
+    (folder / "data" / "instructions").mkdir()
+    for split, message in (("train", "Win a prize"), ("validation", "See you"), ("test", test_message)):
+        (folder / "data" / "sms" / f"{split}.csv").write_text(f"Label,Text\n1,{message}\n")
+    for split, given in (("train", "old"), ("test", test_input)):
+        entries = [{"instruction": "Sort.", "input": given, "output": ""}]
+        (folder / "data" / "instructions" / f"{split}.json").write_text(json.dumps(entries))
+
+
+def failed_checks(profile: str, folder: Path) -> list[str]:
+    return [check.name for check in check_results.PROFILES[profile](folder) if not check.ok]
+
+
+@pytest.mark.parametrize(("profile", "metrics"), [("sample", SAMPLE), ("laptop", LAPTOP)])
+def test_what_is_promised_passes(profile: str, metrics: dict, tmp_path: Path) -> None:
+    write_results(tmp_path, metrics)
+    assert failed_checks(profile, tmp_path) == []
+
+
+@pytest.mark.parametrize(("profile", "key", "value"), TOO_LITTLE)
+def test_less_than_promised_fails_in_one_check(profile: str, key: str, value: object, tmp_path: Path) -> None:
+    metrics = json.loads(json.dumps(SAMPLE if profile == "sample" else LAPTOP))
+    *sections, name = key.split(".")
+    reduce(getitem, sections, metrics)[name] = value
+    write_results(tmp_path, metrics)
+    assert len(failed_checks(profile, tmp_path)) == 1
+
+
+@pytest.mark.parametrize("leak", [{"test_message": "WIN A PRIZE"}, {"test_input": "old"}])
+def test_a_leak_of_the_test_split_fails(leak: dict[str, str], tmp_path: Path) -> None:
+    write_results(tmp_path, SAMPLE, **leak)
+    assert len(failed_checks("sample", tmp_path)) == 1
+
+
+def test_the_program_exits_with_1_and_a_table_where_a_check_fails(tmp_path: Path) -> None:
+    write_results(tmp_path, LAPTOP | {"finetune_classifier": {"test_accuracy": 50.0}})
+    command = [sys.executable, check_results.__file__, "laptop", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert [line for line in done.stdout.splitlines() if line.endswith("NO")] == [
+        line for line in done.stdout.splitlines() if line.startswith("finetune_classifier.test_accuracy ")
+    ]
+    assert done.stderr == "check_results: 1 of 6 checks of profile laptop failed\n"
+
+
+def test_a_run_that_did_not_finish_is_named(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, check_results.__file__, "sample", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "pretrain.json is missing" in done.stderr

@@ -1,0 +1,225 @@
+"""`dvc repro` builds everything, once, to the same bytes, and fails in one clear line."""
+
+import csv
+import json
+import subprocess
+from collections import Counter
+
+import pytest
+from dependencies import DVC_YAML, read_yaml
+from project import Project, TinyRun
+
+PIPELINE = read_yaml(DVC_YAML)
+STAGES = list(PIPELINE["stages"])
+
+# What readers of the metrics files rely on; more keys are welcome.
+INTERVAL = ("mean", "ci95_low", "ci95_high")
+METRICS = {
+    "tokenize_corpus": [
+        "characters",
+        "tokens",
+        "train_tokens",
+        "validation_tokens",
+        "train_windows",
+        "validation_windows",
+        "vocab_size",
+    ],
+    "pretrain": [
+        "initial_train_loss",
+        "initial_validation_loss",
+        "train_loss",
+        "validation_loss",
+        "validation_perplexity",
+        "bigram_validation_loss",
+        "steps",
+        "tokens_seen",
+    ],
+    "prepare_sms": ["rows", "ham", "spam", "balanced", "train", "validation", "test", "longest_tokens"],
+    "finetune_classifier": [
+        *(
+            f"{when}{split}_accuracy"
+            for when in ("initial_", "")
+            for split in ("train", "validation", "test")
+        ),
+        *(f"{when}{split}_loss" for when in ("initial_", "") for split in ("train", "validation", "test")),
+        "test_precision",
+        "test_recall",
+        "test_f1",
+        "baseline_test_accuracy",
+    ],
+    "prepare_instructions": [
+        "entries",
+        "train",
+        "validation",
+        "test",
+        "longest_tokens",
+        "test_prompts_in_train",
+    ],
+    "finetune_instructions": [
+        "initial_train_loss",
+        "initial_validation_loss",
+        "train_loss",
+        "validation_loss",
+    ],
+    "generate_responses": ["answers", "empty", "stopped_at_end"],
+    "judge_responses": [
+        "backend",
+        "model",
+        *(f"{variant}.{name}" for variant in ("base", "assistant") for name in (*INTERVAL, "n", "n_scored")),
+        *(f"difference.{name}" for name in INTERVAL),
+    ],
+}
+
+
+def stages_run(output: str) -> list[str]:
+    """Name the stages that DVC says it runs."""
+    prefix = "Running stage '"
+    return [
+        line.removeprefix(prefix).split("'")[0] for line in output.splitlines() if line.startswith(prefix)
+    ]
+
+
+def flat(values: dict, prefix: str = "") -> dict[str, object]:
+    found = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def all_bytes(project: Project, *patterns: str) -> dict[str, bytes]:
+    paths = [path for pattern in patterns for path in project.folder.glob(pattern) if path.is_file()]
+    return {str(path.relative_to(project.folder)): path.read_bytes() for path in paths}
+
+
+def test_repro_runs_every_stage_once_in_a_path_with_spaces(tiny_run: TinyRun) -> None:
+    assert Counter(stages_run(tiny_run.output)) == Counter(STAGES)
+    outs = [path for stage in PIPELINE["stages"].values() for path in stage.get("outs", [])]
+    assert [path for path in outs if not (tiny_run.project.folder / path).exists()] == []
+
+
+def test_git_sees_only_the_lock_and_the_metrics(tiny_run: TinyRun) -> None:
+    changed = [line[3:] for line in tiny_run.git_status.splitlines()]
+    assert "dvc.lock" in changed
+    assert [path for path in changed if path != "dvc.lock" and not path.startswith("metrics/")] == []
+
+
+def test_metrics_hold_the_promised_keys(tiny_run: TinyRun) -> None:
+    found = {
+        path.stem: flat(json.loads(path.read_text())) for path in tiny_run.project.folder.glob("metrics/*")
+    }
+    missing = {stage: sorted(set(keys) - found.get(stage, {}).keys()) for stage, keys in METRICS.items()}
+    assert {stage: keys for stage, keys in missing.items() if keys} == {}
+    assert found.keys() == METRICS.keys()
+
+
+def test_metrics_are_finite_and_rounded(tiny_run: TinyRun) -> None:
+    for path in tiny_run.project.folder.glob("metrics/*"):
+        values = flat(json.loads(path.read_text(), parse_constant=pytest.fail))
+        floats = [value for value in values.values() if isinstance(value, float)]
+        assert floats == [round(value, 4) for value in floats]
+
+
+def test_every_answer_has_one_verdict(tiny_run: TinyRun) -> None:
+    responses = json.loads(tiny_run.project.read("data/responses.json"))
+    verdicts = json.loads(tiny_run.project.read("data/verdicts.json"))
+    test_entries = json.loads(tiny_run.project.read("data/instructions/test.json"))
+    assert len(responses) == len(test_entries)
+    wanted = Counter((entry["id"], variant) for entry in responses for variant in ("base", "assistant"))
+    assert Counter((row["id"], row["variant"]) for row in verdicts) == wanted
+
+
+@pytest.mark.parametrize("plot", PIPELINE["plots"], ids=lambda plot: next(iter(plot)))
+def test_the_table_of_a_plot_has_its_columns_and_rows(tiny_run: TinyRun, plot: dict) -> None:
+    ((_, settings),) = plot.items()
+    for path, columns in settings["y"].items():
+        with (tiny_run.project.folder / path).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        wanted = {settings["x"], *([columns] if isinstance(columns, str) else columns)}
+        assert rows and wanted <= rows[0].keys()
+
+
+def test_a_second_repro_has_nothing_to_do(project: Project) -> None:
+    before = all_bytes(project, "dvc.lock", "metrics/*")
+    output = project.dvc("repro").stdout
+    assert "Data and pipelines are up to date." in output
+    assert stages_run(output) == []
+    assert all_bytes(project, "dvc.lock", "metrics/*") == before
+    assert project.git("status", "--porcelain") == ""
+
+
+def test_a_forced_repro_gives_the_same_bytes(project: Project) -> None:
+    before = all_bytes(project, "dvc.lock", "metrics/*", "data/**/*", "models/**/*")
+    assert any(path.endswith(".safetensors") for path in before)
+    output = project.dvc("repro", "--force").stdout
+    assert Counter(stages_run(output)) == Counter(STAGES)
+    after = all_bytes(project, "dvc.lock", "metrics/*", "data/**/*", "models/**/*")
+    assert after.keys() == before.keys()
+    assert [path for path in before if before[path] != after[path]] == []
+    assert project.git("status", "--porcelain") == ""
+
+
+def test_a_deleted_model_comes_back_without_a_run(project: Project) -> None:
+    before = all_bytes(project, "models/**/*")
+    for path in before:
+        (project.folder / path).unlink()
+    assert stages_run(project.dvc("repro").stdout) == []
+    assert all_bytes(project, "models/**/*") == before
+
+
+@pytest.mark.parametrize("folder", ["models/pretrained", "models/gpt2/pretrained", "models/assistant"])
+def test_transformers_loads_the_models_with_equal_logits(tiny_run: TinyRun, folder: str) -> None:
+    import torch
+    from transformers import GPT2LMHeadModel
+
+    from scratchlm import load
+
+    path = tiny_run.project.folder / folder
+    ours, tokenizer = load(path)
+    theirs = GPT2LMHeadModel.from_pretrained(path).eval()
+    ids = torch.tensor([tokenizer.encode_ordinary("One morning the fox went down to the river.")])
+    with torch.no_grad():
+        torch.testing.assert_close(ours(ids), theirs(ids).logits, rtol=0, atol=1e-5)
+
+
+def test_a_wrong_value_fails_in_one_line_that_names_the_key(project: Project) -> None:
+    project.set_params({"judge.min_coverage": "most"})
+    failed = project.dvc("repro", fails=True)
+    assert stages_run(failed.stdout) == ["judge_responses"]
+    assert_one_clear_message(failed, "judge_responses")
+    assert "judge.min_coverage: got 'most'" in failed.stderr
+    assert_git_has_no_data(project)
+
+
+def test_a_stage_that_fails_after_others_succeeded_leaves_git_free_of_data(project: Project) -> None:
+    (project.folder / "note.txt").write_text("Good morning to all of you.", encoding="utf-8")
+    project.set_params({"corpus.source": ["note.txt"]})
+    failed = project.dvc("repro", fails=True)
+    assert stages_run(failed.stdout) == ["download_corpus", "build_tokenizer", "tokenize_corpus"]
+    assert_one_clear_message(failed, "tokenize_corpus")
+    assert "use a longer corpus" in failed.stderr
+    assert_git_has_no_data(project)
+
+
+def test_an_experiment_that_fails_ends_with_an_error(project: Project) -> None:
+    failed = project.dvc("exp", "run", "-S", "judge.min_coverage=2", fails=True)
+    assert "Traceback" not in failed.stderr
+    assert "judge.min_coverage: got 2" in failed.stderr
+    assert_git_has_no_data(project)
+
+
+def assert_one_clear_message(failed: subprocess.CompletedProcess[str], stage: str) -> None:
+    """The stage's message, with a bullet for each problem where there are several, then DVC's own line."""
+    assert "Traceback" not in failed.stderr
+    lines = [line for line in failed.stderr.splitlines() if line and not line.startswith("  - ")]
+    assert [line.split(":")[:2] for line in lines] == [
+        [stage, " error"],
+        ["ERROR", f" failed to reproduce '{stage}'"],
+    ], failed
+
+
+def assert_git_has_no_data(project: Project) -> None:
+    project.git("add", "--all")
+    staged = project.git("diff", "--cached", "--name-only").split()
+    assert (
+        staged and [path for path in staged if path.startswith(("data/", "models/", ".checkpoints/"))] == []
+    )

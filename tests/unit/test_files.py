@@ -1,0 +1,128 @@
+"""A reader sees the old file or the new one, never half of one, whatever happens while it is written."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scratchlm.curves import write_table
+from scratchlm.files import atomic_path, write_json, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_takes_its_name_when_the_block_succeeds(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "er" / "file.npy"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"new")
+        assert not target.exists()
+        assert (temporary.parent, temporary.suffix) == (target.parent, ".npy")
+    assert target.read_bytes() == b"new" and names(target.parent) == ["file.npy"]
+
+
+def test_a_folder_takes_its_name_and_replaces_all_of_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").write_text("old")
+    with atomic_path(target) as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("new")
+        assert names(target) == ["old"]
+    assert names(target) == ["new"] and names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_block_that_raises_leaves_what_was_there_and_nothing_else(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    write_text(file, "old")
+    folder.mkdir()
+    (folder / "old").write_text("old")
+    with pytest.raises(error), atomic_path(file) as temporary:
+        temporary.write_text("half")
+        raise error
+    with pytest.raises(error), atomic_path(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "half").write_text("half")
+        raise error
+    with pytest.raises(error), atomic_path(tmp_path / "none"):
+        raise error
+    assert file.read_text() == "old" and names(folder) == ["old"] and names(tmp_path) == ["file", "folder"]
+
+
+def test_something_of_another_kind_in_the_way_is_not_lost(tmp_path: Path) -> None:
+    write_text(tmp_path / "taken", "mine")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError), atomic_path(tmp_path / "taken") as temporary:
+        temporary.mkdir()
+    with pytest.raises(OSError):
+        write_text(tmp_path / "folder", "text")
+    assert (tmp_path / "taken").read_text() == "mine" and names(tmp_path) == ["folder", "taken"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    texts = {letter * 200_000 for letter in "ab"}
+    write_text(path, "a" * 200_000)
+    done = threading.Event()
+    seen = set()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(path.read_text())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for letter in "ab" * 20:
+        write_text(path, letter * 200_000)
+    done.set()
+    reader.join()
+    assert seen and seen <= texts
+
+
+@pytest.mark.parametrize("text", ["", "a\r\nb\rc\n", "\ufeff é 中 \U0001f600 \0"])
+def test_text_is_written_as_utf_8_byte_for_byte(tmp_path: Path, text: str) -> None:
+    write_text(tmp_path / "file", text)
+    assert (tmp_path / "file").read_bytes() == text.encode("utf-8")
+
+
+def test_text_that_is_no_unicode_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "file", "half \ud800")
+    assert names(tmp_path) == []
+
+
+def test_json_is_indented_unescaped_and_in_the_order_given(tmp_path: Path) -> None:
+    write_json(tmp_path / "file.json", {"b": "é", "a": [1, None]})
+    assert (tmp_path / "file.json").read_text(encoding="utf-8") == (
+        '{\n  "b": "é",\n  "a": [\n    1,\n    null\n  ]\n}\n'
+    )
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, {1, 2}, Path("x")])
+def test_what_json_cannot_hold_leaves_the_old_file(tmp_path: Path, value: Any) -> None:
+    write_json(tmp_path / "file.json", "old")
+    with pytest.raises((ValueError, TypeError)):
+        write_json(tmp_path / "file.json", {"value": value})
+    assert json.loads((tmp_path / "file.json").read_text()) == "old" and names(tmp_path) == ["file.json"]
+
+
+def test_a_table_keeps_small_numbers_and_the_order_of_its_columns(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"step": 0, "learning_rate": 5e-05, "loss": 10.98758347829183, "label": "ham"},
+        {"step": 5, "learning_rate": 4.123456789e-06, "loss": 0.1 + 0.2, "label": 'a, "b"'},
+    ]
+    write_table(tmp_path / "table.csv", rows)
+    assert (tmp_path / "table.csv").read_bytes().decode() == (
+        'step,learning_rate,loss,label\n0,5e-05,10.9876,ham\n5,4.12346e-06,0.3,"a, ""b"""\n'
+    )
+    with pytest.raises(ValueError, match="surplus"):
+        write_table(tmp_path / "table.csv", [rows[0], {**rows[1], "surplus": 1}])

@@ -1,0 +1,513 @@
+"""Every mistake in params.yaml is found, all at once, each with its key, its value and what is allowed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.utils.hydra import apply_overrides
+from ruamel.yaml import YAML
+
+from scratchlm.errors import InputError
+from scratchlm.params import check_params, load_params
+
+REPOSITORY = Path(__file__).parents[2]
+PROFILE = (REPOSITORY / "profiles/sample.yaml").read_text(encoding="utf-8")
+SAMPLE: dict[str, Any] = YAML(typ="safe", pure=True).load(PROFILE)
+# What the messages below quote, whatever the profile is tuned to.
+SAMPLE["tokenizer"]["vocab_size"] = 1500
+SAMPLE["windows"] = {"max_length": 128, "stride": 128, "train_fraction": 0.9}
+SAMPLE["model"] |= {"context_length": 160, "emb_dim": 128, "n_heads": 4}
+SAMPLE["sms"] |= {"train_fraction": 0.7, "validation_fraction": 0.1}
+SAMPLE["instructions"] |= {"train_fraction": 0.85, "test_fraction": 0.1}
+SAMPLE["finetune_classifier"]["max_length"] = None
+SAMPLE["finetune_instructions"]["max_length"] = 160
+SAMPLE["generate"]["max_new_tokens"] = 48
+for training in ("pretrain", "finetune_classifier", "finetune_instructions"):
+    SAMPLE[training] |= {"learning_rate": 0.002, "min_learning_rate": 0.0001, "gradient_clip": 1.0}
+NULLABLE = {
+    "pretrain.gradient_clip",
+    "finetune_classifier.max_length",
+    "finetune_classifier.gradient_clip",
+    "finetune_instructions.gradient_clip",
+    "generate.top_k",
+}
+
+
+def leaves(tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", leaf) for inner, leaf in leaves(value))
+        else:
+            yield key, value
+
+
+LEAVES = dict(leaves(SAMPLE))
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    params = copy.deepcopy(SAMPLE)
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        place = params
+        for section in sections:
+            place = place[section]
+        place[name] = value
+    return params
+
+
+def problems(changes: dict[str, Any]) -> list[str]:
+    """The lines of the error that these changes to the sample profile cause, none if they are fine."""
+    try:
+        check_params(changed(changes))
+    except InputError as error:
+        return [line.removeprefix("  - ") for line in str(error).splitlines()[1:]]
+    return []
+
+
+def load(folder: Path, text: str | bytes) -> Any:
+    path = folder / "params.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return load_params(path)
+
+
+def refusal(folder: Path, text: str | bytes) -> str:
+    with pytest.raises(InputError) as raised:
+        load(folder, text)
+    return str(raised.value)
+
+
+# --- types --------------------------------------------------------------------------------------------------
+
+
+def wrong_types(key: str, value: Any) -> list[Any]:
+    wrong: list[Any] = [{"a": 1}, [[1]]]
+    if key not in NULLABLE:
+        wrong.append(None)
+    if value is None or isinstance(value, (bool, int, float)):
+        wrong += ["text", "0.5", "", ["text"], math.nan, math.inf, -math.inf]
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        wrong += [True, "1", "5e-05"]
+    if isinstance(value, int):
+        wrong += [1.5, 1.0]
+    if isinstance(value, bool):
+        wrong += [0, 1, "yes", "true"]
+    if isinstance(value, (str, list)):
+        wrong += [3, 0.5, True, "", [], ["a", 3]]
+    return wrong
+
+
+def test_the_table_of_wrong_types_covers_every_key_type() -> None:
+    assert {type(value) for value in LEAVES.values()} == {int, float, bool, str, list, type(None)}
+    assert {key for key, value in LEAVES.items() if value is None} <= NULLABLE <= LEAVES.keys()
+
+
+@pytest.mark.parametrize("key", LEAVES)
+def test_a_value_of_the_wrong_type_is_refused_with_key_value_and_what_is_allowed(key: str) -> None:
+    for wrong in wrong_types(key, LEAVES[key]):
+        found = problems({key: wrong})
+        assert found, (key, wrong)
+        # Of a list, a line may name the item that is wrong.
+        items = [
+            (f"{key}.{index}", item) for index, item in enumerate(wrong if isinstance(wrong, list) else [])
+        ]
+        starts = tuple(f"{name}: got {value!r}, allowed: " for name, value in [(key, wrong), *items])
+        assert all(line.startswith(starts) and not line.endswith("allowed: ") for line in found), found
+
+
+@pytest.mark.parametrize("key", sorted(NULLABLE))
+def test_null_is_allowed_where_the_comment_says_so(key: str) -> None:
+    assert problems({key: None}) == []
+
+
+@pytest.mark.parametrize("key", LEAVES)
+def test_a_missing_key_is_named(key: str) -> None:
+    params = changed({})
+    *sections, name = key.split(".")
+    del (params[sections[0]] if sections else params)[name]
+    with pytest.raises(InputError) as raised:
+        check_params(params)
+    assert str(raised.value) == (
+        f"params.yaml has 1 problem:\n  - {key}: missing; take it from a file in profiles/"
+    )
+
+
+@pytest.mark.parametrize("section", [key for key, value in SAMPLE.items() if isinstance(value, dict)])
+@pytest.mark.parametrize("wrong", [None, 3, "text", ["text"], []], ids=repr)
+def test_a_section_that_holds_no_keys_is_refused(section: str, wrong: Any) -> None:
+    assert problems({section: wrong}) == [
+        f"{section}: got {wrong!r}, allowed: keys as in a file in profiles/"
+    ]
+
+
+def test_a_missing_section_is_named() -> None:
+    params = changed({})
+    del params["judge"]
+    with pytest.raises(
+        InputError, match=r"1 problem:\n  - judge: missing; take it from a file in profiles/$"
+    ):
+        check_params(params)
+
+
+@pytest.mark.parametrize("key", ["pretrain.learning_rate", "finetune_instructions.gradient_clip"])
+def test_a_whole_number_stands_for_a_float(key: str) -> None:
+    section, name = key.split(".")
+    value = getattr(getattr(check_params(changed({key: 1})), section), name)
+    assert value == 1.0 and type(value) is float
+
+
+# --- ranges and choices -------------------------------------------------------------------------------------
+
+POSITIVE = [
+    *("windows.max_length", "windows.stride"),
+    *(f"model.{name}" for name in ("context_length", "emb_dim", "n_heads", "n_layers")),
+    *("pretrain.sample_tokens", "finetune_classifier.max_length", "finetune_instructions.max_length"),
+    *("generate.max_new_tokens", "generate.top_k", "generate.batch_size", "judge.num_ctx"),
+    *(
+        f"{section}.{name}"
+        for section in ("pretrain", "finetune_classifier", "finetune_instructions")
+        for name in ("epochs", "batch_size", "eval_every", "eval_batches")
+    ),
+]
+TRAININGS = ("pretrain", "finetune_classifier", "finetune_instructions")
+FRACTIONS = [
+    *("windows.train_fraction", "sms.train_fraction", "sms.validation_fraction"),
+    *("instructions.train_fraction", "instructions.test_fraction"),
+]
+RANGES: list[tuple[str, Any, str]] = [
+    *((key, value, "greater than 0") for key in POSITIVE for value in (0, -1)),
+    *((key, value, "greater than 0") for key in FRACTIONS for value in (0.0, -0.5)),
+    *((key, value, "less than 1") for key in FRACTIONS for value in (1.0, 90.0)),
+    *(
+        (f"{section}.learning_rate", value, "greater than 0")
+        for section in TRAININGS
+        for value in (0.0, -1e-3)
+    ),
+    *(
+        (f"{section}.gradient_clip", value, "greater than 0")
+        for section in TRAININGS
+        for value in (0.0, -1.0)
+    ),
+    *((f"{section}.weight_decay", -0.1, "greater than or equal to 0") for section in TRAININGS),
+    *((f"{section}.warmup_steps", -1, "greater than or equal to 0") for section in TRAININGS),
+    *((f"{section}.min_learning_rate", -1e-6, "greater than or equal to 0") for section in TRAININGS),
+    ("seed", -1, "greater than or equal to 0"),
+    ("seed", 2**32, "less than 4294967296"),
+    ("tokenizer.vocab_size", 256, "greater than or equal to 257"),
+    ("tokenizer.vocab_size", 1_000_001, "less than or equal to 1000000"),
+    ("model.drop_rate", -0.1, "greater than or equal to 0"),
+    ("model.drop_rate", 1.0, "less than 1"),
+    ("model.init_std", 0.0, "greater than 0"),
+    ("model.init_std", 1.5, "less than or equal to 1"),
+    ("generate.temperature", -0.1, "greater than or equal to 0"),
+    ("judge.temperature", -0.1, "greater than or equal to 0"),
+    ("judge.min_coverage", -0.1, "greater than or equal to 0"),
+    ("judge.min_coverage", 1.1, "less than or equal to 1"),
+    ("pretrain.sample_prompt", "", "at least 1 character"),
+    ("sms.source", "", "at least 1 character"),
+    ("instructions.source", "", "at least 1 character"),
+    ("judge.model", "", "at least 1 character"),
+    ("tokenizer.kind", "GPT2", "'gpt2' or 'bpe'"),
+    ("model.init", "xavier", "'book' or 'gpt2'"),
+    *((f"{section}.schedule", "linear", "'constant' or 'cosine'") for section in TRAININGS),
+    ("finetune_classifier.train_layers", "last", "'last_layer', 'last_block', 'last_two_blocks' or 'all'"),
+    ("finetune_classifier.base", "125M", "'pretrained', '124M', '355M', '774M' or '1558M'"),
+    ("finetune_instructions.base", "gpt2", "'pretrained', '124M', '355M', '774M' or '1558M'"),
+    ("instructions.prompt_style", "phi-3", "'alpaca' or 'phi3'"),
+    ("judge.backend", "openai", "'overlap' or 'ollama'"),
+    ("gpt2.sizes", "124M", "a list of one or more different sizes"),
+    ("gpt2.sizes", [], "a list of one or more different sizes"),
+    ("gpt2.sizes", ["pretrained", "pretrained"], "a list of one or more different sizes"),
+    ("corpus.source", [], "sample, the-verdict, or a list of files, folders and URLs"),
+    ("corpus.source", "", "sample, the-verdict, or a list of files, folders and URLs"),
+    ("corpus.source", ["a.txt", ""], "sample, the-verdict, or a list of files, folders and URLs"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "allowed"), RANGES)
+def test_a_value_out_of_range_is_refused_with_key_value_and_what_is_allowed(
+    key: str, value: Any, allowed: str
+) -> None:
+    assert problems({key: value}) == [f"{key}: got {value!r}, allowed: {allowed}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", 0),
+        ("seed", 2**32 - 1),
+        ("tokenizer.vocab_size", 257),
+        ("model.drop_rate", 0.999),
+        ("pretrain.warmup_steps", 0),
+        ("pretrain.weight_decay", 0.0),
+        ("judge.min_coverage", 0.0),
+        ("judge.min_coverage", 1.0),
+        ("windows.stride", 1),
+        ("windows.max_length", 160),
+        ("finetune_instructions.max_length", 160),
+        ("generate.max_new_tokens", 159),
+        ("pretrain.min_learning_rate", 0.002),
+        ("sms.train_fraction", 0.89),
+        ("corpus.source", ["my notes/", "book.txt", "https://host/a.txt"]),
+        ("corpus.source", "book.txt"),
+        ("sms.source", "own.csv"),
+    ],
+)
+def test_the_last_value_within_the_range_is_taken(key: str, value: Any) -> None:
+    assert problems({key: value}) == []
+
+
+# --- combinations -------------------------------------------------------------------------------------------
+
+COMBINATIONS: list[tuple[dict[str, Any], str]] = [
+    ({"model.n_heads": 3}, "model.emb_dim: got 128, allowed: a multiple of model.n_heads (3)"),
+    (
+        {"tokenizer.kind": "gpt2"},
+        "tokenizer.vocab_size: got 1500, allowed with tokenizer.kind gpt2: 50257",
+    ),
+    (
+        {"windows.max_length": 161},
+        "windows.max_length: got 161, allowed: at most model.context_length (160)",
+    ),
+    (
+        {"windows.stride": 129},
+        "windows.stride: got 129, allowed: at most windows.max_length (128), or text between windows is "
+        "never seen",
+    ),
+    (
+        {"sms.train_fraction": 0.9},
+        "sms.train_fraction + sms.validation_fraction: got 1, allowed: less than 1, the rest is the test set",
+    ),
+    (
+        {"instructions.test_fraction": 0.2},
+        "instructions.train_fraction + instructions.test_fraction: got 1.05, allowed: less than 1, the rest "
+        "is the validation set",
+    ),
+    *(
+        (
+            {f"{section}.min_learning_rate": 0.5},
+            f"{section}.min_learning_rate: got 0.5, allowed: at most {section}.learning_rate (0.002)",
+        )
+        for section in TRAININGS
+    ),
+    (
+        {"gpt2.sizes": ["pretrained", "124M"]},
+        "gpt2.sizes: got 124M, allowed only with tokenizer.kind gpt2, the tokens it knows",
+    ),
+    (
+        {"finetune_classifier.base": "124M"},
+        "finetune_classifier.base: got 124M, allowed: one of gpt2.sizes (pretrained)",
+    ),
+    (
+        {"finetune_instructions.base": "355M"},
+        "finetune_instructions.base: got 355M, allowed: one of gpt2.sizes (pretrained)",
+    ),
+    (
+        {"finetune_classifier.max_length": 161},
+        "finetune_classifier.max_length: got 161, allowed: at most the context of its base pretrained (160)",
+    ),
+    (
+        {"finetune_instructions.max_length": 161},
+        "finetune_instructions.max_length: got 161, allowed: at most the context of its base pretrained "
+        "(160)",
+    ),
+    (
+        {
+            "tokenizer.kind": "gpt2",
+            "tokenizer.vocab_size": 50257,
+            "gpt2.sizes": ["355M", "pretrained"],
+            "finetune_instructions.base": "355M",
+            "finetune_instructions.max_length": 1025,
+        },
+        "finetune_instructions.max_length: got 1025, allowed: at most the context of its base 355M (1024)",
+    ),
+    (
+        {"generate.max_new_tokens": 160},
+        "generate.max_new_tokens: got 160, allowed: less than the context of the assistant (160), which "
+        "holds the prompt too",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "problem"), COMBINATIONS)
+def test_a_bad_combination_is_refused(changes: dict[str, Any], problem: str) -> None:
+    assert problems(changes) == [problem]
+
+
+def test_no_two_fractions_that_make_one_whole_leave_a_rest() -> None:
+    for percent in range(1, 100):
+        both = {"sms.train_fraction": percent / 100, "sms.validation_fraction": (100 - percent) / 100}
+        assert len(problems(both)) == 1, percent
+
+
+# --- unknown keys -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("modle", "did you mean model?"),
+        ("pretrain.learning_rat", "did you mean learning_rate?"),
+        ("finetune_classifier.train_layer", "did you mean train_layers?"),
+        ("tokenizer.xyz", "known: kind, vocab_size"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_a_suggestion(key: str, hint: str) -> None:
+    assert problems({key: 1}) == [f"{key}: unknown key; {hint}"]
+
+
+@pytest.mark.parametrize("name", [None, 5, 0.5, (1, 2)], ids=repr)
+def test_a_key_that_is_no_text_is_an_unknown_key(name: Any) -> None:
+    params = changed({})
+    params[name] = params["tokenizer"][name] = 1
+    with pytest.raises(InputError) as raised:
+        check_params(params)
+    first, second = str(raised.value).splitlines()[1:]
+    assert f"  - {name}: unknown key; known: seed, corpus, tokenizer" in first + second
+    assert f"  - tokenizer.{name}: unknown key; known: kind, vocab_size" in (first, second)
+
+
+# --- all at once --------------------------------------------------------------------------------------------
+
+
+def test_all_problems_of_all_sections_come_at_once_and_in_order() -> None:
+    mistakes = {
+        "seed": "one",
+        "corpus.source": 5,
+        "model.n_heads": 3,
+        "model.embdim": 128,
+        "pretrain.epochs": 0,
+        "pretrain.learning_rate": "5e-05x",
+        "pretrain.schedule": "linear",
+        "gpt2.sizes": ["124M", "125M"],
+        "sms.train_fraction": 0.95,
+        "generate": None,
+        "judge.min_coverage": 2,
+    }
+    found = problems(mistakes)
+    assert [line.split(": ")[0] for line in found] == sorted(
+        [
+            "corpus.source",
+            "generate",
+            "gpt2.sizes.1",
+            "judge.min_coverage",
+            "model.embdim",
+            "pretrain.epochs",
+            "pretrain.learning_rate",
+            "pretrain.schedule",
+            "seed",
+            "sms.train_fraction + sms.validation_fraction",
+        ]
+    )
+    with pytest.raises(InputError, match=r"^params\.yaml has 10 problems:\n"):
+        check_params(changed(mistakes))
+
+
+def test_every_key_wrong_gives_a_line_for_every_key() -> None:
+    found = problems({key: {"a": 1} for key in LEAVES})
+    assert [line.split(":")[0] for line in found] == sorted(LEAVES)
+
+
+def test_checking_leaves_what_was_loaded_unchanged() -> None:
+    params = changed({})
+    check_params(params)
+    assert params == SAMPLE
+
+
+# --- the file -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("written", ["5e-05", "0.00005", "5e-5", "5.0E-05", "0.5e-4", ".00005"])
+def test_every_spelling_of_a_small_float_is_a_float(tmp_path: Path, written: str) -> None:
+    text = re.sub(r" learning_rate: \S+", f" learning_rate: {written}", PROFILE)
+    text = re.sub(r"min_learning_rate: \S+", "min_learning_rate: 0.0", text)
+    rate = load(tmp_path, text).pretrain.learning_rate
+    assert rate == 5e-05 and type(rate) is float
+
+
+@pytest.mark.parametrize(
+    ("override", "section", "name", "value"),
+    [
+        ("finetune_classifier.learning_rate=0.00005", "finetune_classifier", "learning_rate", 5e-05),
+        ("finetune_classifier.learning_rate=5e-05", "finetune_classifier", "learning_rate", 5e-05),
+        ("pretrain.gradient_clip=null", "pretrain", "gradient_clip", None),
+        ("model.qkv_bias=true", "model", "qkv_bias", True),
+        ("gpt2.sizes=[pretrained]", "gpt2", "sizes", ["pretrained"]),
+        ("corpus.source=[a.txt,my notes]", "corpus", "source", ["a.txt", "my notes"]),
+        (
+            "pretrain.sample_prompt=Every effort moves you",
+            "pretrain",
+            "sample_prompt",
+            "Every effort moves you",
+        ),
+    ],
+)
+def test_what_dvc_exp_run_s_writes_is_read_back(
+    tmp_path: Path, override: str, section: str, name: str, value: Any
+) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(PROFILE, encoding="utf-8")
+    apply_overrides(path, ["finetune_classifier.min_learning_rate=0.0", override])
+    found = getattr(getattr(load_params(path), section), name)
+    assert found == value and type(found) is type(value)
+
+
+def test_dvc_itself_writes_a_small_float_with_an_exponent(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(PROFILE, encoding="utf-8")
+    apply_overrides(path, ["finetune_classifier.learning_rate=0.00005"])
+    assert "learning_rate: 5e-05" in path.read_text(encoding="utf-8")
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "seed: 1\nmodel:\n  emb_dim: 1\n  emb_dim: 2\n")
+    assert f"{tmp_path}/params.yaml is not valid YAML: line 4: found duplicate key" in message
+    assert '"emb_dim"' in message and "correct it" in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model: [1\n", "line 2: expected ',' or ']'"),
+        ("model:\n\t- a\n", "line 2: found character"),
+        ("model: *base\n", "line 1: found undefined alias"),
+        ("seed: !!python/object:os.system 1\n", "line 1: could not determine a constructor"),
+        ("seed: 1\n---\nseed: 2\n", "line 2: but found another document"),
+        ("seed: \x01\n", "special characters are not allowed"),
+        (b"seed: \xff\n", "invalid start byte"),
+    ],
+)
+def test_what_is_no_yaml_is_refused_in_one_line(tmp_path: Path, text: str | bytes, said: str) -> None:
+    message = refusal(tmp_path, text)
+    assert message.startswith(f"{tmp_path}/params.yaml is not valid YAML: ") and said in message
+    assert message.endswith("correct it, or copy a profile with `make profile P=sample`")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("", "None"), ("- a\n", "['a']"), ("seed\n", "'seed'"), ("3", "3")]
+)
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, shown: str) -> None:
+    message = refusal(tmp_path, text)
+    assert message == (
+        f"{tmp_path}/params.yaml holds {shown}, expected sections such as `corpus:` and `model:`; copy a "
+        "profile with `make profile P=sample`"
+    )
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        load_params(tmp_path / "params.yaml")
+    assert str(raised.value) == (
+        f"{tmp_path}/params.yaml is missing: copy a profile with `make profile P=sample`"
+    )
+
+
+def test_a_long_value_is_shown_in_short() -> None:
+    (line,) = problems({"seed": "x" * 1000})
+    assert len(line) < 120 and line.startswith("seed: got 'xxx") and "..., allowed: " in line

@@ -1,0 +1,223 @@
+"""The profiles: complete, commented alternatives to params.yaml with the same keys; one is the book's."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from scratchlm.params import load_params
+
+REPOSITORY = Path(__file__).parents[2]
+PROFILES = sorted((REPOSITORY / "profiles").glob("*.yaml"))
+NAMES = [path.stem for path in PROFILES]
+BOOK_COMMENT = re.compile(r"\(book: ([^;,)]+)")
+# Where the book has no value, or ours is another for a reason that the comment gives.
+NOT_THE_BOOKS = {
+    "generate.batch_size",
+    "model.init_std",
+    "judge.min_coverage",
+    *(
+        f"{training}.min_learning_rate"
+        for training in ("pretrain", "finetune_classifier", "finetune_instructions")
+    ),
+}
+
+
+def read(name: str) -> str:
+    return (REPOSITORY / "profiles" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def keys_of(name: str) -> list[str]:
+    return [key for key, _ in flat(YAML(typ="safe", pure=True).load(read(name)))]
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        yield prefix + key, value
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+
+
+def comments_of(name: str) -> dict[str, str]:
+    """The comment line above each key, "" where there is none; sections are keys too."""
+    comments = {}
+    section = above = ""
+    for line in read(name).splitlines():
+        if key := re.match(r"( *)(\w+):", line):
+            section = section if key[1] else key[2]
+            comments[f"{section}.{key[2]}" if key[1] else key[2]] = above
+        above = line.strip().removeprefix("#").strip() if line.strip().startswith("#") else ""
+    return comments
+
+
+def test_the_promised_profiles_are_there() -> None:
+    assert {"sample", "laptop", "book"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_profile_is_free_of_problems(name: str) -> None:
+    load_params(REPOSITORY / "profiles" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_profile_has_the_same_keys_in_the_same_order(name: str) -> None:
+    assert keys_of(name) == keys_of("sample")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_key_has_a_comment_above_it_the_same_in_every_profile(name: str) -> None:
+    comments = comments_of(name)
+    assert list(comments) == keys_of(name)
+    assert [key for key, comment in comments.items() if not comment] == []
+    assert comments == comments_of("sample")
+
+
+def test_every_comment_says_where_the_key_comes_from() -> None:
+    for key, comment in comments_of("sample").items():
+        assert re.search(r"\((book: |chapters? |GPT-2: )", comment), key
+
+
+def test_the_book_s_values_in_the_comments_are_those_of_the_book_profile() -> None:
+    yaml = YAML(typ="safe", pure=True)
+    checked = 0
+    for key, value in flat(yaml.load(read("book"))):
+        if isinstance(value, dict) or key in NOT_THE_BOOKS:
+            continue
+        said = BOOK_COMMENT.search(comments_of("book")[key])
+        assert said, key
+        expected = said[1].split(" and ") if isinstance(value, list) else yaml.load(said[1].split(" in ")[0])
+        assert value == expected, key
+        checked += 1
+    assert checked > 60
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_profile_is_in_block_style_with_plain_strings(name: str) -> None:
+    # What `dvc exp run -S` writes; other styles would change whole lines in `git diff`.
+    for line in read(name).splitlines():
+        if not line.strip().startswith("#"):
+            assert not re.search(r"""["'{}\[\]&*|>#\t]""", line), line
+            assert line == line.rstrip() and len(line) - len(line.lstrip()) in (0, 2, 4)
+    assert read(name).endswith("\n")
+
+
+def test_the_committed_params_yaml_is_the_sample_profile() -> None:
+    # Git's index, not the file: a user who chose another profile has a working copy that differs.
+    staged = subprocess.run(
+        ["git", "-C", str(REPOSITORY), "show", ":./params.yaml"], capture_output=True, check=False
+    )
+    if staged.returncode:
+        pytest.skip(f"not a Git repository: {staged.stderr.decode().strip()}")
+    assert staged.stdout.decode() == read("sample")
+
+
+# --- the settings of book_figures.md ------------------------------------------------------------------------
+
+BOOK: dict[str, Any] = {
+    "seed": 123,
+    "corpus": {"source": "the-verdict"},
+    "tokenizer": {"kind": "gpt2", "vocab_size": 50257},
+    "windows": {"max_length": 256, "stride": 256, "train_fraction": 0.9},
+    "model": {
+        "context_length": 256,
+        "emb_dim": 768,
+        "n_heads": 12,
+        "n_layers": 12,
+        "drop_rate": 0.1,
+        "qkv_bias": False,
+        "tie_embeddings": False,
+        "init": "book",
+    },
+    "pretrain": {
+        "epochs": 10,
+        "batch_size": 2,
+        "learning_rate": 4e-4,
+        "weight_decay": 0.1,
+        "schedule": "constant",
+        "warmup_steps": 0,
+        "gradient_clip": None,
+        "eval_every": 5,
+        "eval_batches": 5,
+    },
+    "gpt2": {"sizes": ["124M", "355M"]},
+    "sms": {"source": "uci", "train_fraction": 0.7, "validation_fraction": 0.1},
+    "finetune_classifier": {
+        "base": "124M",
+        "train_layers": "last_block",
+        "max_length": None,
+        "epochs": 5,
+        "batch_size": 8,
+        "learning_rate": 5e-5,
+        "weight_decay": 0.1,
+        "schedule": "constant",
+        "warmup_steps": 0,
+        "gradient_clip": None,
+        "eval_every": 50,
+        "eval_batches": 5,
+    },
+    "instructions": {
+        "source": "book",
+        "prompt_style": "alpaca",
+        "train_fraction": 0.85,
+        "test_fraction": 0.1,
+    },
+    "finetune_instructions": {
+        "base": "355M",
+        "max_length": 1024,
+        "mask_prompt": False,
+        "epochs": 2,
+        "batch_size": 8,
+        "learning_rate": 5e-5,
+        "weight_decay": 0.1,
+        "schedule": "constant",
+        "warmup_steps": 0,
+        "gradient_clip": None,
+        "eval_every": 5,
+        "eval_batches": 5,
+    },
+    "generate": {"temperature": 0.0, "top_k": None},
+    "judge": {"backend": "ollama", "model": "llama3", "temperature": 0.0, "num_ctx": 2048},
+}
+
+
+def test_the_book_profile_holds_the_book_s_settings() -> None:
+    found = load_params(REPOSITORY / "profiles/book.yaml").model_dump()
+    expected = dict(flat(BOOK))
+    assert {key: value for key, value in flat(found) if key in expected and not isinstance(value, dict)} == {
+        key: value for key, value in expected.items() if not isinstance(value, dict)
+    }
+
+
+def test_the_book_profile_splits_1100_entries_as_the_book() -> None:
+    fractions = load_params(REPOSITORY / "profiles/book.yaml").instructions
+    assert (int(1100 * fractions.train_fraction), int(1100 * fractions.test_fraction)) == (935, 110)
+
+
+def test_the_sample_profile_needs_no_network_and_no_server() -> None:
+    sample = load_params(REPOSITORY / "profiles/sample.yaml")
+    assert {sample.corpus.source, sample.sms.source, sample.instructions.source} == {"sample"}
+    assert (sample.tokenizer.kind, sample.gpt2.sizes, sample.judge.backend) == (
+        "bpe",
+        ["pretrained"],
+        "overlap",
+    )
+
+
+def test_the_laptop_profile_takes_the_real_data_and_a_gpt_of_its_own() -> None:
+    laptop = load_params(REPOSITORY / "profiles/laptop.yaml")
+    assert (laptop.corpus.source, laptop.sms.source, laptop.instructions.source) == (
+        "the-verdict",
+        "uci",
+        "book",
+    )
+    assert (laptop.tokenizer.kind, laptop.gpt2.sizes, laptop.judge.backend) == (
+        "gpt2",
+        ["pretrained"],
+        "overlap",
+    )

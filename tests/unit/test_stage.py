@@ -1,0 +1,133 @@
+"""How a stage ends, as its user sees it: real processes that run a throwaway stage."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "params.yaml").write_bytes((REPOSITORY / "profiles/sample.yaml").read_bytes())
+    return tmp_path
+
+
+def run_stage(project: Path, body: str) -> subprocess.CompletedProcess[str]:
+    """Run a stage `teach` whose main has this body."""
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    script = "\n".join(
+        [
+            "import errno, os, signal, sys",
+            "from pathlib import Path",
+            "from scratchlm.errors import InputError",
+            "from scratchlm.files import write_text",
+            "from scratchlm.stage import run",
+            f"def main(params):\n{lines}",
+            "if __name__ == '__main__':\n    run(main)\n",
+        ]
+    )
+    (project / "stages/teach.py").write_text(script, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, "stages/teach.py"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_stage_gets_the_checked_params_of_its_folder(project: Path) -> None:
+    ended = run_stage(project, "print(params.seed, type(params).__name__)")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "123 Params\n", "")
+
+
+def test_a_user_s_mistake_is_one_line_on_stderr_and_exit_1(project: Path) -> None:
+    ended = run_stage(project, "raise InputError('text.csv is empty: give messages')")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "teach: error: text.csv is empty: give messages\n"
+
+
+def test_mistakes_in_params_yaml_stop_the_stage_before_it_does_anything(project: Path) -> None:
+    path = project / "params.yaml"
+    path.write_text(re.sub(r"(n_heads|seed): .*", r"\1: none", path.read_text()))
+    ended = run_stage(project, "write_text(Path('out'), 'done')")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        "teach: error: params.yaml has 2 problems:\n"
+        "  - model.n_heads: got 'none', allowed: a valid integer\n"
+        "  - seed: got 'none', allowed: a valid integer\n"
+    )
+    path.unlink()
+    ended = run_stage(project, "write_text(Path('out'), 'done')")
+    assert ended.returncode == 1
+    assert (
+        ended.stderr == "teach: error: params.yaml is missing: copy a profile with `make profile P=sample`\n"
+    )
+    assert not (project / "out").exists()
+
+
+def test_a_defect_of_ours_keeps_its_traceback(project: Path) -> None:
+    for body, last_line in (
+        ("raise ValueError('ours')", "ValueError: ours"),
+        ("Path('none').read_text()", "FileNotFoundError: [Errno 2] No such file or directory: 'none'"),
+    ):
+        ended = run_stage(project, body)
+        assert ended.returncode == 1
+        assert ended.stderr.startswith("Traceback") and ended.stderr.splitlines()[-1] == last_line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full to write to")
+def test_a_full_disk_is_one_line_that_says_where_and_what_to_do(project: Path) -> None:
+    # The error of a write, unlike that of an open, does not name its file.
+    ended = run_stage(project, "with open('/dev/full', 'w') as file:\n    file.write('x' * 100_000)")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        f"teach: error: {project}: No space left on device: make room or give access, then run again\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM"])
+def test_a_place_that_cannot_be_written_is_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from scratchlm import stage
+
+    (tmp_path / "params.yaml").write_bytes((REPOSITORY / "profiles/sample.yaml").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["stages/teach.py"])
+    code = getattr(errno, name)
+
+    def main(params: object) -> None:
+        raise OSError(code, os.strerror(code), "data/x")
+
+    with pytest.raises(SystemExit) as ended:
+        stage.run(main)
+    assert ended.value.code == (
+        f"teach: error: data/x: {os.strerror(code)}: make room or give access, then run again"
+    )
+
+
+def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(project: Path) -> None:
+    ended = run_stage(
+        project,
+        "from scratchlm.files import atomic_path\n"
+        "with atomic_path(Path('out')) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    signal.pause()",
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "teach: interrupted; run `make repro` to build this stage again\n"
+    assert sorted(path.name for path in project.iterdir()) == ["params.yaml", "stages"]

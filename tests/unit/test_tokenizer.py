@@ -1,0 +1,393 @@
+"""GPT-2's tokenizer and trained ones: one format, one reader, and the ids that every other reader gives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiktoken
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from scratchlm.documents import read_documents
+from scratchlm.errors import InputError
+from scratchlm.tokenizer import (
+    END_OF_TEXT,
+    GPT2_SPLIT_PATTERN,
+    byte_characters,
+    copy_tokenizer_for_hugging_face,
+    end_of_text,
+    read_hugging_face_tokenizer,
+    read_tokenizer,
+    train_bpe,
+    write_tokenizer,
+)
+
+REPOSITORY = Path(__file__).parents[2]
+WORDS = (
+    "the a cat's dogs don't we'll I've 12 1999 naïve 中文 über .. - (x) \U0001f600 low lower lowest new newer"
+)
+TEXTS = [
+    " ".join(random.Random(seed).choices(WORDS.split(), k=200)) + "\n\n\tend  of\u3000line "
+    for seed in range(5)
+]
+# Characters that Python's Unicode tables know: newer ones are letters to one reader and unknown to another.
+ASSIGNED = st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=60)
+PIECES = st.sampled_from(
+    [" ", "  ", "\n", "\t", "'s", "'ll", "low", "est", "中", "\U0001f600", "1", "!!", END_OF_TEXT]
+)
+MIXED = st.lists(PIECES | ASSIGNED, max_size=8).map("".join)
+
+
+@pytest.fixture(scope="module")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    write_tokenizer(folder, *train_bpe(TEXTS, 320))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(trained_folder: Path) -> tiktoken.Encoding:
+    return read_tokenizer(trained_folder)
+
+
+@pytest.fixture(scope="module")
+def gpt2(mirror: Path) -> tiktoken.Encoding:
+    return read_tokenizer(mirror)
+
+
+# --- GPT-2 --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.mirror
+def test_gpt_2_s_files_give_the_book_s_figures(gpt2: tiktoken.Encoding, mirror: Path) -> None:
+    assert gpt2.n_vocab == 50257 and end_of_text(gpt2) == 50256
+    assert len(gpt2.encode((mirror / "the-verdict.txt").read_text(encoding="utf-8"))) == 5145
+    assert gpt2.encode("Akwirw ier") == [33901, 86, 343, 86, 220, 959]
+    assert gpt2.encode(f"a{END_OF_TEXT}", allowed_special={END_OF_TEXT}) == [64, 50256]
+
+
+@pytest.mark.mirror
+def test_gpt_2_s_ranks_and_pattern_are_tiktoken_s_own(
+    gpt2: tiktoken.Encoding, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tiktoken.load import data_gym_to_mergeable_bpe_ranks
+    from tiktoken_ext import openai_public
+
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
+    asked: list[str] = []
+
+    def read_local(vocab_bpe_file: str, encoder_json_file: str, **_: Any) -> dict[bytes, int]:
+        # tiktoken's own definition of "gpt2", whose two files come from the mirror.
+        names = [url.rsplit("/", 1)[1] for url in (vocab_bpe_file, encoder_json_file)]
+        asked.extend(names)
+        ranks: dict[bytes, int] = data_gym_to_mergeable_bpe_ranks(*(str(mirror / name) for name in names))
+        return ranks
+
+    monkeypatch.setattr(openai_public, "data_gym_to_mergeable_bpe_ranks", read_local)
+    theirs = tiktoken.Encoding(**openai_public.gpt2())
+    assert asked == ["vocab.bpe", "encoder.json"]
+    assert gpt2._mergeable_ranks == theirs._mergeable_ranks
+    assert (gpt2._pat_str, gpt2._special_tokens) == (theirs._pat_str, theirs._special_tokens)
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+def test_a_trained_tokenizer_has_the_bytes_the_merges_in_order_and_the_end_last(
+    trained: tiktoken.Encoding, trained_folder: Path
+) -> None:
+    encoder = json.loads((trained_folder / "encoder.json").read_text(encoding="utf-8"))
+    merges = (trained_folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")
+    assert list(encoder.values()) == list(range(320)) and trained.n_vocab == 320
+    assert list(encoder)[:256] == list(byte_characters().values())
+    assert list(encoder)[256:-1] == [merge.replace(" ", "") for merge in merges[1:-1]]
+    assert encoder[END_OF_TEXT] == end_of_text(trained) == max(encoder.values())
+    assert merges[0].startswith("#version") and merges[-1] == ""
+
+
+def test_the_bytes_have_gpt_2_s_characters() -> None:
+    characters = byte_characters()
+    assert sorted(characters) == list(range(256)) and len(set(characters.values())) == 256
+    assert (characters[ord(" ")], characters[ord("\n")], characters[ord("A")]) == ("Ġ", "Ċ", "A")
+    assert all(character.isprintable() and not character.isspace() for character in characters.values())
+
+
+@pytest.mark.parametrize("vocab_size", [257, 258, 300])
+def test_the_vocabulary_has_the_size_asked_for(vocab_size: int) -> None:
+    encoder, merges = train_bpe(TEXTS, vocab_size)
+    assert len(encoder) == vocab_size and len(merges) == vocab_size - 257
+
+
+@pytest.mark.parametrize(
+    ("texts", "size"), [([], 257), (["a"], 257), (["ab ab ab"], 259), (["aaaa aaaa"], 260)]
+)
+def test_a_tiny_corpus_gives_a_smaller_vocabulary(texts: list[str], size: int, tmp_path: Path) -> None:
+    encoder, merges = train_bpe(texts, 5000)
+    write_tokenizer(tmp_path, encoder, merges)
+    tokenizer = read_tokenizer(tmp_path)
+    assert tokenizer.n_vocab == size and end_of_text(tokenizer) == size - 1
+    assert tokenizer.decode(tokenizer.encode("any ünseen text")) == "any ünseen text"
+
+
+def test_the_most_frequent_pairs_merge_first() -> None:
+    _, merges = train_bpe(["low low low low lower newest newest"], 262)
+    assert merges[:2] == ["l o", "lo w"] and "Ġ low" in merges
+
+
+def test_no_merge_crosses_a_word_a_number_or_a_contraction() -> None:
+    _, merges = train_bpe(["it's 2024x! " * 50], 400)
+    tokens = {merge.replace(" ", "").removeprefix("Ġ") for merge in merges}
+    assert {"it", "'s", "2024"} <= tokens
+    assert all(token.isalpha() or token.isdigit() or token == "'s" for token in tokens if token), tokens
+
+
+def test_the_end_of_text_in_a_corpus_is_never_a_token_of_its_own() -> None:
+    encoder, merges = train_bpe([f"one{END_OF_TEXT}two " * 100], 400)
+    assert encoder[END_OF_TEXT] == len(encoder) - 1
+    assert END_OF_TEXT not in {merge.replace(" ", "") for merge in merges}
+
+
+def test_how_a_corpus_is_cut_into_pieces_does_not_change_the_tokenizer(tmp_path: Path) -> None:
+    text = TEXTS[0]
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    assert train_bpe([text], 350) == train_bpe(read_documents(tmp_path), 350)
+    halves = [text[: text.index(" ", 100)], text[text.index(" ", 100) :]]
+    assert train_bpe([text], 350) == train_bpe(halves, 350)
+
+
+def test_training_is_the_same_in_every_process_and_with_any_number_of_threads(tmp_path: Path) -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from test_tokenizer import TEXTS\n"
+        "from scratchlm.tokenizer import train_bpe, write_tokenizer\n"
+        "write_tokenizer(Path(sys.argv[2]), *train_bpe(TEXTS * 20, 500))\n"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path / seed)],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(REPOSITORY / "src"),
+                "PYTHONHASHSEED": seed,
+                "RAYON_NUM_THREADS": threads,
+            },
+        )
+        for seed, threads in (("0", "1"), ("12345", "4"))
+    ]
+    assert [run.wait(timeout=60) for run in runs] == [0, 0]
+    write_tokenizer(tmp_path / "here", *train_bpe(TEXTS * 20, 500))
+    for name in ("encoder.json", "vocab.bpe"):
+        digests = {
+            hashlib.sha256((tmp_path / run / name).read_bytes()).digest() for run in ("0", "12345", "here")
+        }
+        assert len(digests) == 1
+
+
+# --- encoding and decoding ----------------------------------------------------------------------------------
+
+
+@given(text=st.text(st.characters(exclude_categories=("Cs",))) | MIXED)
+def test_any_text_comes_back_from_a_trained_tokenizer(trained: tiktoken.Encoding, text: str) -> None:
+    assert trained.decode(trained.encode(text, allowed_special="all")) == text
+    ordinary = trained.encode_ordinary(text)
+    assert trained.decode(ordinary) == text and end_of_text(trained) not in ordinary
+    assert all(0 <= token < trained.n_vocab for token in ordinary)
+
+
+@pytest.mark.mirror
+@given(text=st.text(st.characters(exclude_categories=("Cs",))) | MIXED)
+def test_any_text_comes_back_from_gpt_2_s(gpt2: tiktoken.Encoding, text: str) -> None:
+    assert gpt2.decode(gpt2.encode(text, allowed_special="all")) == text
+
+
+def test_training_makes_its_own_text_shorter(trained: tiktoken.Encoding) -> None:
+    assert len(trained.encode(TEXTS[0])) < 0.5 * len(TEXTS[0].encode())
+
+
+def slow_ids(text: str, ranks: dict[bytes, int]) -> list[int]:
+    """Chapter 2.5 as plain as it gets: in each word, merge the first pair of the lowest rank."""
+    import regex
+
+    ids = []
+    for word in regex.findall(GPT2_SPLIT_PATTERN, text):
+        parts = [bytes([byte]) for byte in word.encode()]
+        while True:
+            pairs = [ranks.get(one + other, len(ranks)) for one, other in pairwise(parts)]
+            if not pairs or min(pairs) == len(ranks):
+                break
+            place = pairs.index(min(pairs))
+            parts[place : place + 2] = [parts[place] + parts[place + 1]]
+        ids += [ranks[part] for part in parts]
+    return ids
+
+
+@given(text=ASSIGNED | st.text("low erstnaïve'd12 \n", max_size=80))
+def test_the_ids_are_those_of_plain_byte_pair_encoding(trained: tiktoken.Encoding, text: str) -> None:
+    assert trained.encode_ordinary(text) == slow_ids(text, trained._mergeable_ranks)
+
+
+# --- transformers -------------------------------------------------------------------------------------------
+
+
+def hugging_face(tokenizer_folder: Path, model_folder: Path) -> tuple[Any, Any]:
+    """The folder as GPT2TokenizerFast and as AutoTokenizer read it."""
+    from transformers import AutoTokenizer, GPT2TokenizerFast
+
+    copy_tokenizer_for_hugging_face(tokenizer_folder, model_folder)
+    return GPT2TokenizerFast.from_pretrained(str(model_folder)), AutoTokenizer.from_pretrained(
+        str(model_folder)
+    )
+
+
+@pytest.fixture(scope="module")
+def trained_hugging_face(trained_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    return hugging_face(trained_folder, tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def gpt2_hugging_face(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    return hugging_face(mirror, tmp_path_factory.mktemp("model"))
+
+
+def assert_same(ours: tiktoken.Encoding, theirs: tuple[Any, Any], text: str) -> None:
+    ids = ours.encode(text, allowed_special="all")
+    for tokenizer in theirs:
+        assert tokenizer(text).input_ids == ids
+        assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == text
+
+
+@given(text=MIXED)
+@example(text=f"a  {END_OF_TEXT}  b\x1c!\r\n{END_OF_TEXT}{END_OF_TEXT}")
+def test_transformers_gives_a_trained_tokenizer_s_ids(
+    trained: tiktoken.Encoding, trained_hugging_face: tuple[Any, Any], text: str
+) -> None:
+    assert_same(trained, trained_hugging_face, text)
+
+
+@pytest.mark.mirror
+@given(text=MIXED)
+@example(text="Akwirw ier")
+def test_transformers_gives_gpt_2_s_ids(
+    gpt2: tiktoken.Encoding, gpt2_hugging_face: tuple[Any, Any], text: str
+) -> None:
+    assert_same(gpt2, gpt2_hugging_face, text)
+
+
+def test_transformers_knows_the_end_of_text(
+    trained: tiktoken.Encoding, trained_hugging_face: tuple[Any, Any]
+) -> None:
+    for tokenizer in trained_hugging_face:
+        assert len(tokenizer) == trained.n_vocab
+        assert tokenizer.eos_token == tokenizer.bos_token == tokenizer.unk_token == END_OF_TEXT
+        assert tokenizer.eos_token_id == end_of_text(trained)
+
+
+def test_repetitive_texts_have_the_same_ids_in_transformers(tmp_path: Path) -> None:
+    # Tokens that overlap in many ways are where two readers of merges could disagree.
+    for seed in range(5):
+        rng = random.Random(seed)
+        words = ["".join(rng.choices("ab", k=rng.randint(1, 30))) for _ in range(300)]
+        (tmp_path / str(seed)).mkdir()
+        write_tokenizer(tmp_path / str(seed), *train_bpe([" ".join(words)], 350))
+        ours = read_tokenizer(tmp_path / str(seed))
+        (tmp_path / f"model{seed}").mkdir()
+        theirs = hugging_face(tmp_path / str(seed), tmp_path / f"model{seed}")
+        unseen = " ".join("".join(rng.choices("ab", k=40)) for _ in range(200))
+        assert_same(ours, theirs, unseen)
+
+
+def test_a_model_folder_gives_the_same_tokenizer_back(
+    trained: tiktoken.Encoding, trained_folder: Path, tmp_path: Path
+) -> None:
+    copy_tokenizer_for_hugging_face(trained_folder, tmp_path)
+    again = read_hugging_face_tokenizer(tmp_path)
+    assert again._mergeable_ranks == trained._mergeable_ranks
+    assert again._special_tokens == trained._special_tokens
+
+
+# --- files that cannot be used ------------------------------------------------------------------------------
+
+
+def damage_encoder(change: Callable[[dict[str, int]], object]) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        encoder = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        change(encoder)
+        (folder / "encoder.json").write_text(json.dumps(encoder), encoding="utf-8")
+
+    return damage
+
+
+def damage_merges(change: Callable[[list[str]], object]) -> Callable[[Path], object]:
+    def damage(folder: Path) -> None:
+        lines = (folder / "vocab.bpe").read_text(encoding="utf-8").splitlines()
+        change(lines)
+        (folder / "vocab.bpe").write_text("\n".join(lines), encoding="utf-8")
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_encoder(lambda encoder: encoder.pop(END_OF_TEXT)),
+        damage_encoder(lambda encoder: encoder.update(extra=320)),
+        damage_encoder(lambda encoder: encoder.update({END_OF_TEXT: 0, "!": 319})),
+        damage_encoder(lambda encoder: encoder.pop("Ġ")),
+        damage_merges(list.pop),
+        damage_merges(lambda lines: lines.append("Ġ Ġ")),
+        damage_merges(lambda lines: lines.append(lines[-1])),
+        damage_merges(lambda lines: lines.insert(1, lines.pop(2))),
+        lambda folder: (folder / "encoder.json").write_text("[]"),
+        lambda folder: (folder / "encoder.json").write_text("5"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_refused(
+    trained_folder: Path, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    for name in ("encoder.json", "vocab.bpe"):
+        (tmp_path / name).write_bytes((trained_folder / name).read_bytes())
+    assert read_tokenizer(tmp_path).n_vocab == 320
+    damage(tmp_path)
+    with pytest.raises(InputError) as raised:
+        read_tokenizer(tmp_path)
+    message = str(raised.value)
+    assert message.startswith(f"{tmp_path}/encoder.json and {tmp_path}/vocab.bpe do not belong together: ")
+    assert message.endswith("build both again") and "\n" not in message
+
+
+@pytest.mark.parametrize(("name", "content"), [("encoder.json", b'{"!": 0'), ("vocab.bpe", b"\xff\xfe")])
+def test_a_damaged_file_is_refused(trained_folder: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    for other in ("encoder.json", "vocab.bpe"):
+        (tmp_path / other).write_bytes((trained_folder / other).read_bytes())
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"is damaged .* build it again"):
+        read_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["encoder.json", "vocab.bpe"])
+def test_a_missing_file_says_what_to_run(trained_folder: Path, tmp_path: Path, name: str) -> None:
+    for other in {"encoder.json", "vocab.bpe"} - {name}:
+        (tmp_path / other).write_bytes((trained_folder / other).read_bytes())
+    with pytest.raises(InputError) as raised:
+        read_tokenizer(tmp_path)
+    assert str(raised.value) == f"{tmp_path / name} is missing: run `make repro` to build it"
+
+
+def test_files_with_windows_line_ends_are_read(
+    trained: tiktoken.Encoding, trained_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "encoder.json").write_bytes((trained_folder / "encoder.json").read_bytes())
+    merges = (trained_folder / "vocab.bpe").read_bytes().replace(b"\n", b"\r\n")
+    (tmp_path / "vocab.bpe").write_bytes(merges)
+    assert read_tokenizer(tmp_path)._mergeable_ranks == trained._mergeable_ranks
