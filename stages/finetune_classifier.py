@@ -63,9 +63,7 @@ def main(params: Params) -> None:
 
     batches = loaders(messages["train"], messages["validation"], settings.batch_size)
     torch.manual_seed(params.seed)
-    curve = train(
-        classifier, label_loss(classifier), *batches, settings, device, "finetune_classifier", measure_epoch
-    )
+    curve = train(classifier, label_loss(classifier), *batches, settings, device, "finetune_classifier", measure_epoch)
     final = {split: measure_labels(classifier, messages[split], settings.batch_size) for split in SPLITS}
     test_labels = frames["test"]["Label"].tolist()
     scores = classification_scores(test_labels, final["test"].predictions)
@@ -74,9 +72,7 @@ def main(params: Params) -> None:
     write_table(LOSSES, [asdict(evaluation) for evaluation in curve])
     write_table(ACCURACIES, accuracies)
     predictions = zip(test_labels, final["test"].predictions, strict=True)
-    write_table(
-        CONFUSION, [{"actual": LABELS[label], "predicted": LABELS[guess]} for label, guess in predictions]
-    )
+    write_table(CONFUSION, [{"actual": LABELS[label], "predicted": LABELS[guess]} for label, guess in predictions])
     write_metrics(
         METRICS,
         {

@@ -18,9 +18,7 @@ METRICS = Path("metrics/prepare_sms.json")
 def main(params: Params) -> None:
     messages = collect_messages(params.sms.source)
     balanced = balance(messages, params.seed)
-    train, validation, test = split(
-        balanced, params.sms.train_fraction, params.sms.validation_fraction, params.seed
-    )
+    train, validation, test = split(balanced, params.sms.train_fraction, params.sms.validation_fraction, params.seed)
     lengths = [len(ids) for ids in read_tokenizer(TOKENIZER).encode_ordinary_batch(list(balanced["Text"]))]
     with atomic_path(SMS) as temporary:
         temporary.mkdir()

@@ -49,9 +49,7 @@ def main(params: Params) -> None:
     samples = [f"# What the model writes after each epoch\n\nPrompt: {params.pretrain.sample_prompt}\n"]
 
     def write_sample(epoch: int) -> None:
-        text = generate_text(
-            model, tokenizer, params.pretrain.sample_prompt, params.pretrain.sample_tokens, Sampling()
-        )
+        text = generate_text(model, tokenizer, params.pretrain.sample_prompt, params.pretrain.sample_tokens, Sampling())
         samples.append(f"\n## Epoch {epoch}\n\n{text}\n")
 
     curve = train(model, loss, *batches, params.pretrain, device, "pretrain", write_sample)

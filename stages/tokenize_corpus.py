@@ -20,9 +20,7 @@ NOT_COUNTS = ("max_length", "stride", "dtype")
 def main(params: Params) -> None:
     tokenizer = read_tokenizer(TOKENIZER)
     windows = params.windows
-    manifest = tokenize_corpus(
-        CORPUS, tokenizer, TOKENS, windows.max_length, windows.stride, windows.train_fraction
-    )
+    manifest = tokenize_corpus(CORPUS, tokenizer, TOKENS, windows.max_length, windows.stride, windows.train_fraction)
     write_metrics(METRICS, {key: count for key, count in asdict(manifest).items() if key not in NOT_COUNTS})
     print(
         f"{manifest.characters:,} characters, {manifest.tokens:,} tokens: {manifest.train_windows:,} windows for "

@@ -28,9 +28,7 @@ def load_assistant(folder: Path) -> tuple[GPT, tiktoken.Encoding, PromptStyle]:
     """Load an assistant; raise InputError if the folder holds none."""
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise InputError(
-            f"{folder} holds no assistant ({DESCRIPTION} is missing): run `make repro` to train it"
-        )
+        raise InputError(f"{folder} holds no assistant ({DESCRIPTION} is missing): run `make repro` to train it")
     style = json.loads(path.read_text(encoding="utf-8")).get("prompt_style")
     if style not in get_args(PromptStyle):
         raise InputError(

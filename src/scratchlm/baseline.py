@@ -17,9 +17,7 @@ def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.Dat
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(max_iter=1000)
-    )
+    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(max_iter=1000))
     model.fit(train["Text"], train["Label"])
     splits = {"train": train, "validation": validation, "test": test}
     return {name: 100 * float(model.score(part["Text"], part["Label"])) for name, part in splits.items()}

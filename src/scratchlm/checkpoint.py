@@ -51,9 +51,21 @@ def save_checkpoint(folder: Path, model: GPT, tokenizer_folder: Path) -> None:
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         write_config(temporary, model.config)
-        # One metadata key: with more, safetensors orders them differently in each process.
-        save_file(hugging_face_tensors(model), temporary / WEIGHTS, metadata={"format": "pt"})
+        save_tensors(temporary / WEIGHTS, hugging_face_tensors(model))
         copy_tokenizer_for_hugging_face(tokenizer_folder, temporary)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as a safetensors file; raise InputError if the disk does not take it."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        # One metadata key: with more, safetensors orders them differently in each process.
+        save_file(contiguous, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # what a full disk raises here, not OSError
+        size_bytes = sum(tensor.nbytes for tensor in contiguous.values())
+        raise InputError(
+            f"cannot write {size_bytes:,} bytes to {path.parent} ({error}): make room, then run again"
+        ) from None
 
 
 def write_config(folder: Path, config: GPTConfig) -> None:
@@ -85,9 +97,7 @@ def read_config(folder: Path) -> GPTConfig:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(
-            f"{folder} holds no model ({CONFIG} is missing): run `make repro` to build it"
-        ) from None
+        raise InputError(f"{folder} holds no model ({CONFIG} is missing): run `make repro` to build it") from None
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error}): restore it, or rebuild the folder") from None
     if not isinstance(found, dict):
@@ -201,12 +211,12 @@ def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
 
 
 def hugging_face_tensors(model: GPT) -> dict[str, Tensor]:
-    """Return the state dict in GPT2LMHeadModel's names and layout, float32 on the CPU."""
+    """Return the state dict in GPT2LMHeadModel's names and layout, in float32."""
     tensors = {}
     for name, tensor in model.state_dict().items():
         stored = tensor.T if name.endswith(TRANSPOSED) else tensor
         stored_name = name if name == "lm_head.weight" else PREFIX + name
-        tensors[stored_name] = stored.detach().to("cpu", torch.float32).contiguous()
+        tensors[stored_name] = stored.float()
     if not model.config.qkv_bias:
         for layer in range(model.config.n_layers):
             tensors[f"{PREFIX}h.{layer}.attn.c_attn.bias"] = torch.zeros(3 * model.config.emb_dim)

@@ -10,12 +10,12 @@ from typing import Literal
 
 import tiktoken
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from scratchlm.checkpoint import load, save_checkpoint
+from scratchlm.checkpoint import load, save_checkpoint, save_tensors
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path, write_json
 from scratchlm.model import GPT
@@ -113,15 +113,14 @@ def label_logits(classifier: Classifier, ids: Tensor, batch_size: int) -> Tensor
     """Return the logits of the labels of every row of `ids`, [n, n_labels] float32 on the CPU."""
     device = classifier.head.weight.device
     with evaluation_mode(classifier):
-        return torch.cat([classifier(batch.to(device)).float().cpu() for batch in ids.split(batch_size)])
+        return torch.cat([classifier(batch.to(device)).float().cpu() for batch in torch.split(ids, batch_size)])
 
 
 def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path, max_length: int) -> None:
     """Write a model folder with two more files: the head, and the label names and padded length."""
     with atomic_path(folder) as temporary:
         save_checkpoint(temporary, classifier.gpt, tokenizer_folder)
-        head = {name: tensor.detach().cpu() for name, tensor in classifier.head.state_dict().items()}
-        save_file(head, temporary / HEAD)
+        save_tensors(temporary / HEAD, dict(classifier.head.state_dict()))
         write_json(temporary / DESCRIPTION, {"labels": list(LABELS), "max_length": max_length})
 
 
@@ -131,9 +130,7 @@ def load_classifier(folder: Path) -> tuple[Classifier, tiktoken.Encoding, int]:
     Raises InputError if the folder holds no classifier.
     """
     if not (folder / DESCRIPTION).is_file():
-        raise InputError(
-            f"{folder} holds no classifier ({DESCRIPTION} is missing): run `make repro` to train it"
-        )
+        raise InputError(f"{folder} holds no classifier ({DESCRIPTION} is missing): run `make repro` to train it")
     gpt, tokenizer = load(folder)
     classifier = Classifier(gpt)
     classifier.head.load_state_dict(load_file(folder / HEAD))

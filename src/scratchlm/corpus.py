@@ -44,9 +44,7 @@ def _collect_own(source: Sequence[str], folder: Path) -> None:
             continue
         path = from_root(item)
         if path.is_dir():
-            files = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES and file.is_file()
-            )
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES and file.is_file())
             if not files:
                 raise InputError(f"corpus.source: the folder {item} holds no {', '.join(TEXT_SUFFIXES)} file")
             inputs += files

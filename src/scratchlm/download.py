@@ -39,10 +39,13 @@ def fetch(source: Source, target: Path, limits: Limits = LIMITS) -> Path:
     failures: list[str] = []
     place = obtain(source, target, limits, failures)
     if place is None:
-        raise InputError(
-            f"cannot get {source.name}: {'; '.join(failures)}. Two ways out: set SCRATCHLM_MIRROR to a folder"
-            f" or URL that holds {source.name}, or use the sample profile (make profile P=sample)"
+        ways_out = (
+            "download it yourself and give its path instead"
+            if source.own
+            else f"two ways out: set SCRATCHLM_MIRROR to a folder or URL that holds {source.name}, or use the sample"
+            " profile (make profile P=sample)"
         )
+        raise InputError(f"cannot get {source.name}: {'; '.join(failures)}; {ways_out}")
     size_bytes, digest = measure(target)
     print(f"{source.name}: {size_bytes:,} bytes from {place}, sha256 {digest}", file=sys.stderr)
     for failure in failures:
@@ -59,13 +62,13 @@ def fetch_url(url: str, target: Path, limits: Limits = LIMITS) -> Path:
     if address.scheme not in ("http", "https") or not address.hostname:
         raise InputError(f"{url!r} is no URL that can be downloaded; wanted https://host/path")
     name = PurePosixPath(unquote(address.path)).name
-    return fetch(Source(name if name not in ("", "..") else "download", (url,)), target, limits)
+    return fetch(Source(name if name not in ("", "..") else "download", (url,), own=True), target, limits)
 
 
 def obtain(source: Source, target: Path, limits: Limits, failures: list[str]) -> str | None:
     """Put the file at `target` and return the place it came from, or None; append the failures on the way."""
     urls = source.urls
-    mirror = os.environ.get("SCRATCHLM_MIRROR", "")
+    mirror = "" if source.own else os.environ.get("SCRATCHLM_MIRROR", "")
     if mirror.startswith(("http://", "https://")):
         urls = (f"{mirror.rstrip('/')}/{quote(source.name)}", *urls)
     elif mirror:
@@ -83,9 +86,7 @@ def obtain(source: Source, target: Path, limits: Limits, failures: list[str]) ->
     return obtain_member(source, source.archive, target, limits, failures) if source.archive else None
 
 
-def obtain_member(
-    source: Source, archive: Source, target: Path, limits: Limits, failures: list[str]
-) -> str | None:
+def obtain_member(source: Source, archive: Source, target: Path, limits: Limits, failures: list[str]) -> str | None:
     """Get the zip that holds the file, and the file out of it."""
     with writable(target.parent, source.size_bytes), tempfile.TemporaryDirectory() as folder:
         packed = Path(folder) / archive.name
@@ -102,7 +103,10 @@ def obtain_member(
 
 def from_root(folder: str) -> Path:
     """Resolve a folder against the repository's root, where DVC starts stages (queued ones only name it)."""
-    return Path(os.environ.get("DVC_ROOT", ""), Path(folder).expanduser()).absolute()
+    try:
+        return Path(os.environ.get("DVC_ROOT", ""), Path(folder).expanduser()).absolute()
+    except RuntimeError:
+        raise InputError(f"{folder}: there is no such user's home folder; give the path from / on") from None
 
 
 def cache_folder() -> Path:
@@ -177,9 +181,7 @@ def writable(folder: Path, needed_bytes: int | None) -> Iterator[None]:
     except OSError as error:
         elsewhere = "; SCRATCHLM_CACHE can name another folder" if folder == cache_folder() else ""
         if error.errno != errno.ENOSPC:
-            raise InputError(
-                f"cannot write {error.filename or folder}: {error.strerror}{elsewhere}"
-            ) from error
+            raise InputError(f"cannot write {error.filename or folder}: {error.strerror}{elsewhere}") from error
         needed = f"{needed_bytes:,} bytes are" if needed_bytes else "more is"
         raise InputError(f"no space left in {folder}: {needed} needed{elsewhere}") from error
 

@@ -58,9 +58,7 @@ def generate(
             indices = by_length[start : start + batch_size]
             new_ids: list[list[int]] = [[] for _ in indices]
             stopped = set()
-            for row, token in decode(
-                model, [prompts[i] for i in indices], max_new_tokens, stop_id, sampling
-            ):
+            for row, token in decode(model, [prompts[i] for i in indices], max_new_tokens, stop_id, sampling):
                 if token == stop_id:
                     stopped.add(row)
                 else:

@@ -24,15 +24,11 @@ class Example:
 def encode_entries(entries: Sequence[Entry], style: PromptStyle, tokenizer: tiktoken.Encoding) -> list[Example]:
     """Tokenize prompts and answers; special tokens in the text are plain text."""
     prompts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) for entry in entries])
-    texts = tokenizer.encode_ordinary_batch(
-        [format_prompt(entry, style) + entry["output"] for entry in entries]
-    )
+    texts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) + entry["output"] for entry in entries])
     return [Example(ids, len(prompt)) for ids, prompt in zip(texts, prompts, strict=True)]
 
 
-def collate(
-    examples: Sequence[Example], pad_id: int, max_length: int, mask_prompt: bool
-) -> tuple[Tensor, Tensor]:
+def collate(examples: Sequence[Example], pad_id: int, max_length: int, mask_prompt: bool) -> tuple[Tensor, Tensor]:
     """Pad a batch; return inputs and targets, each [B, T] int64 with T at most `max_length`.
 
     An end-of-text (`pad_id`) follows every entry; the first is a target, so that the model learns to stop; the

@@ -43,9 +43,7 @@ def check_entries(found: Any, name: str) -> list[Entry]:
     """Check loaded JSON entry by entry; other fields than Alpaca's three are left out."""
     if not isinstance(found, list) or not found:
         shown = "an empty list" if found == [] else f"a {type(found).__name__}"
-        raise InputError(
-            f"{name} holds {shown}, expected a list of objects with the fields {', '.join(FIELDS)}"
-        )
+        raise InputError(f"{name} holds {shown}, expected a list of objects with the fields {', '.join(FIELDS)}")
     problems: list[str] = []
     for index, entry in enumerate(found):
         problems += _entry_problems(index, entry)
@@ -56,7 +54,7 @@ def check_entries(found: Any, name: str) -> list[Entry]:
             + "".join(f"\n  - {problem}" for problem in problems[:SHOWN_PROBLEMS])
             + (f"\n  and {more} more" if more > 0 else "")
         )
-    return [Entry(**{field: entry[field] for field in FIELDS}) for entry in found]
+    return [Entry(instruction=entry["instruction"], input=entry["input"], output=entry["output"]) for entry in found]
 
 
 def split_entries(

@@ -7,8 +7,9 @@ K head_dim = D / H, V vocab_size.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -193,7 +194,7 @@ def new_gpt(config: GPTConfig, init: Literal["book", "gpt2"], init_std: float = 
 def _init_as_the_book(model: GPT) -> None:
     model.wte.reset_parameters()
     model.wpe.reset_parameters()
-    for block in model.h:
+    for block in cast(Iterable[Block], model.h):
         _init_query_key_value_apart(block.attn.c_attn)
         for linear in (block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj):
             linear.reset_parameters()

@@ -230,15 +230,12 @@ def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
     if have("model"):
         model: ModelParams = valid["model"]
         if model.emb_dim % model.n_heads:
-            yield (
-                f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})"
-            )
+            yield (f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})")
     if have("tokenizer"):
         tokenizer: TokenizerParams = valid["tokenizer"]
         if tokenizer.kind == "gpt2" and tokenizer.vocab_size != GPT2_VOCAB_SIZE:
             yield (
-                f"tokenizer.vocab_size: got {tokenizer.vocab_size}, allowed with tokenizer.kind gpt2: "
-                f"{GPT2_VOCAB_SIZE}"
+                f"tokenizer.vocab_size: got {tokenizer.vocab_size}, allowed with tokenizer.kind gpt2: {GPT2_VOCAB_SIZE}"
             )
     if have("windows"):
         windows: WindowsParams = valid["windows"]

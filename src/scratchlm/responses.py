@@ -37,9 +37,7 @@ def answer(
     model's context gets an empty answer.
     """
     prompts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) for entry in entries])
-    continuations = generate(
-        model, prompts, max_new_tokens, end_of_text(tokenizer), sampling, batch_size, name
-    )
+    continuations = generate(model, prompts, max_new_tokens, end_of_text(tokenizer), sampling, batch_size, name)
     return [
         Answer(text=tokenizer.decode(given.ids).strip(), finish=given.finish, tokens=len(given.ids))
         for given in continuations

@@ -40,9 +40,7 @@ def read_messages(path: Path) -> pd.DataFrame:
     rows: list[tuple[str, str]] = []
     for line, fields in records:
         if len(fields) != len(columns):
-            raise InputError(
-                f"{path}, line {line}: got {len(fields)} fields, wanted {len(columns)}: {columns}"
-            )
+            raise InputError(f"{path}, line {line}: got {len(fields)} fields, wanted {len(columns)}: {columns}")
         row = dict(zip(columns, fields, strict=True))
         if row["label"] not in LABELS:
             raise InputError(f"{path}, line {line}: got label {row['label']!r}, wanted 'ham' or 'spam'")
@@ -154,7 +152,5 @@ def read_split_csv(path: Path) -> pd.DataFrame:
         )
     for number, row in enumerate(rows[1:], 1):
         if len(row) != 2 or row[0] not in ("0", "1"):
-            raise InputError(
-                f"{path}, row {number}: got {row}, wanted 0 or 1 and a text: run prepare_sms again"
-            )
+            raise InputError(f"{path}, row {number}: got {row}, wanted 0 or 1 and a text: run prepare_sms again")
     return pd.DataFrame({"Label": [int(row[0]) for row in rows[1:]], "Text": [row[1] for row in rows[1:]]})

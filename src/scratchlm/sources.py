@@ -11,7 +11,8 @@ class Source:
 
     `name` is the file name looked for in the mirror, `urls` are tried in order. `size_bytes` and `sha256`
     (lower-case hex) are None where nobody pinned them. With `archive`, the file is the member `name` of that
-    zip, which is fetched when the file itself is found nowhere.
+    zip, which is fetched when the file itself is found nowhere. A user's `own` URL is not looked for in the mirror,
+    which tells files apart by name alone.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Source:
     size_bytes: int | None = None
     sha256: str | None = None
     archive: Source | None = None
+    own: bool = False
 
 
 BOOK = "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/28c65cdfbc3338e2e040016eea4b7fdf556e4d57"

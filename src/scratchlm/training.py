@@ -67,7 +67,7 @@ def train(
     total_steps = params.epochs * len(train_batches)
     if not total_steps:
         raise InputError(
-            f"{name}: fewer training examples than {name}.batch_size ({params.batch_size}): there is no full "
+            f"fewer training examples than {name}.batch_size ({params.batch_size}): there is no full "
             "batch to train on; lower the batch size or use more data"
         )
     curve: list[Evaluation] = []
@@ -181,6 +181,6 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 def _check_finite(value: Tensor, what: str, name: str, step: int, learning_rate: float) -> None:
     if not math.isfinite(value.item()):
         raise InputError(
-            f"{name}: the {what} is {value.item()} at step {step} (learning rate {learning_rate:.2g}); stopped before "
+            f"the {what} is {value.item()} at step {step} (learning rate {learning_rate:.2g}); stopped before "
             f"the update: lower {name}.learning_rate, or set {name}.warmup_steps and {name}.gradient_clip"
         )

@@ -187,9 +187,7 @@ class Transfer:
             raise GaveUp(f"{reason}, asks to wait {wait_s:,.0f} s")
         raise Transient(reason, wait_s)
 
-    def check_range(
-        self, response: requests.Response, offset: int, validator: str | None
-    ) -> tuple[int, int | None]:
+    def check_range(self, response: requests.Response, offset: int, validator: str | None) -> tuple[int, int | None]:
         """Return where the body starts in the file and the file's size, if stated."""
         start, total = 0, None
         if response.status_code == HTTPStatus.PARTIAL_CONTENT:

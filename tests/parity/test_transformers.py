@@ -21,9 +21,7 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(
         folder,
-        *train_bpe(
-            ["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 4, 280
-        ),
+        *train_bpe(["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 4, 280),
     )
     return folder
 
@@ -41,9 +39,7 @@ def random_model(tie: bool, qkv_bias: bool, vocab_size: int = 280) -> GPT:
         tie_embeddings=tie,
     )
     model = new_gpt(config, "gpt2").eval()
-    with (
-        torch.no_grad()
-    ):  # weights large enough for logits that differ, and biases and norms that are not trivial
+    with torch.no_grad():  # weights large enough for logits that differ, and biases and norms that are not trivial
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
     return model
@@ -65,9 +61,7 @@ def test_transformers_loads_our_folder_with_equal_logits(
 
 @pytest.mark.parametrize("tie", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_we_load_a_folder_of_transformers_with_equal_logits(
-    tie: bool, dtype: torch.dtype, tmp_path: Path
-) -> None:
+def test_we_load_a_folder_of_transformers_with_equal_logits(tie: bool, dtype: torch.dtype, tmp_path: Path) -> None:
     torch.manual_seed(11)
     config = GPT2Config(
         vocab_size=300,

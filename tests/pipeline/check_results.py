@@ -32,9 +32,7 @@ def check_sample(folder: Path) -> list[Check]:
         at_most("pretrain.validation_loss, half its start", pretrain["validation_loss"], start / 2),
         below("pretrain.validation_loss, a bigram model's", pretrain["validation_loss"], bigram),
         at_least("finetune_classifier.test_accuracy", classifier["test_accuracy"], 95),
-        at_least(
-            "finetune_classifier.test_accuracy, baseline - 1", classifier["test_accuracy"], baseline - 1
-        ),
+        at_least("finetune_classifier.test_accuracy, baseline - 1", classifier["test_accuracy"], baseline - 1),
         equal("test messages that stand in train or validation", leaked_messages(folder), 0),
         equal(
             "prepare_instructions.test_prompts_in_train",
@@ -124,9 +122,7 @@ def main() -> None:
     try:
         checks = PROFILES[profile](folder)
     except FileNotFoundError as error:
-        sys.exit(
-            f"check_results: error: {error.filename} is missing: run `make repro` with profile {profile}"
-        )
+        sys.exit(f"check_results: error: {error.filename} is missing: run `make repro` with profile {profile}")
     width = max(len(check.name) for check in checks)
     print(f"{'check':{width}}  {'wanted':18}  {'got':18}  ok")
     for check in checks:

@@ -103,22 +103,14 @@ def params_read(stage: str, leaves: list[str]) -> set[str]:
         aliases = {"params": ""}
         assigned = []
         for node in ast.walk(function):
-            if (
-                isinstance(node, ast.Assign)
-                and len(node.targets) == 1
-                and isinstance(node.targets[0], ast.Name)
-            ):
+            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
                 key = key_of(node.value, aliases, leaves)
                 if key is not None and key not in leaves:
                     aliases[node.targets[0].id] = key
                     assigned.append(node.value)
         skipped = {id(node) for node in assigned}
         for node in ast.walk(function):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id in own_functions
-            ):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in own_functions:
                 # What a function of the same script reads is found there.
                 skipped |= {id(argument) for argument in node.args if key_of(argument, aliases, leaves) == ""}
         for node in ast.walk(function):

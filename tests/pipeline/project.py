@@ -44,9 +44,7 @@ class Project:
     def run(self, *command: str, fails: bool = False) -> subprocess.CompletedProcess[str]:
         """Run a command in the folder; assert that it succeeds, or that it fails where that is expected."""
         done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
-        assert (done.returncode != 0) == fails, (
-            f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
-        )
+        assert (done.returncode != 0) == fails, f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
     def git(self, *arguments: str) -> str:

@@ -44,9 +44,7 @@ def test_profile_copies_it_over_params_yaml(project: Project, name: str) -> None
 
 
 @pytest.mark.parametrize("argument", ["P=huge", "P="])
-def test_an_unknown_profile_is_refused_in_one_line_that_names_the_known(
-    project: Project, argument: str
-) -> None:
+def test_an_unknown_profile_is_refused_in_one_line_that_names_the_known(project: Project, argument: str) -> None:
     before = project.read("params.yaml")
     lines = own_lines(project.run("make", "profile", argument, fails=True).stderr)
     assert len(lines) == 1

@@ -36,11 +36,7 @@ METRICS = {
     ],
     "prepare_sms": ["rows", "ham", "spam", "balanced", "train", "validation", "test", "longest_tokens"],
     "finetune_classifier": [
-        *(
-            f"{when}{split}_accuracy"
-            for when in ("initial_", "")
-            for split in ("train", "validation", "test")
-        ),
+        *(f"{when}{split}_accuracy" for when in ("initial_", "") for split in ("train", "validation", "test")),
         *(f"{when}{split}_loss" for when in ("initial_", "") for split in ("train", "validation", "test")),
         "test_precision",
         "test_recall",
@@ -74,9 +70,7 @@ METRICS = {
 def stages_run(output: str) -> list[str]:
     """Name the stages that DVC says it runs."""
     prefix = "Running stage '"
-    return [
-        line.removeprefix(prefix).split("'")[0] for line in output.splitlines() if line.startswith(prefix)
-    ]
+    return [line.removeprefix(prefix).split("'")[0] for line in output.splitlines() if line.startswith(prefix)]
 
 
 def flat(values: dict, prefix: str = "") -> dict[str, object]:
@@ -104,9 +98,7 @@ def test_git_sees_only_the_lock_and_the_metrics(tiny_run: TinyRun) -> None:
 
 
 def test_metrics_hold_the_promised_keys(tiny_run: TinyRun) -> None:
-    found = {
-        path.stem: flat(json.loads(path.read_text())) for path in tiny_run.project.folder.glob("metrics/*")
-    }
+    found = {path.stem: flat(json.loads(path.read_text())) for path in tiny_run.project.folder.glob("metrics/*")}
     missing = {stage: sorted(set(keys) - found.get(stage, {}).keys()) for stage, keys in METRICS.items()}
     assert {stage: keys for stage, keys in missing.items() if keys} == {}
     assert found.keys() == METRICS.keys()
@@ -220,6 +212,4 @@ def assert_one_clear_message(failed: subprocess.CompletedProcess[str], stage: st
 def assert_git_has_no_data(project: Project) -> None:
     project.git("add", "--all")
     staged = project.git("diff", "--cached", "--name-only").split()
-    assert (
-        staged and [path for path in staged if path.startswith(("data/", "models/", ".checkpoints/"))] == []
-    )
+    assert staged and [path for path in staged if path.startswith(("data/", "models/", ".checkpoints/"))] == []

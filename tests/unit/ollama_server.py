@@ -154,9 +154,7 @@ class OllamaHandler(BaseHTTPRequestHandler):
         self.send(status, json.dumps(value).encode(), "application/json; charset=utf-8")
 
     def send_lines(self, values: list[dict[str, Any]]) -> None:
-        self.send(
-            200, b"".join(json.dumps(value).encode() + b"\n" for value in values), "application/x-ndjson"
-        )
+        self.send(200, b"".join(json.dumps(value).encode() + b"\n" for value in values), "application/x-ndjson")
 
     def send(self, status: int, body: bytes, content_type: str, cut: bool = False) -> None:
         try:

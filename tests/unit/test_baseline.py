@@ -15,9 +15,7 @@ def frame(*rows):
     return pd.DataFrame(rows, columns=["Label", "Text"])
 
 
-TRAIN = frame(
-    *[(0, f"see you at lunch {i}") for i in range(8)], *[(1, f"win cash now {i}") for i in range(8)]
-)
+TRAIN = frame(*[(0, f"see you at lunch {i}") for i in range(8)], *[(1, f"win cash now {i}") for i in range(8)])
 
 
 def test_the_baseline_learns_the_words_that_tell_the_classes_apart():

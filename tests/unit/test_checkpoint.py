@@ -26,9 +26,7 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(
         folder,
-        *train_bpe(
-            ["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 4, 280
-        ),
+        *train_bpe(["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 4, 280),
     )
     return folder
 
@@ -136,9 +134,7 @@ def test_biases_that_qkv_bias_would_drop_are_refused(folder: Path) -> None:
         ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06"),
     ],
 )
-def test_a_configuration_that_is_not_this_gpt_is_refused(
-    folder: Path, change: dict[str, Any], message: str
-) -> None:
+def test_a_configuration_that_is_not_this_gpt_is_refused(folder: Path, change: dict[str, Any], message: str) -> None:
     change_config(folder, **change)
     with pytest.raises(InputError, match=message):
         load_checkpoint(folder)
@@ -166,8 +162,6 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
 
 
 def test_a_model_of_another_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:
-    write_tokenizer(
-        tmp_path / "other", *train_bpe(["something else, and another thing that is not like it"], 270)
-    )
+    write_tokenizer(tmp_path / "other", *train_bpe(["something else, and another thing that is not like it"], 270))
     with pytest.raises(InputError, match="has 280 tokens, the tokenizer 270"):
         check_vocabulary(folder, read_tokenizer(tmp_path / "other"))

@@ -30,9 +30,7 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(
         folder,
-        *train_bpe(
-            ["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 3, 270
-        ),
+        *train_bpe(["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 3, 270),
     )
     return folder
 
@@ -74,9 +72,7 @@ def test_the_label_is_read_at_the_last_position(classifier: Classifier) -> None:
         ("all", ("",)),
     ],
 )
-def test_exactly_the_chosen_layers_train(
-    classifier: Classifier, train_layers: str, prefixes: tuple[str, ...]
-) -> None:
+def test_exactly_the_chosen_layers_train(classifier: Classifier, train_layers: str, prefixes: tuple[str, ...]) -> None:
     choose_trained_layers(classifier, train_layers)  # type: ignore[arg-type]
     for name, parameter in classifier.named_parameters():
         assert parameter.requires_grad == name.startswith(prefixes), name
@@ -104,9 +100,7 @@ def test_measures_do_not_depend_on_the_batch_size(classifier: Classifier, batch_
     assert measures.loss == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_a_saved_classifier_says_the_same(
-    classifier: Classifier, tokenizer_folder: Path, tmp_path: Path
-) -> None:
+def test_a_saved_classifier_says_the_same(classifier: Classifier, tokenizer_folder: Path, tmp_path: Path) -> None:
     save_classifier(tmp_path / "classifier", classifier, tokenizer_folder, max_length=9)
     loaded, tokenizer, max_length = load_classifier(tmp_path / "classifier")
     ids = encode_messages(["the cat", "on the mat"], tokenizer, max_length)
@@ -115,5 +109,5 @@ def test_a_saved_classifier_says_the_same(
 
 
 def test_a_folder_without_a_classifier_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no classifier .* run `make repro`"):
+    with pytest.raises(InputError, match=r"holds no classifier .* run `make repro`"):
         load_classifier(tmp_path)

@@ -77,9 +77,7 @@ def test_the_verdict_is_one_document_of_20479_characters(
     project: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCRATCHLM_MIRROR", str(mirror))
-    assert collected("the-verdict") == [
-        ("the-verdict.txt", (mirror / "the-verdict.txt").read_bytes().decode())
-    ]
+    assert collected("the-verdict") == [("the-verdict.txt", (mirror / "the-verdict.txt").read_bytes().decode())]
     assert len("".join(read_documents(Path("data/corpus")))) == 20_479
 
 
@@ -127,9 +125,7 @@ def test_relative_paths_are_relative_to_the_project_when_dvc_runs_elsewhere(
     ]
 
 
-def test_the_order_holds_where_numbers_outgrow_their_digits(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_order_holds_where_numbers_outgrow_their_digits(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "NUMBER_DIGITS", 1)
     source = [written(f"{number}.txt", f"text {number}") for number in range(101)]
     found = collected(source)
@@ -145,15 +141,11 @@ def test_a_very_long_file_name_is_shortened(project: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(project: Path) -> None:
-    assert collected(written("bom.txt", b"\xef\xbb\xbftext \xef\xbb\xbf")) == [
-        ("00001-bom.txt", "text \ufeff")
-    ]
+    assert collected(written("bom.txt", b"\xef\xbb\xbftext \xef\xbb\xbf")) == [("00001-bom.txt", "text \ufeff")]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_a_text_read_in_any_pieces_is_the_same_text(
-    project: Path, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
+def test_a_text_read_in_any_pieces_is_the_same_text(project: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(corpus, "READ_BYTES", size)
     text = "é中\U0001f600x\r\n" * 3
     assert collected(written("a.txt", "\ufeff" + text)) == [("00001-a.txt", text)]
@@ -202,9 +194,7 @@ def test_a_download_that_is_no_text_is_refused(project: Path, server: FaultServe
 # --- what cannot be used ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b" \n\t\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf \n", "\u3000\xa0".encode()]
-)
+@pytest.mark.parametrize("content", [b"", b" \n\t\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf \n", "\u3000\xa0".encode()])
 def test_an_empty_text_is_refused(project: Path, content: bytes) -> None:
     message = refusal([written("good.txt", "good"), written("bad.txt", content)])
     assert message == f"corpus.source: {project}/bad.txt is empty: give a text, or leave it out"
@@ -219,15 +209,11 @@ def test_a_text_that_is_not_utf_8_is_refused(project: Path, content: bytes) -> N
     assert message.endswith("convert it first, for example with `iconv -t utf-8`")
 
 
-@pytest.mark.parametrize(
-    "content", [b"\x89PNG\r\n\x1a\n\0\0\0", "text".encode("utf-16"), b"x" * 2_000_000 + b"\0"]
-)
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0\0", "text".encode("utf-16"), b"x" * 2_000_000 + b"\0"])
 def test_a_binary_file_is_refused(project: Path, content: bytes) -> None:
     # UTF-16 with its mark is no UTF-8 either; both messages say what to give.
     message = refusal([written("bad.txt", content)])
-    assert message == (
-        f"corpus.source: {project}/bad.txt holds zero bytes, so it is binary or UTF-16: give UTF-8 text"
-    )
+    assert message == (f"corpus.source: {project}/bad.txt holds zero bytes, so it is binary or UTF-16: give UTF-8 text")
 
 
 def test_a_missing_source_says_what_a_source_can_be(project: Path) -> None:

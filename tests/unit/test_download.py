@@ -150,9 +150,7 @@ def test_the_next_url_is_used_where_the_first_fails(server: FaultServer, target:
 def test_a_dropped_body_is_resumed_where_it_stopped(
     server: FaultServer, target: Path, validators: dict[str, Any]
 ) -> None:
-    source = pinned(
-        server.plan("/a", serve(BODY, drop_after=100_000, **validators), serve(BODY, **validators))
-    )
+    source = pinned(server.plan("/a", serve(BODY, drop_after=100_000, **validators), serve(BODY, **validators)))
     assert fetch(source, target, QUICK).read_bytes() == BODY
     first, second = server.headers_of("/a")
     assert "range" not in first
@@ -192,9 +190,7 @@ def test_a_part_that_was_complete_is_verified_without_a_request(
     assert len(server.requests) == asked
 
 
-def test_a_host_lost_in_mid_file_gets_as_many_tries_as_any_other_fault(
-    server: FaultServer, target: Path
-) -> None:
+def test_a_host_lost_in_mid_file_gets_as_many_tries_as_any_other_fault(server: FaultServer, target: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         lost = redirect(f"http://127.0.0.1:{unused.getsockname()[1]}/x")
@@ -240,17 +236,13 @@ def test_a_file_of_no_known_hash_and_no_validator_is_never_resumed(server: Fault
     assert all("range" not in headers for headers in server.headers_of("/a"))
 
 
-def test_pieces_of_two_files_are_found_by_the_hash_and_downloaded_once_more(
-    server: FaultServer, target: Path
-) -> None:
+def test_pieces_of_two_files_are_found_by_the_hash_and_downloaded_once_more(server: FaultServer, target: Path) -> None:
     source = pinned(server.plan("/a", serve(OTHER, drop_after=100_000), serve(BODY)))
     assert fetch(source, target, QUICK).read_bytes() == BODY
     assert ["range" in headers for headers in server.headers_of("/a")] == [False, True, False]
 
 
-def test_a_resumed_file_that_stays_wrong_is_given_up_after_one_restart(
-    server: FaultServer, target: Path
-) -> None:
+def test_a_resumed_file_that_stays_wrong_is_given_up_after_one_restart(server: FaultServer, target: Path) -> None:
     source = pinned(server.plan("/a", serve(OTHER, drop_after=100_000), serve(OTHER)))
     assert "expected" in failure(source, target)
     assert len(server.requests) == 3
@@ -458,9 +450,7 @@ def test_a_full_disk_says_where_and_how_much(
     assert f"no space left in {target.parent}: 300,000 bytes are needed" in message
 
 
-def test_a_cache_that_is_no_folder_is_named(
-    target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_is_no_folder_is_named(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SCRATCHLM_CACHE", str(tmp_path / "file" / "cache"))
     message = failure(pinned("http://127.0.0.1/x"), target)
@@ -533,9 +523,7 @@ def test_a_relative_mirror_is_relative_to_the_repository(
     assert fetch(pinned(), target, QUICK).read_bytes() == BODY
 
 
-def test_a_mirror_may_be_a_base_url(
-    server: FaultServer, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mirror_may_be_a_base_url(server: FaultServer, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.plan("/files/sms%2Bspam.zip", serve(BODY))
     monkeypatch.setenv("SCRATCHLM_MIRROR", f"{server.url}/files/")
     source = replace(pinned(server.plan("/a", serve(BODY))), name="sms+spam.zip")

@@ -39,9 +39,7 @@ def test_a_folder_takes_its_name_and_replaces_all_of_the_old_one(tmp_path: Path)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
-def test_a_block_that_raises_leaves_what_was_there_and_nothing_else(
-    tmp_path: Path, error: type[BaseException]
-) -> None:
+def test_a_block_that_raises_leaves_what_was_there_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
     file, folder = tmp_path / "file", tmp_path / "folder"
     write_text(file, "old")
     folder.mkdir()

@@ -55,17 +55,11 @@ def test_prompt_and_answer_never_pass_the_context(model: GPT) -> None:
 
 def test_one_prompt_at_a_temperature_draws_as_the_reference(model: GPT) -> None:
     sampling = Sampling(temperature=1.3, top_k=10, seed=123)
-    assert generate(model, [[5, 6]], 20, None, sampling, 1)[0].ids == generate_uncached(
-        model, [5, 6], 20, sampling
-    )
+    assert generate(model, [[5, 6]], 20, None, sampling, 1)[0].ids == generate_uncached(model, [5, 6], 20, sampling)
 
 
-def test_sampling_repeats_with_its_seed_and_changes_with_another(
-    model: GPT, prompts: list[list[int]]
-) -> None:
-    first, again, other = (
-        generate(model, prompts, 12, None, Sampling(1.0, None, seed), 4) for seed in (1, 1, 2)
-    )
+def test_sampling_repeats_with_its_seed_and_changes_with_another(model: GPT, prompts: list[list[int]]) -> None:
+    first, again, other = (generate(model, prompts, 12, None, Sampling(1.0, None, seed), 4) for seed in (1, 1, 2))
     assert first == again != other
 
 

@@ -42,9 +42,7 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 def tokenizer_folder(tmp_path: Path) -> Path:
     write_tokenizer(
         tmp_path / "tokenizer",
-        *train_bpe(
-            ["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 3, 270
-        ),
+        *train_bpe(["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 3, 270),
     )
     return tmp_path / "tokenizer"
 

@@ -44,9 +44,7 @@ def books_collate(batch: list[list[int]], max_length: int) -> tuple[list[list[in
         padded = ids + [PAD] * (longest - len(ids))
         row_in, row_out = padded[:-1], padded[1:]
         first = len(ids) - 1
-        row_out = [
-            IGNORED if token == PAD and place > first else token for place, token in enumerate(row_out)
-        ]
+        row_out = [IGNORED if token == PAD and place > first else token for place, token in enumerate(row_out)]
         inputs.append(row_in[:max_length])
         targets.append(row_out[:max_length])
     return inputs, targets

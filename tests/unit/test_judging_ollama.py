@@ -83,9 +83,7 @@ def test_a_fault_that_passes_is_asked_again(server: OllamaServer, fault: Reply) 
     assert len(server.requests) == 3
 
 
-def test_a_slow_answer_is_given_up_and_asked_again(
-    server: OllamaServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_slow_answer_is_given_up_and_asked_again(server: OllamaServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRATCHLM_JUDGE_TIMEOUT_S", "0.2")
     server.replies = [Reply(delay_s=30)]
     started_s = time.monotonic()
@@ -107,9 +105,7 @@ def test_a_slow_answer_is_given_up_and_asked_again(
         (HTML, "JSONDecodeError"),
     ],
 )
-def test_a_fault_that_stays_is_asked_once_and_becomes_a_row(
-    server: OllamaServer, fault: Reply, reason: str
-) -> None:
+def test_a_fault_that_stays_is_asked_once_and_becomes_a_row(server: OllamaServer, fault: Reply, reason: str) -> None:
     server.replies = [fault]
     verdict = connect_judge().judge(ENTRY, "A cherry.")
     assert (verdict.status, verdict.score, verdict.attempts) == ("http_error", None, 1)
@@ -222,9 +218,7 @@ def test_a_model_is_found_with_and_without_its_tag(server: OllamaServer, asked: 
     assert (judge.model, judge.model_digest) == (asked, digest_of(listed))
 
 
-def test_a_server_that_is_not_ollama_is_told_apart(
-    server: OllamaServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_is_not_ollama_is_told_apart(server: OllamaServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", f"{server.host}/elsewhere")
     with pytest.raises(InputError, match=r"is not Ollama's API .*404 page not found.*OLLAMA_HOST"):
         connect_judge()
@@ -247,9 +241,7 @@ def test_a_proxy_setting_does_not_come_between(server: OllamaServer, monkeypatch
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "inf", "nan", ""])
 def test_a_timeout_that_is_no_time_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("SCRATCHLM_JUDGE_TIMEOUT_S", text)
-    with pytest.raises(
-        InputError, match=r"SCRATCHLM_JUDGE_TIMEOUT_S is .*wanted a number of seconds above 0"
-    ):
+    with pytest.raises(InputError, match=r"SCRATCHLM_JUDGE_TIMEOUT_S is .*wanted a number of seconds above 0"):
         connect_judge()
 
 

@@ -102,9 +102,7 @@ def test_a_number_of_the_prompt_may_be_left_out() -> None:
         ("", "no number", "7", ()),
     ],
 )
-def test_numbers_are_compared_whole(
-    prompt: str, output: str, response: str, missing: tuple[str, ...]
-) -> None:
+def test_numbers_are_compared_whole(prompt: str, output: str, response: str, missing: tuple[str, ...]) -> None:
     assert missing_numbers(prompt, output, response) == missing
 
 
@@ -148,9 +146,7 @@ def test_the_examples_in_the_docstrings_hold() -> None:
 @pytest.mark.mirror
 def test_it_agrees_with_gpt_4_on_100_real_answers_as_well_as_claimed(mirror: Path) -> None:
     answers = read_entries(mirror / "judged-answers.json")
-    scores = [
-        overlap.score(one["instruction"], one["input"], one["output"], one["response"]) for one in answers
-    ]
+    scores = [overlap.score(one["instruction"], one["input"], one["output"], one["response"]) for one in answers]
     gpt_4 = [one["gpt4_score"] for one in answers]
     corrected, raw = [one.score for one in scores], [one.chrf for one in scores]
     assert len(answers) == 100
@@ -166,9 +162,7 @@ def test_it_separates_references_real_answers_and_nonsense_on_110_real_entries(m
 
     def mean(responses: list[str]) -> float:
         pairs = zip(entries, responses, strict=True)
-        scores = [
-            overlap.score(one["instruction"], one["input"], one["output"], text).score for one, text in pairs
-        ]
+        scores = [overlap.score(one["instruction"], one["input"], one["output"], text).score for one, text in pairs]
         return sum(scores) / len(scores)
 
     references = [one["output"] for one in entries]

@@ -21,9 +21,7 @@ TINY = GPTConfig(50, 16, 24, 3, 2, 0.1, False, False)
         (1600, 48, 25, 1_637_792_000, 1_557_380_800),
     ],
 )
-def test_parameter_counts_are_the_books(
-    emb_dim: int, n_layers: int, n_heads: int, untied: int, tied: int
-) -> None:
+def test_parameter_counts_are_the_books(emb_dim: int, n_layers: int, n_heads: int, untied: int, tied: int) -> None:
     for tie_embeddings, expected in ((False, untied), (True, tied)):
         with torch.device("meta"):
             model = GPT(GPTConfig(50257, 1024, emb_dim, n_heads, n_layers, 0.1, False, tie_embeddings))
@@ -58,9 +56,7 @@ def test_the_books_init_equals_building_its_modules_one_by_one() -> None:
 
 
 @pytest.mark.parametrize("init", ["book", "gpt2"])
-def test_every_parameter_is_set_by_its_init(
-    init: Literal["book", "gpt2"], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_parameter_is_set_by_its_init(init: Literal["book", "gpt2"], monkeypatch: pytest.MonkeyPatch) -> None:
     def gpt_of_nan(config: GPTConfig) -> GPT:
         model = empty_gpt(config)
         with torch.no_grad():

@@ -113,9 +113,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_key_value_and_what_is_allowed
         found = problems({key: wrong})
         assert found, (key, wrong)
         # Of a list, a line may name the item that is wrong.
-        items = [
-            (f"{key}.{index}", item) for index, item in enumerate(wrong if isinstance(wrong, list) else [])
-        ]
+        items = [(f"{key}.{index}", item) for index, item in enumerate(wrong if isinstance(wrong, list) else [])]
         starts = tuple(f"{name}: got {value!r}, allowed: " for name, value in [(key, wrong), *items])
         assert all(line.startswith(starts) and not line.endswith("allowed: ") for line in found), found
 
@@ -132,25 +130,19 @@ def test_a_missing_key_is_named(key: str) -> None:
     del (params[sections[0]] if sections else params)[name]
     with pytest.raises(InputError) as raised:
         check_params(params)
-    assert str(raised.value) == (
-        f"params.yaml has 1 problem:\n  - {key}: missing; take it from a file in profiles/"
-    )
+    assert str(raised.value) == (f"params.yaml has 1 problem:\n  - {key}: missing; take it from a file in profiles/")
 
 
 @pytest.mark.parametrize("section", [key for key, value in SAMPLE.items() if isinstance(value, dict)])
 @pytest.mark.parametrize("wrong", [None, 3, "text", ["text"], []], ids=repr)
 def test_a_section_that_holds_no_keys_is_refused(section: str, wrong: Any) -> None:
-    assert problems({section: wrong}) == [
-        f"{section}: got {wrong!r}, allowed: keys as in a file in profiles/"
-    ]
+    assert problems({section: wrong}) == [f"{section}: got {wrong!r}, allowed: keys as in a file in profiles/"]
 
 
 def test_a_missing_section_is_named() -> None:
     params = changed({})
     del params["judge"]
-    with pytest.raises(
-        InputError, match=r"1 problem:\n  - judge: missing; take it from a file in profiles/$"
-    ):
+    with pytest.raises(InputError, match=r"1 problem:\n  - judge: missing; take it from a file in profiles/$"):
         check_params(params)
 
 
@@ -183,16 +175,8 @@ RANGES: list[tuple[str, Any, str]] = [
     *((key, value, "greater than 0") for key in POSITIVE for value in (0, -1)),
     *((key, value, "greater than 0") for key in FRACTIONS for value in (0.0, -0.5)),
     *((key, value, "less than 1") for key in FRACTIONS for value in (1.0, 90.0)),
-    *(
-        (f"{section}.learning_rate", value, "greater than 0")
-        for section in TRAININGS
-        for value in (0.0, -1e-3)
-    ),
-    *(
-        (f"{section}.gradient_clip", value, "greater than 0")
-        for section in TRAININGS
-        for value in (0.0, -1.0)
-    ),
+    *((f"{section}.learning_rate", value, "greater than 0") for section in TRAININGS for value in (0.0, -1e-3)),
+    *((f"{section}.gradient_clip", value, "greater than 0") for section in TRAININGS for value in (0.0, -1.0)),
     *((f"{section}.weight_decay", -0.1, "greater than or equal to 0") for section in TRAININGS),
     *((f"{section}.warmup_steps", -1, "greater than or equal to 0") for section in TRAININGS),
     *((f"{section}.min_learning_rate", -1e-6, "greater than or equal to 0") for section in TRAININGS),
@@ -230,9 +214,7 @@ RANGES: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("key", "value", "allowed"), RANGES)
-def test_a_value_out_of_range_is_refused_with_key_value_and_what_is_allowed(
-    key: str, value: Any, allowed: str
-) -> None:
+def test_a_value_out_of_range_is_refused_with_key_value_and_what_is_allowed(key: str, value: Any, allowed: str) -> None:
     assert problems({key: value}) == [f"{key}: got {value!r}, allowed: {allowed}"]
 
 
@@ -276,8 +258,7 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"windows.stride": 129},
-        "windows.stride: got 129, allowed: at most windows.max_length (128), or text between windows is "
-        "never seen",
+        "windows.stride: got 129, allowed: at most windows.max_length (128), or text between windows is never seen",
     ),
     (
         {"sms.train_fraction": 0.9},
@@ -313,8 +294,7 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"finetune_instructions.max_length": 161},
-        "finetune_instructions.max_length: got 161, allowed: at most the context of its base pretrained "
-        "(160)",
+        "finetune_instructions.max_length: got 161, allowed: at most the context of its base pretrained (160)",
     ),
     (
         {
@@ -489,9 +469,7 @@ def test_what_is_no_yaml_is_refused_in_one_line(tmp_path: Path, text: str | byte
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"), [("", "None"), ("- a\n", "['a']"), ("seed\n", "'seed'"), ("3", "3")]
-)
+@pytest.mark.parametrize(("text", "shown"), [("", "None"), ("- a\n", "['a']"), ("seed\n", "'seed'"), ("3", "3")])
 def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, shown: str) -> None:
     message = refusal(tmp_path, text)
     assert message == (
@@ -503,9 +481,7 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, shown: str) ->
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         load_params(tmp_path / "params.yaml")
-    assert str(raised.value) == (
-        f"{tmp_path}/params.yaml is missing: copy a profile with `make profile P=sample`"
-    )
+    assert str(raised.value) == (f"{tmp_path}/params.yaml is missing: copy a profile with `make profile P=sample`")
 
 
 def test_a_long_value_is_shown_in_short() -> None:

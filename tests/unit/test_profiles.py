@@ -22,10 +22,7 @@ NOT_THE_BOOKS = {
     "generate.batch_size",
     "model.init_std",
     "judge.min_coverage",
-    *(
-        f"{training}.min_learning_rate"
-        for training in ("pretrain", "finetune_classifier", "finetune_instructions")
-    ),
+    *(f"{training}.min_learning_rate" for training in ("pretrain", "finetune_classifier", "finetune_instructions")),
 }
 
 
@@ -109,9 +106,7 @@ def test_a_profile_is_in_block_style_with_plain_strings(name: str) -> None:
 
 def test_the_committed_params_yaml_is_the_sample_profile() -> None:
     # Git's index, not the file: a user who chose another profile has a working copy that differs.
-    staged = subprocess.run(
-        ["git", "-C", str(REPOSITORY), "show", ":./params.yaml"], capture_output=True, check=False
-    )
+    staged = subprocess.run(["git", "-C", str(REPOSITORY), "show", ":./params.yaml"], capture_output=True, check=False)
     if staged.returncode:
         pytest.skip(f"not a Git repository: {staged.stderr.decode().strip()}")
     assert staged.stdout.decode() == read("sample")

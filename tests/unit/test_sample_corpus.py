@@ -56,9 +56,7 @@ def test_the_corpus_has_the_size_of_a_readable_folder(documents: dict[str, str])
 
 def test_no_two_documents_and_few_story_paragraphs_are_the_same(documents: dict[str, str]) -> None:
     assert len(set(documents.values())) == len(documents)
-    paragraphs = [
-        line for name, document in documents.items() if "story" in name for line in document.splitlines()[1:]
-    ]
+    paragraphs = [line for name, document in documents.items() if "story" in name for line in document.splitlines()[1:]]
     assert len(set(paragraphs)) > 0.9 * len(paragraphs)
 
 
@@ -87,9 +85,7 @@ def test_sentences_begin_with_a_capital(text: str) -> None:
 
 
 def test_every_sum_in_the_corpus_is_right(text: str) -> None:
-    sums = re.findall(r"(\d+) plus (\d+) is (\d+)", text) + re.findall(
-        r"added (\d+) and (\d+) and got (\d+)", text
-    )
+    sums = re.findall(r"(\d+) plus (\d+) is (\d+)", text) + re.findall(r"added (\d+) and (\d+) and got (\d+)", text)
     differences = re.findall(r"(\d+) minus (\d+) is (\d+)", text)
     assert len(sums) > 100 and len(differences) > 100
     assert all(int(x) + int(y) == int(z) for x, y, z in sums)

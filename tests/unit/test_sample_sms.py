@@ -47,9 +47,7 @@ def test_messages_are_short_and_one_line(labelled):
 
 def test_every_slot_is_filled_and_every_phrase_list_used(labelled):
     assert not [text for _, text in labelled if "{" in text or "}" in text]
-    slots = set(
-        re.findall(r"\{(\w+)\}", " ".join(phrase for phrases in sms.PHRASES.values() for phrase in phrases))
-    )
+    slots = set(re.findall(r"\{(\w+)\}", " ".join(phrase for phrases in sms.PHRASES.values() for phrase in phrases)))
     assert slots <= sms.PHRASES.keys() | sms._FILLERS.keys()
     drawn_by_name = {f"{kind}_{part}" for kind in sms._LOUD_KINDS for part in ("offer", "action")}
     drawn_by_name |= {f"{kind}_{part}" for kind in sms._CHATTY_KINDS for part in ("pitch", "ask")}
@@ -64,9 +62,7 @@ def test_the_words_of_spam_stand_in_ham_too(labelled, word):
 
 
 def test_a_fifth_of_the_spam_has_neither_link_nor_long_number_nor_shouting(labelled):
-    quiet = [
-        text for text in texts(labelled, "spam") if not re.search(r"\.example|\d{5}|\b[A-Z]{3,}\b|!!", text)
-    ]
+    quiet = [text for text in texts(labelled, "spam") if not re.search(r"\.example|\d{5}|\b[A-Z]{3,}\b|!!", text)]
     assert 0.2 < len(quiet) / sms.N_SPAM < 0.4
 
 

@@ -174,9 +174,7 @@ def test_any_text_comes_back_from_a_split_file(tmp_path_factory, rows):
 
 
 def test_a_split_file_is_csv_as_others_read_it(tmp_path):
-    sms.write_split_csv(
-        tmp_path / "a.csv", pd.DataFrame({"Label": [1, 0], "Text": ['say "yes", now', "a\nb"]})
-    )
+    sms.write_split_csv(tmp_path / "a.csv", pd.DataFrame({"Label": [1, 0], "Text": ['say "yes", now', "a\nb"]}))
     assert (tmp_path / "a.csv").read_text() == '"Label","Text"\n1,"say ""yes"", now"\n0,"a\nb"\n'
     assert pd.read_csv(tmp_path / "a.csv")["Text"].tolist() == ['say "yes", now', "a\nb"]
 

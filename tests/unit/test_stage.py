@@ -70,9 +70,7 @@ def test_mistakes_in_params_yaml_stop_the_stage_before_it_does_anything(project:
     path.unlink()
     ended = run_stage(project, "write_text(Path('out'), 'done')")
     assert ended.returncode == 1
-    assert (
-        ended.stderr == "teach: error: params.yaml is missing: copy a profile with `make profile P=sample`\n"
-    )
+    assert ended.stderr == "teach: error: params.yaml is missing: copy a profile with `make profile P=sample`\n"
     assert not (project / "out").exists()
 
 
@@ -97,9 +95,7 @@ def test_a_full_disk_is_one_line_that_says_where_and_what_to_do(project: Path) -
 
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM"])
-def test_a_place_that_cannot_be_written_is_one_line(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_that_cannot_be_written_is_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
     from scratchlm import stage
@@ -114,9 +110,7 @@ def test_a_place_that_cannot_be_written_is_one_line(
 
     with pytest.raises(SystemExit) as ended:
         stage.run(main)
-    assert ended.value.code == (
-        f"teach: error: data/x: {os.strerror(code)}: make room or give access, then run again"
-    )
+    assert ended.value.code == (f"teach: error: data/x: {os.strerror(code)}: make room or give access, then run again")
 
 
 def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(project: Path) -> None:

@@ -33,18 +33,11 @@ from scratchlm.tokenizer import (
 )
 
 REPOSITORY = Path(__file__).parents[2]
-WORDS = (
-    "the a cat's dogs don't we'll I've 12 1999 naïve 中文 über .. - (x) \U0001f600 low lower lowest new newer"
-)
-TEXTS = [
-    " ".join(random.Random(seed).choices(WORDS.split(), k=200)) + "\n\n\tend  of\u3000line "
-    for seed in range(5)
-]
+WORDS = "the a cat's dogs don't we'll I've 12 1999 naïve 中文 über .. - (x) \U0001f600 low lower lowest new newer"
+TEXTS = [" ".join(random.Random(seed).choices(WORDS.split(), k=200)) + "\n\n\tend  of\u3000line " for seed in range(5)]
 # Characters that Python's Unicode tables know: newer ones are letters to one reader and unknown to another.
 ASSIGNED = st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=60)
-PIECES = st.sampled_from(
-    [" ", "  ", "\n", "\t", "'s", "'ll", "low", "est", "中", "\U0001f600", "1", "!!", END_OF_TEXT]
-)
+PIECES = st.sampled_from([" ", "  ", "\n", "\t", "'s", "'ll", "low", "est", "中", "\U0001f600", "1", "!!", END_OF_TEXT])
 MIXED = st.lists(PIECES | ASSIGNED, max_size=8).map("".join)
 
 
@@ -128,9 +121,7 @@ def test_the_vocabulary_has_the_size_asked_for(vocab_size: int) -> None:
     assert len(encoder) == vocab_size and len(merges) == vocab_size - 257
 
 
-@pytest.mark.parametrize(
-    ("texts", "size"), [([], 257), (["a"], 257), (["ab ab ab"], 259), (["aaaa aaaa"], 260)]
-)
+@pytest.mark.parametrize(("texts", "size"), [([], 257), (["a"], 257), (["ab ab ab"], 259), (["aaaa aaaa"], 260)])
 def test_a_tiny_corpus_gives_a_smaller_vocabulary(texts: list[str], size: int, tmp_path: Path) -> None:
     encoder, merges = train_bpe(texts, 5000)
     write_tokenizer(tmp_path, encoder, merges)
@@ -188,9 +179,7 @@ def test_training_is_the_same_in_every_process_and_with_any_number_of_threads(tm
     assert [run.wait(timeout=60) for run in runs] == [0, 0]
     write_tokenizer(tmp_path / "here", *train_bpe(TEXTS * 20, 500))
     for name in ("encoder.json", "vocab.bpe"):
-        digests = {
-            hashlib.sha256((tmp_path / run / name).read_bytes()).digest() for run in ("0", "12345", "here")
-        }
+        digests = {hashlib.sha256((tmp_path / run / name).read_bytes()).digest() for run in ("0", "12345", "here")}
         assert len(digests) == 1
 
 
@@ -245,9 +234,7 @@ def hugging_face(tokenizer_folder: Path, model_folder: Path) -> tuple[Any, Any]:
     from transformers import AutoTokenizer, GPT2TokenizerFast
 
     copy_tokenizer_for_hugging_face(tokenizer_folder, model_folder)
-    return GPT2TokenizerFast.from_pretrained(str(model_folder)), AutoTokenizer.from_pretrained(
-        str(model_folder)
-    )
+    return GPT2TokenizerFast.from_pretrained(str(model_folder)), AutoTokenizer.from_pretrained(str(model_folder))
 
 
 @pytest.fixture(scope="module")
@@ -278,15 +265,11 @@ def test_transformers_gives_a_trained_tokenizer_s_ids(
 @pytest.mark.mirror
 @given(text=MIXED)
 @example(text="Akwirw ier")
-def test_transformers_gives_gpt_2_s_ids(
-    gpt2: tiktoken.Encoding, gpt2_hugging_face: tuple[Any, Any], text: str
-) -> None:
+def test_transformers_gives_gpt_2_s_ids(gpt2: tiktoken.Encoding, gpt2_hugging_face: tuple[Any, Any], text: str) -> None:
     assert_same(gpt2, gpt2_hugging_face, text)
 
 
-def test_transformers_knows_the_end_of_text(
-    trained: tiktoken.Encoding, trained_hugging_face: tuple[Any, Any]
-) -> None:
+def test_transformers_knows_the_end_of_text(trained: tiktoken.Encoding, trained_hugging_face: tuple[Any, Any]) -> None:
     for tokenizer in trained_hugging_face:
         assert len(tokenizer) == trained.n_vocab
         assert tokenizer.eos_token == tokenizer.bos_token == tokenizer.unk_token == END_OF_TEXT

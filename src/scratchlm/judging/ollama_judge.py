@@ -82,9 +82,7 @@ class OllamaJudge:
         """Say what was cut, "" for nothing: Ollama answers 200 even where it dropped the prompt's front."""
         num_ctx = self.options["num_ctx"]
         if answer.prompt_eval_count is not None and answer.prompt_eval_count >= num_ctx:
-            return (
-                f"the prompt fills all {num_ctx} tokens of judge.num_ctx, so its front may be cut: raise it"
-            )
+            return f"the prompt fills all {num_ctx} tokens of judge.num_ctx, so its front may be cut: raise it"
         if answer.done_reason == "length":
             return f"the judge's answer was cut after {answer.eval_count} tokens"
         return ""
@@ -115,9 +113,7 @@ def find_model(host: str, model: str, timeout_s: float) -> str | None:
     shown_host = host.rpartition("@")[2]  # without a name and password, should the address hold them
     try:
         with open_client(host, timeout_s) as client:
-            digests: dict[str | None, str | None] = {
-                listed.model: listed.digest for listed in client.list().models
-            }
+            digests: dict[str | None, str | None] = {listed.model: listed.digest for listed in client.list().models}
     except (ConnectionError, httpx.RequestError) as failure:
         raise InputError(
             f"no Ollama server answers at {shown_host} ({type(failure).__name__}): start one with "
@@ -167,7 +163,5 @@ def read_timeout_s() -> float:
     except ValueError:
         timeout_s = 0.0
     if not 0 < timeout_s < float("inf"):
-        raise InputError(
-            f"SCRATCHLM_JUDGE_TIMEOUT_S is {text!r}, wanted a number of seconds above 0, such as 120"
-        )
+        raise InputError(f"SCRATCHLM_JUDGE_TIMEOUT_S is {text!r}, wanted a number of seconds above 0, such as 120")
     return timeout_s

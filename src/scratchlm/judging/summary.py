@@ -32,9 +32,7 @@ def summarise(rows: Sequence[Row], seed: int) -> dict[str, Any]:
 
 def summarise_variant(rows: Sequence[Row], seed: int) -> dict[str, Any]:
     """Mean, interval, median and coverage of one variant's answers; coverage is a fraction, scores 0-100."""
-    scores = np.array(
-        [row["score"] for row in rows if row["score"] is not None], dtype=np.float64
-    )  # (n_scored,)
+    scores = np.array([row["score"] for row in rows if row["score"] is not None], dtype=np.float64)  # (n_scored,)
     low, high = bootstrap_mean_interval(scores, seed)
     return {
         "mean": float(scores.mean()) if scores.size else None,

@@ -71,9 +71,7 @@ def judge_responses(entries: Sequence[Entry], judge: Judge) -> list[Row]:
     only turn the rest into failures.
     """
     if not entries:
-        raise InputError(
-            "the list of responses to judge is empty: run generate_responses on at least one entry"
-        )
+        raise InputError("the list of responses to judge is empty: run generate_responses on at least one entry")
     rows: list[Row] = []
     failed = failed_in_a_row = 0
     start_s = time.monotonic()

@@ -66,9 +66,7 @@ REWRITINGS = {
 }
 
 
-def _ask(
-    rng: random.Random, facts: Sequence[Fields], phrasings: Sequence[str], answer: str, count: int
-) -> list[Entry]:
+def _ask(rng: random.Random, facts: Sequence[Fields], phrasings: Sequence[str], answer: str, count: int) -> list[Entry]:
     """Ask `count` questions: every fact once, then every fact again in another phrasing, and so on.
 
     A phrasing is an instruction, or an instruction and an input with "|" between them.

@@ -74,8 +74,7 @@ def _pasts() -> Lesson:
         ),
         (
             '"Let us hear {w}, but yesterday." "The past tense of {w} is {o}," said {c}.',
-            '"Today it is {w}. And yesterday?" "Yesterday it was {o}. The past tense of {w} is {o}," '
-            "answered {c}.",
+            '"Today it is {w}. And yesterday?" "Yesterday it was {o}. The past tense of {w} is {o}," answered {c}.',
         ),
         18,
     )

@@ -38,16 +38,14 @@ CLOSINGS = (
     "sure|fell asleep>.",
     "{c} and {d} <said it again|practised> all the way home.",
     "After that everyone was <hungry|tired>, and {c} asked if lunch was a lesson too.",
-    "It was a <good|long|quiet|funny> lesson, and nobody fell asleep, only {dpet_name} the {dpet} under "
-    "the table.",
+    "It was a <good|long|quiet|funny> lesson, and nobody fell asleep, only {dpet_name} the {dpet} under the table.",
 )
 
 QUIZ_OPENINGS = (
     "Friday ends with a quiz. Clara asks, and whoever is first may answer.",
     "{c} and {d} loved the quiz. {e} loved the end of the quiz.",
     "There was a quiz about everything, <and {c} was ready|and nobody was ready>.",
-    "Clara took the little quiz book from the shelf. Coco the parrot knew every answer, but parrots may "
-    "not play.",
+    "Clara took the little quiz book from the shelf. Coco the parrot knew every answer, but parrots may not play.",
     "Who knows the most? <In the quiz of {day} it was {c}|The quiz had to tell>.",
 )
 
@@ -62,8 +60,7 @@ ASIDES = (
     "Below the task {c} wrote a response that completes it.",
     '"Is that a request or an instruction?" asked {c}. "It is a task," said Clara. "Write a response."',
     '"Instruction: listen. Response: silence," said Clara. {c} responded appropriately and said nothing.',
-    '"{c}, you describe the task very well," said Clara, "but a response that completes the request is '
-    'better."',
+    '"{c}, you describe the task very well," said Clara, "but a response that completes the request is better."',
     "",
 )
 

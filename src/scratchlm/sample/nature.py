@@ -97,11 +97,7 @@ def _order() -> Lesson:
 
 
 def _calendar() -> Lesson:
-    pairs = [
-        (x, y)
-        for names in (world.DAYS, world.MONTHS)
-        for x, y in zip(names, names[1:] + names[:1], strict=True)
-    ]
+    pairs = [(x, y) for names in (world.DAYS, world.MONTHS) for x, y in zip(names, names[1:] + names[:1], strict=True)]
     return Lesson(
         "calendar",
         [{"w": x, "o": y} for x, y in pairs],
@@ -127,9 +123,7 @@ def _animals() -> Lesson:
             {"w": name, "q": f"the meal of the {name}", "f": f"{a(name)} eats {food}"},
         ]
         if young:
-            facts.append(
-                {"w": name, "q": f"the baby of the {name}", "f": f"a young {name} is called {a(young)}"}
-            )
+            facts.append({"w": name, "q": f"the baby of the {name}", "f": f"a young {name} is called {a(young)}"})
     return Lesson(
         "animals",
         facts,

@@ -280,9 +280,7 @@ _FILLERS: dict[str, Callable[[random.Random], str]] = {
     "name": lambda rng: rng.choice(_NAMES),
     "n": lambda rng: str(rng.randint(2, 12)),
     "time": lambda rng: rng.choice(("{}", "{}pm", "half {}", "{}.30", "{}:15")).format(rng.randint(1, 11)),
-    "small": lambda rng: rng.choice(("£{}", "£{}0", "{} pounds", "{}0 quid", "a fiver")).format(
-        rng.randint(2, 9)
-    ),
+    "small": lambda rng: rng.choice(("£{}", "£{}0", "{} pounds", "{}0 quid", "a fiver")).format(rng.randint(2, 9)),
     "big": lambda rng: rng.choice(("£{}00", "£{}50", "{}000 pounds", "{}00 quid")).format(rng.randint(2, 9)),
     "phone": lambda rng: f"{rng.choice(('07700900', '01632960', '020 79460'))}{rng.randrange(1000):03d}",
     "pin": lambda rng: f"{rng.randrange(10000):04d}",

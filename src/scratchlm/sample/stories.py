@@ -205,8 +205,7 @@ WORKING = (
 )
 SCHOOLING = (
     " {p} is {age} years old and goes to the school of Clara.",
-    " {p} is a child of {age}. In the morning {he} runs to school, and in the afternoon {he} runs "
-    "<home|much faster>.",
+    " {p} is a child of {age}. In the morning {he} runs to school, and in the afternoon {he} runs <home|much faster>.",
 )
 GOODS = ("apples", "pears", "eggs", "cherries", "nuts", "plums", "carrots", "potatoes")
 
@@ -280,7 +279,6 @@ def portraits(rng: random.Random) -> dict[str, str]:
             slots |= {"a_job": a(person.job), "does": does, "where": where}
         more = WORKING if person.job else SCHOOLING
         told[person.name] = "".join(
-            _fill(rng, portrait + rng.choice(more), slots) + "\n"
-            for portrait in rng.sample(PORTRAITS, len(PORTRAITS))
+            _fill(rng, portrait + rng.choice(more), slots) + "\n" for portrait in rng.sample(PORTRAITS, len(PORTRAITS))
         )
     return told

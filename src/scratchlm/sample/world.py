@@ -62,9 +62,7 @@ PEOPLE = (
     Person("David", "he", "doctor", "", "near the church", "tortoise", "Flash", "fish", "white", "walking"),
     Person("Ella", "she", "painter", "", "in the old tower", "rabbit", "Snow", "pears", "purple", "painting"),
     Person("Felix", "he", "fisherman", "", "by the lake", "duck", "Captain", "potatoes", "grey", "fishing"),
-    Person(
-        "Grace", "she", "shopkeeper", "", "above the shop", "mouse", "Penny", "nuts", "orange", "counting"
-    ),
+    Person("Grace", "she", "shopkeeper", "", "above the shop", "mouse", "Penny", "nuts", "orange", "counting"),
     Person("Hugo", "he", "carpenter", "", "next to the mill", "goat", "Biscuit", "eggs", "brown", "building"),
     Person("Ivy", "she", "gardener", "", "behind the park", "hen", "Daisy", "carrots", "pink", "planting"),
     Person("Jack", "he", "postman", "", "near the bridge", "horse", "Thunder", "pies", "red", "riding"),
@@ -227,8 +225,7 @@ VERBS = (
 )
 
 SPELLED = _words(
-    "cat dog cow hen pig bee owl sun moon milk cake soup fish book door boat tree leaf rain "
-    "snow ball lamp map hat"
+    "cat dog cow hen pig bee owl sun moon milk cake soup fish book door boat tree leaf rain snow ball lamp map hat"
 )
 
 # category: its members, in one word each.
