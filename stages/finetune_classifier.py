@@ -53,10 +53,10 @@ def main(params: Params) -> None:
     choose_trained_layers(classifier, settings.train_layers)
     classifier.to(device)
     initial = {split: measure_labels(classifier, messages[split], settings.batch_size) for split in SPLITS}
-    accuracies = []
+    accuracies: list[dict[str, float]] = []
 
     def measure_epoch(epoch: int) -> None:
-        row = {"epoch": epoch}
+        row: dict[str, float] = {"epoch": epoch}
         for split in ("train", "validation"):
             row[f"{split}_accuracy"] = measure_labels(classifier, messages[split], settings.batch_size).accuracy
         accuracies.append(row)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,13 @@ Loss = Callable[[Tensor, Tensor], tuple[Tensor, int]]
 Loader = DataLoader[Any]
 
 MEASURED_BATCHES = 200  # bounds what measuring a large corpus costs
+
+
+class Examples(Protocol):
+    """A list of training examples, or anything that can be indexed like one."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -113,15 +120,15 @@ def train(
 
 
 def loaders(
-    train_set: Dataset[Any],
-    validation_set: Dataset[Any],
+    train_set: Examples,
+    validation_set: Examples,
     batch_size: int,
     collate: Callable[[Any], Batch] | None = None,
 ) -> tuple[Loader, Loader]:
     """Return the batches of both splits: training shuffled, its last short batch dropped; validation neither."""
     return (
-        DataLoader(train_set, batch_size, shuffle=True, drop_last=True, collate_fn=collate),
-        DataLoader(validation_set, batch_size, collate_fn=collate),
+        DataLoader(cast(Dataset[Any], train_set), batch_size, shuffle=True, drop_last=True, collate_fn=collate),
+        DataLoader(cast(Dataset[Any], validation_set), batch_size, collate_fn=collate),
     )
 
 
