@@ -314,7 +314,7 @@ def test_the_body_of_a_redirect_is_not_waited_for(server: FaultServer, target: P
 @pytest.mark.parametrize(("code", "reason"), [(404, "404 not found"), (403, "403 forbidden"), (460, "460")])
 def test_a_refusal_is_not_tried_again(server: FaultServer, target: Path, code: int, reason: str) -> None:
     source = pinned(server.plan("/a", status(code), serve(BODY)))
-    assert f"{source.urls[0]}: {reason}." in failure(source, target)
+    assert f"{source.urls[0]}: {reason};" in failure(source, target)
     assert len(server.requests) == 1
 
 
@@ -602,3 +602,16 @@ def test_every_pinned_source_in_the_real_mirror_verifies(
     for source in present:
         path = fetch(replace(source, urls=(), archive=None), tmp_path / source.name)
         assert hashlib.sha256(path.read_bytes()).hexdigest() == source.sha256
+
+
+def test_a_users_own_url_is_not_taken_from_the_mirror_by_name(
+    server: FaultServer, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(OTHER)
+    monkeypatch.setenv("SCRATCHLM_MIRROR", str(tmp_path))
+    assert fetch_url(server.plan("/a", serve(BODY)), target, QUICK).read_bytes() == BODY
+
+
+def test_the_way_out_for_a_users_own_url_is_a_path(server: FaultServer, target: Path) -> None:
+    with pytest.raises(InputError, match="404 not found; download it yourself and give its path instead"):
+        fetch_url(server.plan("/a", status(404)), target, QUICK)
