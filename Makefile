@@ -1,12 +1,10 @@
 # Everything runs in a virtual environment in .venv, made on first use; `make help` lists what there is.
 # Recipes call modules (`python -m dvc`), not scripts: a script's first line breaks in paths with spaces.
 .DEFAULT_GOAL := help
-.ONESHELL:
-.SHELLFLAGS := -eu -c
 .PHONY: help setup repro test lint profile clean
 
 PYTHON ?= python3
-RUN := . ./.venv/activate-here;
+RUN := . ./.venv/activate-here &&
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,10 +19,9 @@ test: setup ## Run the tests
 	@$(RUN) python -m pytest
 
 lint: setup ## Check style and types
-	@$(RUN)
-	python -m ruff check .
-	python -m ruff format --check .
-	python -m mypy
+	@$(RUN) python -m ruff check .
+	@$(RUN) python -m ruff format --check .
+	@$(RUN) python -m mypy
 
 profile: ## Copy profiles/P.yaml over params.yaml: make profile P=laptop
 	@sh scripts/profile.sh '$(P)'

@@ -20,7 +20,7 @@ SEPARATORS = {"&&", "||", ";", "|", "&", ">", ">>", "<", "(", ")"}
 LEAVES = leaf_keys(read_yaml(ROOT / "params.yaml"))
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
-# What issue 2 promises to show.
+# What a reader must find.
 SHOWN = [
     "make repro",
     "make test",
