@@ -13,7 +13,7 @@ setup: ## Make .venv and install what constraints.txt pins (other targets call i
 	@sh scripts/setup.sh '$(PYTHON)'
 
 repro: setup ## Run every stage of the pipeline that is out of date
-	@$(RUN) python -m dvc repro
+	@$(RUN) PYTHONPATH=src python -m scratchlm.stage && python -m dvc repro
 
 test: setup ## Run the tests
 	@$(RUN) python -m pytest

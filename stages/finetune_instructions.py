@@ -10,7 +10,7 @@ from scratchlm.assistant import save_assistant
 from scratchlm.checkpoint import load
 from scratchlm.curves import write_table
 from scratchlm.device import choose_device
-from scratchlm.instruction_batches import collate, encode_entries
+from scratchlm.instruction_batches import check_lengths, collate, encode_entries
 from scratchlm.instructions import read_entries
 from scratchlm.loss import next_token_loss
 from scratchlm.metrics import write_metrics
@@ -37,8 +37,14 @@ def main(params: Params) -> None:
         encode_entries(read_entries(INSTRUCTIONS / f"{split}.json"), style, tokenizer)
         for split in ("train", "validation")
     )
-    truncated = sum(len(example.ids) > settings.max_length for example in train_examples)
-    print(f"{truncated} of {len(train_examples)} training entries are cut to {settings.max_length} tokens")
+    truncated, validation_truncated = (
+        check_lengths(examples, settings.max_length, settings.mask_prompt)
+        for examples in (train_examples, validation_examples)
+    )
+    print(
+        f"cut to {settings.max_length} tokens: {truncated} of {len(train_examples)} training entries, "
+        f"{validation_truncated} of {len(validation_examples)} for validation"
+    )
     batches = loaders(
         train_examples,
         validation_examples,
@@ -67,6 +73,7 @@ def main(params: Params) -> None:
             "steps": curve[-1].step + 1,
             "tokens_seen": curve[-1].tokens_seen,
             "truncated": truncated,
+            "validation_truncated": validation_truncated,
         },
     )
     print(f"validation loss {initial[1]:.3f} -> {final[1]:.3f}")

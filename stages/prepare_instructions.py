@@ -4,7 +4,7 @@ from pathlib import Path
 
 from scratchlm.files import atomic_path, write_json
 from scratchlm.instruction_sources import collect_entries
-from scratchlm.instructions import count_prompts_in, format_prompt, split_entries
+from scratchlm.instructions import count_answers_in, count_prompts_in, format_prompt, split_entries
 from scratchlm.metrics import write_metrics
 from scratchlm.params import Params
 from scratchlm.stage import run
@@ -34,6 +34,7 @@ def main(params: Params) -> None:
             "test": len(test),
             "longest_tokens": max(lengths),
             "test_prompts_in_train": count_prompts_in(test, train),
+            "test_answers_in_train": count_answers_in(test, train),
         },
     )
     print(f"{len(entries):,} instructions: {len(train):,} train, {len(validation)} validation, {len(test)} test")

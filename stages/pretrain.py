@@ -29,6 +29,8 @@ CURVE = Path("data/plots/pretrain.csv")
 SAMPLES = Path("data/samples/pretrain.md")
 METRICS = Path("metrics/pretrain.json")
 
+LARGEST_EXPONENT = 700  # exp(710) is no float any more
+
 
 def main(params: Params) -> None:
     device = choose_device()
@@ -66,7 +68,7 @@ def main(params: Params) -> None:
             "initial_validation_loss": initial[1],
             "train_loss": final[0],
             "validation_loss": final[1],
-            "validation_perplexity": exp(final[1]),
+            "validation_perplexity": exp(min(final[1], LARGEST_EXPONENT)),
             "bigram_validation_loss": bigram,
             "steps": curve[-1].step + 1,
             "tokens_seen": curve[-1].tokens_seen,

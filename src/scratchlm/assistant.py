@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import tiktoken
 
-from scratchlm.checkpoint import load, save_checkpoint
+from scratchlm.checkpoint import load, read_description, save_checkpoint
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path, write_json
 from scratchlm.instructions import PromptStyle
@@ -27,9 +26,7 @@ def save_assistant(folder: Path, model: GPT, tokenizer_folder: Path, style: Prom
 def load_assistant(folder: Path) -> tuple[GPT, tiktoken.Encoding, PromptStyle]:
     """Load an assistant; raise InputError if the folder holds none."""
     path = folder / DESCRIPTION
-    if not path.is_file():
-        raise InputError(f"{folder} holds no assistant ({DESCRIPTION} is missing): run `make repro` to train it")
-    style = json.loads(path.read_text(encoding="utf-8")).get("prompt_style")
+    style: Any = read_description(path, "assistant").get("prompt_style")
     if style not in get_args(PromptStyle):
         raise InputError(
             f"{path}: prompt_style is {style!r}, expected {' or '.join(get_args(PromptStyle))}: run `make repro`"

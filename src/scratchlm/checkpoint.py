@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import tiktoken
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path, write_json
@@ -88,20 +89,30 @@ def write_config(folder: Path, config: GPTConfig) -> None:
     )
 
 
+def read_description(path: Path, kind: str) -> dict[str, Any]:
+    """Read a JSON object from a model folder; raise InputError that says there is no usable `kind` of model."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(
+            f"{path.parent} holds no {kind} ({path.name} is missing): run `make repro` to build it"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON ({error}): run `make repro` to build it again") from None
+    if not isinstance(found, dict):
+        raise InputError(
+            f"{path} holds a {type(found).__name__}, not a JSON object: run `make repro` to build it again"
+        )
+    return found
+
+
 def read_config(folder: Path) -> GPTConfig:
     """Read a model folder's config.json.
 
     Raises InputError if it is missing, is not JSON, lacks a key or describes another kind of model.
     """
     path = folder / CONFIG
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder} holds no model ({CONFIG} is missing): run `make repro` to build it") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}): restore it, or rebuild the folder") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{path} holds a {type(found).__name__}, not a JSON object: restore it")
+    found = read_description(path, "model")
     problems = [
         f"{key} is {found.get(key)!r}, expected a positive integer"
         for key in CONFIG_NAMES.values()
@@ -126,13 +137,12 @@ def read_config(folder: Path) -> GPTConfig:
     )
 
 
-def load_checkpoint(folder: Path, drop_rate: float = 0.0) -> GPT:
-    """Load a model folder into a GPT on the CPU, in float32 and evaluation mode.
+def load_checkpoint(folder: Path) -> GPT:
+    """Load a model folder into a GPT on the CPU, in float32 and evaluation mode, without dropout.
 
     Raises InputError that lists every missing, unknown or misshapen tensor at once.
     """
-    config = read_config(folder)
-    model = empty_gpt(GPTConfig(**{**vars(config), "drop_rate": drop_rate}))
+    model = empty_gpt(replace(read_config(folder), drop_rate=0.0))
     load_weights(model, folder / WEIGHTS)
     return model.eval()
 
@@ -165,6 +175,15 @@ def load_weights(model: GPT, path: Path) -> None:
                 )
     if problems:
         raise InputError(f"{path} cannot be used:" + _bullets(problems))
+
+
+def load_tensors(path: Path, like: nn.Module) -> dict[str, Tensor]:
+    """Load a small safetensors file that holds exactly the parameters of `like`, or raise InputError."""
+    wanted = {name: tuple(parameter.shape) for name, parameter in like.named_parameters()}
+    found = {name: shape for name, (shape, _) in _read_headers(path).items()}
+    if found != wanted:
+        raise InputError(f"{path} holds {found}, expected {wanted}: run `make repro` to build it again")
+    return load_file(path)
 
 
 def check_weights(config: GPTConfig, path: Path) -> dict[str, str]:

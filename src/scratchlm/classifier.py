@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Literal
 
 import tiktoken
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from scratchlm.checkpoint import load, save_checkpoint, save_tensors
+from scratchlm.checkpoint import load, load_tensors, read_description, save_checkpoint, save_tensors
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path, write_json
 from scratchlm.model import GPT
@@ -31,10 +29,10 @@ TrainLayers = Literal["last_layer", "last_block", "last_two_blocks", "all"]
 class Classifier(nn.Module):
     """Token ids in, logits of the labels out; the last position is the one that has seen the whole text."""
 
-    def __init__(self, gpt: GPT, n_labels: int = len(LABELS)) -> None:
+    def __init__(self, gpt: GPT) -> None:
         super().__init__()
         self.gpt = gpt
-        self.head = nn.Linear(gpt.config.emb_dim, n_labels)
+        self.head = nn.Linear(gpt.config.emb_dim, len(LABELS))
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the logits of the labels, [B, n_labels]."""
@@ -129,10 +127,13 @@ def load_classifier(folder: Path) -> tuple[Classifier, tiktoken.Encoding, int]:
 
     Raises InputError if the folder holds no classifier.
     """
-    if not (folder / DESCRIPTION).is_file():
-        raise InputError(f"{folder} holds no classifier ({DESCRIPTION} is missing): run `make repro` to train it")
+    max_length = read_description(folder / DESCRIPTION, "classifier").get("max_length")
     gpt, tokenizer = load(folder)
+    if type(max_length) is not int or not 0 < max_length <= gpt.config.context_length:
+        raise InputError(
+            f"{folder / DESCRIPTION}: max_length is {max_length!r}, expected 1 to {gpt.config.context_length}: run "
+            "`make repro` to build it again"
+        )
     classifier = Classifier(gpt)
-    classifier.head.load_state_dict(load_file(folder / HEAD))
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    return classifier.eval(), tokenizer, description["max_length"]
+    classifier.head.load_state_dict(load_tensors(folder / HEAD, classifier.head))
+    return classifier.eval(), tokenizer, max_length

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scratchlm.errors import InputError
+from scratchlm.params import MIN_TEMPERATURE
 
 if TYPE_CHECKING:
     import tiktoken
@@ -25,10 +26,21 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Temperature = Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token, higher is freer.")]
+
+def greedy_or_warm(temperature: float) -> float:
+    """Refuse a temperature that params.yaml would refuse too."""
+    if 0 < temperature < MIN_TEMPERATURE:
+        raise typer.BadParameter(f"{temperature:g} is neither 0 (greedy) nor {MIN_TEMPERATURE} or more.")
+    return temperature
+
+
+Temperature = Annotated[
+    float,
+    typer.Option(min=0.0, max=100.0, callback=greedy_or_warm, help="0 takes the likeliest token, higher is freer."),
+]
 TopK = Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest tokens.")]
 Tokens = Annotated[int, typer.Option(min=1, help="New tokens at most.")]
-Seed = Annotated[int, typer.Option(help="Of the drawing.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the drawing.")]
 
 
 @cli.command()
@@ -46,8 +58,7 @@ def complete(
 
     gpt, tokenizer = load(model)
     ids = tokenizer.encode(text, allowed_special="all")
-    sys.stdout.write(text)
-    stream(gpt, tokenizer, ids, tokens, None, Sampling(temperature, top_k, seed))
+    stream(gpt, tokenizer, ids, tokens, None, Sampling(temperature, top_k, seed), shown_first=text)
 
 
 @cli.command()
@@ -96,8 +107,12 @@ def stream(
     max_new_tokens: int,
     stop_id: int | None,
     sampling: Sampling,
+    shown_first: str = "",
 ) -> None:
-    """Print each new token as it is chosen; raise InputError if the prompt leaves no room for one."""
+    """Print `shown_first` and each new token as it is chosen.
+
+    Raises InputError, before anything is printed, if the prompt leaves no room for an answer.
+    """
     from scratchlm.generation import decode
 
     context = gpt.config.context_length
@@ -107,6 +122,7 @@ def stream(
             f"give a {'shorter' if ids else 'longer'} text"
         )
     tokens = (token for _, token in decode(gpt, [ids], max_new_tokens, stop_id, sampling) if token != stop_id)
+    sys.stdout.write(shown_first)
     for piece in decode_pieces(tokenizer, tokens):
         sys.stdout.write(piece)
         sys.stdout.flush()

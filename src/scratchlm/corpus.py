@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from scratchlm.download import fetch, fetch_url, from_root
+from scratchlm.download import fetch, from_root, opened_source
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path
 from scratchlm.sample import corpus as sample_corpus
@@ -60,11 +59,8 @@ def _collect_own(source: Sequence[str], folder: Path) -> None:
         # The number keeps the user's order and two files of the same name apart.
         own = text if isinstance(text, Path) else Path(re.split("[?#]", text)[0])
         target = folder / f"{number:0{digits}}-{own.stem[:NAME_CHARACTERS]}.txt"
-        if isinstance(text, Path):
-            _copy_text(text, target, str(text))
-        else:
-            with tempfile.TemporaryDirectory() as downloads:
-                _copy_text(fetch_url(text, Path(downloads) / target.name), target, text)
+        with opened_source(str(text), {}) as path:
+            _copy_text(path, target, str(text))
 
 
 def _copy_text(path: Path, target: Path, shown: str) -> None:

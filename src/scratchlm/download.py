@@ -9,7 +9,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote, urlsplit
@@ -51,6 +51,26 @@ def fetch(source: Source, target: Path, limits: Limits = LIMITS) -> Path:
     for failure in failures:
         print(f"{source.name}: error: not used: {failure}", file=sys.stderr)
     return target
+
+
+@contextmanager
+def opened_source(source: str, known: Mapping[str, Source]) -> Iterator[Path]:
+    """Yield a local path to what a parameter names: one of the `known` sources, a URL, or a path of the user's.
+
+    Downloads are gone after the block. Raises InputError as `fetch` does; what the block raises names `source`.
+    """
+    if source not in known and "://" not in source:
+        yield from_root(source)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if source in known:
+            yield fetch(known[source], Path(folder) / known[source].name)
+            return
+        path = Path(folder) / (PurePosixPath(unquote(source.split("?")[0].split("#")[0])).name or "download")
+        try:
+            yield fetch_url(source, path)
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), shown(source))) from None
 
 
 def fetch_url(url: str, target: Path, limits: Limits = LIMITS) -> Path:

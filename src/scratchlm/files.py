@@ -20,7 +20,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     An existing target is replaced; replacing a folder is not atomic (the old one is removed first).
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last, for the libraries that look at it (numpy appends .npy, matplotlib picks by it).
+    # The suffix stays last, for the libraries that look at it.
     temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}")
     try:
         yield temporary

@@ -58,7 +58,8 @@ def generate(
             indices = by_length[start : start + batch_size]
             new_ids: list[list[int]] = [[] for _ in indices]
             stopped = set()
-            for row, token in decode(model, [prompts[i] for i in indices], max_new_tokens, stop_id, sampling):
+            batch = [prompts[index] for index in indices]
+            for row, token in decode(model, batch, max_new_tokens, stop_id, sampling, indices):
                 if token == stop_id:
                     stopped.add(row)
                 else:
@@ -85,17 +86,19 @@ def decode(
     max_new_tokens: int,
     stop_id: int | None,
     sampling: Sampling,
+    numbers: Sequence[int] = (0,),
 ) -> Iterator[tuple[int, int]]:
     """Yield (row, token) as each token of a batch of prompts is chosen, `stop_id` included.
 
-    One prompt makes it a stream. The drawing of one prompt at a given seed is the book's.
+    One prompt makes it a stream. Each prompt has a generator of its own, seeded with `sampling.seed` plus its
+    number, so that what is drawn does not depend on the batch; prompt 0 draws as the book.
     """
     device = model.device
-    generator = torch.Generator(device).manual_seed(sampling.seed)
     context = model.config.context_length
     rows = [row for row, prompt in enumerate(prompts) if len(prompt) < context]
     if not rows:
         return
+    generators = [torch.Generator(device).manual_seed(sampling.seed + numbers[row]) for row in rows]
     lengths_B = torch.tensor([len(prompts[row]) for row in rows], device=device)
     longest = int(lengths_B.max())
     padding_B = longest - lengths_B
@@ -116,7 +119,7 @@ def decode(
     positions_BT = (columns_T - padding_B[:, None]).clamp(min=0)
     logits_BV = model.head(model.features(ids_BT.to(device), positions_BT, mask, cache)[:, -1])
     for n_new in range(1, max_new_tokens + 1):
-        token_B = choose(logits_BV, sampling, generator)
+        token_B = choose(logits_BV, sampling, generators)
         tokens = token_B.tolist()
         yield from zip(rows, tokens, strict=True)
         alive = [
@@ -129,6 +132,7 @@ def decode(
         if len(alive) < len(rows):
             kept = torch.tensor(alive, device=device)
             rows = [rows[index] for index in alive]
+            generators = [generators[index] for index in alive]
             cache.keep_rows(kept)
             token_B, padding_B = token_B[kept], padding_B[kept]
         positions_B1 = (cache.length - padding_B)[:, None]
@@ -137,15 +141,19 @@ def decode(
         logits_BV = model.head(model.features(token_B[:, None], positions_B1, mask, cache)[:, -1])
 
 
-def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """Choose the next token of every row, [B] int64 (chapter 5.3)."""
+def choose(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> Tensor:
+    """Choose the next token of every row, [B] int64, drawing from one generator per row (chapter 5.3)."""
     if sampling.temperature == 0:
         return logits_BV.argmax(dim=-1)
     if sampling.top_k is not None and sampling.top_k < logits_BV.shape[-1]:
         smallest_B1 = logits_BV.topk(sampling.top_k).values[:, -1:]
         logits_BV = logits_BV.masked_fill(logits_BV < smallest_B1, -torch.inf)
     probabilities_BV = torch.softmax(logits_BV.float() / sampling.temperature, dim=-1)
-    return torch.multinomial(probabilities_BV, num_samples=1, generator=generator)[:, 0]
+    drawn = [
+        torch.multinomial(probabilities_V, num_samples=1, generator=generator)
+        for probabilities_V, generator in zip(probabilities_BV, generators, strict=True)
+    ]
+    return torch.cat(drawn)
 
 
 @torch.no_grad()
@@ -157,5 +165,5 @@ def generate_uncached(
     ids_1T = torch.tensor([prompt], device=model.device)
     for _ in range(max_new_tokens):
         logits_1V = model(ids_1T[:, -model.config.context_length :])[:, -1]
-        ids_1T = torch.cat([ids_1T, choose(logits_1V, sampling, generator)[:, None]], dim=1)
+        ids_1T = torch.cat([ids_1T, choose(logits_1V, sampling, [generator])[:, None]], dim=1)
     return ids_1T[0, len(prompt) :].tolist()

@@ -9,6 +9,7 @@ import tiktoken
 import torch
 from torch import Tensor
 
+from scratchlm.errors import InputError
 from scratchlm.instructions import Entry, PromptStyle, format_prompt
 from scratchlm.loss import IGNORED
 
@@ -26,6 +27,20 @@ def encode_entries(entries: Sequence[Entry], style: PromptStyle, tokenizer: tikt
     prompts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) for entry in entries])
     texts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) + entry["output"] for entry in entries])
     return [Example(ids, len(prompt)) for ids, prompt in zip(texts, prompts, strict=True)]
+
+
+def check_lengths(examples: Sequence[Example], max_length: int, mask_prompt: bool) -> int:
+    """Return how many examples are longer than `max_length` tokens and will be cut.
+
+    Raises InputError where `mask_prompt` would leave nothing of an example to learn.
+    """
+    unanswered = sum(example.prompt_length > max_length for example in examples) if mask_prompt else 0
+    if unanswered:
+        raise InputError(
+            f"the prompts of {unanswered} of {len(examples)} entries are longer than finetune_instructions.max_length "
+            f"({max_length} tokens), and mask_prompt leaves nothing else to learn: raise max_length or leave them out"
+        )
+    return sum(len(example.ids) > max_length for example in examples)
 
 
 def collate(examples: Sequence[Example], pad_id: int, max_length: int, mask_prompt: bool) -> tuple[Tensor, Tensor]:

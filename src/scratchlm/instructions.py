@@ -29,9 +29,9 @@ class Entry(TypedDict):
 def read_entries(path: Path) -> list[Entry]:
     """Read a JSON list of entries; raise InputError that names the index and the field of what is wrong."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: give the path of a JSON file of instructions") from None
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give a JSON file of instructions") from None
     except ValueError as error:
         raise InputError(
             f"{path} is not valid JSON ({error}): expected a list of objects with the fields {', '.join(FIELDS)}"
@@ -95,6 +95,12 @@ def count_prompts_in(entries: list[Entry], others: list[Entry]) -> int:
     """Count the entries whose instruction and input also stand in `others`."""
     prompts = {(entry["instruction"], entry["input"]) for entry in others}
     return sum((entry["instruction"], entry["input"]) in prompts for entry in entries)
+
+
+def count_answers_in(entries: list[Entry], others: list[Entry]) -> int:
+    """Count the entries whose answer also stands in `others`, to another prompt: these can be remembered."""
+    answers = {entry["output"] for entry in others}
+    return sum(entry["output"] in answers for entry in entries)
 
 
 def _entry_problems(index: int, entry: Any) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -16,6 +16,7 @@ from scratchlm.errors import InputError
 
 GPT2_VOCAB_SIZE = 50257
 GPT2_CONTEXT_LENGTH = 1024
+MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
 
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -32,10 +33,19 @@ def _text_or_list_of_texts(value: Any) -> Any:
     return value
 
 
+def _greedy_or_warm(value: float) -> float:
+    if 0 < value < MIN_TEMPERATURE:
+        raise ValueError(f"allowed: 0 for greedy, or {MIN_TEMPERATURE} to 100")
+    return value
+
+
 def _different_items(value: Any) -> Any:
     if not isinstance(value, list) or not value or any(value.count(item) > 1 for item in value):
         raise ValueError("a list of one or more different sizes")
     return value
+
+
+Temperature = Annotated[float, Field(ge=0, le=100), AfterValidator(_greedy_or_warm)]
 
 
 class Section(BaseModel):
@@ -142,7 +152,7 @@ class GenerateParams(Section):
     """How answers are generated."""
 
     max_new_tokens: Positive
-    temperature: NonNegative
+    temperature: Temperature
     top_k: Positive | None
     batch_size: Positive
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from scratchlm.archive import extract_member
 from scratchlm.errors import InputError
 from scratchlm.files import write_text
 
@@ -73,16 +74,13 @@ def _read_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, 
 
 
 def _read_text(path: Path) -> str:
+    if path.suffix.lower() == ".zip":
+        with tempfile.TemporaryDirectory() as folder:
+            return _read_text(extract_member(path, UCI_MEMBER, Path(folder) / UCI_MEMBER))
     try:
-        if path.suffix.lower() == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                content = archive.read(UCI_MEMBER)
-        else:
-            content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist, wanted a file of labelled messages") from error
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise InputError(f"{path} is not a zip archive with the member {UCI_MEMBER}: {error}") from error
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): wanted a file of labelled messages") from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

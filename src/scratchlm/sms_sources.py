@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import pandas as pd
 
-from scratchlm.download import fetch, fetch_url, from_root
+from scratchlm.download import opened_source
 from scratchlm.sample import sms as sample_sms
 from scratchlm.sms import read_messages
 from scratchlm.sources import SMS_SPAM
@@ -20,9 +17,5 @@ def collect_messages(source: str) -> pd.DataFrame:
     """
     if source == "sample":
         return pd.DataFrame(sample_sms.messages(), columns=["Label", "Text"])
-    if source != "uci" and "://" not in source:
-        return read_messages(from_root(source))
-    with tempfile.TemporaryDirectory() as folder:
-        if source == "uci":
-            return read_messages(fetch(SMS_SPAM, Path(folder) / SMS_SPAM.name))
-        return read_messages(fetch_url(source, Path(folder) / Path(source).name))
+    with opened_source(source, {"uci": SMS_SPAM}) as path:
+        return read_messages(path)

@@ -14,9 +14,12 @@ PARAMS = Path("params.yaml")
 MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def run(main: Callable[[Params], None]) -> None:
-    """Call a stage's `main` with the current folder's params; exit with 1 and one message on InputError."""
-    name = Path(sys.argv[0]).stem
+def run(main: Callable[[Params], None], name: str | None = None) -> None:
+    """Call a stage's `main` with the current folder's params; exit with 1 and one message on InputError.
+
+    The message begins with `name`, by default the script's.
+    """
+    name = name or Path(sys.argv[0]).stem
     try:
         main(load_params(PARAMS))
     except InputError as error:
@@ -28,3 +31,8 @@ def run(main: Callable[[Params], None]) -> None:
         sys.exit(f"{name}: error: {place}: {error.strerror}: make room or give access, then run again")
     except KeyboardInterrupt:
         sys.exit(f"{name}: interrupted; run `make repro` to build this stage again")
+
+
+if __name__ == "__main__":
+    # DVC looks only at the keys that stages use: `make repro` has the whole file checked first.
+    run(lambda params: None, "params")

@@ -1,7 +1,7 @@
 """The one training loop: pretraining and both fine-tunings differ only in what they pass to it.
 
-The order in which random numbers are drawn is the book's (one DataLoader iterator per epoch and per evaluated
-split, dropout from the same generator), so that its printed losses come out.
+The loop draws random numbers in the order of the book's (one DataLoader iterator per epoch and per evaluated
+split, dropout from the same generator): chapter 5's printed losses depend on it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ def train(
 
     A row is added after the first step and every `eval_every` steps from there, as the book counts, and after
     the last. `after_epoch(epoch)` is called with the epoch's number, from 1, the model in evaluation mode.
-    Raises InputError when the loss or the gradient is not finite, before the update.
+    Raises InputError when a loss or gradient is not finite (before the update, if it shows before), and when there
+    is no full batch or the warmup never ends.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -76,6 +77,11 @@ def train(
         raise InputError(
             f"fewer training examples than {name}.batch_size ({params.batch_size}): there is no full "
             "batch to train on; lower the batch size or use more data"
+        )
+    if params.warmup_steps >= total_steps:
+        raise InputError(
+            f"{name}.warmup_steps is {params.warmup_steps}, but the training has {total_steps} steps in all: the "
+            "learning rate would never be reached; warm up for fewer steps or train for longer"
         )
     curve: list[Evaluation] = []
     tokens_seen = 0
@@ -93,10 +99,12 @@ def train(
                 loss_sum, n_targets = loss(inputs.to(device), targets.to(device))
                 batch_loss = loss_sum / n_targets
                 batch_loss.backward()  # type: ignore[no-untyped-call]
-                _check_finite(batch_loss, "loss", name, step, learning_rate)
+                _check_finite(batch_loss.item(), "loss", name, step, learning_rate)
+                gradients = [parameter.grad for parameter in trainable if parameter.grad is not None]
+                norm = nn.utils.get_total_norm(gradients)
+                _check_finite(norm.item(), "gradient", name, step, learning_rate)
                 if params.gradient_clip is not None:
-                    norm = nn.utils.clip_grad_norm_(trainable, params.gradient_clip)
-                    _check_finite(norm, "gradient", name, step, learning_rate)
+                    nn.utils.clip_grads_with_norm_(trainable, params.gradient_clip, norm)
                 optimizer.step()
                 tokens_seen += inputs.numel()
                 seconds += time.perf_counter() - started
@@ -104,6 +112,7 @@ def train(
                 if step % params.eval_every == 0 or step == total_steps - 1:
                     train_loss = mean_loss(model, loss, train_batches, device, params.eval_batches)
                     validation_loss = mean_loss(model, loss, validation_batches, device, params.eval_batches)
+                    _check_finite(train_loss + validation_loss, "evaluated loss", name, step, learning_rate)
                     curve.append(Evaluation(step, tokens_seen, learning_rate, train_loss, validation_loss))
                     tokens_per_s = tokens_seen / seconds
                     left_s = (total_steps - 1 - step) * seconds / (step + 1)
@@ -185,9 +194,9 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _check_finite(value: Tensor, what: str, name: str, step: int, learning_rate: float) -> None:
-    if not math.isfinite(value.item()):
+def _check_finite(value: float, what: str, name: str, step: int, learning_rate: float) -> None:
+    if not math.isfinite(value):
         raise InputError(
-            f"the {what} is {value.item()} at step {step} (learning rate {learning_rate:.2g}); stopped before "
-            f"the update: lower {name}.learning_rate, or set {name}.warmup_steps and {name}.gradient_clip"
+            f"the {what} is {value} at step {step} (learning rate {learning_rate:.2g}); stopped: lower "
+            f"{name}.learning_rate, or set {name}.warmup_steps and {name}.gradient_clip"
         )

@@ -48,6 +48,8 @@ def check_sample(folder: Path) -> list[Check]:
         ),
         at_least("judge_responses.assistant.mean", judged["assistant"]["mean"], 60),
         below("judge_responses.base.mean", judged["base"]["mean"], 15),
+        # What the assistant cannot have remembered: the answer stands nowhere in train.
+        at_least("assistant's mean where the answer is new", mean_of_new_answers(folder), 45),
     ]
 
 
@@ -104,6 +106,20 @@ def leaked_messages(folder: Path) -> int:
             texts[split] = [row["Text"].strip().casefold() for row in csv.DictReader(file)]
     seen = {*texts["train"], *texts["validation"]}
     return sum(text in seen for text in texts["test"])
+
+
+def mean_of_new_answers(folder: Path) -> float:
+    """Average the assistant's scores over the test entries whose reference answer does not stand in train."""
+    read = [
+        json.loads((folder / "data" / path).read_text(encoding="utf-8"))
+        for path in ("instructions/train.json", "instructions/test.json", "verdicts.json")
+    ]
+    train, test, verdicts = read
+    known = {entry["output"] for entry in train}
+    scores = [
+        row["score"] for row in verdicts if row["variant"] == "assistant" and test[row["id"]]["output"] not in known
+    ]
+    return round(sum(scores) / len(scores), 2)
 
 
 def leaked_prompts(folder: Path) -> int:

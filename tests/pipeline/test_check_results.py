@@ -45,7 +45,13 @@ TOO_LITTLE = [
 ]
 
 
-def write_results(folder: Path, metrics: dict, test_message: str = "new", test_input: str = "new") -> None:
+def write_results(
+    folder: Path,
+    metrics: dict,
+    test_message: str = "new",
+    test_input: str = "new",
+    new_answer_score: float = 45.0,
+) -> None:
     (folder / "metrics").mkdir()
     for stage, values in metrics.items():
         (folder / "metrics" / f"{stage}.json").write_text(json.dumps(values))
@@ -54,8 +60,14 @@ def write_results(folder: Path, metrics: dict, test_message: str = "new", test_i
     for split, message in (("train", "Win a prize"), ("validation", "See you"), ("test", test_message)):
         (folder / "data" / "sms" / f"{split}.csv").write_text(f"Label,Text\n1,{message}\n")
     for split, given in (("train", "old"), ("test", test_input)):
-        entries = [{"instruction": "Sort.", "input": given, "output": ""}]
+        entries = [{"instruction": "Sort.", "input": given, "output": output} for output in ("known", split)]
         (folder / "data" / "instructions" / f"{split}.json").write_text(json.dumps(entries))
+    verdicts = [
+        {"id": id, "variant": variant, "score": score}
+        for id, score in ((0, 100.0), (1, new_answer_score))
+        for variant in ("base", "assistant")
+    ]
+    (folder / "data" / "verdicts.json").write_text(json.dumps(verdicts))
 
 
 def failed_checks(profile: str, folder: Path) -> list[str]:
@@ -81,6 +93,11 @@ def test_less_than_promised_fails_in_one_check(profile: str, key: str, value: ob
 def test_a_leak_of_the_test_split_fails(leak: dict[str, str], tmp_path: Path) -> None:
     write_results(tmp_path, SAMPLE, **leak)
     assert len(failed_checks("sample", tmp_path)) == 1
+
+
+def test_an_assistant_that_only_remembers_fails(tmp_path: Path) -> None:
+    write_results(tmp_path, SAMPLE, new_answer_score=44.9)
+    assert failed_checks("sample", tmp_path) == ["assistant's mean where the answer is new"]
 
 
 def test_the_program_exits_with_1_and_a_table_where_a_check_fails(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """dvc.yaml says exactly what the stages' code depends on, and keeps to what the design promises."""
 
+import hashlib
 from collections.abc import Iterator
 from functools import reduce
 from operator import getitem
@@ -107,6 +108,24 @@ def test_params_are_exactly_the_keys_that_the_script_reads(stage: str) -> None:
 def test_every_key_of_params_yaml_is_used() -> None:
     used = set().union(*(params_read(stage, LEAVES) for stage in STAGES))
     assert set(LEAVES) - used == set()
+
+
+def test_the_lock_is_of_this_code_and_the_default_profile() -> None:
+    if read_yaml(ROOT / "profiles" / "sample.yaml") != PARAMS:
+        pytest.skip("params.yaml is not the default profile, which the committed dvc.lock is of")
+    locked = read_yaml(ROOT / "dvc.lock")["stages"]
+    wrong = [
+        f"{stage}: {dep['path']}"
+        for stage, lock in locked.items()
+        for dep in lock["deps"]
+        if dep["path"].startswith(("src/", "stages/"))
+        and hashlib.md5((ROOT / dep["path"]).read_bytes()).hexdigest() != dep["md5"]
+    ]
+    assert not wrong, "run `make repro` and commit dvc.lock and metrics/: " + ", ".join(wrong)
+    for stage, keys in ((name, locked[name].get("params", {}).get("params.yaml", {})) for name in STAGES):
+        assert set(keys) == set(PIPELINE["stages"][stage]["params"])
+        for key, value in keys.items():
+            assert value_of(key) == value, f"{stage}: {key}"
 
 
 def test_outs_are_cached_kept_out_of_git_and_written_once(tmp_path: Path) -> None:

@@ -158,7 +158,27 @@ def test_a_deleted_model_comes_back_without_a_run(project: Project) -> None:
     assert all_bytes(project, "models/**/*") == before
 
 
-@pytest.mark.parametrize("folder", ["models/pretrained", "models/gpt2/pretrained", "models/assistant"])
+def test_answers_are_counted_as_they_stand_in_the_file(tiny_run: TinyRun) -> None:
+    responses = json.loads(tiny_run.project.read("data/responses.json"))
+    metrics = json.loads(tiny_run.project.read("metrics/generate_responses.json"))
+    assert metrics["answers"] == len(responses)
+    for variant, prefix in (("assistant", ""), ("base", "base_")):
+        answers = [response[variant] for response in responses]
+        assert metrics[f"{prefix}empty"] == sum(answer["text"] == "" for answer in answers)
+        assert metrics[f"{prefix}stopped_at_end"] == sum(answer["finish"] == "stop" for answer in answers)
+
+
+def test_answers_that_stand_in_train_are_counted(tiny_run: TinyRun) -> None:
+    train, test = (json.loads(tiny_run.project.read(f"data/instructions/{split}.json")) for split in ("train", "test"))
+    known = {entry["output"] for entry in train}
+    metrics = json.loads(tiny_run.project.read("metrics/prepare_instructions.json"))
+    assert metrics["test_answers_in_train"] == sum(entry["output"] in known for entry in test) > 0
+
+
+MODELS = ["models/pretrained", "models/gpt2/pretrained", "models/assistant", "models/classifier"]
+
+
+@pytest.mark.parametrize("folder", MODELS)
 def test_transformers_loads_the_models_with_equal_logits(tiny_run: TinyRun, folder: str) -> None:
     import torch
     from transformers import GPT2LMHeadModel

@@ -8,6 +8,7 @@ import pytest
 import tiktoken
 import torch
 
+from scratchlm.checkpoint import save_tensors
 from scratchlm.classifier import (
     Classifier,
     Messages,
@@ -106,6 +107,37 @@ def test_a_saved_classifier_says_the_same(classifier: Classifier, tokenizer_fold
     ids = encode_messages(["the cat", "on the mat"], tokenizer, max_length)
     assert max_length == 9
     assert torch.equal(label_logits(loaded, ids, 2), label_logits(classifier, ids, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("classifier.json", b"{", "is not valid JSON"),
+        ("classifier.json", b"[]", "holds a list, not a JSON object"),
+        ("classifier.json", b"{}", "max_length is None, expected 1 to 12"),
+        ("classifier.json", b'{"max_length": 13}', "max_length is 13, expected 1 to 12"),
+        ("classifier_head.safetensors", None, r"classifier_head\.safetensors is missing"),
+        ("classifier_head.safetensors", b"cut", "is not a readable safetensors file"),
+    ],
+)
+def test_a_damaged_classifier_says_what_is_wrong(
+    classifier: Classifier, tokenizer_folder: Path, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    folder = tmp_path / "classifier"
+    save_classifier(folder, classifier, tokenizer_folder, max_length=9)
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        load_classifier(folder)
+    assert "run `make repro`" in str(error.value) or "build it again" in str(error.value)
+
+
+def test_a_head_of_another_shape_is_refused(classifier: Classifier, tokenizer_folder: Path, tmp_path: Path) -> None:
+    save_classifier(tmp_path / "classifier", classifier, tokenizer_folder, max_length=9)
+    save_tensors(tmp_path / "classifier" / "classifier_head.safetensors", {"weight": torch.zeros(3, 16)})
+    with pytest.raises(InputError, match=r"holds \{'weight': \(3, 16\)\}, expected"):
+        load_classifier(tmp_path / "classifier")
 
 
 def test_a_folder_without_a_classifier_says_what_to_run(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from http_fault_server import (
 )
 
 from scratchlm import sources
-from scratchlm.download import fetch, fetch_url
+from scratchlm.download import fetch, fetch_url, opened_source
 from scratchlm.errors import InputError
 from scratchlm.sources import Source
 from scratchlm.transfer import GaveUp, Limits, redirected
@@ -615,3 +615,31 @@ def test_a_users_own_url_is_not_taken_from_the_mirror_by_name(
 def test_the_way_out_for_a_users_own_url_is_a_path(server: FaultServer, target: Path) -> None:
     with pytest.raises(InputError, match="404 not found; download it yourself and give its path instead"):
         fetch_url(server.plan("/a", status(404)), target, QUICK)
+
+
+def test_a_users_url_is_opened_under_its_own_name_and_errors_show_the_url(server: FaultServer) -> None:
+    url = server.plan("/table.csv?raw=1", serve(BODY))
+    with opened_source(url, {}) as path:
+        assert path.name == "table.csv"
+        assert path.read_bytes() == BODY
+    assert not path.exists()
+    again = server.plan("/other.csv", serve(BODY))
+    with pytest.raises(InputError, match=r"/other\.csv, line 1: wrong") as error, opened_source(again, {}) as path:
+        raise InputError(f"{path}, line 1: wrong")
+    assert str(error.value).startswith(server.url)
+
+
+def test_a_users_path_is_relative_to_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    with opened_source("mine/table.csv", {}) as path:
+        assert path == tmp_path / "mine" / "table.csv"
+
+
+def test_a_known_source_is_opened_by_its_parameter(server: FaultServer) -> None:
+    with opened_source("book", {"book": pinned(server.plan("/a", serve(BODY)))}) as path:
+        assert path.read_bytes() == BODY
+
+
+def test_an_unknown_users_home_is_a_clear_error() -> None:
+    with pytest.raises(InputError, match="there is no such user's home"), opened_source("~nobody-here/x", {}):
+        pass

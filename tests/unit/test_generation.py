@@ -63,15 +63,26 @@ def test_sampling_repeats_with_its_seed_and_changes_with_another(model: GPT, pro
     assert first == again != other
 
 
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_what_is_drawn_for_a_prompt_does_not_depend_on_its_batch(model: GPT, batch_size: int) -> None:
+    prompts, sampling = [[5, 6]] * 4 + [[7] * 9], Sampling(temperature=1.0, top_k=None, seed=9)
+    drawn = [given.ids for given in generate(model, prompts, 12, None, sampling, batch_size)]
+    assert len({tuple(ids) for ids in drawn}) == 5
+    assert drawn == [
+        generate_uncached(model, prompt, 12, Sampling(1.0, None, seed=9 + number))
+        for number, prompt in enumerate(prompts)
+    ]
+
+
 def test_top_k_draws_only_from_the_k_likeliest() -> None:
     logits = torch.tensor([[0.0, 3.0, 2.0, 1.0]]).repeat(500, 1)
-    drawn = choose(logits, Sampling(temperature=5.0, top_k=2), torch.Generator().manual_seed(0))
+    drawn = choose(logits, Sampling(temperature=5.0, top_k=2), [torch.Generator().manual_seed(0)] * 500)
     assert set(drawn.tolist()) == {1, 2}
 
 
 def test_top_k_above_the_vocabulary_keeps_every_token() -> None:
     logits = torch.zeros(500, 3)
-    drawn = choose(logits, Sampling(temperature=1.0, top_k=50), torch.Generator().manual_seed(0))
+    drawn = choose(logits, Sampling(temperature=1.0, top_k=50), [torch.Generator().manual_seed(0)] * 500)
     assert set(drawn.tolist()) == {0, 1, 2}
 
 

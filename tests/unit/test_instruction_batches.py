@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchlm.instruction_batches import Example, collate, encode_entries
+from scratchlm.errors import InputError
+from scratchlm.instruction_batches import Example, check_lengths, collate, encode_entries
 from scratchlm.instructions import Entry, format_prompt
 from scratchlm.loss import IGNORED, next_token_loss
 from scratchlm.model import GPTConfig, new_gpt
@@ -35,6 +37,14 @@ def test_long_entries_are_cut_to_the_limit() -> None:
 def test_prompt_tokens_carry_no_loss_when_masked() -> None:
     _, targets = collate([Example([1, 2, 3, 4, 5], 3)], PAD, 1024, mask_prompt=True)
     assert targets.tolist() == [[IGNORED, IGNORED, 4, 5, PAD]]
+
+
+def test_prompts_that_fill_the_limit_are_refused_when_masked() -> None:
+    examples = [Example([1, 2, 3, 4, 5], 3), Example([1, 2, 3, 4], 4)]
+    assert check_lengths(examples, 4, mask_prompt=True) == 1
+    assert check_lengths(examples, 3, mask_prompt=False) == 2
+    with pytest.raises(InputError, match=r"prompts of 1 of 2 entries .*max_length \(3 tokens\)"):
+        check_lengths(examples, 3, mask_prompt=True)
 
 
 def books_collate(batch: list[list[int]], max_length: int) -> tuple[list[list[int]], list[list[int]]]:

@@ -12,6 +12,7 @@ from scratchlm.errors import InputError
 from scratchlm.instructions import (
     Entry,
     check_entries,
+    count_answers_in,
     count_prompts_in,
     format_prompt,
     format_task,
@@ -87,12 +88,24 @@ def test_a_file_that_is_not_json_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match="is not valid JSON"):
         read_entries(path)
-    with pytest.raises(InputError, match="is missing"):
+    with pytest.raises(InputError, match="cannot be read"):
         read_entries(tmp_path / "other.json")
 
 
 def test_other_fields_are_left_out() -> None:
     assert check_entries([{**ENTRY, "id": 7}], "mine.json") == [ENTRY]
+
+
+def test_answers_that_stand_in_train_are_counted() -> None:
+    other = Entry(instruction="Speak.", input="", output="It.")
+    assert count_answers_in([ENTRY, *entries(2)], [other]) == 1
+    assert count_answers_in([ENTRY], entries(3)) == 0
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([ENTRY]), encoding="utf-8-sig")
+    assert read_entries(path) == [ENTRY]
 
 
 def test_prompts_that_stand_in_train_are_counted() -> None:

@@ -173,11 +173,10 @@ def test_the_same_answers_give_the_same_bytes(server: OllamaServer) -> None:
     assert first == second
 
 
-def test_a_server_that_dies_midway_ends_the_stage_with_one_line(server: OllamaServer) -> None:
+def test_a_server_that_dies_midway_is_not_asked_on_and_every_answer_has_its_row(server: OllamaServer) -> None:
     server.answer = lambda request: DROPPED if len(server.requests) > 3 else Reply()
-    with pytest.raises(InputError) as stopped:
-        judge_responses(make_entries(20), connect_judge())
-    assert "failed 5 answers in a row, after 8 of 40" in str(stopped.value)
+    rows = judge_responses(make_entries(20), connect_judge())
+    assert [row["status"] for row in rows] == ["ok"] * 3 + ["http_error"] * 37
     assert len(server.requests) == 3 + 5 * ATTEMPTS
 
 

@@ -61,7 +61,7 @@ def test_a_zip_without_the_member_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme", "no messages")
     assert "SMSSpamCollection" in refusal(path)
-    assert "not a zip archive" in refusal(written(tmp_path, "<html>", "page.zip"))
+    assert "not a usable zip file" in refusal(written(tmp_path, "<html>", "page.zip"))
 
 
 def test_an_unknown_label_is_named_with_its_line(tmp_path):
@@ -110,7 +110,7 @@ def test_a_quote_that_never_closes_is_named_with_its_line(tmp_path, name, header
 
 
 def test_a_missing_file_is_named(tmp_path):
-    assert "does not exist" in refusal(tmp_path / "nothing.tsv")
+    assert "cannot be read (No such file" in refusal(tmp_path / "nothing.tsv")
 
 
 # Balancing and splitting

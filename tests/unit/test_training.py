@@ -169,6 +169,28 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(gradient_clip: float 
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
 
 
+def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
+    model, _, train_set, validation_set = regression()
+    before = [parameter.clone() for parameter in model.parameters()]
+
+    def loss(inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+        return (model(inputs) * 0).abs().sqrt().sum(), len(inputs)  # sqrt has no gradient at 0, but a value
+
+    with pytest.raises(InputError, match="the gradient is nan at step 0"):
+        train(model, loss, *loaders(train_set, validation_set, 4), settings(), CPU, "test")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
+
+
+def test_a_training_that_diverged_in_its_last_step_says_so() -> None:
+    with pytest.raises(InputError, match=r"the evaluated loss is (nan|inf) at step 0 .*lower test.learning_rate"):
+        run(learning_rate=1e30, epochs=1, batch_size=16)
+
+
+def test_a_warmup_that_outlasts_the_training_is_refused() -> None:
+    with pytest.raises(InputError, match=r"test\.warmup_steps is 12, but the training has 12 steps"):
+        run(warmup_steps=12)
+
+
 def test_too_few_examples_for_a_batch_say_so() -> None:
     model, loss, train_set, validation_set = regression(n=7)
     with pytest.raises(InputError, match=r"fewer training examples than test.batch_size \(8\)"):

@@ -123,8 +123,8 @@ def require_coverage(rows: Sequence[Row], min_coverage: float, verdicts_path: Pa
     raise InputError(
         f"the judge scored {n_scored} of {len(rows)} answers ({coverage:.1%}), "
         f"judge.min_coverage wants {min_coverage:.1%}; {failures.total()} failed: {counts}. "
-        f"Their raw answers and reasons are in {verdicts_path}; try another judge.model, "
-        f"or `judge.backend: overlap`, which needs no server"
+        f"Their raw answers and reasons are in {verdicts_path}. See what the judge's server says and run "
+        f"`dvc repro` once more, try another judge.model, or set `judge.backend: overlap`, which needs no server"
     )
 
 

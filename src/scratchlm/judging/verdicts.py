@@ -67,8 +67,8 @@ def judge_responses(entries: Sequence[Entry], judge: Judge) -> list[Row]:
     """Have every entry's two answers judged and return their rows, in the entries' order.
 
     Shows a progress bar with rate, ETA and failures on a terminal, and one line with the time at the end.
-    Raises InputError when the judge's server fails five answers in a row: it is gone, and asking on would
-    only turn the rest into failures.
+    When the judge's server fails five answers in a row it is gone: the rest get a row that says so, unasked.
+    Raises InputError if there is nothing to judge.
     """
     if not entries:
         raise InputError("the list of responses to judge is empty: run generate_responses on at least one entry")
@@ -80,18 +80,14 @@ def judge_responses(entries: Sequence[Entry], judge: Judge) -> list[Row]:
     with tqdm(total=total, desc=f"judge ({judge.backend})", unit="answer", disable=quiet) as bar:
         for entry in entries:
             for variant in VARIANTS:
-                verdict = judge.judge(entry, entry[variant]["text"])
+                if failed_in_a_row < DEAD_AFTER:
+                    verdict = judge.judge(entry, entry[variant]["text"])
+                else:
+                    verdict = Verdict("http_error", None, f"not asked: {DEAD_AFTER} failures in a row", attempts=0)
                 rows.append(make_row(entry, variant, judge, verdict))
                 failed += verdict.score is None
                 if verdict.status != "empty":  # answered without asking, so no sign of life
                     failed_in_a_row = failed_in_a_row + 1 if verdict.status == "http_error" else 0
-                if failed_in_a_row == DEAD_AFTER:
-                    raise InputError(
-                        f"the {judge.backend} judge failed {DEAD_AFTER} answers in a row, "
-                        f"after {len(rows)} of {total}, the last with: {verdict.reason}. "
-                        f"See what its server says, start it again and run `dvc repro` once more, "
-                        f"or set `judge.backend: overlap`"
-                    )
                 bar.set_postfix(failed=failed, refresh=False)
                 bar.update()
     duration_s = time.monotonic() - start_s
