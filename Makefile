@@ -3,14 +3,15 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test lint profile clean
 
-PYTHON ?= python3
+export PYTHON ?= python3
+export P
 RUN := . ./.venv/activate-here &&
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv and install what constraints.txt pins (other targets call it)
-	@sh scripts/setup.sh '$(PYTHON)'
+	@sh scripts/setup.sh "$$PYTHON"
 
 repro: setup ## Run every stage of the pipeline that is out of date
 	@$(RUN) PYTHONPATH=src python -m scratchlm.stage && python -m dvc repro
@@ -24,7 +25,7 @@ lint: setup ## Check style and types
 	@$(RUN) python -m mypy
 
 profile: ## Copy profiles/P.yaml over params.yaml: make profile P=laptop
-	@sh scripts/profile.sh '$(P)'
+	@sh scripts/profile.sh "$$P"
 
 clean: ## Remove .venv and tool caches; data, models and DVC's cache stay
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

@@ -3,8 +3,9 @@
 set -eu
 python=${1:-python3}
 # A venv knows its own absolute path, so a renamed folder needs a new one; so do new pins.
-wanted="$(pwd) $(cat pyproject.toml constraints.txt | cksum)"
-[ "$(cat .venv/ready 2>/dev/null || true)" = "$wanted" ] && exit 0
+wanted="$(pwd -P) $(cat pyproject.toml constraints.txt | cksum)"
+# An upgrade of the system's Python can leave the venv without one.
+[ "$(cat .venv/ready 2>/dev/null || true)" = "$wanted" ] && .venv/bin/python -c '' 2>/dev/null && exit 0
 
 command -v "$python" >/dev/null || { echo "setup: error: $python not found: install Python 3.11 or newer" >&2; exit 1; }
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {

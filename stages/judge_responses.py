@@ -1,9 +1,11 @@
 """Have every answer scored against its reference, and compare the assistant with its base."""
 
 import json
+import os
 from pathlib import Path
 
 from scratchlm.curves import write_table
+from scratchlm.errors import InputError
 from scratchlm.files import write_json
 from scratchlm.judging.overlap import OverlapJudge
 from scratchlm.judging.summary import describe, require_coverage, score_histogram, summarise
@@ -34,8 +36,12 @@ def choose_judge(params: Params) -> Judge:
     if settings.backend == "overlap":
         return OverlapJudge()
     from scratchlm.instructions import format_task
-    from scratchlm.judging import ollama_judge  # a client that the embedded scorer does without
 
+    try:
+        from scratchlm.judging import ollama_judge  # late: the embedded scorer does without the client
+    except ValueError as error:  # the client reads OLLAMA_HOST when it is imported
+        host = os.environ.get("OLLAMA_HOST")
+        raise InputError(f"OLLAMA_HOST is {host!r}, no address ({error}): set it as http://127.0.0.1:11434") from None
     return ollama_judge.connect(
         settings.model,
         temperature=settings.temperature,

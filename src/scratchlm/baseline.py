@@ -11,13 +11,16 @@ import pandas as pd
 def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
     """Fit TF-IDF of words and word pairs with logistic regression on `train` and score all three splits.
 
+    Where no training text has a word of two letters, such as emoji alone, characters stand in for words.
     Frames have columns Label (0 or 1) and Text. Returns accuracies in percent by split name.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(max_iter=1000))
+    analyzer = "word" if train["Text"].str.contains(r"\b\w\w+\b").any() else "char"
+    tfidf = TfidfVectorizer(analyzer=analyzer, ngram_range=(1, 2), sublinear_tf=True)
+    model = make_pipeline(tfidf, LogisticRegression(max_iter=1000))
     model.fit(train["Text"], train["Label"])
     splits = {"train": train, "validation": validation, "test": test}
     return {name: 100 * float(model.score(part["Text"], part["Label"])) for name, part in splits.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ def classify(
     from scratchlm.sms import LABELS
 
     classifier, tokenizer, max_length = load_classifier(model)
-    messages = (line.rstrip("\n") for line in sys.stdin) if text == "-" else iter([text])
+    messages = (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else iter([text])
     for message in messages:
         logits = label_logits(classifier, encode_messages([message], tokenizer, max_length), batch_size=1)
         probability, label = logits.softmax(dim=-1)[0].max(dim=-1)
@@ -139,10 +140,14 @@ def decode_pieces(tokenizer: tiktoken.Encoding, tokens: Iterable[int]) -> Iterat
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one clear line and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a model may say what the terminal cannot show
     try:
         cli()
     except InputError as error:
         sys.exit(f"scratchlm: error: {error}")
+    except OSError as error:
+        sys.exit(f"scratchlm: error: {error.strerror}: cannot read the input or write the output")
 
 
 if __name__ == "__main__":

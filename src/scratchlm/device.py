@@ -15,6 +15,8 @@ def choose_device() -> torch.device:
     if asked:
         try:
             device = torch.device(asked)
+            if device.type not in ("cpu", "cuda", "mps"):
+                raise RuntimeError(f"unsupported type {device.type}")
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
             raise InputError(

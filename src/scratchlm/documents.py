@@ -10,21 +10,25 @@ from scratchlm.errors import InputError
 
 READ_CHARACTERS = 1 << 20  # a corpus is read piece by piece: it may be larger than memory
 CUT_CHARACTERS = 4096  # how far back from a piece's end a place to cut is looked for
+UNBROKEN_CHARACTERS = 1 << 22  # bounds the memory that a text without blanks takes
 # Not \s: Python counts four control characters as white space that the split pattern does not.
 BEFORE_BLANK = re.compile(r"(?<=\S)(?=[ \t\n])")
 
 
 def document_paths(folder: Path) -> list[Path]:
-    """List a corpus folder's documents in order."""
-    return sorted(path for path in folder.iterdir() if path.is_file())
+    """List a corpus folder's documents in order; raise InputError if there are none."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    if not paths:
+        raise InputError(f"{folder} holds no documents: run `make repro` to collect them again")
+    return paths
 
 
 def read_pieces(path: Path) -> Iterator[str]:
     """Read a text in pieces of about a million characters, cut where no BPE token can be cut.
 
     A piece ends before a blank that follows something else: GPT-2's split pattern never joins those two. A
-    text without blanks comes whole. Line ends become newlines, as in the book. Raises InputError if the file
-    is not UTF-8.
+    text without blanks is cut after four million characters, wherever that is. Line ends become newlines, as in
+    the book. Raises InputError if the file is not UTF-8.
     """
     held = ""
     with path.open(encoding="utf-8") as stream:
@@ -37,6 +41,9 @@ def read_pieces(path: Path) -> Iterator[str]:
                     end = cuts[-1].start()
                     yield held[:end]
                     held = held[end:]
+                elif len(held) >= UNBROKEN_CHARACTERS:
+                    yield held
+                    held = ""
         except UnicodeDecodeError as error:
             raise InputError(
                 f"{path.name} is not UTF-8 text (byte {error.object[error.start]:#04x}): convert it first, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -20,6 +21,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     An existing target is replaced; replacing a folder is not atomic (the old one is removed first).
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    # What a killed process left. Nobody else is writing this target: DVC locks stages, `fetch` locks downloads.
+    for abandoned in target.parent.glob(f".{glob.escape(target.stem)}.????????{glob.escape(target.suffix)}"):
+        _remove(abandoned)
     # The suffix stays last, for the libraries that look at it.
     temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}")
     try:
@@ -32,10 +36,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
                 os.fsync(written.fileno())
         temporary.replace(target)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,9 +15,9 @@ from typing import Literal
 import tiktoken
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from scratchlm.model import GPT, KVCache
+from scratchlm.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def generate(
     """
     by_length = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     continuations: dict[int, Continuation] = {}
-    with tqdm(total=len(prompts), desc=name, unit="answer", disable=None if name else True) as bar:
+    with progress_bar(len(prompts), name, "answer") as bar:
         for start in range(0, len(prompts), batch_size):
             indices = by_length[start : start + batch_size]
             new_ids: list[list[int]] = [[] for _ in indices]

@@ -9,7 +9,7 @@ from scratchlm.checkpoint import WEIGHTS, check_weights, read_config, write_conf
 from scratchlm.download import fetch
 from scratchlm.model import GPTConfig
 from scratchlm.sources import GPT2_WEIGHTS
-from scratchlm.tokenizer import copy_tokenizer_for_hugging_face
+from scratchlm.tokenizer import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer
 
 # Radford et al. 2019, table 2; the parameter counts in the names are those of the released files.
 SHAPES = {"124M": (768, 12, 12), "355M": (1024, 16, 24), "774M": (1280, 20, 36), "1558M": (1600, 25, 48)}
@@ -48,5 +48,8 @@ def copy_checkpoint(source: Path, folder: Path) -> GPTConfig:
     """Copy a model folder, through the same checks as a downloaded one."""
     config = read_config(source)
     check_weights(config, source / WEIGHTS)
-    shutil.copytree(source, folder)
+    read_hugging_face_tokenizer(source)
+    folder.mkdir(parents=True)
+    for path in sorted(source.iterdir()):
+        shutil.copyfile(path, folder / path.name)
     return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -11,6 +12,7 @@ from scratchlm.errors import InputError
 FIELDS = ("instruction", "input", "output")
 MAY_BE_EMPTY = ("input",)
 SHOWN_PROBLEMS = 10
+SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON can hold one, UTF-8 cannot
 ALPACA_INTRODUCTION = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 )
@@ -32,7 +34,7 @@ def read_entries(path: Path) -> list[Entry]:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give a JSON file of instructions") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path} is not valid JSON ({error}): expected a list of objects with the fields {', '.join(FIELDS)}"
         ) from None
@@ -112,6 +114,8 @@ def _entry_problems(index: int, entry: Any) -> list[str]:
             problems.append(f"entry {index}, {field}: is missing")
         elif not isinstance(entry[field], str):
             problems.append(f"entry {index}, {field}: is a {type(entry[field]).__name__}, expected text")
+        elif SURROGATE.search(entry[field]):
+            problems.append(f"entry {index}, {field}: holds half a character (a lone surrogate, \\ud800 to \\udfff)")
         elif field not in MAY_BE_EMPTY and not entry[field].strip():
             problems.append(f"entry {index}, {field}: is empty, expected text")
     return problems

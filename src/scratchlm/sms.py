@@ -43,6 +43,7 @@ def read_messages(path: Path) -> pd.DataFrame:
         if len(fields) != len(columns):
             raise InputError(f"{path}, line {line}: got {len(fields)} fields, wanted {len(columns)}: {columns}")
         row = dict(zip(columns, fields, strict=True))
+        row["label"] = row["label"].strip().lower()
         if row["label"] not in LABELS:
             raise InputError(f"{path}, line {line}: got label {row['label']!r}, wanted 'ham' or 'spam'")
         if not row["text"].strip():
@@ -125,6 +126,10 @@ def split(
             f" {sizes[0]}, {sizes[1]} and {sizes[2]} for training, validation and test,"
             " wanted at least one in each: give more messages or other fractions"
         )
+    if parts[0]["Label"].nunique() < len(LABELS):
+        raise InputError(
+            f"the {sizes[0]} training messages are all of one class: give more messages, or a larger sms.train_fraction"
+        )
     return parts
 
 
@@ -151,4 +156,6 @@ def read_split_csv(path: Path) -> pd.DataFrame:
     for number, row in enumerate(rows[1:], 1):
         if len(row) != 2 or row[0] not in ("0", "1"):
             raise InputError(f"{path}, row {number}: got {row}, wanted 0 or 1 and a text: run prepare_sms again")
+    if len(rows) == 1:
+        raise InputError(f"{path} holds no messages: run prepare_sms again")
     return pd.DataFrame({"Label": [int(row[0]) for row in rows[1:]], "Text": [row[1] for row in rows[1:]]})

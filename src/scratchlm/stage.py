@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from scratchlm.errors import InputError
 from scratchlm.params import Params, load_params
 
 PARAMS = Path("params.yaml")
+WRITTEN_BY_STAGES = ("data/", "models/")
 MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -20,11 +22,15 @@ def run(main: Callable[[Params], None], name: str | None = None) -> None:
     The message begins with `name`, by default the script's.
     """
     name = name or Path(sys.argv[0]).stem
+    # As after Ctrl-C, what is half-written is removed on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(f"{name}: terminated; run `make repro` to build it again"))
     try:
         main(load_params(PARAMS))
     except InputError as error:
         sys.exit(f"{name}: error: {error}")
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and str(error.filename).startswith(WRITTEN_BY_STAGES):
+            sys.exit(f"{name}: error: {error.filename} is missing: run `make repro`, which builds what is not there")
         if error.errno not in MACHINE_ERRORS:
             raise
         place = error.filename or Path.cwd()  # a write to an open file does not say which

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scratchlm.errors import InputError
+
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
 
@@ -40,10 +42,23 @@ def n_windows(n_tokens: int, max_length: int, stride: int) -> int:
 
 
 def read_manifest(folder: Path) -> TokenManifest:
-    """Read the manifest of a token folder."""
-    return TokenManifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+    """Read the manifest of a token folder; raise InputError if it is damaged."""
+    path = folder / MANIFEST
+    try:
+        return TokenManifest(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}): run `make repro` to build it again") from None
 
 
 def read_ids(folder: Path, split: str) -> np.ndarray:
-    """Map a split's token ids into memory, [n] unsigned integers, without reading them."""
-    return np.memmap(folder / f"{split}.bin", dtype=read_manifest(folder).dtype, mode="r")
+    """Map a split's token ids into memory, [n] unsigned integers, without reading them.
+
+    Raises InputError if the file has another size than the manifest says.
+    """
+    manifest = read_manifest(folder)
+    path = folder / f"{split}.bin"
+    n_tokens = manifest.train_tokens if split == "train" else manifest.validation_tokens
+    wanted, got = n_tokens * np.dtype(manifest.dtype).itemsize, path.stat().st_size
+    if got != wanted:
+        raise InputError(f"{path} has {got:,} bytes, expected {wanted:,}: run `make repro` to build it again")
+    return np.memmap(path, dtype=manifest.dtype, mode="r")

@@ -17,10 +17,10 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from scratchlm.errors import InputError
 from scratchlm.params import TrainingParams
+from scratchlm.progress import progress_bar
 
 Batch = tuple[Tensor, Tensor]
 # Inputs and targets in; the SUM of the losses (a scalar tensor) and how many there were out.
@@ -62,8 +62,8 @@ def train(
 
     A row is added after the first step and every `eval_every` steps from there, as the book counts, and after
     the last. `after_epoch(epoch)` is called with the epoch's number, from 1, the model in evaluation mode.
-    Raises InputError when a loss or gradient is not finite (before the update, if it shows before), and when there
-    is no full batch or the warmup never ends.
+    Raises InputError when a loss or gradient is not finite (before the update, if it shows before), and when the
+    warmup would never end.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
@@ -73,11 +73,6 @@ def train(
         fused=device.type in ("cpu", "cuda", "mps"),
     )
     total_steps = params.epochs * len(train_batches)
-    if not total_steps:
-        raise InputError(
-            f"fewer training examples than {name}.batch_size ({params.batch_size}): there is no full "
-            "batch to train on; lower the batch size or use more data"
-        )
     if params.warmup_steps >= total_steps:
         raise InputError(
             f"{name}.warmup_steps is {params.warmup_steps}, but the training has {total_steps} steps in all: the "
@@ -88,7 +83,7 @@ def train(
     seconds = 0.0
     step = 0
     model.train()
-    with tqdm(total=total_steps, desc=name, unit="step", disable=None, dynamic_ncols=True) as bar:
+    with progress_bar(total_steps, name, "step") as bar:
         for epoch in range(1, params.epochs + 1):
             for inputs, targets in train_batches:
                 started = time.perf_counter()
@@ -134,7 +129,17 @@ def loaders(
     batch_size: int,
     collate: Callable[[Any], Batch] | None = None,
 ) -> tuple[Loader, Loader]:
-    """Return the batches of both splits: training shuffled, its last short batch dropped; validation neither."""
+    """Return the batches of both splits: training shuffled, its last short batch dropped; validation neither.
+
+    Raises InputError if there is no full batch to train on, or nothing to validate with.
+    """
+    if len(train_set) < batch_size:
+        raise InputError(
+            f"there are {len(train_set)} training examples, fewer than batch_size ({batch_size}): there is no full "
+            "batch to train on; lower the batch size or use more data"
+        )
+    if not len(validation_set):
+        raise InputError("the validation set is empty: use more data or another split")
     return (
         DataLoader(cast(Dataset[Any], train_set), batch_size, shuffle=True, drop_last=True, collate_fn=collate),
         DataLoader(cast(Dataset[Any], validation_set), batch_size, collate_fn=collate),

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import re
-import sys
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
-from tqdm import tqdm
 
 from scratchlm.files import write_json
+from scratchlm.progress import progress_bar
 from scratchlm.sources import Source
 
 CHUNK_BYTES = 2**18
@@ -217,7 +214,8 @@ class Transfer:
             if "content-encoding" not in response.headers:  # an encoded body has no offsets to resume at
                 write_json(record, {"url": self.url, "validator": validator_of(response)})
         size, limit = start, self.source.size_bytes or self.limits.max_bytes
-        with progress(self.source.name, start, total) as bar, self.part.open("ab") as file:
+        bytes_shown = {"unit_scale": True, "unit_divisor": 1024, "initial": start}
+        with progress_bar(total, self.source.name, "B", **bytes_shown) as bar, self.part.open("ab") as file:
             while chunk := self.read(response):
                 size += len(chunk)
                 if size > limit:
@@ -303,19 +301,6 @@ def explain(error: Exception, limits: Limits) -> GaveUp:
     if isinstance(error, requests.ConnectionError):
         return Transient("connection dropped")
     return GaveUp(f"not a usable URL or answer ({type(error).__name__})")
-
-
-def progress(name: str, start: int, total: int | None) -> tqdm[Any]:
-    """Return a bar of bytes, rate and time left, on a terminal only."""
-    return tqdm(
-        desc=name,
-        initial=start,
-        total=total,
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        disable=bool(os.environ.get("TQDM_DISABLE")) or not sys.stderr.isatty(),
-    )
 
 
 def measure(path: Path) -> tuple[int, str]:

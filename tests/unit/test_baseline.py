@@ -71,3 +71,8 @@ def test_scores_are_those_of_scikit_learn(pairs):
     assert scores["recall"] == pytest.approx(100 * recall)
     assert scores["f1"] == pytest.approx(100 * f1)
     assert scores["confusion"] == metrics.confusion_matrix(labels, predictions, labels=[0, 1]).tolist()
+
+
+def test_messages_without_a_word_are_scored_by_their_characters():
+    train = frame(*[(0, "🙂 🙂"), (1, "💰!!")] * 8)
+    assert tfidf_accuracies(train, train, train)["test"] == 100.0

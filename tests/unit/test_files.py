@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,15 @@ def test_a_table_keeps_small_numbers_and_the_order_of_its_columns(tmp_path: Path
     )
     with pytest.raises(ValueError, match="surplus"):
         write_table(tmp_path / "table.csv", [rows[0], {**rows[1], "surplus": 1}])
+
+
+@pytest.mark.parametrize("name", ["corpus", "table.csv", "[odd].name.json"])
+def test_what_a_killed_process_left_is_removed_by_the_next_write(name: str, tmp_path: Path) -> None:
+    target = tmp_path / name
+    with suppress(KeyError), atomic_path(target) as left:
+        raise KeyError
+    left.mkdir()
+    (left / "half").write_text("half")
+    (tmp_path / f".{target.stem}.mine{target.suffix}").write_text("not of this module")
+    write_text(target, "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f".{target.stem}.mine{target.suffix}"])

@@ -64,6 +64,7 @@ def test_a_split_that_would_be_empty_is_refused(n: int, empty: str) -> None:
         ([{**ENTRY, "output": 3}], "entry 0, output: is a int, expected text"),
         ([{**ENTRY, "input": None}], "entry 0, input: is a NoneType, expected text"),
         ([{**ENTRY, "output": " \n"}], "entry 0, output: is empty"),
+        ([{**ENTRY, "output": "a\ud800"}], r"entry 0, output: holds half a character"),
         ([{**ENTRY, "instruction": ""}], "entry 0, instruction: is empty"),
     ],
 )

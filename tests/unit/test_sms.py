@@ -65,8 +65,8 @@ def test_a_zip_without_the_member_is_refused(tmp_path):
 
 
 def test_an_unknown_label_is_named_with_its_line(tmp_path):
-    message = refusal(written(tmp_path, 'ham\t"a\nb"\nSpam\twin\n'))
-    assert "line 3" in message and "'Spam'" in message and "'ham' or 'spam'" in message
+    message = refusal(written(tmp_path, 'ham\t"a\nb"\nJunk\twin\n'))
+    assert "line 3" in message and "'junk'" in message and "'ham' or 'spam'" in message
 
 
 def test_a_line_without_a_tab_is_named(tmp_path):
@@ -158,6 +158,16 @@ def test_the_split_keeps_every_message_once_and_rounds_down():
 def test_a_split_with_an_empty_part_is_refused_with_its_sizes():
     with pytest.raises(InputError, match=r"4 balanced messages .* give 2, 0 and 2 "):
         sms.split(sms.balance(messages_of(2, 2), seed=1), 0.7, 0.1, seed=1)
+
+
+def test_training_messages_of_one_class_are_refused():
+    balanced = sms.balance(messages_of(50, 50), seed=1)
+    with pytest.raises(InputError, match="the 1 training messages are all of one class"):
+        sms.split(balanced, 0.015, 0.5, seed=1)
+
+
+def test_labels_may_be_written_in_any_case(tmp_path):
+    assert sms.read_messages(written(tmp_path, "Ham\thi\nSPAM \twin\n"))["Label"].tolist() == ["ham", "spam"]
 
 
 # Split files

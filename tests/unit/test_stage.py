@@ -84,6 +84,25 @@ def test_a_defect_of_ours_keeps_its_traceback(project: Path) -> None:
         assert ended.stderr.startswith("Traceback") and ended.stderr.splitlines()[-1] == last_line
 
 
+def test_a_missing_out_of_an_earlier_stage_is_one_line(project: Path) -> None:
+    ended = run_stage(project, "Path('data/corpus').iterdir().__next__()")
+    assert ended.returncode == 1
+    assert ended.stderr == "teach: error: data/corpus is missing: run `make repro`, which builds what is not there\n"
+
+
+def test_a_terminated_stage_removes_what_is_half_written(project: Path) -> None:
+    body = (
+        "from scratchlm.files import atomic_path\n"
+        "with atomic_path(Path('out.txt')) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    ended = run_stage(project, body)
+    assert ended.returncode == 1
+    assert ended.stderr == "teach: terminated; run `make repro` to build it again\n"
+    assert not [path for path in project.rglob("*") if "out" in path.name]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full to write to")
 def test_a_full_disk_is_one_line_that_says_where_and_what_to_do(project: Path) -> None:
     # The error of a write, unlike that of an open, does not name its file.

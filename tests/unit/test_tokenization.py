@@ -273,7 +273,7 @@ def test_a_corpus_larger_than_a_piece_takes_the_memory_of_a_piece(
 
 @pytest.mark.parametrize(
     ("texts", "split", "n_tokens"),
-    [([], "train", 0), (["ab"], "train", 1), (["x" * 100], "validation", 10)],
+    [(["ab"], "train", 1), (["x" * 100], "validation", 10)],
 )
 def test_a_corpus_too_short_for_a_window_says_what_to_do(
     tokenizer: tiktoken.Encoding, texts: list[str], split: str, n_tokens: int

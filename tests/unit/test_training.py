@@ -192,9 +192,14 @@ def test_a_warmup_that_outlasts_the_training_is_refused() -> None:
 
 
 def test_too_few_examples_for_a_batch_say_so() -> None:
-    model, loss, train_set, validation_set = regression(n=7)
-    with pytest.raises(InputError, match=r"fewer training examples than test.batch_size \(8\)"):
-        train(model, loss, *loaders(train_set, validation_set, 8), settings(batch_size=8), CPU, "test")
+    _, _, train_set, validation_set = regression(n=7)
+    with pytest.raises(InputError, match=r"7 training examples, fewer than batch_size \(8\)"):
+        loaders(train_set, validation_set, 8)
+
+
+def test_an_empty_validation_set_says_so() -> None:
+    with pytest.raises(InputError, match="the validation set is empty"):
+        loaders([1, 2], [], 2)
 
 
 def test_measuring_does_not_change_what_training_draws() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from scratchlm.errors import InputError
 from scratchlm.files import write_json
 from scratchlm.tokens import n_windows, read_ids
 from scratchlm.windows import Windows, read_windows
@@ -73,11 +74,12 @@ def test_a_token_folder_is_mapped_not_read(tmp_path: Path) -> None:
     counts = dict.fromkeys(
         ("documents", "characters", "tokens", "train_tokens", "validation_tokens", "train_windows"), 1
     )
-    write_json(
-        tmp_path / "manifest.json",
-        {**counts, "validation_windows": 1, "vocab_size": 300, "max_length": 3, "stride": 2, "dtype": "<u4"},
-    )
+    manifest = {**counts, "validation_windows": 1, "vocab_size": 300, "max_length": 3, "stride": 2, "dtype": "<u4"}
+    write_json(tmp_path / "manifest.json", manifest)
     np.arange(70_000, 70_008, dtype="<u4").tofile(tmp_path / "train.bin")
+    with pytest.raises(InputError, match=r"train\.bin has 32 bytes, expected 4"):
+        read_ids(tmp_path, "train")
+    write_json(tmp_path / "manifest.json", {**manifest, "train_tokens": 8})
     assert isinstance(read_ids(tmp_path, "train"), np.memmap)
     windows = read_windows(tmp_path, "train")
     assert isinstance(windows.ids, np.memmap) and len(windows) == 3

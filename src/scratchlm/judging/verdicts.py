@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
-from tqdm import tqdm
-
 from scratchlm.errors import InputError
 from scratchlm.metrics import rounded
+from scratchlm.progress import progress_bar
 
 Variant = Literal["base", "assistant"]
 Status = Literal["ok", "empty", "parse_error", "out_of_range", "truncated", "http_error"]
@@ -76,8 +74,7 @@ def judge_responses(entries: Sequence[Entry], judge: Judge) -> list[Row]:
     failed = failed_in_a_row = 0
     start_s = time.monotonic()
     total = len(entries) * len(VARIANTS)
-    quiet = True if os.environ.get("TQDM_DISABLE") else None  # None: only off a terminal
-    with tqdm(total=total, desc=f"judge ({judge.backend})", unit="answer", disable=quiet) as bar:
+    with progress_bar(total, f"judge ({judge.backend})", "answer") as bar:
         for entry in entries:
             for variant in VARIANTS:
                 if failed_in_a_row < DEAD_AFTER:
