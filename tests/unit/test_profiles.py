@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
 from scratchlm.params import load_params
@@ -102,6 +103,15 @@ def test_a_profile_is_in_block_style_with_plain_strings(name: str) -> None:
             assert not re.search(r"""["'{}\[\]&*|>#\t]""", line), line
             assert line == line.rstrip() and len(line) - len(line.lstrip()) in (0, 2, 4)
     assert read(name).endswith("\n")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_change_by_dvc_touches_only_its_own_line(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(read(name), encoding="utf-8")
+    with modify_yaml(str(path)) as params:  # what `dvc exp run -S` calls
+        params["seed"] = 7
+    assert path.read_text(encoding="utf-8") == read(name).replace("seed: 123", "seed: 7")
 
 
 def test_the_committed_params_yaml_is_the_sample_profile() -> None:
