@@ -66,12 +66,7 @@ def train(
     warmup would never end.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trainable,
-        lr=params.learning_rate,
-        weight_decay=params.weight_decay,
-        fused=device.type in ("cpu", "cuda", "mps"),
-    )
+    optimizer = torch.optim.AdamW(trainable, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True)
     total_steps = params.epochs * len(train_batches)
     if params.warmup_steps >= total_steps:
         raise InputError(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,8 @@ from scratchlm.instructions import Entry, format_task
 from scratchlm.judging import book_prompt, ollama_judge
 from scratchlm.judging.ollama_judge import ATTEMPTS, OllamaJudge, connect
 from scratchlm.judging.verdicts import judge_responses
+
+REPOSITORY = Path(__file__).parents[2]
 
 ENTRY = {"id": 7, "instruction": "Name a fruit.", "input": "red", "output": "An apple."}
 
@@ -267,3 +273,23 @@ def test_the_test_server_streams_where_the_request_does_not_say() -> None:
     assert [line["done"] for line in lines] == [False, True]
     assert lines[0]["message"]["content"] == "85"
     assert (missing.status_code, missing.json()) == (404, {"error": "model 'nope' not found"})
+
+
+@pytest.mark.parametrize("host", ["::::", "http://[::1", "127.0.0.1:99999999"])
+def test_an_ollama_host_that_is_no_address_ends_the_stage_in_one_line(host: str, tmp_path: Path) -> None:
+    # A real process: the client reads OLLAMA_HOST when it is imported.
+    params = (REPOSITORY / "profiles" / "sample.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(params.replace("backend: overlap", "backend: ollama"), encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "responses.json").write_text(json.dumps(make_entries(1)))
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "stages" / "judge_responses.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "OLLAMA_HOST": host},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("judge_responses: error: ") and "OLLAMA_HOST" in done.stderr
