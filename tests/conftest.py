@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from scratchlm.tokenizer import train_bpe, write_tokenizer
+
 settings.register_profile("scratchlm", max_examples=50, deadline=None, derandomize=True)
 settings.load_profile("scratchlm")
 
@@ -29,4 +31,13 @@ def mirror() -> Path:
     folder = Path(__file__).parents[1] / named
     if missing := [name for name in MIRRORED if not (folder / name).is_file()]:
         pytest.skip(f"SCRATCHLM_MIRROR names {named}, where these are missing: {', '.join(missing)}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small BPE of exactly 280 tokens, as build_tokenizer writes it."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    text = "the cat sat on the mat and the dog ran over the green hill to the house by the sea"
+    write_tokenizer(folder, *train_bpe([text] * 4, 280))
     return folder

@@ -11,19 +11,8 @@ from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 from scratchlm.checkpoint import load, load_checkpoint, save_checkpoint
 from scratchlm.generation import Sampling, generate
 from scratchlm.model import GPT, GPTConfig, new_gpt
-from scratchlm.tokenizer import train_bpe, write_tokenizer
 
 TOLERANCE = 1e-5  # float32
-
-
-@pytest.fixture(scope="module")
-def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    write_tokenizer(
-        folder,
-        *train_bpe(["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 4, 280),
-    )
-    return folder
 
 
 def random_model(tie: bool, qkv_bias: bool, vocab_size: int = 280) -> GPT:

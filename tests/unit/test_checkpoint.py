@@ -21,16 +21,6 @@ from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
 CONFIG = GPTConfig(280, 12, 16, 2, 2, 0.1, True, True)
 
 
-@pytest.fixture(scope="module")
-def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    write_tokenizer(
-        folder,
-        *train_bpe(["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 4, 280),
-    )
-    return folder
-
-
 @pytest.fixture
 def folder(tmp_path: Path, tokenizer_folder: Path) -> Path:
     torch.manual_seed(0)

@@ -23,17 +23,7 @@ from scratchlm.classifier import (
 )
 from scratchlm.errors import InputError
 from scratchlm.model import GPTConfig, new_gpt
-from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    write_tokenizer(
-        folder,
-        *train_bpe(["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 3, 270),
-    )
-    return folder
+from scratchlm.tokenizer import read_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +34,7 @@ def tokenizer(tokenizer_folder: Path) -> tiktoken.Encoding:
 @pytest.fixture
 def classifier() -> Classifier:
     torch.manual_seed(0)
-    return Classifier(new_gpt(GPTConfig(270, 12, 16, 2, 3, 0.0, False, True), "book")).eval()
+    return Classifier(new_gpt(GPTConfig(280, 12, 16, 2, 3, 0.0, False, True), "book")).eval()
 
 
 def test_messages_are_padded_with_end_of_text_and_cut_to_the_length(tokenizer: tiktoken.Encoding) -> None:
@@ -58,7 +48,7 @@ def test_messages_are_padded_with_end_of_text_and_cut_to_the_length(tokenizer: t
 
 
 def test_the_label_is_read_at_the_last_position(classifier: Classifier) -> None:
-    ids = torch.randint(270, (2, 12))
+    ids = torch.randint(280, (2, 12))
     with torch.no_grad():
         features = classifier.gpt.features(ids)
         assert torch.equal(classifier(ids), classifier.head(features[:, -1]))
@@ -81,7 +71,7 @@ def test_exactly_the_chosen_layers_train(classifier: Classifier, train_layers: s
 
 def test_the_loss_is_a_sum_with_its_count(classifier: Classifier) -> None:
     loss = label_loss(classifier)
-    ids, labels = torch.randint(270, (5, 12)), torch.tensor([0, 1, 1, 0, 1])
+    ids, labels = torch.randint(280, (5, 12)), torch.tensor([0, 1, 1, 0, 1])
     total, n = loss(ids, labels)
     parts = [loss(ids[i : i + 1], labels[i : i + 1])[0] for i in range(5)]
     assert n == 5
@@ -91,7 +81,7 @@ def test_the_loss_is_a_sum_with_its_count(classifier: Classifier) -> None:
 @pytest.mark.parametrize("batch_size", [1, 3, 8])
 def test_measures_do_not_depend_on_the_batch_size(classifier: Classifier, batch_size: int) -> None:
     torch.manual_seed(1)
-    messages = Messages(torch.randint(270, (8, 12)), [0, 1, 0, 1, 1, 1, 0, 0])
+    messages = Messages(torch.randint(280, (8, 12)), [0, 1, 0, 1, 1, 1, 0, 0])
     logits = label_logits(classifier, messages.ids, 8)
     measures = measure_labels(classifier, messages, batch_size)
     right = sum(p == y for p, y in zip(measures.predictions, messages.labels.tolist(), strict=True))

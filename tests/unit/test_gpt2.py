@@ -19,7 +19,6 @@ from scratchlm.checkpoint import load, save_checkpoint
 from scratchlm.errors import InputError
 from scratchlm.model import GPTConfig, new_gpt
 from scratchlm.sources import GPT2_WEIGHTS
-from scratchlm.tokenizer import train_bpe, write_tokenizer
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -38,17 +37,8 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     httpd.server_close()
 
 
-@pytest.fixture
-def tokenizer_folder(tmp_path: Path) -> Path:
-    write_tokenizer(
-        tmp_path / "tokenizer",
-        *train_bpe(["the cat sat on the mat and the dog ran over the green hill to the house by the sea"] * 3, 270),
-    )
-    return tmp_path / "tokenizer"
-
-
 def small_config(n_layers: int = 2) -> GPTConfig:
-    return GPTConfig(270, 20, 24, 2, n_layers, 0.1, qkv_bias=True, tie_embeddings=True)
+    return GPTConfig(280, 20, 24, 2, n_layers, 0.1, qkv_bias=True, tie_embeddings=True)
 
 
 def test_a_checkpoint_of_transformers_comes_through_a_server(
@@ -58,13 +48,13 @@ def test_a_checkpoint_of_transformers_comes_through_a_server(
     torch.manual_seed(0)
     theirs = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=270,
+            vocab_size=280,
             n_positions=20,
             n_embd=24,
             n_layer=2,
             n_head=2,
-            bos_token_id=269,
-            eos_token_id=269,
+            bos_token_id=279,
+            eos_token_id=279,
             initializer_range=0.2,
         )
     ).eval()
@@ -82,8 +72,8 @@ def test_a_checkpoint_of_transformers_comes_through_a_server(
     monkeypatch.delenv("SCRATCHLM_MIRROR", raising=False)
     gpt2.download_checkpoint("124M", tmp_path / "124M", tokenizer_folder)
     ours, tokenizer = load(tmp_path / "124M")
-    assert tokenizer.n_vocab == 270
-    ids = torch.randint(270, (2, 20))
+    assert tokenizer.n_vocab == 280
+    ids = torch.randint(280, (2, 20))
     with torch.no_grad():
         assert (ours(ids) - theirs(ids).logits).abs().max() < 1e-5
 
