@@ -1,7 +1,7 @@
 # Everything runs in a virtual environment in .venv, made on first use; `make help` lists what there is.
 # Recipes call modules (`python -m dvc`), not scripts: a script's first line breaks in paths with spaces.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint profile clean
+.PHONY: help setup repro test lint profile book-figures clean
 
 export PYTHON ?= python3
 export P
@@ -26,6 +26,9 @@ lint: setup ## Check style and types
 
 profile: ## Copy profiles/P.yaml over params.yaml: make profile P=laptop
 	@sh scripts/profile.sh "$$P"
+
+book-figures: setup ## Recompute the book's printed figures (5 minutes): make book-figures ARGS="--only ch05"
+	@$(RUN) python benchmarks/book_figures.py $(ARGS)
 
 clean: ## Remove .venv and tool caches; data, models and DVC's cache stay
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

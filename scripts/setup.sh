@@ -16,7 +16,11 @@ command -v git >/dev/null || { echo "setup: error: git not found: install it" >&
 echo "setup: making .venv with $("$python" --version) (a few minutes, once)"
 rm -rf .venv
 "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+pip_install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "$@"; }
+pip_install -e '.[test]'
+# The book's own code, to compare with. It asks for TensorFlow and Jupyter, which none of that code needs here.
+pip_install --no-deps llms-from-scratch ||
+    echo "setup: llms-from-scratch cannot be had: the tests that compare with the book's code will be skipped" >&2
 # Sourced by make: the environment on PATH, which DVC needs to find `python`.
 printf '%s\n' 'PATH="$(pwd)/.venv/bin:$PATH"; export PATH' >.venv/activate-here
 printf '%s' "$wanted" >.venv/ready

@@ -1,4 +1,4 @@
-"""Put GPT-2's tokenizer, or one trained on the corpus, into data/tokenizer/."""
+"""Put GPT-2's tokenizer, one trained on the corpus, or the corpus's words, into data/tokenizer/."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from scratchlm.params import Params
 from scratchlm.sources import GPT2_BPE
 from scratchlm.stage import run
 from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
+from scratchlm.word_tokenizer import build_vocabulary, write_vocabulary
 
 CORPUS = Path("data/corpus")
 TOKENIZER = Path("data/tokenizer")
@@ -20,6 +21,8 @@ def main(params: Params) -> None:
         if params.tokenizer.kind == "gpt2":
             for source in GPT2_BPE:
                 fetch(source, temporary / source.name)
+        elif params.tokenizer.kind == "word":
+            write_vocabulary(temporary, build_vocabulary(read_documents(CORPUS), params.tokenizer.vocab_size))
         else:
             encoder, merges = train_bpe(read_documents(CORPUS), params.tokenizer.vocab_size)
             write_tokenizer(temporary, encoder, merges)

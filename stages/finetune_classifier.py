@@ -10,6 +10,7 @@ from scratchlm.checkpoint import load
 from scratchlm.classifier import (
     Classifier,
     Messages,
+    batch_accuracy,
     choose_trained_layers,
     encode_messages,
     label_loss,
@@ -54,14 +55,16 @@ def main(params: Params) -> None:
     classifier.to(device)
     initial = {split: measure_labels(classifier, messages[split], settings.batch_size) for split in SPLITS}
     accuracies: list[dict[str, float]] = []
+    batches = loaders(messages["train"], messages["validation"], settings.batch_size)
 
     def measure_epoch(epoch: int) -> None:
-        row: dict[str, float] = {"epoch": epoch}
-        for split in ("train", "validation"):
-            row[f"{split}_accuracy"] = measure_labels(classifier, messages[split], settings.batch_size).accuracy
-        accuracies.append(row)
+        train_accuracy, validation_accuracy = (
+            batch_accuracy(classifier, split, settings.eval_batches) for split in batches
+        )
+        accuracies.append(
+            {"epoch": epoch, "train_accuracy": train_accuracy, "validation_accuracy": validation_accuracy}
+        )
 
-    batches = loaders(messages["train"], messages["validation"], settings.batch_size)
     torch.manual_seed(params.seed)
     curve = train(classifier, label_loss(classifier), *batches, settings, device, "finetune_classifier", measure_epoch)
     final = {split: measure_labels(classifier, messages[split], settings.batch_size) for split in SPLITS}

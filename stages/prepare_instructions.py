@@ -8,7 +8,7 @@ from scratchlm.instructions import count_answers_in, count_prompts_in, format_pr
 from scratchlm.metrics import write_metrics
 from scratchlm.params import Params
 from scratchlm.stage import run
-from scratchlm.tokenizer import read_tokenizer
+from scratchlm.tokenizer import read_tokenizer, unknown_percent
 
 TOKENIZER = Path("data/tokenizer")
 INSTRUCTIONS = Path("data/instructions")
@@ -20,7 +20,8 @@ def main(params: Params) -> None:
     entries = collect_entries(settings.source)
     train, validation, test = split_entries(entries, settings.train_fraction, settings.test_fraction)
     texts = [format_prompt(entry, settings.prompt_style) + entry["output"] for entry in entries]
-    lengths = [len(ids) for ids in read_tokenizer(TOKENIZER).encode_ordinary_batch(texts)]
+    tokenizer = read_tokenizer(TOKENIZER)
+    lengths = [len(ids) for ids in tokenizer.encode_ordinary_batch(texts)]
     with atomic_path(INSTRUCTIONS) as temporary:
         temporary.mkdir()
         for name, part in (("train", train), ("validation", validation), ("test", test)):
@@ -33,6 +34,7 @@ def main(params: Params) -> None:
             "validation": len(validation),
             "test": len(test),
             "longest_tokens": max(lengths),
+            "unknown_percent": unknown_percent(tokenizer, texts[: len(train)]),
             "test_prompts_in_train": count_prompts_in(test, train),
             "test_answers_in_train": count_answers_in(test, train),
         },

@@ -8,7 +8,7 @@ from scratchlm.params import Params
 from scratchlm.sms import balance, split, write_split_csv
 from scratchlm.sms_sources import collect_messages
 from scratchlm.stage import run
-from scratchlm.tokenizer import read_tokenizer
+from scratchlm.tokenizer import read_tokenizer, unknown_percent
 
 TOKENIZER = Path("data/tokenizer")
 SMS = Path("data/sms")
@@ -19,7 +19,8 @@ def main(params: Params) -> None:
     messages = collect_messages(params.sms.source)
     balanced = balance(messages, params.seed)
     train, validation, test = split(balanced, params.sms.train_fraction, params.sms.validation_fraction, params.seed)
-    lengths = [len(ids) for ids in read_tokenizer(TOKENIZER).encode_ordinary_batch(list(balanced["Text"]))]
+    tokenizer = read_tokenizer(TOKENIZER)
+    lengths = [len(ids) for ids in tokenizer.encode_ordinary_batch(list(balanced["Text"]))]
     with atomic_path(SMS) as temporary:
         temporary.mkdir()
         for name, part in (("train", train), ("validation", validation), ("test", test)):
@@ -35,6 +36,7 @@ def main(params: Params) -> None:
             "validation": len(validation),
             "test": len(test),
             "longest_tokens": max(lengths),
+            "unknown_percent": unknown_percent(tokenizer, list(train["Text"])),
         },
     )
     print(f"{len(messages):,} messages, {len(balanced):,} balanced, {len(test)} of them for the test")

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import tiktoken
-
     from scratchlm.model import GPT
+    from scratchlm.tokenizer import Tokenizer
 
 
-def load(folder: str | Path) -> tuple[GPT, tiktoken.Encoding]:
+def load(folder: str | Path) -> tuple[GPT, Tokenizer]:
     """Load the model and the tokenizer of a model folder, such as `models/assistant`.
 
     The model is on the CPU, in float32 and evaluation mode. Raises InputError if the folder holds none.

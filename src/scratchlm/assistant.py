@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
-import tiktoken
-
 from scratchlm.checkpoint import load, read_description, save_checkpoint
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path, write_json
 from scratchlm.instructions import PromptStyle
 from scratchlm.model import GPT
+from scratchlm.tokenizer import Tokenizer
 
 DESCRIPTION = "assistant.json"
 
@@ -23,7 +22,7 @@ def save_assistant(folder: Path, model: GPT, tokenizer_folder: Path, style: Prom
         write_json(temporary / DESCRIPTION, {"prompt_style": style})
 
 
-def load_assistant(folder: Path) -> tuple[GPT, tiktoken.Encoding, PromptStyle]:
+def load_assistant(folder: Path) -> tuple[GPT, Tokenizer, PromptStyle]:
     """Load an assistant; raise InputError if the folder holds none."""
     path = folder / DESCRIPTION
     style: Any = read_description(path, "assistant").get("prompt_style")

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import tiktoken
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -20,8 +19,14 @@ from torch import Tensor, nn
 
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path, write_json
-from scratchlm.model import GPT, GPTConfig, empty_gpt
-from scratchlm.tokenizer import copy_tokenizer_for_hugging_face, end_of_text, read_hugging_face_tokenizer
+from scratchlm.model import GPT, Activation, GPTConfig, empty_gpt
+from scratchlm.tokenizer import (
+    Tokenizer,
+    copy_tokenizer_for_hugging_face,
+    end_of_text,
+    read_hugging_face_tokenizer,
+    read_tokenizer,
+)
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -36,10 +41,16 @@ CONFIG_NAMES = {
     "n_heads": "n_head",
     "n_layers": "n_layer",
 }
+# transformers' names for what the feed-forward does; its `gelu` is the exact one.
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+}
+WITHOUT_SHORTCUTS = "_without_shortcuts"  # ends the names that would tell others that this is a GPT-2
 # What this GPT computes: a checkpoint that wants something else would load and give wrong logits.
 FIXED_CONFIG = {
-    "model_type": ("gpt2",),
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
     "layer_norm_epsilon": (1e-5,),
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False,),
@@ -48,10 +59,13 @@ FIXED_CONFIG = {
 
 
 def save_checkpoint(folder: Path, model: GPT, tokenizer_folder: Path) -> None:
-    """Write `model` and its tokenizer as a folder that transformers' `GPT2LMHeadModel` loads."""
+    """Write `model` and its tokenizer as a folder that transformers' `GPT2LMHeadModel` loads.
+
+    All but a model without shortcuts, which is no GPT-2: see `write_config`.
+    """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        write_config(temporary, model.config)
+        write_config(temporary, model.config, end_of_text(read_tokenizer(tokenizer_folder)))
         save_tensors(temporary / WEIGHTS, hugging_face_tensors(model))
         copy_tokenizer_for_hugging_face(tokenizer_folder, temporary)
 
@@ -69,22 +83,31 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         ) from None
 
 
-def write_config(folder: Path, config: GPTConfig) -> None:
-    """Write config.json in Hugging Face's names, plus `qkv_bias`, which they do not know."""
+def write_config(folder: Path, config: GPTConfig, end_of_text_id: int) -> None:
+    """Write config.json in Hugging Face's names, plus `qkv_bias` and `shortcuts`, which they do not know.
+
+    How attention is computed is not part of a model. Other programs would pass over `shortcuts: false` and compute
+    other logits, so a model without shortcuts gets names that they refuse: transformers' Auto classes know no
+    `model_type` gpt2_without_shortcuts, and `GPT2LMHeadModel`, which only warns of that, no such activation.
+    """
+    ending = "" if config.shortcuts else WITHOUT_SHORTCUTS
+    activation = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.activation)
     shape = {theirs: getattr(config, ours) for ours, theirs in CONFIG_NAMES.items()}
     drop_rates = dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), config.drop_rate)
-    last_id = config.vocab_size - 1  # <|endoftext|>
     write_json(
         folder / CONFIG,
         {
-            "architectures": ["GPT2LMHeadModel"],
+            "architectures": [f"GPT2LMHeadModel{ending}"],
+            "model_type": f"gpt2{ending}",
+            "activation_function": f"{activation}{ending}",
             **{key: allowed[0] for key, allowed in FIXED_CONFIG.items()},
             **shape,
             **drop_rates,
             "qkv_bias": config.qkv_bias,
+            "shortcuts": config.shortcuts,
             "tie_word_embeddings": config.tie_embeddings,
-            "bos_token_id": last_id,
-            "eos_token_id": last_id,
+            "bos_token_id": end_of_text_id,
+            "eos_token_id": end_of_text_id,
         },
     )
 
@@ -107,7 +130,7 @@ def read_description(path: Path, kind: str) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> GPTConfig:
-    """Read a model folder's config.json.
+    """Read a model folder's config.json; what attention is computed with is not in it and is `sdpa`.
 
     Raises InputError if it is missing, is not JSON, lacks a key or describes another kind of model.
     """
@@ -119,8 +142,16 @@ def read_config(folder: Path) -> GPTConfig:
         if type(found.get(key)) is not int or found[key] < 1
     ]
     problems += [
+        f"{key} is {found[key]!r}, expected true or false"
+        for key in ("qkv_bias", "shortcuts", "tie_word_embeddings")
+        if type(found.get(key, True)) is not bool
+    ]
+    ending = "" if found.get("shortcuts", True) else WITHOUT_SHORTCUTS
+    activations = {f"{theirs}{ending}": ours for theirs, ours in ACTIVATIONS.items()}
+    supported = {"model_type": (f"gpt2{ending}",), "activation_function": tuple(activations), **FIXED_CONFIG}
+    problems += [
         f"{key} is {found[key]!r}, supported: {' or '.join(map(repr, allowed))}"
-        for key, allowed in FIXED_CONFIG.items()
+        for key, allowed in supported.items()
         if key in found and found[key] not in allowed
     ]
     if not problems and found["n_embd"] % found["n_head"]:
@@ -132,8 +163,10 @@ def read_config(folder: Path) -> GPTConfig:
     return GPTConfig(
         **{ours: found[theirs] for ours, theirs in CONFIG_NAMES.items()},
         drop_rate=float(found.get("resid_pdrop", 0.1)),  # 0.1 is transformers' default
-        qkv_bias=bool(found.get("qkv_bias", True)),
-        tie_embeddings=bool(found.get("tie_word_embeddings", True)),
+        qkv_bias=found.get("qkv_bias", True),
+        tie_embeddings=found.get("tie_word_embeddings", True),
+        activation=activations[found.get("activation_function", f"gelu_new{ending}")],
+        shortcuts=found.get("shortcuts", True),
     )
 
 
@@ -147,7 +180,7 @@ def load_checkpoint(folder: Path) -> GPT:
     return model.eval()
 
 
-def load(folder: Path) -> tuple[GPT, tiktoken.Encoding]:
+def load(folder: Path) -> tuple[GPT, Tokenizer]:
     """Load the model and the tokenizer of a model folder, such as `models/assistant`."""
     return load_checkpoint(folder), read_hugging_face_tokenizer(folder)
 
@@ -156,25 +189,36 @@ def load(folder: Path) -> tuple[GPT, tiktoken.Encoding]:
 def load_weights(model: GPT, path: Path) -> None:
     """Fill every parameter of `model` from a safetensors file, one tensor at a time.
 
-    Raises InputError as `check_weights` does, or if a tensor holds NaN or infinity.
+    Takes hardly more memory than the parameters themselves. Raises InputError as `check_weights` does, or if a
+    tensor holds NaN or infinity.
     """
     stored_names = check_weights(model.config, path)
     parameters = dict(model.named_parameters())
-    problems = []
-    with safe_open(path, framework="pt") as stored:
-        for name, stored_name in stored_names.items():
-            tensor = stored.get_tensor(stored_name)
-            if not torch.isfinite(tensor).all():
-                problems.append(f"{stored_name} holds NaN or infinity")
-            elif name in parameters:
-                parameters[name].copy_(tensor.T if name.endswith(TRANSPOSED) else tensor)
-            elif tensor.any():
-                problems.append(
-                    f"{stored_name} is not zero, but qkv_bias is false: the model was trained with query, key "
-                    "and value biases; set qkv_bias to true, or its logits would be wrong"
-                )
+    problems, dropped_biases = [], []
+    # The largest first, while most parameters are not in memory yet: their file pages and their copy add up.
+    for name in sorted(stored_names, key=lambda name: -parameters[name].numel() if name in parameters else 0):
+        stored_name = stored_names[name]
+        tensor = _read_tensor(path, stored_name)
+        # NaN and infinity reach the extremes, which cost no copy of the tensor.
+        if not all(extreme.isfinite() for extreme in tensor.aminmax()):
+            problems.append(f"{stored_name} holds NaN or infinity")
+        elif name in parameters:
+            parameters[name].copy_(tensor.T if name.endswith(TRANSPOSED) else tensor)
+        elif tensor.any():
+            dropped_biases.append(stored_name)
+    if dropped_biases:
+        problems.append(
+            f"qkv_bias is false, but {_first_of(dropped_biases)} not zero: the model was trained with biases of "
+            f"query, key and value, and its logits would be wrong without them; set qkv_bias to true in {CONFIG}"
+        )
     if problems:
         raise InputError(f"{path} cannot be used:" + _bullets(problems))
+
+
+def _read_tensor(path: Path, stored_name: str) -> Tensor:
+    # The file is mapped, and every page that was read counts as memory until it is closed: open it for each anew.
+    with safe_open(path, framework="pt") as stored:
+        return stored.get_tensor(stored_name)  # type: ignore[no-any-return]
 
 
 def load_tensors(path: Path, like: nn.Module) -> dict[str, Tensor]:
@@ -189,7 +233,8 @@ def load_tensors(path: Path, like: nn.Module) -> dict[str, Tensor]:
 def check_weights(config: GPTConfig, path: Path) -> dict[str, str]:
     """Compare a safetensors file's keys, shapes and dtypes with `config`, from its header alone.
 
-    Returns our parameter name -> the name stored in the file. Raises InputError with all differences.
+    Returns our parameter name -> the name stored in the file, which may hold no biases of query, key and value if
+    the model has none. Raises InputError with all differences.
     """
     headers = _read_headers(path)
     found = {}
@@ -199,19 +244,29 @@ def check_weights(config: GPTConfig, path: Path) -> dict[str, str]:
             continue  # repeats something that is known or tied
         found[name] = stored_name
     expected = expected_shapes(config)
-    problems = [f"{name} is missing, expected {list(expected[name])}" for name in expected.keys() - found.keys()]
+    missing = expected.keys() - found.keys()
+    problems = []
+    qkv_biases = {f"h.{layer}.attn.c_attn.bias" for layer in range(config.n_layers)}
+    if qkv_biases <= missing:
+        missing -= qkv_biases
+        if config.qkv_bias:
+            problems.append(
+                f"qkv_bias is true, but {_first_of(sorted(qkv_biases))} missing: the model was trained without biases "
+                f"of query, key and value; set qkv_bias to false in {CONFIG}"
+            )
+    problems += [f"{name} is missing, expected {list(expected[name])}" for name in missing]
     problems += [f"{found[name]} is not a tensor of this model" for name in found.keys() - expected.keys()]
     for name in expected.keys() & found.keys():
         shape, dtype = headers[found[name]]
         if shape != expected[name]:
-            hint = " (context_length differs)" if name == "wpe.weight" else ""
+            hint = _position_hint(shape, config) if name == "wpe.weight" else ""
             problems.append(f"{found[name]} has shape {list(shape)}, expected {list(expected[name])}{hint}")
         if dtype not in FLOAT_DTYPES:
             problems.append(f"{found[name]} has dtype {dtype}, expected one of {', '.join(FLOAT_DTYPES)}")
     if problems:
+        count = "1 difference" if len(problems) == 1 else f"{len(problems)} differences"
         raise InputError(
-            f"{path} does not fit the model described by its {CONFIG}: {len(problems)} differences"
-            + _bullets(sorted(problems))
+            f"{path} does not fit the model described by its {CONFIG}: {count}" + _bullets(sorted(problems))
         )
     return found
 
@@ -219,7 +274,7 @@ def check_weights(config: GPTConfig, path: Path) -> dict[str, str]:
 def expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
     """Name every tensor that a checkpoint of this shape holds, with its shape as stored in the file."""
     with torch.device("meta"):
-        parameters: Mapping[str, Tensor] = GPT(config).state_dict()
+        parameters = empty_gpt(config).state_dict()
     shapes = {
         name: tuple(reversed(tensor.shape)) if name.endswith(TRANSPOSED) else tuple(tensor.shape)
         for name, tensor in parameters.items()
@@ -242,14 +297,20 @@ def hugging_face_tensors(model: GPT) -> dict[str, Tensor]:
     return tensors
 
 
-def check_vocabulary(folder: Path, tokenizer: tiktoken.Encoding) -> None:
-    """Raise InputError if a model folder's vocabulary is not the tokenizer's."""
+def check_vocabulary(folder: Path, tokenizer: Tokenizer) -> None:
+    """Raise InputError if a model folder's vocabulary is not the tokenizer's: other size, or other end of text."""
     model_size = read_config(folder).vocab_size
-    if model_size != tokenizer.n_vocab or end_of_text(tokenizer) != model_size - 1:
-        raise InputError(
-            f"the model in {folder} has {model_size} tokens, the tokenizer {tokenizer.n_vocab}: a model can only be "
-            "used with the tokenizer it was trained with (for GPT-2's weights, set tokenizer.kind to gpt2)"
-        )
+    model_end = read_description(folder / CONFIG, "model").get("eos_token_id")
+    if model_size != tokenizer.n_vocab:
+        difference = f"has {model_size} tokens, the tokenizer {tokenizer.n_vocab}"
+    elif model_end != end_of_text(tokenizer):
+        difference = f"ends its texts with token {model_end}, the tokenizer with {end_of_text(tokenizer)}"
+    else:
+        return
+    raise InputError(
+        f"the model in {folder} {difference}: a model can only be used with the tokenizer it was trained with (for "
+        "GPT-2's weights, set tokenizer.kind to gpt2)"
+    )
 
 
 def _read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -264,6 +325,20 @@ def _read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
             f"{path} is not a readable safetensors file ({error}): it may be cut short or in another format "
             "(pickles are never read); download or build it again"
         ) from None
+
+
+def _position_hint(stored_shape: tuple[int, ...], config: GPTConfig) -> str:
+    if stored_shape[1:] != (config.emb_dim,):
+        return ""
+    return (
+        f": it holds one trained vector for each of {stored_shape[0]} positions, so the model that it belongs to has "
+        f"context_length {stored_shape[0]}, not {config.context_length} (texts may be shorter); set n_positions to "
+        f"{stored_shape[0]} in {CONFIG}, or use weights trained with {config.context_length}"
+    )
+
+
+def _first_of(names: list[str]) -> str:
+    return f"{names[0]} is" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more are"
 
 
 def _bullets(problems: list[str]) -> str:

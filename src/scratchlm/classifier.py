@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-import tiktoken
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,10 +16,11 @@ from torch.utils.data import Dataset
 from scratchlm.checkpoint import load, load_tensors, read_description, save_checkpoint, save_tensors
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path, write_json
+from scratchlm.linear import Linear
 from scratchlm.model import GPT
 from scratchlm.sms import LABELS
-from scratchlm.tokenizer import end_of_text
-from scratchlm.training import evaluation_mode
+from scratchlm.tokenizer import Tokenizer, end_of_text
+from scratchlm.training import Loader, evaluation_mode
 
 HEAD, DESCRIPTION = "classifier_head.safetensors", "classifier.json"
 
@@ -32,7 +33,7 @@ class Classifier(nn.Module):
     def __init__(self, gpt: GPT) -> None:
         super().__init__()
         self.gpt = gpt
-        self.head = nn.Linear(gpt.config.emb_dim, len(LABELS))
+        self.head = Linear(gpt.config.emb_dim, len(LABELS))
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the logits of the labels, [B, n_labels]."""
@@ -63,12 +64,12 @@ def choose_trained_layers(classifier: Classifier, train_layers: TrainLayers) -> 
             block.requires_grad_(True)
 
 
-def message_length(texts: Sequence[str], tokenizer: tiktoken.Encoding) -> int:
+def message_length(texts: Sequence[str], tokenizer: Tokenizer) -> int:
     """Return the number of tokens of the longest text."""
     return max(len(ids) for ids in tokenizer.encode_ordinary_batch(list(texts)))
 
 
-def encode_messages(texts: Sequence[str], tokenizer: tiktoken.Encoding, max_length: int) -> Tensor:
+def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> Tensor:
     """Tokenize texts, cut or padded with `<|endoftext|>` to `max_length`, [n, max_length] int64."""
     padded = torch.full((len(texts), max_length), end_of_text(tokenizer))
     for row, ids in enumerate(tokenizer.encode_ordinary_batch(list(texts))):
@@ -107,6 +108,18 @@ def measure_labels(classifier: Classifier, messages: Messages, batch_size: int) 
 
 
 @torch.no_grad()
+def batch_accuracy(classifier: Classifier, batches: Loader, n_batches: int) -> float:
+    """Return the accuracy in percent over the first `n_batches` batches, as chapter 6.7 follows it while training.
+
+    Draws from torch's global generator for each pass over `batches`, as the book does.
+    """
+    device = classifier.head.weight.device
+    with evaluation_mode(classifier):
+        hits = [classifier(ids.to(device)).argmax(dim=-1).cpu() == labels for ids, labels in islice(batches, n_batches)]
+    return 100 * float(torch.cat(hits).double().mean())
+
+
+@torch.no_grad()
 def label_logits(classifier: Classifier, ids: Tensor, batch_size: int) -> Tensor:
     """Return the logits of the labels of every row of `ids`, [n, n_labels] float32 on the CPU."""
     device = classifier.head.weight.device
@@ -122,7 +135,7 @@ def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path
         write_json(temporary / DESCRIPTION, {"labels": list(LABELS), "max_length": max_length})
 
 
-def load_classifier(folder: Path) -> tuple[Classifier, tiktoken.Encoding, int]:
+def load_classifier(folder: Path) -> tuple[Classifier, Tokenizer, int]:
     """Load a classifier folder; return the model, its tokenizer and the length it pads texts to.
 
     Raises InputError if the folder holds no classifier.

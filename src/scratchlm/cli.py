@@ -1,24 +1,22 @@
-"""The command line: continue a text, classify a message, ask the assistant."""
+"""The command line: continue a text, classify a message, ask the assistant, look at a model's shapes."""
 
 from __future__ import annotations
 
-import codecs
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scratchlm.errors import InputError
-from scratchlm.params import MIN_TEMPERATURE
+from scratchlm.params import GPT2_VOCAB_SIZE, MIN_TEMPERATURE, load_params
 
 if TYPE_CHECKING:
-    import tiktoken
-
     from scratchlm.generation import Sampling
-    from scratchlm.model import GPT
+    from scratchlm.model import GPT, GPTConfig
+    from scratchlm.tokenizer import Tokenizer
 
 cli = typer.Typer(
     help="Use the models that `make repro` built.",
@@ -59,7 +57,7 @@ def complete(
 
     gpt, tokenizer = load(model)
     ids = tokenizer.encode(text, allowed_special="all")
-    stream(gpt, tokenizer, ids, tokens, None, Sampling(temperature, top_k, seed), shown_first=text)
+    stream(gpt, tokenizer, ids, tokens, None, Sampling(temperature, top_k, seed), show_prompt=True)
 
 
 @cli.command()
@@ -101,16 +99,67 @@ def ask(
     stream(gpt, tokenizer, ids, tokens, end_of_text(tokenizer), Sampling(temperature, top_k, seed))
 
 
+@cli.command()
+def shapes(
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="Of equally many tokens; without, the book's two.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="A released GPT-2: 124M, 355M, 774M or 1558M.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A model folder.")] = None,
+) -> None:
+    """Show every tensor's shape from text to logits, by default for the model in params.yaml, trained or not."""
+    from scratchlm.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, describe_shapes
+
+    config, tokenizer = shape_and_tokenizer(size, model)
+    if tokenizer is None:
+        if texts:
+            raise InputError(
+                "--size needs GPT-2's tokenizer for texts of your own, and it is not in data/tokenizer: set "
+                "tokenizer.kind to gpt2 and run `make repro`, or leave the texts out"
+            )
+        print(describe_shapes(config, EXAMPLES, GPT2_EXAMPLE_IDS), end="")
+    elif texts:
+        print(describe_shapes(config, texts, tokenizer.encode_ordinary_batch(texts)), end="")
+    else:
+        ids = tokenizer.encode_ordinary_batch(list(EXAMPLES))
+        length = min(*map(len, ids), config.context_length)  # only GPT-2's tokenizer makes them equally long
+        ids = [row[:length] for row in ids]
+        print(describe_shapes(config, [tokenizer.decode(row) for row in ids], ids), end="")
+
+
+def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig, Tokenizer | None]:
+    """Return the shape of a released size, a model folder or params.yaml, with its tokenizer if that is here."""
+    from scratchlm.checkpoint import read_config
+    from scratchlm.gpt2 import SHAPES, gpt2_config
+    from scratchlm.model import GPTConfig
+    from scratchlm.tokenizer import read_hugging_face_tokenizer, read_tokenizer
+
+    if size is not None and model is not None:
+        raise InputError("both --size and --model are given: choose one")
+    if model is not None:
+        return read_config(model), read_hugging_face_tokenizer(model)
+    folder = Path("data/tokenizer")
+    tokenizer = read_tokenizer(folder) if folder.is_dir() else None
+    if size is not None:
+        if size not in SHAPES:
+            raise InputError(f"--size is {size}, known: {', '.join(SHAPES)}")
+        return gpt2_config(size), tokenizer if tokenizer and tokenizer.n_vocab == GPT2_VOCAB_SIZE else None
+    if tokenizer is None:
+        raise InputError(f"{folder} is missing: run `make repro` to build it, or give --model FOLDER or --size 124M")
+    shape = load_params(Path("params.yaml")).model.model_dump(exclude={"init", "init_std"})
+    return GPTConfig(vocab_size=tokenizer.n_vocab, **shape), tokenizer
+
+
 def stream(
     gpt: GPT,
-    tokenizer: tiktoken.Encoding,
+    tokenizer: Tokenizer,
     ids: list[int],
     max_new_tokens: int,
     stop_id: int | None,
     sampling: Sampling,
-    shown_first: str = "",
+    show_prompt: bool = False,
 ) -> None:
-    """Print `shown_first` and each new token as it is chosen.
+    """Print each new token as it is chosen, after the prompt as the model sees it where `show_prompt` asks for it.
 
     Raises InputError, before anything is printed, if the prompt leaves no room for an answer.
     """
@@ -123,19 +172,10 @@ def stream(
             f"give a {'shorter' if ids else 'longer'} text"
         )
     tokens = (token for _, token in decode(gpt, [ids], max_new_tokens, stop_id, sampling) if token != stop_id)
-    sys.stdout.write(shown_first)
-    for piece in decode_pieces(tokenizer, tokens):
+    for piece in tokenizer.decode_stream(chain(ids if show_prompt else [], tokens)):
         sys.stdout.write(piece)
         sys.stdout.flush()
     print()
-
-
-def decode_pieces(tokenizer: tiktoken.Encoding, tokens: Iterable[int]) -> Iterator[str]:
-    """Turn a stream of tokens into text; a character that two tokens share comes with the second."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    for token in tokens:
-        yield decoder.decode(tokenizer.decode_single_token_bytes(token))
-    yield decoder.decode(b"", final=True)
 
 
 def main() -> None:

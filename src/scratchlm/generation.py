@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import tiktoken
 import torch
 from torch import Tensor
 
-from scratchlm.model import GPT, KVCache
+from scratchlm.errors import InputError
+from scratchlm.kv_cache import KVCache
+from scratchlm.model import GPT
 from scratchlm.progress import progress_bar
+from scratchlm.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,14 @@ def generate(
     return [continuations[index] for index in range(len(prompts))]
 
 
-def generate_text(
-    model: GPT, tokenizer: tiktoken.Encoding, prompt: str, max_new_tokens: int, sampling: Sampling
-) -> str:
-    """Continue a text without stopping at its end; return prompt and continuation."""
+def generate_text(model: GPT, tokenizer: Tokenizer, prompt: str, max_new_tokens: int, sampling: Sampling) -> str:
+    """Continue a text without stopping at its end; return prompt and continuation, both as the model sees them.
+
+    Raises InputError if the prompt has no tokens.
+    """
     ids = tokenizer.encode_ordinary(prompt)
+    if not ids:
+        raise InputError(f"the prompt {prompt!r} has no tokens to continue: give a text with words in it")
     continuation = generate(model, [ids], max_new_tokens, None, sampling, batch_size=1)[0]
     return tokenizer.decode(ids + continuation.ids)
 
@@ -106,7 +111,10 @@ def decode(
     for index, row in enumerate(rows):
         ids_BT[index, longest - len(prompts[row]) :] = torch.tensor(prompts[row])
     capacity = min(longest + max_new_tokens, longest + context - int(lengths_B.min()))
-    cache = KVCache(model.config, len(rows), capacity, model.wte.weight.dtype, device)
+    config = model.config
+    cache = KVCache(
+        config.n_layers, len(rows), config.n_heads, capacity, config.head_dim, model.wte.weight.dtype, device
+    )
     columns_S = torch.arange(capacity, device=device)
     columns_T = columns_S[:longest]
     ragged = bool(padding_B.any())

@@ -9,7 +9,12 @@ from scratchlm.checkpoint import WEIGHTS, check_weights, read_config, write_conf
 from scratchlm.download import fetch
 from scratchlm.model import GPTConfig
 from scratchlm.sources import GPT2_WEIGHTS
-from scratchlm.tokenizer import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer
+from scratchlm.tokenizer import (
+    copy_tokenizer_for_hugging_face,
+    end_of_text,
+    read_hugging_face_tokenizer,
+    read_tokenizer,
+)
 
 # Radford et al. 2019, table 2; the parameter counts in the names are those of the released files.
 SHAPES = {"124M": (768, 12, 12), "355M": (1024, 16, 24), "774M": (1280, 20, 36), "1558M": (1600, 25, 48)}
@@ -38,7 +43,7 @@ def download_checkpoint(size: str, folder: Path, tokenizer_folder: Path) -> GPTC
     config = gpt2_config(size)
     folder.mkdir(parents=True)
     fetch(GPT2_WEIGHTS[size], folder / WEIGHTS)
-    write_config(folder, config)
+    write_config(folder, config, end_of_text(read_tokenizer(tokenizer_folder)))
     copy_tokenizer_for_hugging_face(tokenizer_folder, folder)
     check_weights(config, folder / WEIGHTS)
     return config

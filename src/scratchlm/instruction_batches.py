@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import tiktoken
 import torch
 from torch import Tensor
 
 from scratchlm.errors import InputError
 from scratchlm.instructions import Entry, PromptStyle, format_prompt
 from scratchlm.loss import IGNORED
+from scratchlm.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Example:
     prompt_length: int
 
 
-def encode_entries(entries: Sequence[Entry], style: PromptStyle, tokenizer: tiktoken.Encoding) -> list[Example]:
+def encode_entries(entries: Sequence[Entry], style: PromptStyle, tokenizer: Tokenizer) -> list[Example]:
     """Tokenize prompts and answers; special tokens in the text are plain text."""
     prompts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) for entry in entries])
     texts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) + entry["output"] for entry in entries])

@@ -7,20 +7,28 @@ K head_dim = D / H, V vocab_size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from scratchlm.attention import AttentionKind, MultiHeadAttention
+from scratchlm.kv_cache import KVCache
+from scratchlm.linear import Linear, linear
 
 GPT2_STD = 0.02  # of GPT-2's random start, at widths of 768 and more
 
 
+Activation = Literal["gelu_tanh", "gelu", "relu"]
+
+
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of a GPT, in the book's names (chapter 4.1)."""
+    """The shape of a GPT in the book's names (chapter 4.1), and what it computes with it."""
 
     vocab_size: int
     context_length: int
@@ -30,62 +38,13 @@ class GPTConfig:
     drop_rate: float = 0.0
     qkv_bias: bool = True
     tie_embeddings: bool = True
+    activation: Activation = "gelu_tanh"
+    shortcuts: bool = True
+    attention: AttentionKind = "sdpa"
 
-
-class KVCache:
-    """Keys and values of the tokens already seen, so that a new token costs one row, not the whole text.
-
-    `keys` and `values` are [n_layers, B, H, capacity, K]; the first `length` of the capacity are in use.
-    """
-
-    def __init__(
-        self, config: GPTConfig, batch_size: int, capacity: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        head_dim = config.emb_dim // config.n_heads
-        shape = (config.n_layers, batch_size, config.n_heads, capacity, head_dim)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
-        self.length = 0
-
-    def append(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
-        """Store a layer's new keys and values and return all in view, each [B, H, S, K]."""
-        end = self.length + k_BHTK.shape[2]
-        self.keys[layer, :, :, self.length : end] = k_BHTK
-        self.values[layer, :, :, self.length : end] = v_BHTK
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
-
-    def keep_rows(self, rows: Tensor) -> None:
-        """Drop every sequence but `rows` ([n] int64), so that finished ones cost nothing."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
-
-
-class CausalSelfAttention(nn.Module):
-    """Multi-head causal attention with query, key and value in one product (chapter 3.6)."""
-
-    def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        self.n_heads = config.n_heads
-        self.drop_rate = config.drop_rate
-        self.c_attn = nn.Linear(config.emb_dim, 3 * config.emb_dim, bias=config.qkv_bias)
-        self.c_proj = nn.Linear(config.emb_dim, config.emb_dim)
-
-    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
-        B, T, D = x_BTD.shape
-        q, k, v = (
-            part.view(B, T, self.n_heads, D // self.n_heads).transpose(1, 2)  # [B, H, T, K]
-            for part in self.c_attn(x_BTD).split(D, dim=-1)
-        )
-        if cache is not None:
-            k, v = cache.append(layer, k, v)  # [B, H, S, K]
-        y_BHTK = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=self.drop_rate if self.training else 0.0,
-            is_causal=mask is None and T > 1,  # one new token sees everything before it
-        )
-        return self.c_proj(y_BHTK.transpose(1, 2).reshape(B, T, D))  # type: ignore[no-any-return]
+    @property
+    def head_dim(self) -> int:
+        return self.emb_dim // self.n_heads
 
 
 class FeedForward(nn.Module):
@@ -93,28 +52,46 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(config.emb_dim, 4 * config.emb_dim)
-        self.c_proj = nn.Linear(4 * config.emb_dim, config.emb_dim)
+        self.activation = config.activation
+        self.c_fc = Linear(config.emb_dim, 4 * config.emb_dim)
+        self.c_proj = Linear(4 * config.emb_dim, config.emb_dim)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        # GPT-2 was trained with the tanh form; the exact GELU would change its logits.
-        return self.c_proj(F.gelu(self.c_fc(x_BTD), approximate="tanh"))  # type: ignore[no-any-return]
+        return self.c_proj(activate(self.c_fc(x_BTD), self.activation))  # type: ignore[no-any-return]
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """Apply the nonlinearity, any shape (chapter 4.3).
+
+    GPT-2 was trained with the tanh form of GELU; the exact one would change its logits.
+    """
+    if activation == "relu":
+        return F.relu(x)
+    return F.gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block with two shortcut connections (chapter 4.5)."""
+    """A pre-norm transformer block with two shortcut connections (chapter 4.5).
+
+    Without shortcuts (chapter 4.4) it hardly learns: queries and keys get almost no gradient.
+    """
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(config.emb_dim)
-        self.attn = CausalSelfAttention(config)
+        self.attn = MultiHeadAttention(
+            config.emb_dim, config.n_heads, config.drop_rate, config.qkv_bias, config.attention
+        )
         self.ln_2 = nn.LayerNorm(config.emb_dim)
         self.mlp = FeedForward(config)
         self.dropout = nn.Dropout(config.drop_rate)
+        self.shortcuts = config.shortcuts
 
     def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
-        x_BTD = x_BTD + self.dropout(self.attn(self.ln_1(x_BTD), mask, cache, layer))
-        return x_BTD + self.dropout(self.mlp(self.ln_2(x_BTD)))  # type: ignore[no-any-return]
+        attended_BTD = self.dropout(self.attn(self.ln_1(x_BTD), mask, cache, layer))
+        x_BTD = x_BTD + attended_BTD if self.shortcuts else attended_BTD
+        fed_BTD: Tensor = self.dropout(self.mlp(self.ln_2(x_BTD)))
+        return x_BTD + fed_BTD if self.shortcuts else fed_BTD
 
 
 class GPT(nn.Module):
@@ -132,7 +109,7 @@ class GPT(nn.Module):
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.ln_f = nn.LayerNorm(config.emb_dim)
         if not config.tie_embeddings:
-            self.lm_head = nn.Linear(config.emb_dim, config.vocab_size, bias=False)
+            self.lm_head = Linear(config.emb_dim, config.vocab_size, bias=False)
 
     @property
     def device(self) -> torch.device:
@@ -148,7 +125,7 @@ class GPT(nn.Module):
         """Return the final hidden state of every position, [B, T, D].
 
         `ids_BT` is int64. Without `positions_BT` the tokens count on from the cache. `mask` is bool,
-        broadcastable to [B, H, T, S], True where a token may look; without it, attention is causal.
+        broadcastable to [B, 1, T, S], True where a token may look; without it, attention is causal.
         """
         start = cache.length if cache is not None else 0
         if positions_BT is None:
@@ -162,18 +139,29 @@ class GPT(nn.Module):
 
     def head(self, x_BTD: Tensor) -> Tensor:
         """Turn hidden states into logits, [..., D] to [..., V]."""
-        return F.linear(x_BTD, self.wte.weight if self.config.tie_embeddings else self.lm_head.weight)
+        return linear(x_BTD, self.wte.weight if self.config.tie_embeddings else self.lm_head.weight)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the logits of the next token at every position, [B, T, V]."""
         return self.head(self.features(ids_BT))
 
 
+class _WithoutInit(TorchFunctionMode):
+    """Turn torch's own init of layers off, so that parameters are allocated and nothing more."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return None
+        return func(*args, **(kwargs or {}))
+
+
 def empty_gpt(config: GPTConfig) -> GPT:
     """Build a GPT whose parameters are allocated but not set, for a caller that fills every one of them."""
-    with torch.device("meta"):
-        model = GPT(config)
-    return model.to_empty(device="cpu")
+    # On the meta device, which would do as well, torch's init first imports its compiler: a second and 75 MB.
+    with _WithoutInit():
+        return GPT(config)
 
 
 def new_gpt(config: GPTConfig, init: Literal["book", "gpt2"], init_std: float = GPT2_STD) -> GPT:
@@ -196,8 +184,8 @@ def _init_as_the_book(model: GPT) -> None:
     model.wpe.reset_parameters()
     for block in cast(Iterable[Block], model.h):
         _init_query_key_value_apart(block.attn.c_attn)
-        for linear in (block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj):
-            linear.reset_parameters()
+        for layer in (block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj):
+            layer.reset_parameters()
         block.ln_1.reset_parameters()
         block.ln_2.reset_parameters()
     model.ln_f.reset_parameters()

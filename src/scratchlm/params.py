@@ -16,6 +16,7 @@ from scratchlm.errors import InputError
 
 GPT2_VOCAB_SIZE = 50257
 GPT2_CONTEXT_LENGTH = 1024
+SMALLEST_BPE = 257
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
 
 Positive = Annotated[int, Field(gt=0)]
@@ -41,11 +42,12 @@ def _greedy_or_warm(value: float) -> float:
 
 def _different_items(value: Any) -> Any:
     if not isinstance(value, list) or not value or any(value.count(item) > 1 for item in value):
-        raise ValueError("a list of one or more different sizes")
+        raise ValueError("a list of one or more different values")
     return value
 
 
 Temperature = Annotated[float, Field(ge=0, le=100), AfterValidator(_greedy_or_warm)]
+WarmTemperature = Annotated[float, Field(ge=MIN_TEMPERATURE, le=100)]
 
 
 class Section(BaseModel):
@@ -59,10 +61,10 @@ class CorpusParams(Section):
 
 
 class TokenizerParams(Section):
-    """GPT-2's tokenizer, or a byte-level BPE trained on the corpus."""
+    """GPT-2's tokenizer, or a byte-level BPE or the words of the corpus."""
 
-    kind: Literal["gpt2", "bpe"]
-    vocab_size: Annotated[int, Field(ge=257, le=1_000_000)]  # 256 bytes and <|endoftext|> at least
+    kind: Literal["gpt2", "bpe", "word"]
+    vocab_size: Annotated[int, Field(ge=3, le=1_000_000)]
 
 
 class WindowsParams(Section):
@@ -82,6 +84,9 @@ class ModelParams(Section):
     n_layers: Positive
     drop_rate: Annotated[float, Field(ge=0, lt=1)]
     qkv_bias: bool
+    activation: Literal["gelu_tanh", "gelu", "relu"]
+    shortcuts: bool
+    attention: Literal["sdpa", "manual", "per_head"]
     tie_embeddings: bool
     init: Literal["book", "gpt2"]
     init_std: Annotated[float, Field(gt=0, le=1)]
@@ -107,6 +112,13 @@ class PretrainParams(TrainingParams):
 
     sample_prompt: Annotated[str, Field(min_length=1)]
     sample_tokens: Positive
+
+
+class VisualizeParams(Section):
+    """What to show of the pretrained model."""
+
+    text: Annotated[str, Field(min_length=1)]
+    temperatures: Annotated[list[WarmTemperature], BeforeValidator(_different_items)]
 
 
 class Gpt2Params(Section):
@@ -176,6 +188,7 @@ class Params(Section):
     windows: WindowsParams
     model: ModelParams
     pretrain: PretrainParams
+    visualize: VisualizeParams
     gpt2: Gpt2Params
     sms: SmsParams
     finetune_classifier: ClassifierParams
@@ -243,10 +256,19 @@ def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
             yield (f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})")
     if have("tokenizer"):
         tokenizer: TokenizerParams = valid["tokenizer"]
+        if tokenizer.kind == "bpe" and tokenizer.vocab_size < SMALLEST_BPE:
+            yield (
+                f"tokenizer.vocab_size: got {tokenizer.vocab_size}, allowed with tokenizer.kind bpe: at least "
+                f"{SMALLEST_BPE}, the 256 bytes and <|endoftext|>"
+            )
         if tokenizer.kind == "gpt2" and tokenizer.vocab_size != GPT2_VOCAB_SIZE:
             yield (
                 f"tokenizer.vocab_size: got {tokenizer.vocab_size}, allowed with tokenizer.kind gpt2: {GPT2_VOCAB_SIZE}"
             )
+    for section, key in (("pretrain", "sample_prompt"), ("visualize", "text")):
+        words = have("tokenizer") and valid["tokenizer"].kind == "word"
+        if words and have(section) and not getattr(valid[section], key).strip():
+            yield f"{section}.{key}: got white space alone, allowed with tokenizer.kind word: at least one word"
     if have("windows"):
         windows: WindowsParams = valid["windows"]
         if windows.stride > windows.max_length:

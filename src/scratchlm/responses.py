@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-import tiktoken
-
 from scratchlm.generation import Sampling, generate
 from scratchlm.instructions import Entry, PromptStyle, format_prompt
 from scratchlm.model import GPT
-from scratchlm.tokenizer import end_of_text
+from scratchlm.tokenizer import Tokenizer, end_of_text
 
 
 class Answer(TypedDict):
@@ -23,7 +21,7 @@ class Answer(TypedDict):
 
 def answer(
     model: GPT,
-    tokenizer: tiktoken.Encoding,
+    tokenizer: Tokenizer,
     entries: Sequence[Entry],
     style: PromptStyle,
     max_new_tokens: int,

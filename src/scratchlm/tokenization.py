@@ -7,18 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import tiktoken
 
 from scratchlm.documents import document_paths, read_pieces
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path, write_json
-from scratchlm.tokenizer import END_OF_TEXT
+from scratchlm.special_tokens import END_OF_TEXT
+from scratchlm.tokenizer import Tokenizer
 from scratchlm.tokens import MANIFEST, SPLITS, TokenManifest, n_windows
 
 
 def tokenize_corpus(
     corpus_folder: Path,
-    tokenizer: tiktoken.Encoding,
+    tokenizer: Tokenizer,
     folder: Path,
     max_length: int,
     stride: int,
@@ -34,7 +34,7 @@ def tokenize_corpus(
     characters = sum(len(piece) for path in paths for piece in read_pieces(path))
     train_characters = int(train_fraction * characters)
     dtype = np.dtype("<u2" if tokenizer.n_vocab <= 1 << 16 else "<u4")
-    tokens, n_tokens = 0, dict.fromkeys(SPLITS, 0)
+    tokens, n_tokens, n_unknown = 0, dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
 
     def encode(text: str) -> np.ndarray:
         return tokenizer.encode_to_numpy(text, allowed_special={END_OF_TEXT}).astype(dtype)
@@ -47,6 +47,8 @@ def tokenize_corpus(
                 for split, file, ids in zip(SPLITS, (train, rest), parts, strict=True):
                     file.write(ids.tobytes())
                     n_tokens[split] += len(ids)
+                    if tokenizer.unk_token is not None:
+                        n_unknown[split] += int(np.count_nonzero(ids == tokenizer.unk_token))
                 tokens += len(encode("".join(texts))) if all(texts) else sum(map(len, parts))
         windows = {split: n_windows(n_tokens[split], max_length, stride) for split in SPLITS}
         for split in SPLITS:
@@ -64,6 +66,8 @@ def tokenize_corpus(
             validation_tokens=n_tokens["validation"],
             train_windows=windows["train"],
             validation_windows=windows["validation"],
+            train_unknown_percent=100 * n_unknown["train"] / n_tokens["train"],
+            validation_unknown_percent=100 * n_unknown["validation"] / n_tokens["validation"],
             vocab_size=tokenizer.n_vocab,
             max_length=max_length,
             stride=stride,

@@ -1,4 +1,4 @@
-"""Byte pair encoding (chapter 2.5): GPT-2's two files, read into a tiktoken.Encoding or trained on a corpus.
+"""What every tokenizer does, and byte pair encoding (chapter 2.5): GPT-2's two files, or trained on a corpus.
 
 `encoder.json` maps each token to its id, `vocab.bpe` lists the merges in order of rank. Both spell a token
 with one printable character for each byte, GPT-2's way of keeping spaces and control bytes out of text files.
@@ -6,24 +6,82 @@ with one printable character for each byte, GPT-2's way of keeping spaces and co
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
+from typing import Literal, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import tiktoken
 from tiktoken_ext.openai_public import r50k_pat_str as GPT2_SPLIT_PATTERN
 
 from scratchlm.errors import InputError
 from scratchlm.files import write_json, write_text
+from scratchlm.special_tokens import END_OF_TEXT
+from scratchlm.word_tokenizer import (
+    HF_TOKENIZER,
+    VOCABULARY,
+    read_hugging_face_words,
+    read_word_tokenizer,
+    write_hugging_face_words,
+)
 
-END_OF_TEXT = "<|endoftext|>"
 ENCODER, MERGES = "encoder.json", "vocab.bpe"  # OpenAI's names
 HF_ENCODER, HF_MERGES = "vocab.json", "merges.txt"  # Hugging Face's names for the same two files
 MERGES_HEADER = "#version: 0.2"
 ENDLESS = re.compile(r"\S{1001}")
 WORD_PIECES = re.compile(r"\s*\S{1,1000}|\s+")
+
+
+class Tokenizer(Protocol):
+    """Text to token ids and back: `BytePairTokenizer` or `WordTokenizer`, in tiktoken's names."""
+
+    @property
+    def n_vocab(self) -> int:
+        """How many tokens there are; ids count from 0."""
+
+    @property
+    def eot_token(self) -> int:
+        """The id of `<|endoftext|>`."""
+
+    @property
+    def unk_token(self) -> int | None:
+        """The id of `<|unk|>`, None where every text can be spelled."""
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """Encode a text in which special tokens are plain text."""
+
+    def encode_ordinary_batch(self, texts: list[str], /) -> list[list[int]]:
+        """Encode each text as `encode_ordinary` does."""
+
+    def encode(self, text: str, *, allowed_special: Literal["all"] | Set[str]) -> list[int]:
+        """Encode a text in which the special tokens allowed are tokens of their own."""
+
+    def encode_to_numpy(self, text: str, *, allowed_special: Literal["all"] | Set[str]) -> npt.NDArray[np.uint32]:
+        """Encode as `encode` does, into an array [n] uint32."""
+
+    def decode(self, tokens: Sequence[int], /) -> str:
+        """Return the text of tokens."""
+
+    def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
+        """Yield the text of tokens as they come: joined, the pieces are what `decode` returns."""
+
+
+class BytePairTokenizer(tiktoken.Encoding):
+    """tiktoken's encoding, which can also decode a stream."""
+
+    unk_token = None  # every byte is a token
+
+    def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
+        """Yield the text of tokens as they come; a character that two tokens share comes with the second."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        for token in tokens:
+            yield decoder.decode(self.decode_single_token_bytes(token))
+        yield decoder.decode(b"", final=True)
 
 
 def byte_characters() -> dict[int, str]:
@@ -42,9 +100,10 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> tuple[dict[str, int], li
 
     A small corpus can run out of pairs to merge before `vocab_size` is reached.
     """
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    import tokenizers
+    from tokenizers import models, pre_tokenizers, trainers
 
-    bpe = Tokenizer(models.BPE())
+    bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = list(byte_characters().values())
     trainer = trainers.BpeTrainer(
@@ -77,18 +136,29 @@ def write_tokenizer(folder: Path, encoder: dict[str, int], merges: list[str]) ->
     write_text(folder / MERGES, "\n".join([MERGES_HEADER, *merges, ""]))
 
 
-def read_tokenizer(folder: Path) -> tiktoken.Encoding:
-    """Read a folder's encoder.json and vocab.bpe; raise InputError if they do not belong together."""
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Read `data/tokenizer/`: vocabulary.json, or else encoder.json and vocab.bpe.
+
+    Raises InputError if they are missing, damaged or do not belong together.
+    """
+    if (folder / VOCABULARY).exists():
+        return read_word_tokenizer(folder)
     return _read_encoding(folder / ENCODER, folder / MERGES)
 
 
-def read_hugging_face_tokenizer(folder: Path) -> tiktoken.Encoding:
-    """Read the tokenizer of a model folder (vocab.json and merges.txt)."""
+def read_hugging_face_tokenizer(folder: Path) -> Tokenizer:
+    """Read the tokenizer of a model folder: words from tokenizer.json, or else vocab.json and merges.txt."""
+    # GPT-2's own folders hold a tokenizer.json too, which repeats the other two files.
+    if (folder / HF_TOKENIZER).exists() and not (folder / HF_ENCODER).exists():
+        return read_hugging_face_words(folder)
     return _read_encoding(folder / HF_ENCODER, folder / HF_MERGES)
 
 
 def copy_tokenizer_for_hugging_face(tokenizer_folder: Path, model_folder: Path) -> None:
     """Put the tokenizer beside a model under the names that transformers' AutoTokenizer looks for."""
+    if (tokenizer_folder / VOCABULARY).exists():
+        write_hugging_face_words(model_folder, read_word_tokenizer(tokenizer_folder).vocabulary)
+        return
     shutil.copyfile(tokenizer_folder / ENCODER, model_folder / HF_ENCODER)
     shutil.copyfile(tokenizer_folder / MERGES, model_folder / HF_MERGES)
     write_json(
@@ -102,12 +172,20 @@ def copy_tokenizer_for_hugging_face(tokenizer_folder: Path, model_folder: Path) 
     )
 
 
-def end_of_text(tokenizer: tiktoken.Encoding) -> int:
-    """Return the id of `<|endoftext|>`, the largest of the vocabulary."""
+def end_of_text(tokenizer: Tokenizer) -> int:
+    """Return the id of `<|endoftext|>`."""
     return tokenizer.eot_token
 
 
-def _read_encoding(encoder_path: Path, merges_path: Path) -> tiktoken.Encoding:
+def unknown_percent(tokenizer: Tokenizer, texts: list[str]) -> float:
+    """Return how many of the tokens of texts are `<|unk|>`, in percent."""
+    if tokenizer.unk_token is None:
+        return 0.0
+    encoded = tokenizer.encode_ordinary_batch(texts)
+    return 100 * sum(ids.count(tokenizer.unk_token) for ids in encoded) / sum(map(len, encoded))
+
+
+def _read_encoding(encoder_path: Path, merges_path: Path) -> BytePairTokenizer:
     try:
         encoder = json.loads(encoder_path.read_text(encoding="utf-8"))
         lines = merges_path.read_text(encoding="utf-8").split("\n")
@@ -127,7 +205,7 @@ def _read_encoding(encoder_path: Path, merges_path: Path) -> tiktoken.Encoding:
             f"{encoder_path} and {merges_path} do not belong together: expected as ids the 256 bytes, then "
             f"{len(tokens) - 256} merges in order, then {END_OF_TEXT}; build both again"
         )
-    return tiktoken.Encoding(
+    return BytePairTokenizer(
         name=encoder_path.parent.name,
         pat_str=GPT2_SPLIT_PATTERN,
         mergeable_ranks={spelled_bytes(token): rank for rank, token in enumerate(tokens)},

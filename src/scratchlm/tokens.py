@@ -21,7 +21,7 @@ SPLITS = ("train", "validation")
 
 @dataclass(frozen=True)
 class TokenManifest:
-    """What `data/tokens/` holds, all counts in characters, tokens or windows."""
+    """What `data/tokens/` holds: counts of characters, tokens and windows, and the share of `<|unk|>` in the tokens."""
 
     documents: int
     characters: int
@@ -30,6 +30,8 @@ class TokenManifest:
     validation_tokens: int
     train_windows: int
     validation_windows: int
+    train_unknown_percent: float
+    validation_unknown_percent: float
     vocab_size: int
     max_length: int
     stride: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, cast
@@ -99,9 +99,12 @@ def train(
                 tokens_seen += inputs.numel()
                 seconds += time.perf_counter() - started
                 bar.update()
-                if step % params.eval_every == 0 or step == total_steps - 1:
-                    train_loss = mean_loss(model, loss, train_batches, device, params.eval_batches)
-                    validation_loss = mean_loss(model, loss, validation_batches, device, params.eval_batches)
+                scheduled = step % params.eval_every == 0
+                if scheduled or step == total_steps - 1:
+                    # The book does not evaluate after the last step: ours must not change what is drawn from there.
+                    with nullcontext() if scheduled else torch.random.fork_rng():
+                        train_loss = mean_loss(model, loss, train_batches, device, params.eval_batches)
+                        validation_loss = mean_loss(model, loss, validation_batches, device, params.eval_batches)
                     _check_finite(train_loss + validation_loss, "evaluated loss", name, step, learning_rate)
                     curve.append(Evaluation(step, tokens_seen, learning_rate, train_loss, validation_loss))
                     tokens_per_s = tokens_seen / seconds

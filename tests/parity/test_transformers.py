@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPT2Model,
+)
 
 from scratchlm.checkpoint import load, load_checkpoint, save_checkpoint
 from scratchlm.generation import Sampling, generate
-from scratchlm.model import GPT, GPTConfig, new_gpt
+from scratchlm.model import GPT, Activation, GPTConfig, new_gpt
 
 TOLERANCE = 1e-5  # float32
 
 
-def random_model(tie: bool, qkv_bias: bool, vocab_size: int = 280) -> GPT:
+def random_model(tie: bool, qkv_bias: bool, activation: Activation = "gelu_tanh", shortcuts: bool = True) -> GPT:
     torch.manual_seed(7)
     config = GPTConfig(
-        vocab_size,
+        vocab_size=280,
         context_length=32,
         emb_dim=48,
         n_heads=4,
@@ -26,6 +35,8 @@ def random_model(tie: bool, qkv_bias: bool, vocab_size: int = 280) -> GPT:
         drop_rate=0.1,
         qkv_bias=qkv_bias,
         tie_embeddings=tie,
+        activation=activation,
+        shortcuts=shortcuts,
     )
     model = new_gpt(config, "gpt2").eval()
     with torch.no_grad():  # weights large enough for logits that differ, and biases and norms that are not trivial
@@ -45,6 +56,54 @@ def test_transformers_loads_our_folder_with_equal_logits(
     ids = torch.randint(280, (3, 32))
     with torch.no_grad():
         assert (ours(ids) - theirs(ids).logits).abs().max() < TOLERANCE
+        assert (load_checkpoint(tmp_path / "model")(ids) == ours(ids)).all()
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_transformers_computes_each_activation_as_we_do(
+    activation: Activation, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    ours = random_model(tie=True, qkv_bias=True, activation=activation)
+    save_checkpoint(tmp_path / "model", ours, tokenizer_folder)
+    theirs = GPT2LMHeadModel.from_pretrained(tmp_path / "model").eval()
+    ids = torch.randint(280, (3, 32))
+    with torch.no_grad():
+        expected = theirs(ids).logits
+        assert (ours(ids) - expected).abs().max() < TOLERANCE
+        for other in {"gelu_tanh", "gelu", "relu"} - {activation}:  # GELU's two forms all but agree
+            model = random_model(tie=True, qkv_bias=True, activation=other)
+            assert (model(ids) - expected).abs().max() > 2 * TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["gelu_new", "gelu_pytorch_tanh", "gelu", "relu"])
+def test_we_compute_each_activation_as_transformers_names_it(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(11)
+    config = GPT2Config(
+        vocab_size=300,
+        n_positions=24,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        activation_function=name,
+        initializer_range=0.2,
+        eos_token_id=299,
+        bos_token_id=299,
+    )
+    theirs = GPT2LMHeadModel(config).eval()
+    theirs.save_pretrained(tmp_path)
+    ids = torch.randint(300, (2, 24))
+    with torch.no_grad():
+        assert (load_checkpoint(tmp_path)(ids) - theirs(ids).logits).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("loader", [GPT2LMHeadModel, GPT2Model, AutoModelForCausalLM, AutoModel, AutoConfig])
+def test_transformers_refuses_a_model_without_shortcuts(loader: Any, tmp_path: Path, tokenizer_folder: Path) -> None:
+    ours = random_model(tie=True, qkv_bias=True, shortcuts=False)
+    save_checkpoint(tmp_path / "model", ours, tokenizer_folder)
+    with pytest.raises((KeyError, ValueError), match=r"(gpt2|gelu_new)_without_shortcuts"):
+        loader.from_pretrained(tmp_path / "model")
+    ids = torch.randint(280, (3, 32))
+    with torch.no_grad():
         assert (load_checkpoint(tmp_path / "model")(ids) == ours(ids)).all()
 
 

@@ -22,6 +22,8 @@ METRICS = {
         "validation_tokens",
         "train_windows",
         "validation_windows",
+        "train_unknown_percent",
+        "validation_unknown_percent",
         "vocab_size",
     ],
     "pretrain": [
@@ -34,7 +36,17 @@ METRICS = {
         "steps",
         "tokens_seen",
     ],
-    "prepare_sms": ["rows", "ham", "spam", "balanced", "train", "validation", "test", "longest_tokens"],
+    "prepare_sms": [
+        "rows",
+        "ham",
+        "spam",
+        "balanced",
+        "train",
+        "validation",
+        "test",
+        "longest_tokens",
+        "unknown_percent",
+    ],
     "finetune_classifier": [
         *(f"{when}{split}_accuracy" for when in ("initial_", "") for split in ("train", "validation", "test")),
         *(f"{when}{split}_loss" for when in ("initial_", "") for split in ("train", "validation", "test")),
@@ -49,6 +61,7 @@ METRICS = {
         "validation",
         "test",
         "longest_tokens",
+        "unknown_percent",
         "test_prompts_in_train",
     ],
     "finetune_instructions": [

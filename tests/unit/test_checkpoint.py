@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from scratchlm.assistant import load_assistant, save_assistant
 from scratchlm.checkpoint import check_vocabulary, load, load_checkpoint, read_config, save_checkpoint
+from scratchlm.classifier import Classifier, load_classifier, save_classifier
 from scratchlm.errors import InputError
-from scratchlm.model import GPTConfig, new_gpt
+from scratchlm.gpt2 import copy_checkpoint
+from scratchlm.model import Activation, GPTConfig, new_gpt
 from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
 
 CONFIG = GPTConfig(280, 12, 16, 2, 2, 0.1, True, True)
@@ -91,25 +95,128 @@ def test_all_differences_are_reported_at_once(folder: Path) -> None:
     assert "4 differences" in str(error.value)
     for part in (
         "h.1.mlp.c_fc.bias is missing, expected [64]",
-        "transformer.wpe.weight has shape [20, 16], expected [12, 16] (context_length differs)",
+        "transformer.wpe.weight has shape [20, 16], expected [12, 16]: it holds one trained vector for each of 20",
         "transformer.ln_f.bias has dtype I32, expected one of F32, F16, BF16",
         "transformer.extra is not a tensor of this model",
     ):
         assert part in str(error.value)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_refused(folder: Path, value: float) -> None:
-    change_weights(folder, lambda tensors: tensors["transformer.h.0.ln_1.weight"].fill_(value))
-    with pytest.raises(InputError, match=r"h\.0\.ln_1\.weight holds NaN or infinity"):
+@pytest.mark.parametrize("n_positions", [8, 20])
+def test_another_context_length_is_refused_with_the_reason_and_the_way_out(folder: Path, n_positions: int) -> None:
+    change_config(folder, n_positions=n_positions)
+    with pytest.raises(InputError) as error:
+        load_checkpoint(folder)
+    assert str(error.value).endswith(
+        f"  - transformer.wpe.weight has shape [12, 16], expected [{n_positions}, 16]: it holds one trained vector for "
+        f"each of 12 positions, so the model that it belongs to has context_length 12, not {n_positions} (texts may be "
+        f"shorter); set n_positions to 12 in config.json, or use weights trained with {n_positions}"
+    )
+    change_config(folder, n_positions=12)
+    load_checkpoint(folder)
+
+
+def test_positions_of_another_width_are_not_blamed_on_context_length(folder: Path) -> None:
+    change_config(folder, n_embd=8)
+    with pytest.raises(InputError, match=r"wpe\.weight has shape \[12, 16\], expected \[12, 8\]\n"):
         load_checkpoint(folder)
 
 
-def test_biases_that_qkv_bias_would_drop_are_refused(folder: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite_are_refused(folder: Path, value: float, dtype: torch.dtype) -> None:
+    def spoil(tensors: dict[str, Tensor]) -> None:
+        spoilt = tensors["transformer.h.0.mlp.c_fc.weight"].to(dtype)
+        spoilt[9, 30] = value
+        tensors["transformer.h.0.mlp.c_fc.weight"] = spoilt
+
+    change_weights(folder, spoil)
+    with pytest.raises(InputError, match=r"h\.0\.mlp\.c_fc\.weight holds NaN or infinity"):
+        load_checkpoint(folder)
+
+
+def test_biases_that_qkv_bias_would_drop_are_refused_with_the_way_out(folder: Path) -> None:
     change_weights(folder, lambda tensors: tensors["transformer.h.0.attn.c_attn.bias"].fill_(0.5))
     change_config(folder, qkv_bias=False)
-    with pytest.raises(InputError, match="set qkv_bias to true"):
+    with pytest.raises(InputError, match=r"qkv_bias is false, but transformer\.h\.0\.attn\.c_attn\.bias is not zero"):
         load_checkpoint(folder)
+    change_weights(folder, lambda tensors: tensors["transformer.h.1.attn.c_attn.bias"].fill_(0.5))
+    with pytest.raises(
+        InputError, match=r"c_attn\.bias and 1 more are not zero: .* set qkv_bias to true in config\.json"
+    ):
+        load_checkpoint(folder)
+    change_config(folder, qkv_bias=True)
+    load_checkpoint(folder)
+
+
+def test_biases_that_qkv_bias_asks_for_in_vain_are_refused_with_the_way_out(folder: Path) -> None:
+    before = load_checkpoint(folder)
+    assert not before.h[0].attn.c_attn.bias.any()
+
+    def drop_biases(tensors: dict[str, Tensor]) -> None:
+        for layer in range(2):
+            del tensors[f"transformer.h.{layer}.attn.c_attn.bias"]
+
+    change_weights(folder, drop_biases)
+    with pytest.raises(InputError) as error:
+        load_checkpoint(folder)
+    assert "1 difference\n  - qkv_bias is true, but h.0.attn.c_attn.bias and 1 more are missing: " in str(error.value)
+    assert str(error.value).endswith("without biases of query, key and value; set qkv_bias to false in config.json")
+    change_config(folder, qkv_bias=False)
+    ids = torch.arange(12)[None]
+    assert torch.equal(load_checkpoint(folder)(ids), before(ids))
+
+
+def test_one_missing_bias_of_many_is_a_damaged_file(folder: Path) -> None:
+    change_weights(folder, lambda tensors: tensors.pop("transformer.h.1.attn.c_attn.bias"))
+    with pytest.raises(InputError, match=r"1 difference\n  - h\.1\.attn\.c_attn\.bias is missing, expected \[48\]"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("shortcuts", [True, False])
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_activation_and_shortcuts_come_back_with_equal_logits(
+    activation: Activation, shortcuts: bool, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    torch.manual_seed(1)
+    config = replace(CONFIG, drop_rate=0.0, activation=activation, shortcuts=shortcuts)
+    model = new_gpt(config, "book").eval()
+    save_checkpoint(tmp_path / "model", model, tokenizer_folder)
+    loaded = load_checkpoint(tmp_path / "model")
+    assert loaded.config == config
+    ids = torch.arange(12)[None]
+    assert torch.equal(loaded(ids), model(ids))
+
+
+def test_the_way_attention_is_computed_is_not_part_of_a_model(tmp_path: Path, tokenizer_folder: Path) -> None:
+    torch.manual_seed(1)
+    model = new_gpt(CONFIG, "book")
+    save_checkpoint(tmp_path / "sdpa", model, tokenizer_folder)
+    manual = new_gpt(replace(CONFIG, attention="manual"), "book")
+    manual.load_state_dict(model.state_dict())
+    save_checkpoint(tmp_path / "manual", manual, tokenizer_folder)
+    for path in (tmp_path / "sdpa").iterdir():
+        assert path.read_bytes() == (tmp_path / "manual" / path.name).read_bytes()
+    assert read_config(tmp_path / "manual").attention == "sdpa"
+
+
+def test_fine_tuned_models_keep_activation_and_shortcuts(tmp_path: Path, tokenizer_folder: Path) -> None:
+    config = replace(CONFIG, drop_rate=0.0, activation="relu", shortcuts=False)
+    save_checkpoint(tmp_path / "base", new_gpt(config, "gpt2"), tokenizer_folder)
+    copy_checkpoint(tmp_path / "base", tmp_path / "copied")
+    base = load_checkpoint(tmp_path / "copied")
+    save_classifier(tmp_path / "classifier", Classifier(base), tokenizer_folder, max_length=12)
+    assert load_classifier(tmp_path / "classifier")[0].gpt.config == config
+    save_assistant(tmp_path / "assistant", base, tokenizer_folder, "alpaca")
+    assert load_assistant(tmp_path / "assistant")[0].config == config
+
+
+def test_a_folder_written_before_there_was_a_choice_loads_as_gpt2(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    for key in ("shortcuts", "activation_function", "model_type", "qkv_bias"):
+        del config[key]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert read_config(folder) == CONFIG
 
 
 @pytest.mark.parametrize(
@@ -118,7 +225,12 @@ def test_biases_that_qkv_bias_would_drop_are_refused(folder: Path) -> None:
         ({"n_head": 3}, "n_embd 16 is not a multiple of n_head 3"),
         ({"n_layer": "2"}, "n_layer is '2', expected a positive integer"),
         ({"n_layer": None}, "n_layer is None"),
-        ({"activation_function": "relu"}, "activation_function is 'relu', supported: 'gelu_new'"),
+        ({"activation_function": "silu"}, "activation_function is 'silu', supported: 'gelu_new' or .* or 'relu'"),
+        ({"shortcuts": False}, "model_type is 'gpt2', supported: 'gpt2_without_shortcuts'"),
+        ({"model_type": "gpt2_without_shortcuts"}, "model_type is 'gpt2_without_shortcuts', supported: 'gpt2'"),
+        ({"shortcuts": "false"}, "shortcuts is 'false', expected true or false"),
+        ({"qkv_bias": 0}, "qkv_bias is 0, expected true or false"),
+        ({"tie_word_embeddings": None}, "tie_word_embeddings is None, expected true or false"),
         ({"n_inner": 17}, "n_inner is 17, supported: null or 4"),
         ({"model_type": "llama"}, "model_type is 'llama', supported: 'gpt2'"),
         ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,13 @@ import scratchlm
 from scratchlm.assistant import load_assistant, save_assistant
 from scratchlm.checkpoint import save_checkpoint
 from scratchlm.classifier import Classifier, save_classifier
-from scratchlm.cli import decode_pieces
 from scratchlm.generation import Sampling, generate, generate_text
+from scratchlm.gpt2 import gpt2_config
 from scratchlm.instructions import Entry, format_prompt
 from scratchlm.model import GPTConfig, new_gpt
+from scratchlm.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, describe_shapes
 from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
+from scratchlm.word_tokenizer import build_vocabulary, write_vocabulary
 
 SOURCE = Path(__file__).parents[2] / "src"
 TEXT = "Below is an instruction. ### Response:\nthe cat sat on the mat, and the dog ran away."
@@ -91,6 +94,14 @@ def test_ask_puts_instruction_and_input_as_in_training(project: Path, given_inpu
         (("ask", "a", "--model", "models/pretrained"), "holds no assistant .* run `make repro`"),
         (("complete", ""), "the prompt has 0 tokens"),
         (("complete", "x " * 400), "this model takes 1 to 199"),
+        (
+            ("shapes", "--model", "models/assistant", "the", "the cat"),
+            r"different numbers of tokens: \d+ \(\"the\"\), \d+ \(\"the cat\"\)",
+        ),
+        (("shapes", "--size", "125M"), "--size is 125M, known: 124M, 355M, 774M, 1558M"),
+        (("shapes", "--size", "124M", "the cat"), "--size needs GPT-2's tokenizer .* run `make repro`"),
+        (("shapes", "--size", "124M", "--model", "models/assistant"), "both --size and --model"),
+        (("shapes",), "params.yaml is missing: copy a profile"),
     ],
 )
 def test_a_users_mistake_ends_in_one_line(project: Path, words: tuple[str, ...], message: str) -> None:
@@ -102,10 +113,40 @@ def test_a_users_mistake_ends_in_one_line(project: Path, words: tuple[str, ...],
     assert re.search(message, done.stderr)
 
 
-def test_a_character_of_several_tokens_is_printed_whole(project: Path) -> None:
-    tokenizer = read_tokenizer(project / "data" / "tokenizer")
-    ids = tokenizer.encode("ä🙂b")
-    assert len(ids) == 7
-    pieces = list(decode_pieces(tokenizer, ids))
-    assert "".join(pieces) == "ä🙂b"
-    assert "�" not in "".join(pieces)
+def test_shapes_are_of_a_released_size_a_folder_or_params_yaml(project: Path, tmp_path: Path) -> None:
+    released = scratchlm_command(tmp_path, "shapes", "--size", "1558M")
+    assert released.stdout == describe_shapes(gpt2_config("1558M"), EXAMPLES, GPT2_EXAMPLE_IDS)
+    folder = scratchlm_command(tmp_path, "shapes", "--model", str(project / "models" / "pretrained"), "the cat sat")
+    model, tokenizer = scratchlm.load(project / "models" / "pretrained")
+    ids = tokenizer.encode_ordinary("the cat sat")
+    assert folder.stdout == describe_shapes(model.config, ["the cat sat"], [ids])
+    missing = scratchlm_command(tmp_path, "shapes")
+    assert missing.returncode == 1 and "data/tokenizer is missing: run `make repro`" in missing.stderr
+    shutil.copytree(project / "data", tmp_path / "data")
+    shutil.copyfile(SOURCE.parent / "profiles" / "sample.yaml", tmp_path / "params.yaml")
+    own = scratchlm_command(tmp_path, "shapes").stdout
+    assert f"= [2, {len(tokenizer.encode_ordinary('Every day holds a'))}, {tokenizer.n_vocab}]" in own
+    assert "h.1 to h.3" in own  # the profile's four blocks
+
+
+def test_words_are_printed_with_blanks_and_glued_marks_as_they_come(project: Path, tmp_path: Path) -> None:
+    tokenizer_folder = tmp_path / "tokenizer"
+    write_vocabulary(tokenizer_folder, build_vocabulary(["the cat sat on -- . , ; ! ? '"], 100))
+    torch.manual_seed(1)
+    gpt = new_gpt(GPTConfig(read_tokenizer(tokenizer_folder).n_vocab, 80, 16, 2, 1, 0.0, False, False), "book")
+    save_assistant(tmp_path / "model", gpt, tokenizer_folder, "alpaca")
+    model, tokenizer = scratchlm.load(tmp_path / "model")
+    words = ("--model", str(tmp_path / "model"), "--tokens", "20", "--temperature", "2", "--seed", "3")
+    completed = scratchlm_command(tmp_path, "complete", "the zebra sat,\non", *words)
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout == generate_text(model, tokenizer, "the zebra sat, on", 20, Sampling(2.0, None, 3)) + "\n"
+    assert completed.stdout.startswith("the <|unk|> sat, on")
+    continued = completed.stdout.removeprefix("the <|unk|> sat, on")
+    assert re.search(r"\w[.,;!?']", continued) and not re.search(r"\s[.,;!?']", continued)
+    asked = scratchlm_command(tmp_path, "ask", "Sat?", *words)
+    assert asked.returncode == 0, asked.stderr
+    prompt = format_prompt(Entry(instruction="Sat?", input="", output=""), "alpaca")
+    ids = generate(model, [tokenizer.encode_ordinary(prompt)], 20, tokenizer.eot_token, Sampling(2.0, None, 3), 1)[
+        0
+    ].ids
+    assert asked.stdout == tokenizer.decode(ids) + "\n"

@@ -7,7 +7,8 @@ from typing import Literal
 import pytest
 import torch
 
-from scratchlm.model import GPT, GPTConfig, KVCache, empty_gpt, n_parameters, new_gpt
+from scratchlm.kv_cache import KVCache
+from scratchlm.model import GPT, GPTConfig, empty_gpt, n_parameters, new_gpt
 
 TINY = GPTConfig(50, 16, 24, 3, 2, 0.1, False, False)
 
@@ -96,7 +97,7 @@ def test_the_cache_gives_the_logits_of_the_whole_text() -> None:
     torch.manual_seed(0)
     model = new_gpt(TINY, "book").eval()
     ids = torch.randint(50, (2, 12))
-    cache = KVCache(TINY, 2, 12, torch.float32, torch.device("cpu"))
+    cache = KVCache(TINY.n_layers, 2, TINY.n_heads, 12, TINY.head_dim, torch.float32, torch.device("cpu"))
     with torch.no_grad():
         whole = model(ids)
         parts = [model.head(model.features(ids[:, a:b], cache=cache)) for a, b in ((0, 7), (7, 8), (8, 9))]

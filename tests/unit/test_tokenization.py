@@ -13,17 +13,18 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-import tiktoken
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from scratchlm import documents
 from scratchlm.documents import read_documents, read_pieces
 from scratchlm.errors import InputError
+from scratchlm.special_tokens import END_OF_TEXT
 from scratchlm.tokenization import tokenize_corpus
-from scratchlm.tokenizer import END_OF_TEXT, end_of_text, read_tokenizer, train_bpe, write_tokenizer
+from scratchlm.tokenizer import BytePairTokenizer, Tokenizer, end_of_text, read_tokenizer, train_bpe, write_tokenizer
 from scratchlm.tokens import TokenManifest, read_ids, read_manifest
 from scratchlm.windows import read_windows
+from scratchlm.word_tokenizer import WordTokenizer, build_vocabulary
 
 # Every kind of character that a cut could go wrong at; the control characters \x1c-\x1f are white space to
 # Python and none to the tokenizer.
@@ -42,6 +43,8 @@ PIECES = [
     END_OF_TEXT,
     " a",
     "<|endof",
+    "--",
+    "a--b",
 ]
 TEXT = st.lists(st.sampled_from([*PIECES, *CHARACTERS]), max_size=25).map("".join) | st.text(
     st.characters(exclude_categories=("Cs",)), max_size=25
@@ -49,13 +52,26 @@ TEXT = st.lists(st.sampled_from([*PIECES, *CHARACTERS]), max_size=25).map("".joi
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> tiktoken.Encoding:
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BytePairTokenizer:
     """A tokenizer with merges between all those characters: a cut in a wrong place shows in the ids."""
     rng = random.Random(1)
     texts = ["".join(rng.choices([*PIECES, *CHARACTERS], k=2000)) for _ in range(10)]
     folder = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(folder, *train_bpe(texts, 1000))
     return read_tokenizer(folder)
+
+
+@pytest.fixture(scope="module")
+def words() -> WordTokenizer:
+    """The more frequent words of such texts: other words are unknown."""
+    rng = random.Random(1)
+    return WordTokenizer(build_vocabulary(["".join(rng.choices([*PIECES, *CHARACTERS], k=20_000))], 1000))
+
+
+@pytest.fixture(params=["tokenizer", "words"], scope="module")
+def any_tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
+    found: Tokenizer = request.getfixturevalue(request.param)
+    return found
 
 
 @contextmanager
@@ -78,7 +94,7 @@ def tokens_of(folder: Path) -> dict[str, list[int]]:
     return {split: read_ids(folder, split).tolist() for split in ("train", "validation")}
 
 
-def encode(tokenizer: tiktoken.Encoding, text: str) -> list[int]:
+def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.encode(text, allowed_special={END_OF_TEXT})
 
 
@@ -88,7 +104,7 @@ def encode(tokenizer: tiktoken.Encoding, text: str) -> list[int]:
 @given(text=TEXT, read=st.integers(1, 12), back=st.integers(1, 12))
 @example(text="!\x1c!!\x1c! " * 4, read=3, back=4096)
 def test_pieces_are_the_text_and_have_the_ids_of_the_whole(
-    tokenizer: tiktoken.Encoding, text: str, read: int, back: int
+    any_tokenizer: Tokenizer, text: str, read: int, back: int
 ) -> None:
     whole = as_read(text)
     with (
@@ -98,7 +114,7 @@ def test_pieces_are_the_text_and_have_the_ids_of_the_whole(
     ):
         pieces = list(read_pieces(folder / "00000.txt"))
     assert "".join(pieces) == whole and all(pieces)
-    assert [token for piece in pieces for token in encode(tokenizer, piece)] == encode(tokenizer, whole)
+    assert [token for piece in pieces for token in encode(any_tokenizer, piece)] == encode(any_tokenizer, whole)
 
 
 def test_a_long_text_really_comes_in_pieces(tmp_path: Path) -> None:
@@ -155,6 +171,24 @@ def test_the_verdict_has_the_book_s_characters_tokens_and_windows(mirror: Path, 
     assert windows[1][0].tolist() == gpt2.encode(text)[256:512]
 
 
+@pytest.mark.mirror
+def test_the_verdict_as_words_has_the_book_s_tokens_and_one_word_that_the_border_cuts(
+    mirror: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "corpus").mkdir()
+    text = (mirror / "the-verdict.txt").read_text(encoding="utf-8")
+    (tmp_path / "corpus/the-verdict.txt").write_text(text, encoding="utf-8")
+    tokenizer = WordTokenizer(build_vocabulary(read_documents(tmp_path / "corpus"), 50_000))
+    manifest = tokenize_corpus(tmp_path / "corpus", tokenizer, tmp_path / "tokens", 256, 256, 0.9)
+    assert (manifest.tokens, manifest.vocab_size) == (4690, 1132)
+    # "technique" becomes "techniq" and "ue", which are no words of the story.
+    assert (manifest.train_tokens, manifest.validation_tokens) == (4174, 517)
+    ids = tokens_of(tmp_path / "tokens")
+    unknown = tokenizer.unk_token
+    assert [index for index, token in enumerate(ids["train"] + ids["validation"]) if token == unknown] == [4173, 4174]
+    assert (manifest.train_unknown_percent, manifest.validation_unknown_percent) == (100 / 4174, 100 / 517)
+
+
 # --- the split ----------------------------------------------------------------------------------------------
 
 
@@ -179,24 +213,25 @@ def whole_and_border(texts: list[str], train_fraction: float) -> tuple[str, int]
 )
 @example(texts=["abcd efgh", "ijkl mnop"], train_fraction=0.5, read=4)
 def test_the_splits_are_the_corpus_cut_once_where_the_book_cuts(
-    tokenizer: tiktoken.Encoding, texts: list[str], train_fraction: float, read: int
+    any_tokenizer: Tokenizer, texts: list[str], train_fraction: float, read: int
 ) -> None:
     whole, border = whole_and_border([as_read(text) for text in texts], train_fraction)
-    expected = {"train": encode(tokenizer, whole[:border]), "validation": encode(tokenizer, whole[border:])}
+    expected = {"train": encode(any_tokenizer, whole[:border]), "validation": encode(any_tokenizer, whole[border:])}
     assume(all(len(ids) >= 2 for ids in expected.values()))
     with corpus_of(texts) as folder, patch.object(documents, "READ_CHARACTERS", read):
-        manifest = tokenize_corpus(folder, tokenizer, folder.parent / "tokens", 1, 1, train_fraction)
+        manifest = tokenize_corpus(folder, any_tokenizer, folder.parent / "tokens", 1, 1, train_fraction)
         found = tokens_of(folder.parent / "tokens")
     assert found == expected
-    assert manifest.tokens == len(encode(tokenizer, whole))
+    assert manifest.tokens == len(encode(any_tokenizer, whole))
     assert manifest.characters == sum(len(as_read(text)) for text in texts)
     assert (manifest.train_tokens, manifest.validation_tokens) == tuple(map(len, found.values()))
-    text = tokenizer.decode_bytes(found["train"]) + tokenizer.decode_bytes(found["validation"])
-    assert text == whole.encode()
+    if isinstance(any_tokenizer, BytePairTokenizer):
+        text = any_tokenizer.decode_bytes(found["train"]) + any_tokenizer.decode_bytes(found["validation"])
+        assert text == whole.encode()
 
 
 def test_documents_are_joined_by_one_end_of_text_wherever_the_border_falls(
-    tokenizer: tiktoken.Encoding,
+    tokenizer: BytePairTokenizer,
 ) -> None:
     texts = ["one two", "three four", "five six"]
     end = end_of_text(tokenizer)
@@ -210,7 +245,7 @@ def test_documents_are_joined_by_one_end_of_text_wherever_the_border_falls(
         assert found["train"][-1] != end  # a border between two documents leaves their joint to what follows
 
 
-def test_the_manifest_is_what_was_written_and_the_same_again(tokenizer: tiktoken.Encoding) -> None:
+def test_the_manifest_is_what_was_written_and_the_same_again(tokenizer: BytePairTokenizer) -> None:
     with corpus_of(["some text " * 50, "more of it " * 50]) as folder:
         tokens = folder.parent / "tokens"
         manifest = tokenize_corpus(folder, tokenizer, tokens, 8, 4, 0.9)
@@ -232,7 +267,7 @@ def test_ids_take_two_bytes_where_two_are_enough(tmp_path: Path, n_vocab: int, d
     # Bytes, then tokens that no text has, but for one: the end of text is the largest id.
     ranks = {bytes([byte]): byte for byte in range(256)}
     ranks |= {b"\0" + rank.to_bytes(4, "big"): rank for rank in range(256, n_vocab - 1)}
-    tokenizer = tiktoken.Encoding(
+    tokenizer = BytePairTokenizer(
         "large", pat_str=r"[\s\S]", mergeable_ranks=ranks, special_tokens={END_OF_TEXT: n_vocab - 1}
     )
     (tmp_path / "corpus").mkdir()
@@ -244,11 +279,24 @@ def test_ids_take_two_bytes_where_two_are_enough(tmp_path: Path, n_vocab: int, d
     assert size_bytes == manifest.train_tokens * np.dtype(dtype).itemsize
 
 
+def test_the_share_of_unknown_tokens_is_counted_in_each_split(tokenizer: BytePairTokenizer) -> None:
+    words = WordTokenizer(build_vocabulary(["known words here."], 100))
+    train = "known words, known words here. " * 5  # a comma in six tokens is unknown
+    with corpus_of([train, "known new words here " * 2]) as folder:
+        fraction = (len(train) + 0.5) / (len(train) + 42)
+        manifest = tokenize_corpus(folder, words, folder.parent / "tokens", 2, 2, fraction)
+        assert (manifest.train_tokens, manifest.validation_tokens) == (35, 9)  # one <|endoftext|> between the two
+        assert manifest.train_unknown_percent == 100 * 5 / 35
+        assert manifest.validation_unknown_percent == 100 * 2 / 9
+        manifest = tokenize_corpus(folder, tokenizer, folder.parent / "tokens", 2, 2, fraction)
+        assert (manifest.train_unknown_percent, manifest.validation_unknown_percent) == (0, 0)
+
+
 # --- memory -------------------------------------------------------------------------------------------------
 
 
 def test_a_corpus_larger_than_a_piece_takes_the_memory_of_a_piece(
-    tokenizer: tiktoken.Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    any_tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "READ_CHARACTERS", 1 << 16)
     (tmp_path / "corpus").mkdir()
@@ -259,7 +307,7 @@ def test_a_corpus_larger_than_a_piece_takes_the_memory_of_a_piece(
     assert size_bytes > 11_000_000
     tracemalloc.start()
     try:
-        manifest = tokenize_corpus(tmp_path / "corpus", tokenizer, tmp_path / "tokens", 64, 64, 0.9)
+        manifest = tokenize_corpus(tmp_path / "corpus", any_tokenizer, tmp_path / "tokens", 64, 64, 0.9)
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -276,7 +324,7 @@ def test_a_corpus_larger_than_a_piece_takes_the_memory_of_a_piece(
     [(["ab"], "train", 1), (["x" * 100], "validation", 10)],
 )
 def test_a_corpus_too_short_for_a_window_says_what_to_do(
-    tokenizer: tiktoken.Encoding, texts: list[str], split: str, n_tokens: int
+    tokenizer: BytePairTokenizer, texts: list[str], split: str, n_tokens: int
 ) -> None:
     with corpus_of(texts) as folder:
         (folder.parent / "tokens").mkdir()

@@ -23,12 +23,14 @@ from scratchlm.errors import InputError
 from scratchlm.tokenizer import (
     END_OF_TEXT,
     GPT2_SPLIT_PATTERN,
+    BytePairTokenizer,
     byte_characters,
     copy_tokenizer_for_hugging_face,
     end_of_text,
     read_hugging_face_tokenizer,
     read_tokenizer,
     train_bpe,
+    unknown_percent,
     without_endless_words,
     write_tokenizer,
 )
@@ -50,12 +52,12 @@ def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(trained_folder: Path) -> tiktoken.Encoding:
+def trained(trained_folder: Path) -> BytePairTokenizer:
     return read_tokenizer(trained_folder)
 
 
 @pytest.fixture(scope="module")
-def gpt2(mirror: Path) -> tiktoken.Encoding:
+def gpt2(mirror: Path) -> BytePairTokenizer:
     return read_tokenizer(mirror)
 
 
@@ -63,7 +65,7 @@ def gpt2(mirror: Path) -> tiktoken.Encoding:
 
 
 @pytest.mark.mirror
-def test_gpt_2_s_files_give_the_book_s_figures(gpt2: tiktoken.Encoding, mirror: Path) -> None:
+def test_gpt_2_s_files_give_the_book_s_figures(gpt2: BytePairTokenizer, mirror: Path) -> None:
     assert gpt2.n_vocab == 50257 and end_of_text(gpt2) == 50256
     assert len(gpt2.encode((mirror / "the-verdict.txt").read_text(encoding="utf-8"))) == 5145
     assert gpt2.encode("Akwirw ier") == [33901, 86, 343, 86, 220, 959]
@@ -72,7 +74,7 @@ def test_gpt_2_s_files_give_the_book_s_figures(gpt2: tiktoken.Encoding, mirror: 
 
 @pytest.mark.mirror
 def test_gpt_2_s_ranks_and_pattern_are_tiktoken_s_own(
-    gpt2: tiktoken.Encoding, mirror: Path, monkeypatch: pytest.MonkeyPatch
+    gpt2: BytePairTokenizer, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tiktoken.load import data_gym_to_mergeable_bpe_ranks
     from tiktoken_ext import openai_public
@@ -98,7 +100,7 @@ def test_gpt_2_s_ranks_and_pattern_are_tiktoken_s_own(
 
 
 def test_a_trained_tokenizer_has_the_bytes_the_merges_in_order_and_the_end_last(
-    trained: tiktoken.Encoding, trained_folder: Path
+    trained: BytePairTokenizer, trained_folder: Path
 ) -> None:
     encoder = json.loads((trained_folder / "encoder.json").read_text(encoding="utf-8"))
     merges = (trained_folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")
@@ -188,20 +190,36 @@ def test_training_is_the_same_in_every_process_and_with_any_number_of_threads(tm
 
 
 @given(text=st.text(st.characters(exclude_categories=("Cs",))) | MIXED)
-def test_any_text_comes_back_from_a_trained_tokenizer(trained: tiktoken.Encoding, text: str) -> None:
+def test_any_text_comes_back_from_a_trained_tokenizer(trained: BytePairTokenizer, text: str) -> None:
     assert trained.decode(trained.encode(text, allowed_special="all")) == text
     ordinary = trained.encode_ordinary(text)
     assert trained.decode(ordinary) == text and end_of_text(trained) not in ordinary
     assert all(0 <= token < trained.n_vocab for token in ordinary)
 
 
+@given(ids=st.lists(st.integers(0, 319), max_size=30))
+def test_a_stream_of_tokens_joins_to_their_text(trained: BytePairTokenizer, ids: list[int]) -> None:
+    assert "".join(trained.decode_stream(ids)) == trained.decode(ids)
+
+
+def test_a_character_of_several_tokens_comes_whole_and_with_the_last(trained: BytePairTokenizer) -> None:
+    ids = [trained.encode_single_token(bytes([byte])) for byte in "ä🙃b".encode()]
+    assert list(trained.decode_stream(ids)) == ["", "ä", "", "", "", "🙃", "b", ""]
+    assert list(trained.decode_stream(ids[:-2])) == ["", "ä", "", "", "", "�"]  # cut within a character
+
+
+def test_bytes_spell_everything(trained: BytePairTokenizer) -> None:
+    assert trained.unk_token is None
+    assert unknown_percent(trained, ["low unseen 中 words", ""]) == 0
+
+
 @pytest.mark.mirror
 @given(text=st.text(st.characters(exclude_categories=("Cs",))) | MIXED)
-def test_any_text_comes_back_from_gpt_2_s(gpt2: tiktoken.Encoding, text: str) -> None:
+def test_any_text_comes_back_from_gpt_2_s(gpt2: BytePairTokenizer, text: str) -> None:
     assert gpt2.decode(gpt2.encode(text, allowed_special="all")) == text
 
 
-def test_training_makes_its_own_text_shorter(trained: tiktoken.Encoding) -> None:
+def test_training_makes_its_own_text_shorter(trained: BytePairTokenizer) -> None:
     assert len(trained.encode(TEXTS[0])) < 0.5 * len(TEXTS[0].encode())
 
 
@@ -223,7 +241,7 @@ def slow_ids(text: str, ranks: dict[bytes, int]) -> list[int]:
 
 
 @given(text=ASSIGNED | st.text("low erstnaïve'd12 \n", max_size=80))
-def test_the_ids_are_those_of_plain_byte_pair_encoding(trained: tiktoken.Encoding, text: str) -> None:
+def test_the_ids_are_those_of_plain_byte_pair_encoding(trained: BytePairTokenizer, text: str) -> None:
     assert trained.encode_ordinary(text) == slow_ids(text, trained._mergeable_ranks)
 
 
@@ -248,7 +266,7 @@ def gpt2_hugging_face(mirror: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return hugging_face(mirror, tmp_path_factory.mktemp("model"))
 
 
-def assert_same(ours: tiktoken.Encoding, theirs: tuple[Any, Any], text: str) -> None:
+def assert_same(ours: BytePairTokenizer, theirs: tuple[Any, Any], text: str) -> None:
     ids = ours.encode(text, allowed_special="all")
     for tokenizer in theirs:
         assert tokenizer(text).input_ids == ids
@@ -258,7 +276,7 @@ def assert_same(ours: tiktoken.Encoding, theirs: tuple[Any, Any], text: str) -> 
 @given(text=MIXED)
 @example(text=f"a  {END_OF_TEXT}  b\x1c!\r\n{END_OF_TEXT}{END_OF_TEXT}")
 def test_transformers_gives_a_trained_tokenizer_s_ids(
-    trained: tiktoken.Encoding, trained_hugging_face: tuple[Any, Any], text: str
+    trained: BytePairTokenizer, trained_hugging_face: tuple[Any, Any], text: str
 ) -> None:
     assert_same(trained, trained_hugging_face, text)
 
@@ -266,11 +284,11 @@ def test_transformers_gives_a_trained_tokenizer_s_ids(
 @pytest.mark.mirror
 @given(text=MIXED)
 @example(text="Akwirw ier")
-def test_transformers_gives_gpt_2_s_ids(gpt2: tiktoken.Encoding, gpt2_hugging_face: tuple[Any, Any], text: str) -> None:
+def test_transformers_gives_gpt_2_s_ids(gpt2: BytePairTokenizer, gpt2_hugging_face: tuple[Any, Any], text: str) -> None:
     assert_same(gpt2, gpt2_hugging_face, text)
 
 
-def test_transformers_knows_the_end_of_text(trained: tiktoken.Encoding, trained_hugging_face: tuple[Any, Any]) -> None:
+def test_transformers_knows_the_end_of_text(trained: BytePairTokenizer, trained_hugging_face: tuple[Any, Any]) -> None:
     for tokenizer in trained_hugging_face:
         assert len(tokenizer) == trained.n_vocab
         assert tokenizer.eos_token == tokenizer.bos_token == tokenizer.unk_token == END_OF_TEXT
@@ -292,12 +310,21 @@ def test_repetitive_texts_have_the_same_ids_in_transformers(tmp_path: Path) -> N
 
 
 def test_a_model_folder_gives_the_same_tokenizer_back(
-    trained: tiktoken.Encoding, trained_folder: Path, tmp_path: Path
+    trained: BytePairTokenizer, trained_folder: Path, tmp_path: Path
 ) -> None:
     copy_tokenizer_for_hugging_face(trained_folder, tmp_path)
     again = read_hugging_face_tokenizer(tmp_path)
     assert again._mergeable_ranks == trained._mergeable_ranks
     assert again._special_tokens == trained._special_tokens
+
+
+def test_the_tokenizer_json_of_a_byte_pair_folder_is_left_aside(
+    trained: BytePairTokenizer, trained_folder: Path, trained_hugging_face: tuple[Any, Any], tmp_path: Path
+) -> None:
+    copy_tokenizer_for_hugging_face(trained_folder, tmp_path)
+    trained_hugging_face[0].backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    again = read_hugging_face_tokenizer(tmp_path)
+    assert again.encode_ordinary(TEXTS[0]) == trained.encode_ordinary(TEXTS[0])
 
 
 # --- files that cannot be used ------------------------------------------------------------------------------
@@ -369,7 +396,7 @@ def test_a_missing_file_says_what_to_run(trained_folder: Path, tmp_path: Path, n
 
 
 def test_files_with_windows_line_ends_are_read(
-    trained: tiktoken.Encoding, trained_folder: Path, tmp_path: Path
+    trained: BytePairTokenizer, trained_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "encoder.json").write_bytes((trained_folder / "encoder.json").read_bytes())
     merges = (trained_folder / "vocab.bpe").read_bytes().replace(b"\n", b"\r\n")

@@ -74,6 +74,7 @@ def test_a_token_folder_is_mapped_not_read(tmp_path: Path) -> None:
     counts = dict.fromkeys(
         ("documents", "characters", "tokens", "train_tokens", "validation_tokens", "train_windows"), 1
     )
+    counts |= dict.fromkeys(("train_unknown_percent", "validation_unknown_percent"), 0)
     manifest = {**counts, "validation_windows": 1, "vocab_size": 300, "max_length": 3, "stride": 2, "dtype": "<u4"}
     write_json(tmp_path / "manifest.json", manifest)
     np.arange(70_000, 70_008, dtype="<u4").tofile(tmp_path / "train.bin")

@@ -1,0 +1,70 @@
+"""The pipeline under the book profile, in a folder of its own, each stage run when first asked for."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from scratchlm.params import Params, load_params
+
+ROOT = Path(__file__).parents[1]
+# What must have run before; download_gpt2 here never copies our own model, so that it need not be trained.
+UPSTREAM = {
+    "download_corpus": (),
+    "build_tokenizer": ("download_corpus",),
+    "tokenize_corpus": ("build_tokenizer",),
+    "pretrain": ("tokenize_corpus",),
+    "download_gpt2": ("build_tokenizer",),
+    "prepare_sms": ("build_tokenizer",),
+    "finetune_classifier": ("prepare_sms", "download_gpt2"),
+    "prepare_instructions": ("build_tokenizer",),
+    "finetune_instructions": ("prepare_instructions", "download_gpt2"),
+    "generate_responses": ("finetune_instructions",),
+    "judge_responses": ("generate_responses",),
+}
+
+
+class BookProfile:
+    """Runs the stages' own scripts with profiles/book.yaml as params.yaml and reads what they write."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.done: set[str] = set()
+        shutil.copyfile(ROOT / "profiles/book.yaml", folder / "params.yaml")
+
+    @property
+    def params(self) -> Params:
+        return load_params(self.folder / "params.yaml")
+
+    def run(self, stage: str) -> Path:
+        """Run a stage and what it needs, once; return the folder. Raises CalledProcessError if it fails."""
+        for earlier in UPSTREAM[stage]:
+            self.run(earlier)
+        if stage not in self.done:
+            print(f"running {stage} ...", file=sys.stderr, flush=True)
+            environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+            mirror = os.environ.get("SCRATCHLM_MIRROR", "")
+            if mirror and "://" not in mirror:
+                environment["SCRATCHLM_MIRROR"] = str((ROOT / mirror).resolve())
+            script = ROOT / "stages" / f"{stage}.py"
+            subprocess.run([sys.executable, script], cwd=self.folder, env=environment, check=True, stdout=sys.stderr)
+            self.done.add(stage)
+        return self.folder
+
+    def metrics(self, stage: str) -> dict[str, Any]:
+        """Return what a stage wrote to metrics/."""
+        return dict(json.loads((self.run(stage) / f"metrics/{stage}.json").read_text(encoding="utf-8")))
+
+    def curve(self, stage: str, name: str) -> dict[int, tuple[float, float]]:
+        """Return step -> (training loss, validation loss) of a training's curve."""
+        with (self.run(stage) / f"data/plots/{name}.csv").open(encoding="utf-8") as file:
+            return {
+                int(row["step"]): (float(row["train_loss"]), float(row["validation_loss"]))
+                for row in csv.DictReader(file)
+            }

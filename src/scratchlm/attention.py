@@ -1,0 +1,90 @@
+"""Multi-head causal attention (chapter 3.6): one set of weights, three ways to compute with it.
+
+Shape suffixes as in model.py: B batch, T tokens of this call, S tokens in view (cache included), D emb_dim,
+H n_heads, K head_dim = D / H.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from scratchlm.kv_cache import KVCache
+from scratchlm.linear import Linear
+
+AttentionKind = Literal["sdpa", "manual", "per_head"]
+
+
+class MultiHeadAttention(nn.Module):
+    """Multi-head causal attention with query, key and value in one product.
+
+    `kind` chooses how: `sdpa` is torch's own and the fastest, `manual` writes out the formula for all heads
+    at once, `per_head` computes one head after the other, as stacked single heads would (chapter 3.6.1).
+    All three give the same values, but that dropout under `per_head` draws other numbers.
+    """
+
+    def __init__(self, emb_dim: int, n_heads: int, drop_rate: float, qkv_bias: bool, kind: AttentionKind) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.drop_rate = drop_rate
+        self.kind = kind
+        self.c_attn = Linear(emb_dim, 3 * emb_dim, bias=qkv_bias)
+        self.c_proj = Linear(emb_dim, emb_dim)
+
+    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
+        """Let every token gather from those it may see, [B, T, D] to [B, T, D].
+
+        `mask` is bool, broadcastable to [B, 1, T, S], True where a token may look, the same for all heads; without
+        it, attention is causal.
+        """
+        q, k, v = self.queries_keys_values(x_BTD)
+        if cache is not None:
+            k, v = cache.append(layer, k, v)  # [B, H, S, K]
+        drop_rate = self.drop_rate if self.training else 0.0
+        if self.kind == "sdpa":
+            T, S = q.shape[2], k.shape[2]
+            if mask is None and 1 < T < S:
+                mask = causal_mask(T, S, q.device)  # is_causal would take the new tokens for the first of the text
+            # One new token sees everything before it.
+            y_BHTK = F.scaled_dot_product_attention(q, k, v, mask, drop_rate, is_causal=mask is None and T > 1)
+        elif self.kind == "manual":
+            y_BHTK = F.dropout(attention_weights(q, k, mask), drop_rate) @ v
+        else:
+            heads = [
+                F.dropout(attention_weights(q[:, [head]], k[:, [head]], mask), drop_rate) @ v[:, [head]]
+                for head in range(self.n_heads)
+            ]
+            y_BHTK = torch.cat(heads, dim=1)
+        return self.c_proj(y_BHTK.transpose(1, 2).reshape(x_BTD.shape))  # type: ignore[no-any-return]
+
+    def queries_keys_values(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Project and cut into heads, each [B, H, T, K]."""
+        B, T, D = x_BTD.shape
+        q, k, v = (
+            part.view(B, T, self.n_heads, D // self.n_heads).transpose(1, 2)
+            for part in self.c_attn(x_BTD).split(D, dim=-1)
+        )
+        return q, k, v
+
+
+def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return how much each of T tokens looks at each of S, [..., T, K] and [..., S, K] to [..., T, S].
+
+    The T queries are those of the last T of the S tokens; `mask` as for `MultiHeadAttention`. Every row sums to 1
+    (chapter 3.5).
+    """
+    if mask is None:
+        mask = causal_mask(q.shape[-2], k.shape[-2], q.device)
+    scores = q @ k.transpose(-2, -1)  # [..., T, S]
+    # -inf before the softmax, so that what is hidden gets exactly 0 and the rest still sums to 1; the scores of
+    # long vectors are large and would make the softmax a step, hence the root (Vaswani et al. 2017, section 3.2.1).
+    return torch.softmax(scores.masked_fill(~mask, -torch.inf) / math.sqrt(q.shape[-1]), dim=-1)
+
+
+def causal_mask(n_queries: int, n_keys: int, device: torch.device) -> Tensor:
+    """Return which keys the last `n_queries` of `n_keys` tokens may look at: bool, [n_queries, n_keys]."""
+    return torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)

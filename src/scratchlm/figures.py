@@ -1,0 +1,167 @@
+"""Figures of what visualization.py finds, as PNG files with the same bytes for the same numbers.
+
+DVC draws curves from tables by itself, but its templates know neither heat maps nor grouped bars nor a
+logarithmic axis.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import matplotlib.style
+import torch
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from scratchlm.files import atomic_path
+
+DPI = 100
+STYLE = {
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: a figure does not depend on the machine's fonts
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+PLAIN = {"parse_math": False}  # in what a user or a model wrote, a dollar is a dollar
+# What of a big model stays readable on one page.
+LAYERS_SHOWN = 4
+HEADS_SHOWN = 12
+TOKENS_SHOWN = 16
+LONGEST_LABEL = 14  # characters
+LONGEST_QUOTE = 60
+LINES = {  # label, color and style of each curve
+    "new_with_shortcuts": ("new, with shortcuts", "tab:blue", "--"),
+    "with_shortcuts": ("after {} steps, with shortcuts", "tab:blue", "-"),
+    "new_without_shortcuts": ("new, without shortcuts", "tab:orange", "--"),
+    "without_shortcuts": ("after {} steps, without shortcuts", "tab:orange", "-"),
+    "trained": ("the trained model", "black", "-"),
+}
+HIDDEN = "0.94"  # the grey of what a token may not look at
+
+
+def draw_attention(path: Path, maps_LHTT: Tensor, labels: Sequence[str], text: str) -> None:
+    """Draw attention maps as a grid, a row per layer and a column per head, with the tokens on the axes.
+
+    Of more than 4 layers the first, middle and last are shown, of the heads the first 12, of the tokens the first
+    16; the title says so.
+    """
+    n_layers, n_heads, n_tokens, _ = maps_LHTT.shape
+    layers = list(range(n_layers)) if n_layers <= LAYERS_SHOWN else [0, n_layers // 2, n_layers - 1]
+    heads = range(min(n_heads, HEADS_SHOWN))
+    T = min(n_tokens, TOKENS_SHOWN)
+    hidden_TT = torch.ones(T, T, dtype=torch.bool).triu(diagonal=1)
+    shown_LHTT = maps_LHTT[:, :, :T, :T].float().cpu().masked_fill(hidden_TT, torch.nan)
+    title = f"Attention in {_part('layer', layers, n_layers)} and {_part('head', heads, n_heads)}"
+    if n_tokens > T:
+        title += f", first {T} of {n_tokens} tokens"
+    side = max(1.15, 0.14 * T, 3.5 / max(len(layers), len(heads)))  # inches of one map
+    margin = 0.45 + 0.075 * max(map(len, labels[:T]))  # inches of the labels and of what stands beside them
+    right, top = margin + side * len(heads), margin + side * len(layers)
+    width, height = max(right + 1.1, 5.0), top + 0.85
+    with _figure(path, (width, height), f"{title}\n{_quoted(text)}") as figure:
+        # The margins are known: having matplotlib find them (layout="constrained") takes four times as long.
+        place = {"left": margin / width, "right": right / width, "bottom": margin / height, "top": top / height}
+        grid = figure.subplots(
+            *(len(layers), len(heads)),
+            squeeze=False,
+            sharex=True,
+            sharey=True,
+            gridspec_kw={**place, "wspace": 0.08, "hspace": 0.08},
+        )
+        for row, layer in zip(grid, layers, strict=True):
+            for axes, head in zip(row, heads, strict=True):
+                image = axes.imshow(shown_LHTT[layer, head].numpy(), cmap="Blues", vmin=0, vmax=1)
+                axes.set_facecolor(HIDDEN)
+                axes.spines[:].set_visible(False)
+                axes.tick_params(length=0)
+            row[0].set_yticks(range(T), labels[:T], fontsize=8, **PLAIN)
+            row[0].set_ylabel(f"layer {layer + 1}", fontsize=9)
+        for highest, lowest, head in zip(grid[0], grid[-1], heads, strict=True):
+            highest.set_title(f"head {head + 1}", fontsize=9)
+            lowest.set_xticks(range(T), labels[:T], rotation=90, fontsize=8, **PLAIN)
+        figure.supxlabel("looks at", fontsize=9)
+        scale = figure.add_axes(((right + 0.25) / width, margin / height, 0.15 / width, (top - margin) / height))
+        figure.colorbar(image, cax=scale, label="attention weight").outline.set_visible(False)
+
+
+def draw_temperatures(
+    path: Path,
+    probabilities: Sequence[Sequence[float]],
+    temperatures: Sequence[float],
+    labels: Sequence[str],
+    text: str,
+) -> None:
+    """Draw the probabilities of the labelled tokens, a row per temperature, as bars side by side (chapter 5.3.1)."""
+    width = 0.84 / len(temperatures)
+    colors = matplotlib.colormaps["viridis"](torch.linspace(0.15, 0.8, len(temperatures)).numpy())
+    with _figure(path, (9, 4.5), f"The next token under each temperature\n{_quoted(text)}", "constrained") as figure:
+        axes = figure.subplots()
+        for index, temperature in enumerate(temperatures):
+            centers = [choice - 0.42 + width * (index + 0.5) for choice in range(len(labels))]
+            axes.bar(centers, probabilities[index], width, color=colors[index], label=f"{temperature:g}")
+        axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", rotation_mode="anchor", **PLAIN)
+        axes.set_ylabel("probability")
+        axes.set_ylim(0, 1)
+        axes.legend(title="temperature", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def draw_gradients(path: Path, gradients: Mapping[str, Sequence[float]], n_steps: int) -> None:
+    """Draw the gradients of every block, the first on the left, on a logarithmic axis (chapter 4.4).
+
+    `gradients` has the five curves of `LINES`; those that are not new have been trained for `n_steps` steps, or are
+    the trained model's.
+    """
+    with _figure(path, (9, 4.5), "Do gradients reach the first blocks?", "constrained") as figure:
+        axes = figure.subplots()
+        for name, (label, color, style) in LINES.items():
+            values = gradients[name]
+            blocks = range(1, len(values) + 1)
+            axes.plot(blocks, values, style, color=color, label=label.format(n_steps), marker="o", markersize=4)
+        axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("block (1 is next to the embeddings)")
+        axes.set_ylabel("mean absolute gradient of its weights")
+        axes.grid(axis="y", color="0.9")
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def token_label(text: str) -> str:
+    """Return a token as an axis shows it: blanks and line ends visible, long ones cut."""
+    shown = "".join(
+        "␣" if character == " " else character if character.isprintable() else repr(character)[1:-1]
+        for character in text
+    )
+    return shown if len(shown) <= LONGEST_LABEL else shown[: LONGEST_LABEL - 1] + "…"
+
+
+def _quoted(text: str) -> str:
+    line = " ".join(text.split())
+    return f"“{line}”" if len(line) <= LONGEST_QUOTE else f"“{line[: LONGEST_QUOTE - 1]}…”"
+
+
+def _part(name: str, shown: Sequence[int], n_all: int) -> str:
+    if len(shown) == n_all:
+        return f"all {n_all} {name}s" if n_all > 1 else f"the one {name}"
+    numbers = [str(index + 1) for index in shown]
+    if shown[-1] - shown[0] == len(shown) - 1:
+        return f"{name}s {numbers[0]} to {numbers[-1]} of {n_all}"
+    return f"{name}s {', '.join(numbers[:-1])} and {numbers[-1]} of {n_all}"
+
+
+@contextmanager
+def _figure(
+    path: Path, size_in: tuple[float, float], title: str, layout: Literal["constrained"] | None = None
+) -> Iterator[Figure]:
+    # Not pyplot: no window, no backend of the user's choice, nothing left open. Their settings stay out as well.
+    with matplotlib.style.context(["default", STYLE], after_reset=True), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for it
+        figure = Figure(size_in, DPI, layout=layout)
+        figure.suptitle(title, fontsize=11, **PLAIN)
+        yield figure
+        with atomic_path(path) as temporary:
+            # Without the version of the program that wrote it, which would change the bytes.
+            figure.savefig(temporary, format="png", metadata={"Software": None})

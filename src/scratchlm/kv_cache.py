@@ -1,0 +1,39 @@
+"""Keys and values of the tokens already seen, so that a new token costs one row, not the whole text."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class KVCache:
+    """The cache of all blocks; shape suffixes as in model.py.
+
+    `keys` and `values` are [n_layers, B, H, capacity, K]; the first `length` of the capacity are in use.
+    """
+
+    def __init__(
+        self,
+        n_layers: int,
+        batch_size: int,
+        n_heads: int,
+        capacity: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        shape = (n_layers, batch_size, n_heads, capacity, head_dim)
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.length = 0
+
+    def append(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Store a layer's new keys and values and return all in view, each [B, H, S, K]."""
+        end = self.length + k_BHTK.shape[2]
+        self.keys[layer, :, :, self.length : end] = k_BHTK
+        self.values[layer, :, :, self.length : end] = v_BHTK
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Drop every sequence but `rows` ([n] int64), so that finished ones cost nothing."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]

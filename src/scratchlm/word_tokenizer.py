@@ -1,0 +1,196 @@
+"""Words and punctuation marks as tokens (chapters 2.2 to 2.4), on disk as `vocabulary.json`: token -> id.
+
+It is the plainest tokenizer there is, and shows what byte pair encoding is for: white space and everything that
+the corpus did not hold are lost.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from scratchlm.errors import InputError
+from scratchlm.files import write_json
+from scratchlm.special_tokens import END_OF_TEXT, UNKNOWN
+
+SPECIAL_TOKENS = (END_OF_TEXT, UNKNOWN)  # the last two ids, in this order
+VOCABULARY = "vocabulary.json"
+HF_TOKENIZER = "tokenizer.json"  # Hugging Face's name for a tokenizer in one file
+
+MARKS = r"""[,.:;?_!"()']|--"""
+WORDS_AND_MARKS = re.compile(rf"({MARKS})|\s")  # white space is not in the group: it leaves None behind
+GLUED = frozenset(",.:;?!\"()'")  # decoded without a blank before them; `_` and `--` keep theirs, as in the book
+
+
+def split_words(text: str) -> list[str]:
+    """Split a text into words and punctuation marks, without its white space (chapter 2.2)."""
+    return [token for token in WORDS_AND_MARKS.split(text) if token]
+
+
+def build_vocabulary(texts: Iterable[str], vocab_size: int) -> dict[str, int]:
+    """Number the words of a corpus in sorted order, then `<|endoftext|>`, then `<|unk|>`: token -> id.
+
+    Where there are more than `vocab_size` tokens, the most frequent words are kept, of equally frequent ones the
+    first in sorted order. Memory is bounded by one text and the different words of all.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts:
+        for part in text.split(END_OF_TEXT):
+            counts.update(split_words(part))
+    counts.pop(UNKNOWN, None)
+    by_frequency = sorted(counts, key=lambda word: (-counts[word], word))
+    words = sorted(by_frequency[: vocab_size - len(SPECIAL_TOKENS)])
+    return {token: index for index, token in enumerate([*words, *SPECIAL_TOKENS])}
+
+
+class WordTokenizer:
+    """Encodes words as their numbers in a vocabulary, and decodes them with one blank between words.
+
+    With `<|unk|>` in the vocabulary it is the book's second version, where that stands for every unknown word;
+    without, the first version, which refuses unknown words.
+    """
+
+    def __init__(self, vocabulary: Mapping[str, int]) -> None:
+        self.vocabulary = dict(vocabulary)
+        self._tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+        self._special_ids = {token: vocabulary[token] for token in SPECIAL_TOKENS if token in vocabulary}
+        self._word_ids = {token: index for token, index in vocabulary.items() if token not in SPECIAL_TOKENS}
+
+    @property
+    def n_vocab(self) -> int:
+        return len(self._tokens)
+
+    @property
+    def eot_token(self) -> int:
+        return self._special_ids[END_OF_TEXT]
+
+    @property
+    def unk_token(self) -> int | None:
+        return self._special_ids.get(UNKNOWN)
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """Encode a text in which special tokens are words like others, and so unknown.
+
+        Raises InputError that names an unknown word if the vocabulary has no `<|unk|>`.
+        """
+        words = split_words(text)
+        unknown = self.unk_token
+        if unknown is not None:
+            return [self._word_ids.get(word, unknown) for word in words]
+        try:
+            return [self._word_ids[word] for word in words]
+        except KeyError as error:
+            raise InputError(
+                f"the word {error.args[0]!r} is not among the {self.n_vocab} tokens of the vocabulary: use words of "
+                f"the corpus it was made from, or a vocabulary with {UNKNOWN}"
+            ) from None
+
+    def encode(self, text: str, *, allowed_special: Literal["all"] | Set[str]) -> list[int]:
+        """Encode a text in which the special tokens allowed are tokens, wherever they stand.
+
+        Raises InputError as `encode_ordinary` does.
+        """
+        allowed = self._special_ids if allowed_special == "all" else self._special_ids.keys() & allowed_special
+        if not allowed:
+            return self.encode_ordinary(text)
+        ids = []
+        parts = re.split(f"({'|'.join(map(re.escape, sorted(allowed)))})", text)
+        for index, part in enumerate(parts):
+            ids += [self._special_ids[part]] if index % 2 else self.encode_ordinary(part)
+        return ids
+
+    def encode_ordinary_batch(self, texts: Sequence[str], /) -> list[list[int]]:
+        """Encode each text as `encode_ordinary` does."""
+        return [self.encode_ordinary(text) for text in texts]
+
+    def encode_to_numpy(self, text: str, *, allowed_special: Literal["all"] | Set[str]) -> npt.NDArray[np.uint32]:
+        """Encode as `encode` does, into an array [n] uint32."""
+        return np.array(self.encode(text, allowed_special=allowed_special), dtype=np.uint32)
+
+    def decode(self, tokens: Sequence[int], /) -> str:
+        """Join the words with blanks, punctuation without one before it."""
+        return "".join(self.decode_stream(tokens))
+
+    def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
+        """Yield the text of each token as it comes, with the blank that parts it from the one before."""
+        for position, index in enumerate(tokens):
+            token = self._tokens[index]
+            yield token if position == 0 or token in GLUED else f" {token}"
+
+
+def write_vocabulary(folder: Path, vocabulary: Mapping[str, int]) -> None:
+    """Write vocabulary.json."""
+    write_json(folder / VOCABULARY, vocabulary)
+
+
+def read_word_tokenizer(folder: Path) -> WordTokenizer:
+    """Read a folder's vocabulary.json; raise InputError if it is damaged."""
+    path = folder / VOCABULARY
+    return _checked_tokenizer(_read_json(path), path)
+
+
+def write_hugging_face_words(model_folder: Path, vocabulary: Mapping[str, int]) -> None:
+    """Write the files from which transformers' AutoTokenizer encodes and decodes as `WordTokenizer` does."""
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers
+
+    theirs = tokenizers.Tokenizer(models.WordLevel(dict(vocabulary), unk_token=UNKNOWN))
+    # Python counts four control characters as white space that this library does not.
+    white_space = tokenizers.Regex(r"[\s\x1c-\x1f]")
+    theirs.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(white_space, "removed"), pre_tokenizers.Split(tokenizers.Regex(MARKS), "isolated")]
+    )
+    # "WordPiece" puts a blank before every token but the first (none begins with its prefix, a blank); the
+    # replacement takes it away from punctuation.
+    before_glued = tokenizers.Regex(f"^ (?=[{re.escape(''.join(sorted(GLUED)))}])")
+    theirs.decoder = decoders.Sequence(
+        [decoders.WordPiece(prefix=" ", cleanup=False), decoders.Replace(before_glued, "")]
+    )
+    theirs.add_special_tokens(
+        [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
+    )
+    write_json(model_folder / HF_TOKENIZER, json.loads(theirs.to_str()))
+    write_json(
+        model_folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": False,
+            "bos_token": END_OF_TEXT,
+            "eos_token": END_OF_TEXT,
+            "unk_token": UNKNOWN,
+        },
+    )
+
+
+def read_hugging_face_words(model_folder: Path) -> WordTokenizer:
+    """Read what `write_hugging_face_words` wrote; raise InputError if it is damaged or another tokenizer."""
+    path = model_folder / HF_TOKENIZER
+    found = _read_json(path)
+    model = found.get("model") if isinstance(found, dict) else None
+    return _checked_tokenizer(model.get("vocab") if isinstance(model, dict) else None, path)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run `make repro` to build it") from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged ({error}): build it again") from None
+
+
+def _checked_tokenizer(vocabulary: Any, path: Path) -> WordTokenizer:
+    in_order = isinstance(vocabulary, dict) and list(vocabulary.values()) == list(range(len(vocabulary)))
+    if not in_order or tuple(vocabulary)[-len(SPECIAL_TOKENS) :] != SPECIAL_TOKENS:
+        raise InputError(
+            f"{path} is no vocabulary of words: expected words with the ids 0, 1, 2 and so on, then "
+            f"{' and '.join(SPECIAL_TOKENS)}; build it again"
+        )
+    return WordTokenizer(vocabulary)

@@ -1,0 +1,209 @@
+"""The three trainings beside the loops of the book's published package, on small models with dropout.
+
+Equal losses at every evaluation and equal sample texts mean: the same start, the same batches, the same dropout,
+the same updates. The sizes of chapter 5 itself are in benchmarks/book_figures.py.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from scratchlm.classifier import Classifier, Messages, batch_accuracy, choose_trained_layers, label_loss
+from scratchlm.generation import Sampling, generate
+from scratchlm.instruction_batches import Example, collate
+from scratchlm.loss import next_token_loss
+from scratchlm.model import GPT, GPTConfig, new_gpt
+from scratchlm.params import TrainingParams
+from scratchlm.training import loaders, train
+
+REASON = "llms-from-scratch is not installed (`make setup` installs it without its dependencies)"
+book_gpt = pytest.importorskip("llms_from_scratch.ch04", reason=REASON)
+chapter_5 = pytest.importorskip("llms_from_scratch.ch05", reason=REASON)
+chapter_6 = pytest.importorskip("llms_from_scratch.ch06", reason=REASON)
+chapter_7 = pytest.importorskip("llms_from_scratch.ch07", reason=REASON)
+
+SEED = 123
+CPU = torch.device("cpu")
+CONFIG = GPTConfig(
+    vocab_size=60,
+    context_length=32,
+    emb_dim=24,
+    n_heads=3,
+    n_layers=3,
+    drop_rate=0.1,
+    qkv_bias=True,
+    tie_embeddings=False,
+)
+SETTINGS = TrainingParams(
+    epochs=3,
+    batch_size=4,
+    learning_rate=0.003,
+    weight_decay=0.1,
+    schedule="constant",
+    warmup_steps=0,
+    min_learning_rate=0.0,
+    gradient_clip=None,
+    eval_every=2,
+    eval_batches=3,
+)
+
+
+class Letters:
+    """A tokenizer of 60 characters in the form that the book's sample printing wants."""
+
+    def encode(self, text: str, allowed_special: Any = ()) -> list[int]:
+        return [ord(character) - 64 for character in text]
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(chr(index + 64) for index in ids)
+
+
+def both_models(drop_rate: float = 0.1) -> tuple[GPT, nn.Module]:
+    """Build our model and the book's from the same seed."""
+    config = GPTConfig(**{**CONFIG.__dict__, "drop_rate": drop_rate})
+    torch.manual_seed(SEED)
+    ours = new_gpt(config, "book")
+    torch.manual_seed(SEED)
+    keys = ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "qkv_bias")
+    theirs = book_gpt.GPTModel({key: getattr(config, key) for key in keys})
+    return ours, theirs
+
+
+def windows(n: int, seed: int) -> TensorDataset:
+    ids = torch.randint(CONFIG.vocab_size, (n, 17), generator=torch.Generator().manual_seed(seed))
+    return TensorDataset(ids[:, :-1], ids[:, 1:])
+
+
+def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=SETTINGS.learning_rate, weight_decay=SETTINGS.weight_decay)
+
+
+def evaluations(curve: list[Any]) -> tuple[list[float], list[float]]:
+    """Return the losses that the book has too: every `eval_every` steps, not those after the last step."""
+    rows = [row for row in curve if row.step % SETTINGS.eval_every == 0]
+    return [row.train_loss for row in rows], [row.validation_loss for row in rows]
+
+
+def test_pretraining_draws_and_learns_as_the_books_loop(capsys: pytest.CaptureFixture[str]) -> None:
+    train_set, validation_set = windows(27, 1), windows(5, 2)
+    ours, theirs = both_models()
+    texts = []
+
+    def write_sample(epoch: int) -> None:
+        ids = generate(ours, [Letters().encode("EVERY")], 20, None, Sampling(), batch_size=1)[0].ids
+        texts.append("EVERY" + Letters().decode(ids))
+
+    torch.manual_seed(SEED)
+    curve = train(
+        ours, next_token_loss(ours), *loaders(train_set, validation_set, 4), SETTINGS, CPU, "test", write_sample
+    )
+    capsys.readouterr()
+    torch.manual_seed(SEED)
+    train_losses, validation_losses, tokens_seen = chapter_5.train_model_simple(
+        theirs,
+        DataLoader(train_set, 4, shuffle=True, drop_last=True),
+        DataLoader(validation_set, 4),
+        optimizer_of(theirs),
+        CPU,
+        SETTINGS.epochs,
+        SETTINGS.eval_every,
+        SETTINGS.eval_batches,
+        "EVERY",
+        Letters(),
+    )
+    printed = capsys.readouterr().out.splitlines()
+    # The book's loop prints 50 tokens, of a context of 32 the last 32 count.
+    assert [line[:25] for line in printed if line.startswith("EVERY")] == texts
+    assert evaluations(curve)[0] == pytest.approx(train_losses, abs=2e-5)
+    assert evaluations(curve)[1] == pytest.approx(validation_losses, abs=2e-5)
+    assert [row.tokens_seen for row in curve if row.step % 2 == 0] == tokens_seen
+
+
+@pytest.mark.parametrize("train_layers", ["last_block", "all"])
+def test_the_classifier_draws_and_learns_as_the_books_loop(train_layers: Any) -> None:
+    generator = torch.Generator().manual_seed(3)
+    ids, labels = torch.randint(60, (42, 12), generator=generator), torch.randint(2, (42,), generator=generator)
+    train_set, validation_set = Messages(ids[:30], labels[:30].tolist()), Messages(ids[30:], labels[30:].tolist())
+    ours, theirs = both_models(drop_rate=0.0)
+
+    torch.manual_seed(SEED)
+    classifier = Classifier(ours)
+    choose_trained_layers(classifier, train_layers)
+    batches = loaders(train_set, validation_set, 4)
+    accuracies = []
+    torch.manual_seed(SEED)
+    curve = train(
+        classifier,
+        label_loss(classifier),
+        *batches,
+        SETTINGS,
+        CPU,
+        "test",
+        lambda epoch: accuracies.append(
+            [batch_accuracy(classifier, split, SETTINGS.eval_batches) for split in batches]
+        ),
+    )
+
+    torch.manual_seed(SEED)
+    theirs.out_head = nn.Linear(CONFIG.emb_dim, 2)
+    if train_layers == "last_block":
+        for part in (theirs.tok_emb, theirs.pos_emb, *theirs.trf_blocks[:-1]):
+            part.requires_grad_(False)
+    torch.manual_seed(SEED)
+    train_losses, validation_losses, train_accuracies, validation_accuracies, _ = chapter_6.train_classifier_simple(
+        theirs,
+        DataLoader(train_set, 4, shuffle=True, drop_last=True),
+        DataLoader(validation_set, 4),
+        optimizer_of(theirs),
+        CPU,
+        SETTINGS.epochs,
+        SETTINGS.eval_every,
+        SETTINGS.eval_batches,
+    )
+    assert evaluations(curve)[0] == pytest.approx(train_losses, abs=2e-5)
+    assert evaluations(curve)[1] == pytest.approx(validation_losses, abs=2e-5)
+    expected = [[100 * a, 100 * b] for a, b in zip(train_accuracies, validation_accuracies, strict=True)]
+    assert accuracies == [pytest.approx(pair) for pair in expected]
+
+
+def test_the_assistant_draws_and_learns_as_the_books_loop() -> None:
+    generator = torch.Generator().manual_seed(4)
+    lengths = torch.randint(4, 28, (31,), generator=generator).tolist()
+    texts: list[list[int]] = [torch.randint(59, (length,), generator=generator).tolist() for length in lengths]
+    train_texts, validation_texts = texts[:25], texts[25:]
+    ours, theirs = both_models(drop_rate=0.0)
+    pad_id, max_length = CONFIG.vocab_size - 1, 24
+
+    ours_batches = loaders(
+        [Example(ids, prompt_length=2) for ids in train_texts],
+        [Example(ids, prompt_length=2) for ids in validation_texts],
+        SETTINGS.batch_size,
+        partial(collate, pad_id=pad_id, max_length=max_length, mask_prompt=False),
+    )
+    torch.manual_seed(SEED)
+    curve = train(ours, next_token_loss(ours), *ours_batches, SETTINGS, CPU, "test")
+
+    def pad(batch: list[list[int]]) -> tuple[Tensor, Tensor]:
+        return chapter_7.custom_collate_fn(batch, pad_token_id=pad_id, allowed_max_length=max_length)
+
+    torch.manual_seed(SEED)
+    train_losses, validation_losses, _ = chapter_5.train_model_simple(
+        theirs,
+        DataLoader(train_texts, 4, shuffle=True, drop_last=True, collate_fn=pad),  # type: ignore[arg-type]
+        DataLoader(validation_texts, 4, collate_fn=pad),  # type: ignore[arg-type]
+        optimizer_of(theirs),
+        CPU,
+        SETTINGS.epochs,
+        SETTINGS.eval_every,
+        SETTINGS.eval_batches,
+        "EVERY",
+        Letters(),
+    )
+    assert evaluations(curve)[0] == pytest.approx(train_losses, abs=2e-5)
+    assert evaluations(curve)[1] == pytest.approx(validation_losses, abs=2e-5)

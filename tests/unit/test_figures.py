@@ -1,0 +1,134 @@
+"""Figures: the promised size, the same bytes every time, any text as a label."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import numpy
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from scratchlm.figures import DPI, LINES, draw_attention, draw_gradients, draw_temperatures, token_label
+
+GRADIENTS = {name: [1e-3 / (index + 1), 1e-4, 0.0] for index, name in enumerate(LINES)}
+ODD = ["$x$", "$_{$", "$", "\\alpha", "^_{", "很", "🙂", "", "�"]
+
+
+def maps(n_layers: int, n_heads: int, n_tokens: int) -> torch.Tensor:
+    scores = torch.rand(n_layers, n_heads, n_tokens, n_tokens, generator=torch.Generator().manual_seed(0)).tril()
+    return scores / scores.sum(dim=-1, keepdim=True)
+
+
+@pytest.fixture
+def titles(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    seen: list[str] = []
+    draw = Figure.suptitle
+
+    def suptitle(self: Figure, title: str, **options: object) -> object:
+        seen.append(title)
+        return draw(self, title, **options)
+
+    monkeypatch.setattr(Figure, "suptitle", suptitle)
+    yield seen
+
+
+def draw_all(folder: Path) -> None:
+    draw_attention(folder / "attention.png", maps(2, 3, 4), ["a", "␣b", "c", "d"], "a b c d")
+    draw_temperatures(folder / "temperatures.png", [[0.9, 0.1], [0.6, 0.4]], [0.1, 5.0], ["a", "1 others"], "a b")
+    draw_gradients(folder / "gradients.png", GRADIENTS, 10)
+
+
+def test_figures_have_their_size_and_the_same_bytes_whatever_the_users_settings(tmp_path: Path) -> None:
+    draw_all(tmp_path)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with matplotlib.rc_context({"font.size": 20, "savefig.dpi": 40, "axes.facecolor": "red", "axes.grid": True}):
+        draw_all(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+    for name, content in first.items():
+        assert b"Software" not in content and b"tIME" not in content, name
+    sizes = {name: Image.open(tmp_path / name).size for name in first}
+    assert sizes == {"attention.png": (520, 378), "temperatures.png": (900, 450), "gradients.png": (900, 450)}
+
+
+def test_figures_do_not_depend_on_the_process_or_its_backend(tmp_path: Path) -> None:
+    draw_gradients(tmp_path / "here.png", GRADIENTS, 10)
+    program = (
+        "from pathlib import Path; from scratchlm.figures import draw_gradients; "
+        f"draw_gradients(Path('there.png'), {GRADIENTS!r}, 10)"
+    )
+    source = str(Path(__file__).parents[2] / "src")
+    environment = {"PYTHONPATH": source, "MPLBACKEND": "qtagg", "MPLCONFIGDIR": str(tmp_path / "config")}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "there.png").read_bytes() == (tmp_path / "here.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1, 1, 3), "Attention in the one layer and the one head\n“a b”"),
+        ((4, 4, 8), "Attention in all 4 layers and all 4 heads\n“a b”"),
+        ((12, 12, 4), "Attention in layers 1, 7 and 12 of 12 and all 12 heads\n“a b”"),
+        (
+            (48, 25, 40),
+            "Attention in layers 1, 25 and 48 of 48 and heads 1 to 12 of 25, first 16 of 40 tokens\n“a b”",
+        ),
+    ],
+)
+def test_attention_of_any_model_is_a_page_whose_title_says_what_it_shows(
+    shape: tuple[int, int, int], expected: str, titles: list[str], tmp_path: Path
+) -> None:
+    draw_attention(tmp_path / "attention.png", maps(*shape), ["token"] * shape[2], "a b")
+    assert titles == [expected]
+    with Image.open(tmp_path / "attention.png") as image:
+        assert 500 <= image.width < 3000 and 300 <= image.height < 1000
+
+
+def test_high_weights_are_dark_and_what_is_hidden_is_grey(tmp_path: Path) -> None:
+    draw_attention(tmp_path / "attention.png", torch.eye(2)[None, None], ["a", "b"], "a b")  # all look at themselves
+    with Image.open(tmp_path / "attention.png") as image:
+        pixels = numpy.asarray(image.convert("RGB"))
+    dark = (pixels == [8, 48, 107]).all(axis=-1)  # the end of matplotlib's Blues
+    grey = (pixels == 240).all(axis=-1)
+    cell = (3.5 * DPI / 2) ** 2
+    assert grey.sum() == pytest.approx(cell, rel=0.02)
+    assert dark.sum() == pytest.approx(2 * cell, rel=0.02)
+    dark_center, grey_center = (numpy.argwhere(part).mean(axis=0) for part in (dark, grey))
+    assert grey_center[0] < dark_center[0] and grey_center[1] > dark_center[1]  # in the upper right
+
+
+def test_any_text_can_be_a_label(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    labels = [token_label(text) for text in ODD]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_attention(tmp_path / "attention.png", maps(1, 1, len(ODD)), labels, " ".join(ODD))
+        draw_temperatures(tmp_path / "temperatures.png", [[0.1] * len(ODD)], [1.0], labels, " ".join(ODD))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("cat", "cat"),
+        (" cat", "␣cat"),
+        ("\n\n", "\\n\\n"),
+        ("\t", "\\t"),
+        ("\x00", "\\x00"),
+        ("antidisestablishment", "antidisestabl…"),
+    ],
+)
+def test_labels_show_blanks_and_cut_what_is_long(text: str, label: str) -> None:
+    assert token_label(text) == label
+
+
+def test_a_long_text_is_quoted_in_part(titles: list[str], tmp_path: Path) -> None:
+    draw_temperatures(tmp_path / "temperatures.png", [[1.0]], [1.0], ["a"], "a line\nand " * 20)
+    quote = titles[0].splitlines()[1]
+    assert len(titles[0].splitlines()) == 2 and len(quote) <= 62
+    assert quote.startswith("“a line and a line") and quote.endswith("…”")

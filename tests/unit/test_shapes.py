@@ -1,0 +1,130 @@
+"""The table of shapes says what the model really computes with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from scratchlm.attention import AttentionKind
+from scratchlm.errors import InputError
+from scratchlm.gpt2 import SHAPES, gpt2_config
+from scratchlm.model import GPT, GPTConfig, n_parameters, new_gpt
+from scratchlm.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, Step, describe_shapes, trace_shapes
+from scratchlm.tokenizer import read_tokenizer
+
+BOOK_124M = GPTConfig(50257, 1024, 768, 12, 12, 0.1, qkv_bias=False, tie_embeddings=False)
+
+
+def tiny(
+    n_layers: int = 3, shortcuts: bool = True, tie: bool = True, attention: AttentionKind = "sdpa", bias: bool = True
+) -> GPTConfig:
+    return GPTConfig(70, 20, 24, 3, n_layers, 0.1, bias, tie, shortcuts=shortcuts, attention=attention)
+
+
+VARIANTS = [
+    tiny(),
+    tiny(n_layers=1),
+    tiny(n_layers=2, bias=False),
+    tiny(shortcuts=False),
+    tiny(tie=False),
+    tiny(attention="manual"),
+    tiny(attention="per_head"),
+]
+
+
+def by_name(steps: Sequence[Step]) -> dict[str, Step]:
+    return {step.name: step for step in steps}
+
+
+@pytest.mark.parametrize("config", VARIANTS)
+def test_letters_stand_for_the_numbers_beside_them(config: GPTConfig) -> None:
+    sizes = {"B": 2, "T": 5, "D": 24, "3D": 72, "4D": 96, "H": 3, "K": 8, "V": 70}
+    for step in trace_shapes(config, 2, 5):
+        assert tuple(sizes[letter] for letter in step.letters) == tuple(step.shape), step
+
+
+@pytest.mark.parametrize("config", VARIANTS)
+def test_shapes_and_parameters_are_those_of_a_model_with_numbers(config: GPTConfig) -> None:
+    model = new_gpt(config, "gpt2").eval()
+    seen = {}
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output.shape}))
+    logits = model(torch.zeros(2, 5, dtype=torch.int64))
+    steps = trace_shapes(config, 2, 5)
+    compared = 0
+    for step in steps:
+        name = f"h.0.{step.name}" if step.inside_block else step.name
+        if name in seen:
+            assert step.shape == seen[name]
+            assert step.parameters == n_parameters(model.get_submodule(name))
+            compared += 1
+    assert compared == 10 + (config.n_layers == 2)  # of two blocks, the second has a line of its own
+    assert steps[-1].shape == logits.shape
+    assert sum(step.parameters for step in steps if not step.inside_block) == n_parameters(model)
+    inside = sum(step.parameters for step in steps if step.inside_block)
+    assert inside == by_name(steps)["h.0"].parameters
+
+
+def test_the_other_blocks_share_a_line() -> None:
+    assert "h.1 to h.4" in by_name(trace_shapes(tiny(n_layers=5), 1, 1))
+    assert "h.1" in by_name(trace_shapes(tiny(n_layers=2), 1, 1))
+    assert [step.name for step in trace_shapes(tiny(n_layers=1), 1, 1)][-3:] == ["h.0", "ln_f", "wte as head"]
+
+
+def test_without_shortcuts_there_is_none() -> None:
+    assert "+ shortcut" in by_name(trace_shapes(tiny(), 1, 1))
+    assert "+ shortcut" not in by_name(trace_shapes(tiny(shortcuts=False), 1, 1))
+
+
+def test_the_books_two_texts_give_the_books_shapes_and_counts() -> None:
+    lines = describe_shapes(BOOK_124M, EXAMPLES, GPT2_EXAMPLE_IDS).splitlines()
+    assert lines[0] == '"Every effort moves you"  6109 3626 6100 345'
+    assert any(re.fullmatch(r"ids +\[B, T\] += \[2, 4\] +2.5 token ids", line) for line in lines)
+    assert any(re.fullmatch(r"lm_head +\[B, T, V\] += \[2, 4, 50257\] +4.6 logits +38,597,376", line) for line in lines)
+    # The size is the book's too, in section 4.6.
+    assert lines[-2].split() == ["head", "tied", "to", "wte", "124,412,160", "474.59"]
+    assert lines[-1].split() == ["head", "of", "its", "own", "(this", "model)", "163,009,536", "621.83"]
+
+
+@pytest.mark.mirror
+def test_the_ids_of_the_books_texts_are_gpt2s(mirror: Path) -> None:
+    tokenizer = read_tokenizer(mirror)
+    assert tuple(tuple(tokenizer.encode_ordinary(text)) for text in EXAMPLES) == GPT2_EXAMPLE_IDS
+
+
+@pytest.mark.parametrize("size", SHAPES)
+def test_lines_fit_80_columns_and_shapes_stand_in_one(size: str) -> None:
+    lines = describe_shapes(gpt2_config(size), ["a text " * 50] * 9, [[50000] * 999] * 9).splitlines()
+    assert max(map(len, lines)) <= 80
+    table = [line for line in lines if " = [" in line]
+    assert len({line.index(" = [") for line in table}) == 1
+    assert len(table) == 20
+
+
+def test_nothing_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = set()
+    forward = GPT.forward
+
+    def watched(self: GPT, ids_BT: torch.Tensor) -> torch.Tensor:
+        logits = forward(self, ids_BT)
+        devices.update({logits.device.type, *(parameter.device.type for parameter in self.parameters())})
+        return logits
+
+    monkeypatch.setattr(GPT, "forward", watched)
+    trace_shapes(gpt2_config("1558M"), 2, 4)
+    assert devices == {"meta"}
+
+
+def test_texts_of_different_lengths_are_refused_with_their_lengths() -> None:
+    with pytest.raises(InputError, match=r'different numbers of tokens: 1 \("a"\), 2 \("a b"\); a batch is one tensor'):
+        describe_shapes(tiny(), ["a", "a b"], [[1], [1, 2]])
+
+
+@pytest.mark.parametrize(("n_tokens", "what"), [(0, "longer"), (21, "shorter")])
+def test_a_text_that_the_model_cannot_take_is_refused(n_tokens: int, what: str) -> None:
+    with pytest.raises(InputError, match=f"has {n_tokens} tokens, this model takes 1 to 20: give a {what} one"):
+        trace_shapes(tiny(), 1, n_tokens)

@@ -1,0 +1,148 @@
+"""What is shown of a model is what it computes: attention as transformers has it, gradients as autograd has them."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from scratchlm.attention import AttentionKind, attention_weights
+from scratchlm.checkpoint import save_checkpoint
+from scratchlm.errors import InputError
+from scratchlm.layers import gradient_means
+from scratchlm.model import GPT, GPTConfig, new_gpt
+from scratchlm.visualization import attention_maps, block_gradients, decades, entropy, next_token_probabilities
+
+TOLERANCE = 1e-5  # float32
+
+
+def random_model(attention: AttentionKind = "sdpa", shortcuts: bool = True) -> GPT:
+    torch.manual_seed(3)
+    config = GPTConfig(280, 32, 48, 4, 3, 0.1, True, True, shortcuts=shortcuts, attention=attention)
+    return new_gpt(config, "gpt2", init_std=0.2).eval()  # 0.2: attention that is far from even
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    ids = torch.randint(280, (2, 25), generator=generator(0))
+    return ids[:, :-1], ids[:, 1:]
+
+
+IDS = batch()[0][0].tolist()
+
+
+def test_attention_maps_are_transformers_attentions(tmp_path: Path, tokenizer_folder: Path) -> None:
+    from transformers import GPT2LMHeadModel
+
+    model = random_model()
+    save_checkpoint(tmp_path / "model", model, tokenizer_folder)
+    theirs = GPT2LMHeadModel.from_pretrained(tmp_path / "model", attn_implementation="eager").eval()
+    with torch.no_grad():
+        expected = torch.cat(theirs(torch.tensor([IDS]), output_attentions=True).attentions)
+    maps = attention_maps(model, IDS)
+    assert maps.shape == expected.shape == (3, 4, 24, 24)
+    assert (maps - expected).abs().max() < TOLERANCE
+    assert maps.amax(dim=-1)[:, :, 1:].max() > 0.5  # even attention would fit many wrong maps
+
+
+@pytest.mark.parametrize("shortcuts", [True, False])
+@pytest.mark.parametrize("kind", ["sdpa", "manual", "per_head"])
+def test_attention_maps_are_of_the_blocks_as_they_are_composed(kind: AttentionKind, shortcuts: bool) -> None:
+    model = random_model(kind, shortcuts)
+    expected = []
+    with torch.no_grad():
+        x = model.wte(torch.tensor([IDS])) + model.wpe(torch.arange(24))
+        for block in model.h:
+            q, k, _ = block.attn.queries_keys_values(block.ln_1(x))
+            expected.append(attention_weights(q, k)[0])
+            attended = block.attn(block.ln_1(x), None, None, 0)
+            x = x + attended if shortcuts else attended
+            fed = block.mlp(block.ln_2(x))
+            x = x + fed if shortcuts else fed
+    assert (attention_maps(model, IDS) - torch.stack(expected)).abs().max() < TOLERANCE
+
+
+def test_a_token_spreads_all_its_attention_over_itself_and_what_is_before_it() -> None:
+    maps = attention_maps(random_model(), IDS)
+    assert torch.allclose(maps.sum(dim=-1), torch.ones(3, 4, 24), atol=TOLERANCE)
+    assert (maps.triu(diagonal=1) == 0).all()
+
+
+def test_looking_leaves_the_model_as_it_was() -> None:
+    model = random_model()
+    attention_maps(model, IDS)
+    assert not any(block.attn._forward_pre_hooks for block in model.h)
+
+
+@pytest.mark.parametrize(("n_tokens", "what"), [(0, "longer"), (33, "shorter")])
+def test_a_text_that_the_model_cannot_take_is_refused(n_tokens: int, what: str) -> None:
+    for look in (attention_maps, lambda model, ids: next_token_probabilities(model, ids, [1.0])):
+        with pytest.raises(InputError, match=rf"has {n_tokens} tokens, this model takes 1 to 32: give a {what} text"):
+            look(random_model(), [1] * n_tokens)
+
+
+def test_probabilities_are_the_softmax_of_the_last_logits_over_temperature() -> None:
+    model = random_model()
+    temperatures = [0.1, 1.0, 5.0]
+    with torch.no_grad():
+        logits = model(torch.tensor([IDS]))[0, -1]
+    found = next_token_probabilities(model, IDS, temperatures)
+    expected = torch.stack([(logits / temperature).softmax(dim=0) for temperature in temperatures])
+    assert torch.allclose(found, expected, atol=TOLERANCE)
+    cold, natural, hot = (entropy(row) for row in found)
+    assert cold < natural < hot < math.log(280)
+
+
+def test_entropy_is_0_for_certainty_and_log_v_for_none() -> None:
+    assert entropy(torch.tensor([0.0, 1.0, 0.0])) == 0
+    assert entropy(torch.full((8,), 1 / 8)) == pytest.approx(math.log(8))
+
+
+def test_block_gradients_are_those_of_the_mean_loss() -> None:
+    model = random_model()
+    inputs, targets = batch()
+    found = block_gradients(model, inputs, targets)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    F.cross_entropy(model(inputs).flatten(0, 1), targets.flatten()).backward()
+    assert found == pytest.approx(gradient_means(model.h), rel=1e-4)
+
+
+def test_block_gradients_come_from_after_the_steps() -> None:
+    inputs, targets = batch()
+    stepped, looked_at = random_model(), random_model()
+    optimizer = torch.optim.AdamW(stepped.parameters(), lr=1e-3)
+    for _ in range(2):
+        optimizer.zero_grad()
+        F.cross_entropy(stepped(inputs).flatten(0, 1), targets.flatten()).backward()
+        optimizer.step()
+    found = block_gradients(looked_at, inputs, targets, after_steps=2)
+    assert found == pytest.approx(block_gradients(stepped, inputs, targets), rel=1e-2)
+    assert found != pytest.approx(block_gradients(random_model(), inputs, targets), rel=1e-2)
+
+
+@pytest.mark.parametrize("init", ["book", "gpt2"])
+def test_gradients_vanish_without_shortcuts_but_only_after_some_steps(init: Literal["book", "gpt2"]) -> None:
+    # Frequent and rare tokens, as in any text.
+    ids = torch.multinomial(1 / torch.arange(1.0, 281), 50, replacement=True, generator=generator(1)).view(2, 25)
+    new, after = {}, {}
+    for shortcuts in (True, False):
+        torch.manual_seed(3)
+        model = new_gpt(GPTConfig(280, 32, 48, 4, 8, shortcuts=shortcuts), init, init_std=0.06)
+        new[shortcuts] = decades(block_gradients(model, ids[:, :-1], ids[:, 1:]))
+        after[shortcuts] = decades(block_gradients(model, ids[:, :-1], ids[:, 1:], after_steps=10))
+    assert all(abs(value) < 0.5 for value in (new[True], new[False], after[True]))
+    assert after[False] < -2
+
+
+@pytest.mark.parametrize(
+    ("gradients", "expected"), [([1e-5, 7.0, 1e-2], -3), ([2.0], 0), ([0.0, 1.0], math.log10(torch.finfo().tiny))]
+)
+def test_decades_compare_the_first_block_with_the_last(gradients: list[float], expected: float) -> None:
+    assert decades(gradients) == pytest.approx(expected)
