@@ -66,9 +66,9 @@ def block_gradients(model: GPT, inputs_BT: Tensor, targets_BT: Tensor, after_ste
 
     Before that, `model` is trained on the batch for `after_steps` steps. Inputs and targets are [B, T] int64.
 
-    Without shortcuts a new pre-norm GPT does not show vanishing gradients: a layer norm divides by what the block
-    before it shrank, and so its gradient is multiplied by as much. After a few steps they vanish: the last block
-    has learned most, and what comes to it from the blocks below counts for less with each of them.
+    A new GPT without shortcuts does not show vanishing gradients: its layer norms undo what each block shrinks (with
+    the norms taken out as well, they vanish at once). After ten steps they have vanished, by 1.5 powers of ten over
+    4 blocks of width 128, by 12 over the 12 blocks of the 124M shape.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     loss = next_token_loss(model)
