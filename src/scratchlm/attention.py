@@ -47,10 +47,15 @@ class MultiHeadAttention(nn.Module):
         drop_rate = self.drop_rate if self.training else 0.0
         if self.kind == "sdpa":
             T, S = q.shape[2], k.shape[2]
-            if mask is None and 1 < T < S:
-                mask = causal_mask(T, S, q.device)  # is_causal would take the new tokens for the first of the text
-            # One new token sees everything before it.
-            y_BHTK = F.scaled_dot_product_attention(q, k, v, mask, drop_rate, is_causal=mask is None and T > 1)
+            if cache is not None and T == 1 and q.device.type == "cpu":
+                # Here torch's kernel takes 1.3 times as long in float32 and 3 times in bfloat16 (32 texts of 150
+                # tokens, 12 heads, one thread of a Zen 5), as it works on many queries at a time.
+                y_BHTK = attend_once(q, k, v, mask)
+            else:
+                if mask is None and 1 < T < S:
+                    mask = causal_mask(T, S, q.device)  # is_causal would take the new tokens for the first of the text
+                # One new token sees everything before it.
+                y_BHTK = F.scaled_dot_product_attention(q, k, v, mask, drop_rate, is_causal=mask is None and T > 1)
         elif self.kind == "manual":
             y_BHTK = F.dropout(attention_weights(q, k, mask), drop_rate) @ v
         else:
@@ -69,6 +74,15 @@ class MultiHeadAttention(nn.Module):
             for part in self.c_attn(x_BTD).split(D, dim=-1)
         )
         return q, k, v
+
+
+def attend_once(q_BH1K: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask: Tensor | None) -> Tensor:
+    """Let one new token per text gather from those it may see, as `attention_weights` would: to [B, H, 1, K]."""
+    # Keys times query, not the other way round: the cache's keys are then read as they lie, without a copy.
+    scores_BH1S = (k_BHSK @ (q_BH1K / math.sqrt(q_BH1K.shape[-1])).transpose(-2, -1)).transpose(-2, -1)
+    if mask is not None:
+        scores_BH1S = scores_BH1S.masked_fill(~mask, -torch.inf)
+    return torch.softmax(scores_BH1S, dim=-1) @ v_BHSK
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:

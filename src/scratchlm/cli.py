@@ -1,4 +1,4 @@
-"""The command line: continue a text, classify a message, ask the assistant, look at a model's shapes."""
+"""The command line: continue a text, classify a message, ask the assistant, see shapes, compare revisions."""
 
 from __future__ import annotations
 
@@ -125,6 +125,41 @@ def shapes(
         length = min(*map(len, ids), config.context_length)  # only GPT-2's tokenizer makes them equally long
         ids = [row[:length] for row in ids]
         print(describe_shapes(config, [tokenizer.decode(row) for row in ids], ids), end="")
+
+
+@cli.command()
+def judge(
+    show_cache: Annotated[bool, typer.Option("--show-cache", help="Say where it is and what it holds.")] = False,
+    clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove all answers from it.")] = False,
+) -> None:
+    """Look at the cache of what judges said, or empty it."""
+    from scratchlm.judging.answer_cache import AnswerCache, cache_path
+
+    if show_cache == clear_cache:
+        raise InputError("give one of --show-cache and --clear-cache; the judging itself is a stage of `make repro`")
+    path = cache_path()
+    if not path.exists():
+        print(f"{path}: no answers yet")
+        return
+    with AnswerCache(path) as cache:
+        if clear_cache:
+            print(f"{path}: {cache.clear():,} answers removed")
+            return
+        print(f"{path}: {cache.count():,} answers, {cache.size_bytes():,} bytes")
+        for name, count in cache.count_by_judge().items():
+            print(f"  {name}\t{count:,}")
+
+
+@cli.command()
+def compare(
+    rev1: Annotated[str, typer.Argument(help="A Git revision, a DVC experiment, or workspace.")],
+    rev2: Annotated[str, typer.Argument(help="The one to compare with it.")],
+) -> None:
+    """Compare two assistants by their scores, entry by entry: the mean difference with its 95 % interval."""
+    from scratchlm import comparison
+
+    first, second = comparison.read_judged((rev1, rev2), Path())
+    print("\n\n".join(comparison.describe(found, rev1, rev2) for found in comparison.compare(first, second)))
 
 
 def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig, Tokenizer | None]:

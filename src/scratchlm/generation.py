@@ -21,6 +21,8 @@ from scratchlm.model import GPT
 from scratchlm.progress import progress_bar
 from scratchlm.tokenizer import Tokenizer
 
+PREFILL_TOKENS = 512
+
 
 @dataclass(frozen=True)
 class Continuation:
@@ -104,28 +106,17 @@ def decode(
     if not rows:
         return
     generators = [torch.Generator(device).manual_seed(sampling.seed + numbers[row]) for row in rows]
-    lengths_B = torch.tensor([len(prompts[row]) for row in rows], device=device)
-    longest = int(lengths_B.max())
-    padding_B = longest - lengths_B
-    ids_BT = torch.zeros((len(rows), longest), dtype=torch.int64)
-    for index, row in enumerate(rows):
-        ids_BT[index, longest - len(prompts[row]) :] = torch.tensor(prompts[row])
-    capacity = min(longest + max_new_tokens, longest + context - int(lengths_B.min()))
+    longest = max(len(prompts[row]) for row in rows)
+    shortest = min(len(prompts[row]) for row in rows)
     config = model.config
+    capacity = min(longest + max_new_tokens, longest + context - shortest)
     cache = KVCache(
         config.n_layers, len(rows), config.n_heads, capacity, config.head_dim, model.wte.weight.dtype, device
     )
+    logits_BV = prefill(model, [prompts[row] for row in rows], cache)
+    padding_B = torch.tensor([longest - len(prompts[row]) for row in rows], device=device)
     columns_S = torch.arange(capacity, device=device)
-    columns_T = columns_S[:longest]
-    ragged = bool(padding_B.any())
-    mask = None
-    if ragged:
-        # Padding looks at itself alone, so that no row of the softmax is empty.
-        causal_TT = columns_T[:, None] >= columns_T
-        real_BS = columns_T >= padding_B[:, None]
-        mask = ((causal_TT & real_BS[:, None]) | torch.eye(longest, dtype=torch.bool, device=device))[:, None]
-    positions_BT = (columns_T - padding_B[:, None]).clamp(min=0)
-    logits_BV = model.head(model.features(ids_BT.to(device), positions_BT, mask, cache)[:, -1])
+    ragged, mask = shortest < longest, None
     for n_new in range(1, max_new_tokens + 1):
         token_B = choose(logits_BV, sampling, generators)
         tokens = token_B.tolist()
@@ -149,14 +140,48 @@ def decode(
         logits_BV = model.head(model.features(token_B[:, None], positions_B1, mask, cache)[:, -1])
 
 
+def prefill(model: GPT, prompts: Sequence[Sequence[int]], cache: KVCache) -> Tensor:
+    """Fill an empty cache with prompts, each ending in the same column, and return their next tokens' logits, [B, V].
+
+    Neighbours go through the model together, a few hundred tokens at a time: among prompts sorted by length hardly
+    any of that is padding, and the intermediate results stay in the processor's caches.
+    """
+    longest = max(map(len, prompts))
+    features_BD = []
+    start = 0
+    while start < len(prompts):
+        end, width = start + 1, len(prompts[start])
+        while end < len(prompts) and (end + 1 - start) * max(width, len(prompts[end])) <= PREFILL_TOKENS:
+            width = max(width, len(prompts[end]))
+            end += 1
+        ids_BT = torch.zeros((end - start, width), dtype=torch.int64)
+        for index, prompt in enumerate(prompts[start:end]):
+            ids_BT[index, width - len(prompt) :] = torch.tensor(prompt)
+        padding_B1 = torch.tensor([[width - len(prompt)] for prompt in prompts[start:end]])
+        columns_T = torch.arange(width)
+        positions_BT = (columns_T - padding_B1).clamp(min=0)
+        mask = None
+        if padding_B1.any():
+            # Padding looks at itself alone, so that no row of the softmax is empty.
+            visible_BTT = (columns_T[:, None] >= columns_T) & (columns_T >= padding_B1)[:, None]
+            mask = (visible_BTT | torch.eye(width, dtype=torch.bool))[:, None].to(model.device)
+        part = cache.part(start, end, longest - width)
+        features_BTD = model.features(ids_BT.to(model.device), positions_BT.to(model.device), mask, part)
+        features_BD.append(features_BTD[:, -1])
+        start = end
+    cache.length = longest
+    return model.head(torch.cat(features_BD))
+
+
 def choose(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> Tensor:
     """Choose the next token of every row, [B] int64, drawing from one generator per row (chapter 5.3)."""
+    logits_BV = logits_BV.float()  # on the CPU, argmax of bfloat16 takes six times as long
     if sampling.temperature == 0:
         return logits_BV.argmax(dim=-1)
     if sampling.top_k is not None and sampling.top_k < logits_BV.shape[-1]:
         smallest_B1 = logits_BV.topk(sampling.top_k).values[:, -1:]
         logits_BV = logits_BV.masked_fill(logits_BV < smallest_B1, -torch.inf)
-    probabilities_BV = torch.softmax(logits_BV.float() / sampling.temperature, dim=-1)
+    probabilities_BV = torch.softmax(logits_BV / sampling.temperature, dim=-1)
     drawn = [
         torch.multinomial(probabilities_V, num_samples=1, generator=generator)
         for probabilities_V, generator in zip(probabilities_BV, generators, strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -33,6 +35,14 @@ class KVCache:
         self.keys[layer, :, :, self.length : end] = k_BHTK
         self.values[layer, :, :, self.length : end] = v_BHTK
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def part(self, first_row: int, last_row: int, first_column: int) -> KVCache:
+        """Return an empty cache that fills this one's rows up to `last_row`, exclusive, from a column on."""
+        part = copy(self)
+        part.keys = self.keys[:, first_row:last_row, :, first_column:]
+        part.values = self.values[:, first_row:last_row, :, first_column:]
+        part.length = 0
+        return part
 
     def keep_rows(self, rows: Tensor) -> None:
         """Drop every sequence but `rows` ([n] int64), so that finished ones cost nothing."""

@@ -46,6 +46,14 @@ def _different_items(value: Any) -> Any:
     return value
 
 
+def _known_judges(judges: list[str]) -> list[str]:
+    for judge in judges:
+        backend, colon, model = judge.partition(":")
+        if judge != "overlap" and not (backend in ("ollama", "openai") and colon and model):
+            raise ValueError("overlap, ollama:MODEL or openai:MODEL, as in ollama:llama3")
+    return judges
+
+
 Temperature = Annotated[float, Field(ge=0, le=100), AfterValidator(_greedy_or_warm)]
 WarmTemperature = Annotated[float, Field(ge=MIN_TEMPERATURE, le=100)]
 
@@ -172,10 +180,12 @@ class GenerateParams(Section):
 class JudgeParams(Section):
     """Who scores the answers."""
 
-    backend: Literal["overlap", "ollama"]
-    model: Annotated[str, Field(min_length=1)]
+    judges: Annotated[list[str], BeforeValidator(_different_items), AfterValidator(_known_judges)]
+    prompt: Literal["book", "rubric"]
     temperature: NonNegative
     num_ctx: Positive
+    max_answer_tokens: Positive
+    probes: Count
     min_coverage: Annotated[float, Field(ge=0, le=1)]
 
 

@@ -78,6 +78,7 @@ METRICS = {
     ],
     "generate_responses": ["answers", "empty", "stopped_at_end"],
     "judge_responses": [
+        "judge",
         "backend",
         "model",
         *(f"{variant}.{name}" for variant in ("base", "assistant") for name in (*INTERVAL, "n", "n_scored")),
@@ -142,7 +143,7 @@ def test_every_answer_has_one_verdict(tiny_run: TinyRun) -> None:
 @pytest.mark.parametrize("plot", PIPELINE["plots"], ids=lambda plot: next(iter(plot)))
 def test_the_table_of_a_plot_has_its_columns_and_rows(tiny_run: TinyRun, plot: dict) -> None:
     ((_, settings),) = plot.items()
-    for path, columns in (settings["y"].items() if settings else ()):
+    for path, columns in settings["y"].items() if settings else ():
         with (tiny_run.project.folder / path).open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         wanted = {settings["x"], *([columns] if isinstance(columns, str) else columns)}

@@ -1,4 +1,4 @@
-"""The book's judge prompt, word for word, and its answers read without guessing."""
+"""Judge prompts as files with parsers; the book's word for word, and its answers read without guessing."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchlm.instructions import Entry, format_task
 from scratchlm.judging import book_prompt
-from scratchlm.judging.book_prompt import parse, render
+from scratchlm.judging.book_prompt import parse
+from scratchlm.judging.prompt import PromptName, load_prompt
 
 
 @pytest.mark.parametrize(("input", "given"), [("red", "\n\n### Input:\nred"), ("", "")])
 def test_the_prompt_is_the_books_word_for_word(input: str, given: str) -> None:
-    task = format_task(Entry(instruction="Name a fruit.", input=input, output="An apple."), "alpaca")
-    assert render(task, "An apple.", "A cherry.") == (
+    entry = {"id": 3, "instruction": "Name a fruit.", "input": input, "output": "An apple."}
+    assert load_prompt("book").render(entry, "A cherry.") == (
         "Given the input `Below is an instruction that describes a task. "
         "Write a response that appropriately completes the request."
         f"\n\n### Instruction:\nName a fruit.{given}` "
@@ -25,9 +25,22 @@ def test_the_prompt_is_the_books_word_for_word(input: str, given: str) -> None:
     )
 
 
-def test_what_stands_in_the_answer_is_not_taken_for_the_template() -> None:
-    hostile = "$output ${prompt} {output} $$ 100% `"
-    assert f"score the model response `{hostile}` on" in render("task", "reference", hostile)
+@pytest.mark.parametrize("name", ["book", "rubric"])
+def test_what_stands_in_the_answer_is_not_taken_for_the_template(name: PromptName) -> None:
+    hostile = "$output ${prompt} $reference {output} $$ 100% `"
+    entry = {"instruction": "$response", "input": "$code", "output": "$input"}
+    prompt = load_prompt(name).render(entry, hostile)
+    for text in (hostile, *entry.values()):
+        assert text in prompt
+    assert prompt.count(hostile) == 1
+
+
+@pytest.mark.parametrize("name", ["book", "rubric"])
+def test_a_prompt_reads_what_it_asks_for(name: PromptName) -> None:
+    prompt = load_prompt(name)
+    assert prompt.name == name
+    said = "100" if prompt.schema is None else '{"reason": "Right.", "level": 5}'
+    assert prompt.parse(said).score == prompt.parse_leniently(said).score == 100
 
 
 @given(st.integers(0, 100))

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import linregress
 
 from scratchlm.errors import InputError
 from scratchlm.judging import summary
 from scratchlm.judging.summary import (
     bootstrap_mean_interval,
     describe,
+    length_slope,
     require_coverage,
     score_histogram,
     summarise,
+    summarise_judge,
 )
 
+JUDGE = "ollama:llama3"
 
-def make_rows(base: list[float | None], assistant: list[float | None]) -> list[dict[str, Any]]:
+
+def make_rows(base: list[float | None], assistant: list[float | None], judge: str = JUDGE) -> list[dict[str, Any]]:
     return [
         {
             "id": identifier,
             "variant": variant,
-            "judge": "ollama",
+            "judge": judge,
             "model": "llama3",
             "status": "ok" if score is not None else "parse_error",
             "score": score,
@@ -35,10 +41,30 @@ def make_rows(base: list[float | None], assistant: list[float | None]) -> list[d
     ]
 
 
+def make_entries(n: int, words: list[int] | None = None) -> list[dict[str, Any]]:
+    """Entries with references of ten words and, from the assistant, answers of `words`."""
+    return [
+        {
+            "id": identifier,
+            "output": "word " * 10,
+            "assistant": {"text": "word " * (words[identifier] if words else 10)},
+        }
+        for identifier in range(n)
+    ]
+
+
+def summary_of(rows: list[dict[str, Any]], probes: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return summarise_judge(JUDGE, rows, probes or [], make_entries(len(rows) // 2), seed=123)
+
+
+def probe_rows(**scores: float | None) -> list[dict[str, Any]]:
+    return [{"id": 0, "variant": kind, "judge": JUDGE, "score": score} for kind, score in scores.items()]
+
+
 def test_failures_lower_the_coverage_and_not_the_mean() -> None:
-    result = summarise(make_rows([0, 10, None, 50], [100, 100, 100, 80]), seed=123)
+    result = summary_of(make_rows([0, 10, None, 50], [100, 100, 100, 80]))
     base = result["base"]
-    assert (result["backend"], result["model"]) == ("ollama", "llama3")
+    assert (result["judge"], result["backend"], result["model"]) == ("ollama:llama3", "ollama", "llama3")
     assert (base["n"], base["n_scored"], base["coverage"]) == (4, 3, 0.75)
     assert (base["mean"], base["median"], base["mean_failures_as_zero"]) == (20, 10, 15)
     assert result["assistant"]["mean"] == 95
@@ -46,7 +72,7 @@ def test_failures_lower_the_coverage_and_not_the_mean() -> None:
 
 
 def test_the_difference_pairs_entries_where_both_were_scored() -> None:
-    result = summarise(make_rows([0, 10, None, 50, 30], [100, 10, 100, 40, None]), seed=123)
+    result = summary_of(make_rows([0, 10, None, 50, 30], [100, 10, 100, 40, None]))
     difference = result["difference"]
     assert difference["mean"] == pytest.approx((100 + 0 - 10) / 3)
     assert {key: difference[key] for key in ("wins", "ties", "losses", "n")} == {
@@ -56,7 +82,7 @@ def test_the_difference_pairs_entries_where_both_were_scored() -> None:
 
 def test_the_difference_of_paired_scores_is_surer_than_its_parts() -> None:
     base = [float(score) for score in range(0, 80, 2)]
-    difference = summarise(make_rows(base, [score + 10 for score in base]), seed=123)["difference"]
+    difference = summary_of(make_rows(base, [score + 10 for score in base]))["difference"]
     assert difference["ci95_low"] == pytest.approx(10) == difference["ci95_high"]
 
 
@@ -81,7 +107,7 @@ def test_the_seed_decides_the_interval_and_the_batches_do_not(monkeypatch: pytes
 @pytest.mark.parametrize("scored", [0, 1])
 def test_too_few_scores_give_null_and_never_nan(scored: int) -> None:
     scores = [40.0] * scored + [None] * (3 - scored)
-    result = summarise(make_rows(scores, scores), seed=123)
+    result = summary_of(make_rows(scores, scores))
     json.dumps(result, allow_nan=False)
     for part in ("base", "assistant", "difference"):
         assert result[part]["ci95_low"] is None and result[part]["ci95_high"] is None
@@ -91,12 +117,15 @@ def test_too_few_scores_give_null_and_never_nan(scored: int) -> None:
 
 
 def test_the_console_shows_no_bare_mean() -> None:
-    text = describe(summarise(make_rows([0, 10, None, 50], [100, 90, 100, 80]), seed=123))
+    text = describe(summary_of(make_rows([0, 10, None, 50], [100, 90, 100, 80])))
     for line, mean in zip(text.splitlines()[1:], ("20.00", "92.50", "70.00"), strict=True):
         assert mean in line and "95 % interval" in line
+    lengths = make_entries(4, [5, 10, 20, 30])
+    sloped = describe(summarise_judge(JUDGE, make_rows([0] * 4, [90, 70, 60, 50]), [], lengths, seed=123))
+    assert "  length  " in sloped and sloped.count("95 % interval") == 4
     assert "3 of 4 answers scored" in text
     assert "assistant wins 3, ties 0, loses 0 of 3" in text
-    few = describe(summarise(make_rows([None, 5], [None, None]), seed=123))
+    few = describe(summary_of(make_rows([None, 5], [None, None])))
     assert "none scored" in few and "no interval from one score" in few
 
 
@@ -107,9 +136,9 @@ def test_low_coverage_stops_with_counts_by_status_and_the_file() -> None:
     with pytest.raises(InputError) as stopped:
         require_coverage(rows, 0.9, Path("data/verdicts.json"))
     message = str(stopped.value)
-    assert "8 of 10 answers (80.0%)" in message and "wants 90.0%" in message
+    assert "the judge ollama:llama3 scored 8 of 10 answers (80.0%)" in message and "wants 90.0%" in message
     assert "2 failed: 1 http_error, 1 parse_error" in message
-    assert "data/verdicts.json" in message and "judge.backend: overlap" in message
+    assert "data/verdicts.json" in message and "judge.judges: [overlap]" in message
     assert "\n" not in message
 
 
@@ -124,3 +153,66 @@ def test_the_histogram_holds_every_bin_and_every_scored_answer() -> None:
     assert [row["score"] for row in bins] == list(range(0, 100, 10))
     assert [row["base"] for row in bins] == [2, 1, 0, 0, 0, 0, 0, 0, 0, 0]
     assert [row["assistant"] for row in bins] == [0, 0, 0, 0, 0, 0, 0, 0, 1, 3]
+
+
+@pytest.mark.parametrize("loves", [0.0, 12.5, -4.0])
+def test_the_slope_is_in_points_per_factor_of_e_in_length(loves: float) -> None:
+    words = [2, 5, 10, 20, 40, 7]
+    scores: list[float | None] = [50 + loves * math.log(count / 10) for count in words]
+    found = length_slope(make_rows([0] * 6, scores), make_entries(6, words), seed=123)
+    assert found["n"] == 6
+    for key in ("slope", "ci95_low", "ci95_high"):
+        assert found[key] == pytest.approx(loves, abs=1e-9)
+
+
+def test_the_slopes_interval_is_the_one_of_least_squares() -> None:
+    generator = np.random.default_rng(7)
+    words = generator.integers(2, 60, size=300).tolist()
+    ratios = np.log(np.array(words) / 10)
+    scores = 50 + 6 * ratios + generator.normal(0, 10, size=300)
+    found = length_slope(make_rows([0] * 300, scores.tolist()), make_entries(300, words), seed=123)
+    expected = linregress(ratios, scores)
+    assert found["slope"] == pytest.approx(expected.slope)
+    assert found["ci95_low"] == pytest.approx(expected.slope - 1.96 * expected.stderr, abs=0.2)
+    assert found["ci95_high"] == pytest.approx(expected.slope + 1.96 * expected.stderr, abs=0.2)
+
+
+def test_only_scored_answers_with_words_and_of_the_assistant_enter_the_slope() -> None:
+    rows = make_rows([100, 0, 100, 0], [10, 20, None, 40])
+    found = length_slope(rows, make_entries(4, [5, 10, 20, 0]), seed=123)
+    assert found["n"] == 2
+    assert found["slope"] == pytest.approx(10 / math.log(2))
+
+
+def test_equal_lengths_have_no_slope() -> None:
+    nothing = {"slope": None, "ci95_low": None, "ci95_high": None}
+    assert length_slope(make_rows([0] * 3, [1, 2, 3]), make_entries(3), seed=123) == nothing | {"n": 3}
+    assert length_slope(make_rows([0], [None]), make_entries(1), seed=123) == nothing | {"n": 0}
+
+
+def test_the_first_judge_is_flat_and_the_others_stand_below_it() -> None:
+    rows = make_rows([0, 10], [100, 80])
+    other_rows = make_rows([0, 20], [90, None], "overlap")
+    alone = summarise({JUDGE: rows}, {}, make_entries(2), seed=123)
+    assert alone == summary_of(rows)
+    assert not alone.keys() & {"others", "agreement", "probes"}
+    probes = {"overlap": probe_rows(reference=100.0)}
+    both = summarise({JUDGE: rows, "overlap": other_rows}, probes, make_entries(2), seed=123)
+    assert alone.items() <= both.items()
+    assert both["others"].keys() == {"overlap"}
+    assert both["others"]["overlap"]["assistant"]["n_scored"] == 1
+    assert both["others"]["overlap"]["probes"]["reference"] == 100
+    assert both["agreement"] == {
+        "ollama:llama3 ~ overlap": {"spearman": 1.0, "mean_absolute_difference": pytest.approx(20 / 3), "n": 3}
+    }
+
+
+def test_the_console_names_every_judge_its_probes_and_their_agreement() -> None:
+    rows, other_rows = make_rows([0, 10], [100, 80]), make_rows([0, 20], [90, None], "overlap")
+    probes = {JUDGE: probe_rows(reference=90.0, shuffled=40.0, echo=None)}
+    text = describe(summarise({JUDGE: rows, "overlap": other_rows}, probes, make_entries(2), seed=123))
+    assert "judged by ollama:llama3 (llama3)" in text and "judged by overlap (llama3)" in text
+    assert "probes     reference 90.0, shuffled 40.0, echo -, padding -, injection -, AUC 1.00" in text
+    warned = [line for line in text.splitlines() if "warning" in line]
+    assert len(warned) == 3 and all(line.startswith("  warning: ollama:llama3: ") for line in warned)
+    assert "ollama:llama3 ~ overlap: Spearman 1.00, mean absolute difference 6.7, 3 answers that both scored" in text

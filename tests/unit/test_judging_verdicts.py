@@ -1,17 +1,44 @@
-"""The judging of all answers: a row for each, in order, the same bytes each time, no asking of the dead."""
+"""The judging of all answers: a row for each, in order, and a server that fails, hangs, dies and comes back."""
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 import pytest
+from ollama_server import OllamaServer
+from scripted_server import BUSY, DROPPED, HANGS, HTML, LIMITED, Reply
 
 from scratchlm.errors import InputError
+from scratchlm.judging import ollama_backend, patience
+from scratchlm.judging.answer_cache import AnswerCache
+from scratchlm.judging.backend import BackendError, TooSlow
+from scratchlm.judging.entries import read_responses
+from scratchlm.judging.llm_judge import LlmJudge
 from scratchlm.judging.overlap import OverlapJudge
-from scratchlm.judging.verdicts import Verdict, judge_responses
+from scratchlm.judging.probes import probe_items
+from scratchlm.judging.prompt import load_prompt
+from scratchlm.judging.verdicts import (
+    ServerGone,
+    Verdict,
+    judge_items,
+    judge_responses,
+    read_concurrency,
+)
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def make_entries(count: int) -> list[dict[str, Any]]:
@@ -21,7 +48,7 @@ def make_entries(count: int) -> list[dict[str, Any]]:
             "instruction": f"Say the word for {number}.",
             "input": "",
             "output": f"It is word{number}.",
-            "base": {"text": "" if number == 1 else "Say", "finish": "stop", "tokens": 1},
+            "base": {"text": "" if number == 1 else f"Say {number}", "finish": "stop", "tokens": 1},
             "assistant": {"text": f"It is word{number}.", "finish": "stop", "tokens": 5},
         }
         for number in range(count)
@@ -30,68 +57,204 @@ def make_entries(count: int) -> list[dict[str, Any]]:
 
 @dataclass
 class ScriptedJudge:
-    """Returns the verdicts it was given, in order."""
+    """Returns the verdicts it was given, in order, then OK."""
 
     verdicts: list[Verdict]
     asked: list[str] = field(default_factory=list)
-    backend: ClassVar[str] = "scripted"
+    name: str = "scripted:judge"
     model: str = "script"
     model_digest: None = None
 
+    def recall(self, entry: Any, response: str) -> Verdict | None:
+        return None
+
     def judge(self, entry: Any, response: str) -> Verdict:
         self.asked.append(response)
-        return self.verdicts[len(self.asked) - 1]
+        return self.verdicts.pop(0) if self.verdicts else OK
 
 
-OK = Verdict("ok", 50.0)
-FAILED = Verdict("http_error", None, "503 busy", attempts=4)
+OK = Verdict("ok", 50.0, asked=1)
+BUSY_NOW = Verdict("http_error", None, "503 busy", attempts=4, failure=BackendError("503 busy", worth_retrying=True))
+SLOW = Verdict("http_error", None, "too slow", failure=TooSlow(120))
+REFUSED = Verdict("http_error", None, "400", failure=BackendError("400", worth_retrying=False))
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.001)
 
 
 def test_every_answer_gets_one_row_with_the_same_fields_in_order() -> None:
-    rows = judge_responses(make_entries(3), OverlapJudge())
+    rows = judge_responses(make_entries(3), OverlapJudge(), concurrency=3)
     assert [(row["id"], row["variant"]) for row in rows] == [
         (0, "base"), (0, "assistant"), (10, "base"), (10, "assistant"), (20, "base"), (20, "assistant")
     ]  # fmt: skip
     assert [row["score"] for row in rows if row["variant"] == "assistant"] == [100, 100, 100]
     assert rows[2]["status"] == "empty" and rows[2]["score"] == 0
-    identity = ("id", "variant", "judge", "model", "model_digest", "prompt_sha256")
+    identity = ("id", "variant", "judge", "model", "model_digest", "prompt", "prompt_sha256")
     outcome = ("status", "score", "reason", "raw", "attempts")
     measures = ("exact_match", "token_f1", "chrf", "prompt_chrf")
     assert {tuple(row) for row in rows} == {identity + outcome + measures}
+    assert {row["judge"] for row in rows} == {"overlap"}
 
 
-def test_the_same_answers_give_the_same_bytes() -> None:
-    first, second = (json.dumps(judge_responses(make_entries(4), OverlapJudge())) for _ in range(2))
+def test_the_same_answers_give_the_same_bytes_however_many_at_once() -> None:
+    first, second = (json.dumps(judge_responses(make_entries(9), OverlapJudge(), count)) for count in (1, 8))
     assert first == second
 
 
-def test_after_five_failures_in_a_row_the_rest_gets_rows_unasked() -> None:
-    judge = ScriptedJudge([OK, FAILED, OK] + [FAILED] * 5 + [OK] * 20)
-    rows = judge_responses(make_entries(10), judge)
-    assert len(judge.asked) == 8
-    assert len(rows) == 20
-    assert [row["score"] is not None for row in rows] == [True, False, True] + [False] * 17
-    assert all(row["reason"] == "not asked: 5 failures in a row" and row["attempts"] == 0 for row in rows[8:])
+def test_probes_go_the_same_way_under_the_name_of_their_kind() -> None:
+    items = probe_items(make_entries(4), 2, seed=1)
+    rows = judge_items(items, OverlapJudge(), 2, 1.0, "probes")
+    assert [(row["variant"], row["id"]) for row in rows] == [(item.kind, item.entry["id"]) for item in items]
+    assert {row["score"] for row in rows if row["variant"] == "reference"} == {100}
 
 
-def test_an_empty_answer_is_no_sign_of_life() -> None:
-    empty = Verdict("empty", 0.0, attempts=0)
-    judge = ScriptedJudge([FAILED, empty, FAILED, empty, FAILED, FAILED, FAILED, OK])
-    rows = judge_responses(make_entries(4), judge)
+def test_no_more_are_judged_at_once_than_allowed_and_rows_keep_their_order() -> None:
+    lock = threading.Lock()
+    running, most = 0, 0
+    generator = random.Random(1)
+
+    class Busy(ScriptedJudge):
+        def judge(self, entry: Any, response: str) -> Verdict:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+                wait_s = generator.uniform(0, 0.01)
+            time.sleep(wait_s)
+            with lock:
+                running -= 1
+            return Verdict("ok", float(entry["id"] // 10), raw=response)
+
+    rows = judge_responses(make_entries(20), Busy([]), concurrency=5)
+    assert most == 5
+    assert [row["score"] for row in rows] == [float(number // 2) for number in range(40)]
+    assert [row["raw"] for row in rows[4:6]] == ["Say 2", "It is word2."]
+
+
+def test_a_failed_answer_goes_to_the_end_of_the_queue_and_none_is_lost() -> None:
+    judge = ScriptedJudge([OK, BUSY_NOW, BUSY_NOW, OK])
+    rows = judge_responses(make_entries(3), judge)
+    assert [row["status"] for row in rows] == ["ok"] * 6
+    assert judge.asked == ["Say 0", "It is word0.", "", "It is word1.", "Say 2", "It is word2.", "It is word0.", ""]
+
+
+def test_what_a_server_refuses_is_not_asked_again() -> None:
+    judge = ScriptedJudge([OK, REFUSED, OK])
+    rows = judge_responses(make_entries(2), judge)
+    assert [row["status"] for row in rows] == ["ok", "http_error", "ok", "ok"]
+    assert len(judge.asked) == 4
+
+
+def test_an_answer_that_fails_while_others_succeed_is_given_up_and_the_others_are_judged() -> None:
+    class Poisoned(ScriptedJudge):
+        def judge(self, entry: Any, response: str) -> Verdict:
+            self.asked.append(response)
+            return BUSY_NOW if response == "Say 0" else OK
+
+    judge = Poisoned([])
+    rows = judge_responses(make_entries(5), judge, concurrency=1, patience_s=0.05)
+    assert [row["status"] for row in rows] == ["http_error"] + ["ok"] * 9
+    assert rows[0]["reason"] == "503 busy"
+
+
+def test_an_answer_that_takes_too_long_twice_while_others_succeed_is_not_waited_for_again() -> None:
+    judge = ScriptedJudge([SLOW] + [OK] * 5 + [SLOW])
+    rows = judge_responses(make_entries(3), judge, patience_s=1000)
+    assert [row["status"] for row in rows] == ["http_error"] + ["ok"] * 5
     assert len(judge.asked) == 7
-    assert rows[7]["reason"].startswith("not asked")
 
 
-def test_failures_that_come_one_by_one_do_not_stop_it() -> None:
-    unread = Verdict("parse_error", None, raw="Good!")
-    rows = judge_responses(make_entries(8), ScriptedJudge([FAILED] * 4 + [unread] + [FAILED] * 4 + [OK] * 7))
-    assert [row["status"] for row in rows].count("http_error") == 8
-    assert rows[4]["raw"] == "Good!"
+def test_a_server_that_stays_away_is_given_up_and_every_answer_has_its_row() -> None:
+    judge = ScriptedJudge([OK, OK] + [BUSY_NOW] * 1000)
+    with pytest.raises(ServerGone) as gone:
+        judge_responses(make_entries(10), judge, concurrency=2, patience_s=0.05)
+    rows = gone.value.rows
+    assert [row["status"] for row in rows] == ["ok"] * 2 + ["http_error"] * 18
+    assert str(gone.value) == (
+        "scripted:judge stopped answering (503 busy): 2 of 20 answers have a score, 18 are missing"
+    )
+    reasons = {row["reason"] for row in rows[2:]}
+    assert reasons <= {"503 busy", "not asked: the server had stopped answering"} and "503 busy" in reasons
+
+
+def test_what_needs_no_server_gets_its_score_from_a_dead_one_too_and_is_no_sign_of_life() -> None:
+    class Remembering(ScriptedJudge):
+        def recall(self, entry: Any, response: str) -> Verdict | None:
+            return Verdict("ok", 7.0) if "word" in response else None
+
+    with pytest.raises(ServerGone, match="7 of 14 answers have a score, 7 are missing"):
+        judge_responses(make_entries(7), Remembering([BUSY_NOW] * 1000), patience_s=0.05)
+
+
+def test_an_answer_without_a_question_is_no_sign_of_life() -> None:
+    class Away(ScriptedJudge):
+        def judge(self, entry: Any, response: str) -> Verdict:  # as where two answers are the same
+            return Verdict("ok", 7.0) if "word" in response else BUSY_NOW
+
+    with pytest.raises(ServerGone):
+        judge_responses(make_entries(50), Away([]), patience_s=0.05)
+
+
+def test_a_defect_of_the_judge_is_raised() -> None:
+    class Broken(ScriptedJudge):
+        def judge(self, entry: Any, response: str) -> Verdict:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        judge_responses(make_entries(3), Broken([]), concurrency=2)
 
 
 def test_no_responses_are_refused() -> None:
     with pytest.raises(InputError, match="generate_responses"):
         judge_responses([], OverlapJudge())
+
+
+def test_the_waits_double_up_to_a_limit_with_jitter_and_end_with_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.5)
+    waiting = patience.Patience(total_s=60)
+    waits_s = []
+    for _ in range(7):
+        waiting.failed(now_s, None)
+        waits_s.append(waiting.wait_s)
+        waiting.failed(now_s - 1, None)  # under way at the same time: says nothing new
+        assert waiting.wait_s == waits_s[-1]
+        now_s += waiting.wait_s
+    for wait_s, shortest_s in zip(waits_s, (0.5, 1, 2, 4, 8, 8, 8), strict=True):
+        assert shortest_s <= wait_s <= 1.5 * shortest_s
+    assert len({wait_s / shortest_s for wait_s, shortest_s in zip(waits_s, (0.5, 1, 2, 4, 8, 8, 8), strict=True)}) > 3
+    waiting.answered()
+    waiting.failed(now_s, None)
+    assert waiting.wait_s <= 0.75
+
+
+def test_a_servers_own_wish_is_waited_for_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    for wish_s, waited_s in ((30.0, 30.0), (86_400.0, 60.0)):
+        waiting = patience.Patience(total_s=60)
+        waiting.failed(now_s, wish_s)
+        assert waiting.wait_s == waited_s
+
+
+def test_patience_is_over_only_when_failures_span_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    waiting = patience.Patience(total_s=60)
+    waiting.failed(now_s, None)
+    now_s += 59
+    waiting.failed(now_s, None)
+    assert not waiting.is_over
+    waiting.answered()
+    now_s += 59
+    waiting.failed(now_s, None)
+    assert not waiting.is_over
+    now_s += 60
+    waiting.failed(now_s, None)
+    assert waiting.is_over
 
 
 class Terminal(io.StringIO):
@@ -104,12 +267,205 @@ def test_the_bar_counts_failures_on_a_terminal_and_is_silent_elsewhere(
 ) -> None:
     def shown(stream: io.StringIO) -> str:
         monkeypatch.setattr("sys.stderr", stream)
-        judge_responses(make_entries(2), ScriptedJudge([OK, FAILED, OK, OK]))
+        judge_responses(make_entries(2), ScriptedJudge([OK, REFUSED, OK, OK]))
         return stream.getvalue()
 
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     bar = shown(Terminal())
-    assert "judge (scripted): 100%" in bar and "4/4" in bar and "failed=1" in bar
+    assert "judge (scripted:judge): 100%" in bar and "4/4" in bar and "failed=1" in bar
     for quiet in (shown(io.StringIO()), (monkeypatch.setenv("TQDM_DISABLE", "1"), shown(Terminal()))[1]):
         assert "100%" not in quiet
-        assert quiet.startswith("judged 4 answers in ") and quiet.endswith(" s, 1 without a score\n")
+        assert quiet.startswith("scripted:judge: judged 4 answers in ") and quiet.count("\n") == 1
+        assert " s, 1 without a score; the server was asked for 3 of them, 0.00 s each (median), " in quiet
+
+
+@pytest.mark.parametrize("text", ["0", "65", "four", "-1", "1.5", ""])
+def test_a_concurrency_out_of_bounds_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("SCRATCHLM_JUDGE_CONCURRENCY", text)
+    with pytest.raises(InputError, match="wanted a whole number from 1 to 64"):
+        read_concurrency()
+
+
+def test_four_are_judged_at_once_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCRATCHLM_JUDGE_CONCURRENCY", raising=False)
+    assert read_concurrency() == 4
+
+
+# From here on over real HTTP.
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OllamaServer]:
+    with OllamaServer(answer=lambda request: Reply(str(len(request["messages"][0]["content"]) % 101))) as running:
+        monkeypatch.setenv("OLLAMA_HOST", running.host)
+        yield running
+
+
+def connect_judge(cache_file: Path, timeout_s: float = 20.0) -> LlmJudge:
+    backend = ollama_backend.connect(
+        "llama3", temperature=0, num_ctx=2048, max_answer_tokens=256, seed=123, timeout_s=timeout_s
+    )
+    return LlmJudge(backend, load_prompt("book"), AnswerCache(cache_file), num_ctx=2048, timeout_s=timeout_s)
+
+
+def test_every_answer_has_a_row_whatever_the_server_does(server: OllamaServer, tmp_path: Path) -> None:
+    server.replies = [Reply("90"), HTML, Reply("150"), Reply("150"), BUSY, DROPPED, Reply("12"), Reply("3")]
+    entries = [make_entries(3)[index] for index in (0, 2)]
+    rows = judge_responses(entries, connect_judge(tmp_path / "c"), concurrency=1)
+    assert [(row["status"], row["score"], row["attempts"]) for row in rows] == [
+        ("ok", 90, 1), ("http_error", None, 1), ("out_of_range", None, 2), ("ok", 12, 3)
+    ]  # fmt: skip
+
+
+def test_answers_that_come_out_of_order_give_the_same_bytes(server: OllamaServer, tmp_path: Path) -> None:
+    entries = make_entries(15)
+    orderly = judge_responses(entries, connect_judge(tmp_path / "one"), concurrency=1)
+    in_order = list(server.answered)
+    server.answered.clear()
+    generator = random.Random(1)
+    inner = server.answer
+    server.answer = lambda request: Reply(inner(request).content, delay_s=generator.uniform(0, 0.03))
+    shuffled = judge_responses(entries, connect_judge(tmp_path / "eight"), concurrency=8)
+    assert json.dumps(orderly) == json.dumps(shuffled)
+    assert sorted(server.answered) == sorted(in_order) and server.answered != in_order
+    assert statistics.fmean(count for count in server.asked.values()) == 2
+
+
+def test_a_burst_of_busy_answers_costs_nothing_but_time(server: OllamaServer, tmp_path: Path) -> None:
+    server.replies = [BUSY, LIMITED] * 6
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(patience, "LONGEST_RETRY_AFTER_S", 0.01)
+        rows = judge_responses(make_entries(8), connect_judge(tmp_path / "c"), concurrency=4)
+    assert {row["status"] for row in rows} == {"ok", "empty"}
+    assert len(server.requests) == 15 + 12
+
+
+def test_nobody_asks_before_the_time_that_the_server_names(server: OllamaServer, tmp_path: Path) -> None:
+    times_s: list[float] = []
+    inner = server.answer
+
+    def timed(request: dict[str, Any]) -> Reply:
+        times_s.append(time.monotonic())
+        return Reply(status=429, body=b"{}", headers={"Retry-After": "0.4"}) if len(times_s) <= 2 else inner(request)
+
+    server.answer = timed
+    rows = judge_responses(make_entries(4), connect_judge(tmp_path / "c"), concurrency=2)
+    assert {row["status"] for row in rows} == {"ok", "empty"}
+    assert times_s[2] - times_s[1] >= 0.4
+
+
+def test_a_server_that_restarts_midway_costs_no_row(server: OllamaServer, tmp_path: Path) -> None:
+    server.replies = [Reply("80")] * 5 + [Reply(away_s=0.3)]
+    rows = judge_responses(make_entries(10), connect_judge(tmp_path / "c"), concurrency=4, patience_s=20)
+    assert {row["status"] for row in rows} == {"ok", "empty"}
+
+
+def test_after_a_death_the_next_run_asks_only_for_what_is_missing(server: OllamaServer, tmp_path: Path) -> None:
+    entries = make_entries(12)
+    fresh = judge_responses(entries, connect_judge(tmp_path / "fresh"), concurrency=4)
+    server.requests.clear()
+    whole, count = server.answer, 0
+
+    def mortal(request: dict[str, Any]) -> Reply:
+        nonlocal count
+        count += 1
+        return whole(request) if count <= 9 else DROPPED
+
+    server.answer = mortal
+    with pytest.raises(ServerGone) as gone:
+        judge_responses(entries, connect_judge(tmp_path / "c"), concurrency=4, patience_s=0.2)
+    assert sum(row["score"] is not None for row in gone.value.rows) == 9 + 1  # one is empty
+    assert len(gone.value.rows) == 24
+    server.requests.clear()
+    server.answer = whole
+    again = judge_responses(entries, connect_judge(tmp_path / "c"), concurrency=4)
+    assert len(server.requests) == 23 - 9
+    assert [row | {"attempts": 0} for row in again] == [row | {"attempts": 0} for row in fresh]
+    server.requests.clear()
+    assert judge_responses(entries, connect_judge(tmp_path / "c"), concurrency=4) == again
+    assert not server.requests
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_a_hanging_server_is_given_up_after_two_timeouts(
+    server: OllamaServer, tmp_path: Path, concurrency: int
+) -> None:
+    server.answer = lambda request: HANGS
+    started_s = time.monotonic()
+    with pytest.raises(ServerGone, match=r"no answer within 0\.2 s"):
+        judge_responses(make_entries(20), connect_judge(tmp_path / "c", timeout_s=0.2), concurrency, patience_s=0.1)
+    assert time.monotonic() - started_s < 1.0
+    assert len(server.requests) <= 2 * concurrency
+
+
+def test_a_slow_answer_is_given_up_and_asked_again(server: OllamaServer, tmp_path: Path) -> None:
+    server.replies = [HANGS]
+    rows = judge_responses(make_entries(3), connect_judge(tmp_path / "c", timeout_s=0.3), concurrency=1)
+    assert {row["status"] for row in rows} == {"ok", "empty"}
+    assert rows[0]["attempts"] == 2
+
+
+def test_ctrl_c_ends_it_at_once_and_keeps_what_was_answered(server: OllamaServer, tmp_path: Path) -> None:
+    server.answer = lambda request: Reply("80") if len(server.requests) <= 5 else HANGS
+    program = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from test_judging_verdicts import connect_judge, make_entries, judge_responses
+try:
+    judge_responses(make_entries(10), connect_judge(Path(sys.argv[2])), concurrency=4)
+except KeyboardInterrupt:
+    sys.exit("interrupted")
+"""
+    running = subprocess.Popen(
+        [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path / "c")],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(server.requests) < 9:
+        assert running.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    sent_s = time.monotonic()
+    _, said = running.communicate(timeout=20)
+    assert time.monotonic() - sent_s < 3
+    assert (running.returncode, said.splitlines()[-1]) == (1, "interrupted")
+    assert "Traceback" not in said
+    assert AnswerCache(tmp_path / "c").count() == 5
+
+
+ENTRIES = make_entries(2)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("not json", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("{}", "holds a dict"),
+        ("[]", "holds an empty list"),
+        ("[1, 2]", "entry 0 is a int, wanted an object (and 1 more problems)"),
+        (json.dumps([ENTRIES[0], ENTRIES[0]]), "entry 1: id 0 is there twice"),
+        (json.dumps([{**ENTRIES[0], "id": [1]}]), "entry 0: id is a list, wanted a number or a text"),
+        (json.dumps([{**ENTRIES[0], "output": 3}]), "entry 0: output is a int, wanted a text"),
+        (json.dumps([{**ENTRIES[0], "base": "hi"}]), "entry 0: base is a str, wanted an object"),
+        (json.dumps([{**ENTRIES[0], "base": {"text": "hi"}}]), "entry 0: base.finish is missing"),
+        (json.dumps([{"id": 1}]), "entry 0: instruction is missing, wanted a text (and 4 more problems)"),
+        (json.dumps([{**ENTRIES[0], "input": "\ud800"}]), "entry 0: input holds half a character"),
+    ],
+)
+def test_responses_that_were_edited_wrongly_are_told_in_one_line(tmp_path: Path, content: str, problem: str) -> None:
+    path = tmp_path / "responses.json"
+    path.write_text(content)
+    with pytest.raises(InputError) as stopped:
+        read_responses(path)
+    message = str(stopped.value)
+    assert problem in message and str(path) in message and "generate_responses" in message
+    assert "\n" not in message
+
+
+def test_responses_as_they_were_written_are_read(tmp_path: Path) -> None:
+    (tmp_path / "responses.json").write_text(json.dumps(ENTRIES))
+    assert read_responses(tmp_path / "responses.json") == ENTRIES

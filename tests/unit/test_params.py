@@ -159,7 +159,7 @@ POSITIVE = [
     *("windows.max_length", "windows.stride"),
     *(f"model.{name}" for name in ("context_length", "emb_dim", "n_heads", "n_layers")),
     *("pretrain.sample_tokens", "finetune_classifier.max_length", "finetune_instructions.max_length"),
-    *("generate.max_new_tokens", "generate.top_k", "generate.batch_size", "judge.num_ctx"),
+    *("generate.max_new_tokens", "generate.top_k", "generate.batch_size", "judge.num_ctx", "judge.max_answer_tokens"),
     *(
         f"{section}.{name}"
         for section in ("pretrain", "finetune_classifier", "finetune_instructions")
@@ -195,7 +195,6 @@ RANGES: list[tuple[str, Any, str]] = [
     ("pretrain.sample_prompt", "", "at least 1 character"),
     ("sms.source", "", "at least 1 character"),
     ("instructions.source", "", "at least 1 character"),
-    ("judge.model", "", "at least 1 character"),
     ("tokenizer.kind", "GPT2", "'gpt2', 'bpe' or 'word'"),
     ("model.activation", "swish", "'gelu_tanh', 'gelu' or 'relu'"),
     ("model.attention", "flash", "'sdpa', 'manual' or 'per_head'"),
@@ -207,7 +206,11 @@ RANGES: list[tuple[str, Any, str]] = [
     ("finetune_classifier.base", "125M", "'pretrained', '124M', '355M', '774M' or '1558M'"),
     ("finetune_instructions.base", "gpt2", "'pretrained', '124M', '355M', '774M' or '1558M'"),
     ("instructions.prompt_style", "phi-3", "'alpaca' or 'phi3'"),
-    ("judge.backend", "openai", "'overlap' or 'ollama'"),
+    *(
+        ("judge.judges", judges, "overlap, ollama:MODEL or openai:MODEL, as in ollama:llama3")
+        for judges in (["gpt4"], ["ollama"], ["overlap", "openai:"], ["overlap:x"])
+    ),
+    ("judge.prompt", "Book", "'book' or 'rubric'"),
     ("gpt2.sizes", "124M", "a list of one or more different values"),
     ("gpt2.sizes", [], "a list of one or more different values"),
     ("gpt2.sizes", ["pretrained", "pretrained"], "a list of one or more different values"),

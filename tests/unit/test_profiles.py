@@ -23,7 +23,9 @@ NOT_THE_BOOKS = {
     "generate.batch_size",
     "model.attention",
     "model.init_std",
+    "judge.max_answer_tokens",
     "judge.min_coverage",
+    "judge.probes",
     *(f"{training}.min_learning_rate" for training in ("pretrain", "finetune_classifier", "finetune_instructions")),
 }
 
@@ -189,7 +191,7 @@ BOOK: dict[str, Any] = {
         "eval_batches": 5,
     },
     "generate": {"temperature": 0.0, "top_k": None},
-    "judge": {"backend": "ollama", "model": "llama3", "temperature": 0.0, "num_ctx": 2048},
+    "judge": {"judges": ["ollama:llama3"], "prompt": "book", "temperature": 0.0, "num_ctx": 2048},
 }
 
 
@@ -209,10 +211,10 @@ def test_the_book_profile_splits_1100_entries_as_the_book() -> None:
 def test_the_sample_profile_needs_no_network_and_no_server() -> None:
     sample = load_params(REPOSITORY / "profiles/sample.yaml")
     assert {sample.corpus.source, sample.sms.source, sample.instructions.source} == {"sample"}
-    assert (sample.tokenizer.kind, sample.gpt2.sizes, sample.judge.backend) == (
+    assert (sample.tokenizer.kind, sample.gpt2.sizes, sample.judge.judges) == (
         "bpe",
         ["pretrained"],
-        "overlap",
+        ["overlap"],
     )
 
 
@@ -223,8 +225,8 @@ def test_the_laptop_profile_takes_the_real_data_and_a_gpt_of_its_own() -> None:
         "uci",
         "book",
     )
-    assert (laptop.tokenizer.kind, laptop.gpt2.sizes, laptop.judge.backend) == (
+    assert (laptop.tokenizer.kind, laptop.gpt2.sizes, laptop.judge.judges) == (
         "gpt2",
         ["pretrained"],
-        "overlap",
+        ["overlap"],
     )

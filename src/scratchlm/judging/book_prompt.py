@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from functools import cache
-from importlib.resources import files
 from string import Template
 
-from scratchlm.judging.verdicts import Reading
+from scratchlm.judging.reading import Reading
 
 SCALE = re.compile(r"/\s*100\b|\bout of 100\b|\b0\s*(?:to|-)\s*100\b", re.IGNORECASE)
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 
 
-def render(task: str, output: str, response: str) -> str:
+def render(template: Template, task: str, output: str, response: str) -> str:
     """Fill the book's prompt in: the formatted instruction and input, the reference, the answer to score."""
     # One pass of a template: an answer that holds braces or "$output" stays as it is.
-    return _template().substitute(prompt=task, output=output, response=response)
+    return template.substitute(prompt=task, output=output, response=response)
 
 
 def parse(raw: str) -> Reading:
@@ -49,9 +47,3 @@ def parse(raw: str) -> Reading:
     if not 0 <= score <= 100:
         return Reading("out_of_range", None, f"{numbers[0]} is not from 0 to 100")
     return Reading("ok", score, "")
-
-
-@cache
-def _template() -> Template:
-    text = files("scratchlm.judging").joinpath("prompts/book.txt").read_text(encoding="utf-8")
-    return Template(text.removesuffix("\n"))

@@ -1,8 +1,9 @@
 """The embedded scorer: how much of the reference an answer holds beyond what the prompt already gave.
 
 Plain overlap is not honest: an answer that repeats the prompt shares half its letters with most references.
-So each item's score starts where its own prompt ends: what the better of instruction and input scores counts
-as nothing, the reference as 100. It is no LLM judge: it misses paraphrase and rewards near misses in wording.
+So each item's score starts where its own prompt ends: the most that repeating instruction, input or both would
+get counts as nothing, the reference as 100. It is no LLM judge: it misses paraphrase and rewards near misses in
+wording.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +20,9 @@ from scratchlm.judging.verdicts import Entry, Verdict
 if TYPE_CHECKING:
     from sacrebleu.metrics.chrf import CHRF
 
-NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?")  # 1,000.5 and 12 and 2.0
+# Which quotation marks are used is no content.
+QUOTATION_MARKS = str.maketrans(dict.fromkeys('"\u2018\u2019\u201a\u201c\u201d\u201e«»', "'"))
 WORD = re.compile(r"\w+")
 
 
@@ -27,8 +31,8 @@ class OverlapScore:
     """One answer's score with what it was made of; all but `exact_match` and `missing_numbers` on 0-100."""
 
     score: float
-    chrf: float  # raw chrF++ against the reference
-    prompt_chrf: float  # what repeating the instruction or the input would have got
+    chrf: float  # chrF++ against the reference
+    prompt_chrf: float  # the most that repeating the prompt, or a part of it, would have got
     token_f1: float
     exact_match: bool
     missing_numbers: tuple[str, ...]  # not empty: the score is 0 for them
@@ -37,13 +41,14 @@ class OverlapScore:
 def score(instruction: str, input: str, output: str, response: str) -> OverlapScore:
     """Score `response` against the reference `output`, 0 for repeating the prompt and 100 for the reference.
 
-    With b the higher chrF++ of instruction and input, the score is 100 * max(0, (chrF++ - b) / (100 - b)),
+    With b the highest chrF++ of instruction, input and both, the score is 100 * max(0, (chrF++ - b) / (100 - b)),
     and 0 where the reference holds a number that the prompt does not and the response lacks. Where the prompt
     already holds the whole reference (b = 100), only the whole reference scores.
     """
+    prompt = f"{instruction}\n{input}"
     chrf = chrf_plus_plus(response, output)
-    prompt_chrf = max(chrf_plus_plus(instruction, output), chrf_plus_plus(input, output))
-    missing = missing_numbers(f"{instruction}\n{input}", output, response)
+    prompt_chrf = max(chrf_plus_plus(text, output) for text in (instruction, input, prompt))
+    missing = missing_numbers(prompt, output, response)
     if missing:
         corrected = 0.0
     elif prompt_chrf < 100.0:
@@ -64,15 +69,17 @@ def signature() -> str:
     """The scorer's name and every setting that decides its figures, sacrebleu's version included."""
     # sacrebleu fills the number of references in when it first scores.
     chrf_plus_plus("a", "a")
-    return f"overlap|prompt-corrected|numbers|{_metric().get_signature()}"
+    return f"overlap|prompt-corrected|number-values|quotes-alike|{_metric().get_signature()}"
 
 
 @lru_cache(maxsize=4096)
 def chrf_plus_plus(hypothesis: str, reference: str) -> float:
     """chrF++ (Popović 2017) of one text against one reference, 0-100, case kept, by sacrebleu.
 
-    Cached: the answers to one entry share the scores of its instruction and input.
+    All quotation marks are taken for the same one. Cached: the answers to one entry share the scores of its
+    instruction and input.
     """
+    hypothesis, reference = (text.translate(QUOTATION_MARKS) for text in (hypothesis, reference))
     return float(_metric().sentence_score(hypothesis, [reference]).score)
 
 
@@ -88,22 +95,32 @@ def token_f1(response: str, output: str) -> float:
 
 
 def missing_numbers(prompt: str, output: str, response: str) -> tuple[str, ...]:
-    """The numbers of the reference that stand neither in the prompt nor in the response, in order.
+    """The numbers of the reference whose values stand neither in the prompt nor in the response, in order.
 
     >>> missing_numbers("Add 6 and 8.", "6 + 8 = 14.", "6 + 8 = 15.")
     ('14',)
+    >>> missing_numbers("How many metres are 2 km?", "2,000 m", "2000.0 m")
+    ()
     """
-    known = set(NUMBER.findall(prompt)) | set(NUMBER.findall(response))
-    return tuple(dict.fromkeys(number for number in NUMBER.findall(output) if number not in known))
+    known = {_value(number) for text in (prompt, response) for number in NUMBER.findall(text)}
+    return tuple(dict.fromkeys(number for number in NUMBER.findall(output) if _value(number) not in known))
+
+
+def _value(number: str) -> Decimal:
+    return Decimal(number.replace(",", ""))
 
 
 @dataclass(frozen=True)
 class OverlapJudge:
     """The embedded scorer as a judge: no server, no model, the same figures everywhere."""
 
-    backend: ClassVar[str] = "overlap"
+    name: ClassVar[str] = "overlap"
     model: str = field(default_factory=signature)
     model_digest: None = None
+
+    def recall(self, entry: Entry, response: str) -> Verdict:
+        """The same as `judge`, which asks nobody."""
+        return self.judge(entry, response)
 
     def judge(self, entry: Entry, response: str) -> Verdict:
         """Score one answer and put the raw measures beside it."""

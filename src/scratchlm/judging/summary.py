@@ -1,33 +1,67 @@
-"""What the verdicts say together: means with their uncertainty, the paired difference, the distribution."""
+"""What the verdicts say together: means with their uncertainty, the paired difference, how far to trust a judge."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scratchlm.errors import InputError
-from scratchlm.judging.verdicts import VARIANTS, Row
+from scratchlm.judging.agreement import agreement
+from scratchlm.judging.probes import KINDS, summarise_probes, warnings
+from scratchlm.judging.verdicts import VARIANTS, Entry, Row
 
 RESAMPLES = 10_000
 RESAMPLES_AT_ONCE = 500  # 5,000 answers then take 20 MB, not 400
 BIN_WIDTH = 10
+WORD = re.compile(r"\w+")
 
 
-def summarise(rows: Sequence[Row], seed: int) -> dict[str, Any]:
-    """Turn one judge's rows into its metrics: each variant, and assistant minus base.
+def summarise(
+    verdicts: Mapping[str, Sequence[Row]],
+    probes: Mapping[str, Sequence[Row]],
+    entries: Sequence[Entry],
+    seed: int,
+) -> dict[str, Any]:
+    """Turn all judges' rows into the metrics: the first judge's at the top, further ones' below `others`.
+
+    `verdicts` and `probes` hold each judge's rows by its name; without probes there are none in the metrics.
+    Where there are several judges, `agreement` compares every two of them.
+    """
+    first, *others = (
+        summarise_judge(name, rows, probes.get(name, ()), entries, seed) for name, rows in verdicts.items()
+    )
+    if not others:
+        return first
+    return first | {
+        "others": {part["judge"]: part for part in others},
+        "agreement": {
+            f"{name} ~ {other}": agreement(verdicts[name], verdicts[other]) for name, other in combinations(verdicts, 2)
+        },
+    }
+
+
+def summarise_judge(
+    name: str, rows: Sequence[Row], probes: Sequence[Row], entries: Sequence[Entry], seed: int
+) -> dict[str, Any]:
+    """Turn one judge's rows into its metrics: each variant, assistant minus base, probes, slope over length.
 
     `difference` pairs the entries of which both answers were scored; wins, ties and losses are the
     assistant's. Intervals are 95 % percentile bootstraps; where fewer than two scores leave nothing to
     resample they are None, as is the mean of no scores.
     """
-    summary: dict[str, Any] = {"backend": rows[0]["judge"], "model": rows[0]["model"]}
+    summary: dict[str, Any] = {"judge": name, "backend": name.partition(":")[0], "model": rows[0]["model"]}
     for variant in VARIANTS:
         summary[variant] = summarise_variant([row for row in rows if row["variant"] == variant], seed)
-    return summary | {"difference": summarise_difference(rows, seed)}
+    summary["difference"] = summarise_difference(rows, seed)
+    summary["length_slope"] = length_slope(rows, entries, seed)
+    return summary | ({"probes": summarise_probes(probes)} if probes else {})
 
 
 def summarise_variant(rows: Sequence[Row], seed: int) -> dict[str, Any]:
@@ -69,6 +103,40 @@ def summarise_difference(rows: Sequence[Row], seed: int) -> dict[str, Any]:
     }
 
 
+def length_slope(rows: Sequence[Row], entries: Sequence[Entry], seed: int) -> dict[str, float | int | None]:
+    """The slope of the assistant's scores over the log of their length, by least squares.
+
+    `slope` is in points per factor of e, the length in words of the answer over words of the reference; `n` counts
+    the scored answers with a word in them. Longer answers may be better or worse, so a slope accuses nobody by
+    itself: one far above another judge's on the same answers is a love of length. None where all lengths are the
+    same.
+    """
+    by_id = {entry["id"]: entry for entry in entries}
+    points = []
+    for row in rows:
+        if row["variant"] == "assistant" and row["score"] is not None:
+            entry = by_id[row["id"]]
+            words, reference_words = (len(WORD.findall(text)) for text in (entry["assistant"]["text"], entry["output"]))
+            if words and reference_words:
+                points.append((math.log(words / reference_words), row["score"]))
+    if len({ratio for ratio, _ in points}) < 2:
+        return {"slope": None, "ci95_low": None, "ci95_high": None, "n": len(points)}
+    ratios, scores = np.array(points, dtype=np.float64).T  # both (n,)
+    (slope,) = _slopes(ratios[None], scores[None])
+    resampled = np.concatenate([_slopes(ratios[index], scores[index]) for index in _resamples(len(points), seed)])
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return {"slope": float(slope), "ci95_low": float(low), "ci95_high": float(high), "n": len(points)}
+
+
+def _slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The least-squares slope of each row of `y` over that of `x`, both (m, n); rows of equal x are left out."""
+    varied = x.max(axis=1) > x.min(axis=1)
+    x, y = x[varied], y[varied]
+    centred = x - x.mean(axis=1, keepdims=True)
+    slopes: np.ndarray = (centred * y).sum(axis=1) / (centred * centred).sum(axis=1)  # (m',)
+    return slopes
+
+
 def bootstrap_mean_interval(scores: np.ndarray, seed: int) -> tuple[float, float] | tuple[None, None]:
     """The 95 % percentile bootstrap interval of the mean (Efron 1979), from 10,000 seeded resamples.
 
@@ -76,43 +144,65 @@ def bootstrap_mean_interval(scores: np.ndarray, seed: int) -> tuple[float, float
     """
     if scores.size < 2:
         return None, None
-    generator = np.random.default_rng(seed)
-    means = np.concatenate(
-        [
-            scores[generator.integers(scores.size, size=(RESAMPLES_AT_ONCE, scores.size))].mean(axis=1)
-            for _ in range(RESAMPLES // RESAMPLES_AT_ONCE)
-        ]
-    )  # (RESAMPLES,)
+    means = np.concatenate([scores[index].mean(axis=1) for index in _resamples(scores.size, seed)])  # (RESAMPLES,)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 
+def _resamples(n: int, seed: int) -> Iterator[np.ndarray]:
+    """Draw the indices of 10,000 resamples of `n`, (RESAMPLES_AT_ONCE, n) at a time."""
+    generator = np.random.default_rng(seed)
+    for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
+        yield generator.integers(n, size=(RESAMPLES_AT_ONCE, n))
+
+
 def describe(summary: dict[str, Any]) -> str:
     """The summary as lines for the console, no mean without its interval and how many scores it is of."""
+    lines: list[str] = []
+    for part in (summary, *summary.get("others", {}).values()):
+        lines += _describe_judge(part)
+    for pair, figures in summary.get("agreement", {}).items():
+        if figures["n"]:
+            rank = "undefined" if figures["spearman"] is None else f"{figures['spearman']:.2f}"
+            lines.append(
+                f"{pair}: Spearman {rank}, mean absolute difference {figures['mean_absolute_difference']:.1f}, "
+                f"{figures['n']} answers that both scored"
+            )
+    return "\n".join(lines)
 
-    def figures(part: dict[str, Any]) -> str:
-        if part["mean"] is None:
-            return "   none scored"
-        if part["ci95_low"] is None:
-            return f"{part['mean']:7.2f}  (no interval from one score)"
-        return f"{part['mean']:7.2f}  (95 % interval {part['ci95_low']:.2f} to {part['ci95_high']:.2f})"
 
-    difference = summary["difference"]
-    lines = [f"judged by {summary['backend']} ({summary['model']}), 0 to 100"]
+def _describe_judge(summary: dict[str, Any]) -> Iterator[str]:
+    difference, slope, probes = summary["difference"], summary["length_slope"], summary.get("probes")
+    yield f"judged by {summary['judge']} ({summary['model']}), 0 to 100"
     for variant in VARIANTS:
         part = summary[variant]
-        lines.append(f"  {variant:10} {figures(part)}, {part['n_scored']} of {part['n']} answers scored")
-    lines.append(
-        f"  difference {figures(difference)}, assistant wins {difference['wins']}, "
+        yield f"  {variant:10} {_figures(part, 'mean')}, {part['n_scored']} of {part['n']} answers scored"
+    yield (
+        f"  difference {_figures(difference, 'mean')}, assistant wins {difference['wins']}, "
         f"ties {difference['ties']}, loses {difference['losses']} of {difference['n']}"
     )
-    return "\n".join(lines)
+    if slope["slope"] is not None:
+        yield f"  length     {_figures(slope, 'slope')}, points per factor of e in length, {slope['n']} answers"
+    if probes is not None:
+        shown = ", ".join(f"{kind} {'-' if probes[kind] is None else format(probes[kind], '.1f')}" for kind in KINDS)
+        yield f"  probes     {shown}" + ("" if probes["auc"] is None else f", AUC {probes['auc']:.2f}")
+        for line in warnings(probes):
+            yield f"  warning: {summary['judge']}: {line}"
+
+
+def _figures(part: dict[str, Any], name: str) -> str:
+    if part[name] is None:
+        return "   none scored"
+    if part["ci95_low"] is None:
+        return f"{part[name]:7.2f}  (no interval from one score)"
+    return f"{part[name]:7.2f}  (95 % interval {part['ci95_low']:.2f} to {part['ci95_high']:.2f})"
 
 
 def require_coverage(rows: Sequence[Row], min_coverage: float, verdicts_path: Path) -> None:
     """Stop where a smaller fraction of the answers than `min_coverage` has a score.
 
-    Raises InputError that counts the failures by status and names the file that keeps the raw answers.
+    `rows` are one judge's. Raises InputError that counts the failures by status and names the file that keeps
+    the raw answers.
     """
     failures = Counter(row["status"] for row in rows if row["score"] is None)
     n_scored = len(rows) - failures.total()
@@ -121,10 +211,11 @@ def require_coverage(rows: Sequence[Row], min_coverage: float, verdicts_path: Pa
         return
     counts = ", ".join(f"{count} {status}" for status, count in sorted(failures.items()))
     raise InputError(
-        f"the judge scored {n_scored} of {len(rows)} answers ({coverage:.1%}), "
+        f"the judge {rows[0]['judge']} scored {n_scored} of {len(rows)} answers ({coverage:.1%}), "
         f"judge.min_coverage wants {min_coverage:.1%}; {failures.total()} failed: {counts}. "
         f"Their raw answers and reasons are in {verdicts_path}. See what the judge's server says and run "
-        f"`dvc repro` once more, try another judge.model, or set `judge.backend: overlap`, which needs no server"
+        f"`make repro` once more (only what has no answer is asked again), name another model in judge.judges, or "
+        f"set `judge.judges: [overlap]`, which needs no server"
     )
 
 

@@ -1,0 +1,80 @@
+"""A report to read: ten entries with both answers and their scores, one below the other, as Markdown."""
+
+from __future__ import annotations
+
+import random
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from scratchlm.judging.verdicts import VARIANTS, Entry, Row
+
+SHOWN_ENTRIES = 10
+LABEL_COLUMNS = 13
+TEXT_COLUMNS = 87  # with the label 100, what a viewer shows of a block without scrolling
+LINE_END = re.compile("\r\n|\r|\n")
+
+
+def write_report(entries: Sequence[Entry], verdicts: Mapping[str, Sequence[Row]], seed: int) -> str:
+    """Lay ten entries out, chosen by `seed`, from the assistant's greatest gain over its base to the least.
+
+    `verdicts` holds each judge's rows by its name; the first judge's scores decide the order, an entry without
+    both of them comes last. Every text stands in a code block, so that nothing in it is markup.
+    """
+    chosen = random.Random(seed).sample(range(len(entries)), min(SHOWN_ENTRIES, len(entries)))
+    rows = {name: {(row["id"], row["variant"]): row for row in part} for name, part in verdicts.items()}
+    first = next(iter(rows))
+    gains = {index: _gain(entries[index], rows[first]) for index in chosen}
+    chosen.sort(key=lambda index: (gains[index] is None, -(gains[index] or 0.0), index))
+    lines = [
+        "# Base model and assistant, side by side",
+        "",
+        f"{len(chosen)} of the {len(entries)} test entries, drawn at random (seed {seed}) whatever their scores, "
+        f"in the order of the assistant's gain over its base as `{first}` scores them from 0 to 100, best first. "
+        "Long lines are wrapped; the texts to the letter are in `data/responses.json`, all scores in "
+        "`data/verdicts.json`.",
+    ]
+    for index in chosen:
+        gain = gains[index]
+        shown = "without a score" if gain is None else f"{gain:+.1f}"
+        # No line of a text can end the block: each begins with a label or with more blanks than a fence may have.
+        block = _lay_out(entries[index], rows)
+        lines += ["", f"## Entry {entries[index]['id']}: {shown}", "", "```text", *block, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _gain(entry: Entry, rows: Mapping[tuple[Any, str], Row]) -> float | None:
+    base, assistant = (rows[entry["id"], variant]["score"] for variant in VARIANTS)
+    return None if base is None or assistant is None else assistant - base
+
+
+def _lay_out(entry: Entry, rows: Mapping[str, Mapping[tuple[Any, str], Row]]) -> Iterator[str]:
+    yield from _labelled("instruction", entry["instruction"])
+    if entry["input"]:
+        yield from _labelled("input", entry["input"])
+    yield from _labelled("reference", entry["output"])
+    for variant in VARIANTS:
+        answer = entry[variant]
+        yield ""
+        yield from _labelled(variant, answer["text"] or "(nothing)")
+        end = "ended by itself" if answer["finish"] == "stop" else "cut at the limit"
+        yield from _labelled("", f"-> {answer['tokens']} tokens, {end}")
+        for name, of_judge in rows.items():
+            row = of_judge[entry["id"], variant]
+            score = f"no score ({row['status']})" if row["score"] is None else f"{row['score']:.1f}"
+            reason = f": {row['reason']}" if row["reason"] else ""
+            yield from _labelled("", f"-> {name} {score}{reason}")
+
+
+def _labelled(label: str, text: str) -> Iterator[str]:
+    """The lines of a text, wrapped, beside its label; characters that do not show are written as escapes."""
+    for line in LINE_END.split(text):
+        visible = "".join(char if char.isprintable() else _escaped(char) for char in line.expandtabs(4))
+        for piece in textwrap.wrap(visible, TEXT_COLUMNS, break_on_hyphens=False) or [""]:
+            yield f"{label:{LABEL_COLUMNS}}{piece}".rstrip()
+            label = ""
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,177 @@
+"""The stage that judges, as a real process against real servers: several judges, a death midway, a bad file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ollama_server import OllamaServer
+from openai_server import OpenAiServer
+from scripted_server import DROPPED, HANGS, Reply
+
+from scratchlm.judging.answer_cache import AnswerCache
+
+REPOSITORY = Path(__file__).parents[2]
+KEY = "sk-0123456789abcdef"
+N_ENTRIES = 8
+FRUIT = ("apple", "pear", "plum", "cherry", "fig", "grape", "lemon", "melon")
+
+
+def length_of_prompt(request: dict[str, Any]) -> Reply:
+    return Reply(str(len(request["messages"][0]["content"]) % 101))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder as generate_responses leaves it."""
+    entries = [
+        {
+            "id": index,
+            "instruction": f"Which fruit has number {index}?",
+            "input": "",
+            "output": f"The {name} it is.",
+            "base": {"text": f"Which fruit, {index}", "finish": "length", "tokens": 4},
+            "assistant": {"text": f"It is the {name}.", "finish": "stop", "tokens": 5},
+        }
+        for index, name in enumerate(FRUIT)
+    ]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "responses.json").write_text(json.dumps(entries))
+    return tmp_path
+
+
+def start_stage(project: Path, judges: list[str], host: str = "", url: str = "", **env: str) -> subprocess.Popen[str]:
+    params = (REPOSITORY / "profiles" / "sample.yaml").read_text(encoding="utf-8")
+    assert "  judges:\n  - overlap\n" in params
+    listed = "".join(f"  - {judge}\n" for judge in judges)
+    (project / "params.yaml").write_text(params.replace("  - overlap\n", listed), encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, REPOSITORY / "stages" / "judge_responses.py"],
+        cwd=project,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY / "src"),
+            "SCRATCHLM_CACHE": str(project / "cache"),
+            "OLLAMA_HOST": host,
+            "OPENAI_BASE_URL": url,
+            "OPENAI_API_KEY": KEY,
+            **env,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_stage(project: Path, judges: list[str], host: str = "", url: str = "", **env: str) -> tuple[int, str, str]:
+    running = start_stage(project, judges, host, url, **env)
+    output, errors = running.communicate(timeout=60)
+    return running.returncode, output, errors
+
+
+def written(project: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(project)): path.read_bytes()
+        for folder in ("data", "metrics")
+        for path in (project / folder).rglob("*")
+        if path.is_file()
+    }
+
+
+def test_several_judges_each_have_their_rows_and_the_key_is_nowhere(project: Path) -> None:
+    judges = ["ollama:llama3", "openai:tiny", "overlap"]
+    with OllamaServer(answer=length_of_prompt) as ollama, OpenAiServer(key=KEY, answer=length_of_prompt) as openai:
+        code, output, errors = run_stage(project, judges, ollama.host, openai.url)
+        assert code == 0, errors
+        n_asked = len(ollama.requests), len(openai.requests)
+        first = written(project)
+        code, again_output, _ = run_stage(project, judges, ollama.host, openai.url)
+        assert (code, again_output) == (0, output)
+        assert (len(ollama.requests), len(openai.requests)) == n_asked  # a second run costs nothing
+    assert written(project) == first
+    rows = json.loads(first["data/verdicts.json"])
+    assert [row["judge"] for row in rows] == [judge for judge in judges for _ in range(2 * N_ENTRIES)]
+    assert {row["status"] for row in rows} == {"ok"}
+    metrics = json.loads(first["metrics/judge_responses.json"])
+    assert (metrics["judge"], metrics["backend"], metrics["model"]) == ("ollama:llama3", "ollama", "llama3")
+    assert list(metrics["others"]) == judges[1:]
+    agreed = metrics["agreement"]["ollama:llama3 ~ openai:tiny"]
+    assert agreed == {"spearman": 1, "mean_absolute_difference": 0, "n": 2 * N_ENTRIES}
+    assert metrics["probes"]["n"] > N_ENTRIES
+    assert "## Entry" in first["data/comparison.md"].decode()
+    files = [path for path in project.rglob("*") if path.is_file()]
+    assert len([path for path in files if "cache" in path.parts]) >= 1
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+    assert KEY not in output + errors
+
+
+def test_a_server_that_dies_midway_ends_in_one_line_and_the_next_run_asks_only_for_what_is_missing(
+    project: Path,
+) -> None:
+    with OllamaServer(answer=length_of_prompt) as server:
+        server.replies = [Reply("80")] * 5 + [DROPPED] * 1000
+        code, _, errors = run_stage(project, ["ollama:llama3"], server.host, SCRATCHLM_JUDGE_PATIENCE_S="1")
+        assert code == 1
+        *_, last = errors.splitlines()
+        assert "Traceback" not in errors and len(errors.splitlines()) == 2
+        assert last.startswith("judge_responses: error: ollama:llama3 stopped answering (RemoteProtocolError: ")
+        assert "5 of 16 answers have a score, 11 are missing. All rows are in data/verdicts.json" in last
+        assert f"{project}/cache/judge/answers.sqlite" in last and "asks only for what is missing" in last
+        rows = json.loads((project / "data" / "verdicts.json").read_text())
+        assert [row["status"] for row in rows].count("ok") == 5 and len(rows) == 16
+        server.replies.clear()
+        server.requests.clear()
+        code, _, errors = run_stage(project, ["ollama:llama3"], server.host)
+        assert code == 0, errors
+        n_probes = json.loads((project / "metrics" / "judge_responses.json").read_text())["probes"]["n"]
+        # A probe that repeats the reference and an answer never ask the same here.
+        assert len(server.requests) == 11 + n_probes
+        assert max(server.asked.values()) == 1
+
+
+def test_ctrl_c_while_the_server_hangs_ends_the_stage_at_once(project: Path) -> None:
+    with OllamaServer() as server:
+        server.answer = lambda request: Reply("80") if len(server.requests) <= 6 else HANGS
+        running = start_stage(project, ["ollama:llama3"], server.host)
+        while len(server.requests) < 10:
+            assert running.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        sent_s = time.monotonic()
+        _, errors = running.communicate(timeout=20)
+        assert time.monotonic() - sent_s < 3
+    assert running.returncode == 1
+    assert errors == "judge_responses: interrupted; run `make repro` to build this stage again\n"
+    with AnswerCache(project / "cache" / "judge" / "answers.sqlite") as cache:
+        assert cache.count_by_judge() == {"ollama:llama3": 6}
+
+
+def test_a_model_that_is_missing_is_told_before_the_first_question_to_another(project: Path) -> None:
+    with OllamaServer() as ollama, OpenAiServer(key=KEY) as openai:
+        code, _, errors = run_stage(project, ["ollama:llama3", "openai:gone"], ollama.host, openai.url)
+        assert (code, len(errors.splitlines())) == (1, 1)
+        assert "has no model 'gone'" in errors
+        assert not ollama.requests
+
+
+def test_a_cache_that_cannot_be_written_costs_one_line(project: Path) -> None:
+    (project / "cache").write_text("a file where a folder should be")
+    with OllamaServer(answer=length_of_prompt) as server:
+        code, _, errors = run_stage(project, ["ollama:llama3"], server.host)
+    assert code == 0
+    assert errors.count("judge cache: ") == 1
+
+
+def test_responses_that_were_edited_wrongly_end_in_one_line(project: Path) -> None:
+    (project / "data" / "responses.json").write_text('[{"id": 1}]')
+    code, _, errors = run_stage(project, ["overlap"])
+    assert (code, len(errors.splitlines())) == (1, 1)
+    assert errors.startswith("judge_responses: error: data/responses.json: entry 0: instruction is missing")

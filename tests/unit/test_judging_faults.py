@@ -1,0 +1,292 @@
+"""Whole judging runs against real local servers that misbehave: every answer gets a row, and the run comes to an end.
+
+Every fault goes through both backends; the OpenAI server wants its key and repeats it in its errors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ollama_server import OllamaServer
+from openai_server import OpenAiServer
+from scripted_server import (
+    AUTHORIZATION,
+    BUSY,
+    CUT,
+    DRIPS,
+    DROPPED,
+    HALF,
+    HANGS,
+    HTML,
+    LIMITED,
+    LIST_ERROR,
+    NOTHING,
+    PROSE,
+    QUOTED,
+    TOO_HIGH,
+    Reply,
+    ScriptedServer,
+    prompt_of,
+)
+
+from scratchlm.judging import patience
+from scratchlm.judging.answer_cache import AnswerCache
+from scratchlm.judging.judges import open_judge
+from scratchlm.judging.prompt import PromptName
+from scratchlm.judging.verdicts import Row, ServerGone, judge_responses
+from scratchlm.params import JudgeParams
+
+KEY = "sk-0123456789abcdef"
+TIMEOUT_S = 0.5  # where the server is slow; elsewhere a busy machine must not look like one
+PATIENCE_S = 0.3
+IN_TIME_S = 15.0  # generous too; a run that is not bounded takes minutes
+N_ENTRIES = 6
+TELLS_THE_KEY = Reply(status=500, body=b'{"error": "bad gateway for %s"}' % AUTHORIZATION)
+WAIT_A_LITTLE = replace(LIMITED, headers={"Retry-After": "0.2"})
+RESTARTS = Reply(away_s=0.2)
+DIES = Reply(away_s=math.inf)
+
+PASSING = {
+    "503": BUSY,
+    "429": WAIT_A_LITTLE,
+    "500": TELLS_THE_KEY,
+    "drops": DROPPED,
+    "half a body": HALF,
+    "hangs": HANGS,
+    "byte by byte": DRIPS,
+    "restarts": RESTARTS,
+}
+STAYING = {
+    "HTML": HTML,
+    "a list": LIST_ERROR,
+    "JSON cut short": Reply(body=b'{"message": {"role": "assistant", "con'),
+    "JSON of something else": Reply(body=b'{"done": true, "choices": []}'),
+    "400": Reply(status=400, body=b'{"error": "invalid option"}'),
+    "401": Reply(status=401, body=b'{"error": {"message": "no such key: %s"}}' % AUTHORIZATION),
+    "403": Reply(status=403, body=b"forbidden"),
+    "404": Reply(status=404, body=b'{"error": "model gone"}'),
+}
+SLOW = (HANGS, DRIPS)
+
+
+@dataclass
+class Run:
+    """A server, and how to judge with it: `judge()` is one run of the stage's part, with a cache that outlives it."""
+
+    server: ScriptedServer
+    name: str
+    cache_path: Path
+
+    def judge(self, prompt: PromptName = "book", concurrency: int = 4) -> list[Row]:
+        settings = JudgeParams(
+            judges=[self.name],
+            prompt=prompt,
+            temperature=0.0,
+            num_ctx=2048,
+            max_answer_tokens=256,
+            probes=0,
+            min_coverage=0.9,
+        )
+        with AnswerCache(self.cache_path) as cache, open_judge(self.name, settings, 123, cache) as judge:
+            return judge_responses(entries(), judge, concurrency, PATIENCE_S)
+
+    def gives_up(self) -> ServerGone:
+        """Judge, and return what says that the server is gone."""
+        with pytest.raises(ServerGone) as gone:
+            self.judge()
+        return gone.value
+
+
+@pytest.fixture(params=[OllamaServer, OpenAiServer], ids=["ollama", "openai"])
+def run(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> Iterator[Run]:
+    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(patience, "LONGEST_WAIT_S", 0.1)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    caplog.set_level("DEBUG")
+    with request.param() as server:
+        if isinstance(server, OpenAiServer):
+            server.key = KEY
+            monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+            name = "openai:tiny"
+        else:
+            monkeypatch.setenv("OLLAMA_HOST", server.host)
+            name = "ollama:llama3"
+        yield Run(server, name, tmp_path / "answers.sqlite")
+    printed = capfd.readouterr()
+    assert KEY not in printed.out + printed.err + caplog.text
+    assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def entries() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": number,
+            "instruction": f"Name fruit {number}.",
+            "input": "",
+            "output": f"Fruit {number}.",
+            "base": {"text": f"<base {number}>", "finish": "stop", "tokens": 3},
+            "assistant": {"text": f"<assistant {number}>", "finish": "stop", "tokens": 3},
+        }
+        for number in range(N_ENTRIES)
+    ]
+
+
+def fails_at(response: str, fault: Reply, times: float = math.inf) -> Callable[[dict[str, Any]], Reply]:
+    """Answer one response's prompt with a fault, so many times, and everything else with 85."""
+    left = [times]
+
+    def answer(request: dict[str, Any]) -> Reply:
+        if response in prompt_of(request) and left[0] > 0:
+            left[0] -= 1
+            return fault
+        return Reply()
+
+    return answer
+
+
+def assert_rows_complete(rows: list[Row]) -> None:
+    """A row for every answer, in order, and nothing secret in any."""
+    identities = [(row["id"], row["variant"]) for row in rows]
+    assert identities == [(number, variant) for number in range(N_ENTRIES) for variant in ("base", "assistant")]
+    assert all((row["score"] is None) != (row["status"] in ("ok", "empty")) for row in rows)
+    assert all(bool(row["reason"]) == (row["score"] is None) and "\n" not in row["reason"] for row in rows)
+    assert KEY not in json.dumps(rows)
+
+
+def times_asked(run: Run, response: str) -> int:
+    return sum(count for prompt, count in run.server.asked.items() if response in prompt)
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_a_fault_that_passes_costs_no_score_and_one_more_question(
+    run: Run, fault: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault in SLOW:
+        monkeypatch.setenv("SCRATCHLM_JUDGE_TIMEOUT_S", str(TIMEOUT_S))
+    run.server.answer = fails_at("<base 2>", fault, times=1)
+    started_s = time.monotonic()
+    rows = run.judge()
+    assert time.monotonic() - started_s < IN_TIME_S
+    assert_rows_complete(rows)
+    assert {(row["status"], row["score"]) for row in rows} == {("ok", 85.0)}
+    attempts = {f"<{row['variant']} {row['id']}>": row["attempts"] for row in rows}
+    assert attempts["<base 2>"] == 2 or fault is RESTARTS
+    for response, count in attempts.items():
+        if fault is RESTARTS:  # drops what it was asked at that moment, and hears nothing while it is away
+            assert 1 <= times_asked(run, response) <= count
+        else:
+            assert times_asked(run, response) == count
+            assert count == 1 or response == "<base 2>"
+
+
+@pytest.mark.parametrize("fault", STAYING.values(), ids=STAYING)
+def test_a_fault_that_stays_is_asked_once_and_costs_its_own_answer_alone(run: Run, fault: Reply) -> None:
+    run.server.answer = fails_at("<base 2>", fault)
+    rows = run.judge()
+    assert_rows_complete(rows)
+    assert [row["id"] for row in rows if row["status"] != "ok"] == [2]
+    assert (rows[4]["status"], rows[4]["attempts"]) == ("http_error", 1)
+    assert set(run.server.asked.values()) == {1} and len(run.server.requests) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "score", "asked"),
+    [
+        (PROSE, "ok", 85, 1),
+        (QUOTED, "ok", 85, 1),
+        (TOO_HIGH, "out_of_range", None, 2),
+        (NOTHING, "parse_error", None, 2),
+        (Reply("Great answer!"), "parse_error", None, 2),
+        (CUT, "truncated", None, 1),
+        (Reply("85", prompt_eval_count=2048), "truncated", None, 1),
+        (Reply("85", prompt_eval_count=None), "ok", 85, 1),
+    ],
+    ids=["prose", "quoted", "150", "nothing", "words", "cut", "prompt cut", "no counts"],
+)
+def test_what_the_judge_says_becomes_its_rows_status(
+    run: Run, reply: Reply, status: str, score: float | None, asked: int
+) -> None:
+    run.server.answer = fails_at("<assistant 3>", reply)
+    rows = run.judge()
+    assert_rows_complete(rows)
+    assert (rows[7]["status"], rows[7]["score"], rows[7]["raw"]) == (status, score, reply.content)
+    assert times_asked(run, "<assistant 3>") == rows[7]["attempts"] == asked
+    assert set(run.server.asked.values()) == {1}  # a second question is another prompt
+    assert {row["status"] for row in rows if row is not rows[7]} == {"ok"}
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_a_server_that_does_nothing_else_is_given_up_with_a_row_for_every_answer(
+    run: Run, fault: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault in SLOW:
+        monkeypatch.setenv("SCRATCHLM_JUDGE_TIMEOUT_S", str(TIMEOUT_S))
+    run.server.answer = lambda request: fault
+    started_s = time.monotonic()
+    gone = run.gives_up()
+    assert PATIENCE_S <= time.monotonic() - started_s < IN_TIME_S
+    assert_rows_complete(gone.rows)
+    assert {row["status"] for row in gone.rows} == {"http_error"}
+    assert max(run.server.asked.values()) < 40  # waits that grow, not a loop that hammers
+    message = str(gone)
+    assert run.name in message and f"0 of {2 * N_ENTRIES} answers have a score" in message and KEY not in message
+
+
+@pytest.mark.parametrize("n_answered", [0, 1, 5, 11])
+def test_a_run_that_follows_a_dead_server_asks_only_for_what_is_missing(run: Run, n_answered: int) -> None:
+    run.server.replies = [Reply()] * n_answered
+    run.server.answer = lambda request: DIES
+    gone = run.gives_up()
+    assert_rows_complete(gone.rows)
+    done = {(row["id"], row["variant"]) for row in gone.rows if row["score"] is not None}
+    # The questions that were under way when it died may have been answered and not heard.
+    assert n_answered - 3 <= len(done) <= n_answered
+    run.server.requests.clear()
+    run.server.answer = lambda request: Reply()
+    run.server.start()
+    rows = run.judge()
+    assert_rows_complete(rows)
+    assert {row["status"] for row in rows} == {"ok"}
+    assert len(run.server.requests) == len(rows) - len(done)
+    for row in rows:
+        assert times_asked(run, f"<{row['variant']} {row['id']}>") == ((row["id"], row["variant"]) not in done)
+    run.server.requests.clear()
+    assert run.judge() == rows
+    assert not run.server.requests
+
+
+def test_answers_out_of_order_give_the_rows_of_one_after_the_other(run: Run, tmp_path: Path) -> None:
+    def answer(request: dict[str, Any]) -> Reply:
+        number = sum(map(ord, prompt_of(request))) % 100
+        return Reply(str(number), delay_s=0.2 if "<base" in prompt_of(request) else 0.0)
+
+    run.server.answer = answer
+    rows = run.judge(concurrency=2 * N_ENTRIES)
+    answered = run.server.answered
+    assert answered != [prompt_of(request) for request in run.server.requests]
+    assert [("<base" in prompt) for prompt in answered] == [False] * N_ENTRIES + [True] * N_ENTRIES
+    assert len({row["score"] for row in rows}) > 5
+    run.server.answer = lambda request: replace(answer(request), delay_s=0.0)
+    alone = Run(run.server, run.name, tmp_path / "other.sqlite").judge(concurrency=1)
+    assert json.dumps(rows) == json.dumps(alone)
+
+
+def test_the_rubrics_schema_reaches_a_strict_server_and_its_json_is_read(run: Run) -> None:
+    run.server.answer = lambda request: Reply('{"reason": "Nearly.",\n "level": 4}')
+    rows = run.judge("rubric")
+    assert_rows_complete([{**row, "reason": ""} for row in rows])
+    assert {(row["status"], row["score"], row["reason"]) for row in rows} == {("ok", 75.0, "Nearly.")}
+    assert all("format" in request or "response_format" in request for request in run.server.requests)
