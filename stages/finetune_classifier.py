@@ -23,6 +23,7 @@ from scratchlm.device import choose_device
 from scratchlm.metrics import write_metrics
 from scratchlm.params import Params
 from scratchlm.sms import LABELS, read_split_csv
+from scratchlm.snapshots import Snapshots
 from scratchlm.stage import run
 from scratchlm.training import loaders, train
 
@@ -54,26 +55,25 @@ def main(params: Params) -> None:
     choose_trained_layers(classifier, settings.train_layers)
     classifier.to(device)
     initial = {split: measure_labels(classifier, messages[split], settings.batch_size) for split in SPLITS}
-    accuracies: list[dict[str, float]] = []
     batches = loaders(messages["train"], messages["validation"], settings.batch_size)
 
-    def measure_epoch(epoch: int) -> None:
+    def measure_epoch(epoch: int) -> dict[str, float]:
         train_accuracy, validation_accuracy = (
             batch_accuracy(classifier, split, settings.eval_batches) for split in batches
         )
-        accuracies.append(
-            {"epoch": epoch, "train_accuracy": train_accuracy, "validation_accuracy": validation_accuracy}
-        )
+        return {"epoch": epoch, "train_accuracy": train_accuracy, "validation_accuracy": validation_accuracy}
 
     torch.manual_seed(params.seed)
-    curve = train(classifier, label_loss(classifier), *batches, settings, device, "finetune_classifier", measure_epoch)
+    snapshots = Snapshots.of_stage("finetune_classifier", device)
+    loss = label_loss(classifier)
+    done = train(classifier, loss, *batches, settings, device, "finetune_classifier", measure_epoch, snapshots)
     final = {split: measure_labels(classifier, messages[split], settings.batch_size) for split in SPLITS}
     test_labels = frames["test"]["Label"].tolist()
     scores = classification_scores(test_labels, final["test"].predictions)
     baseline = tfidf_accuracies(frames["train"], frames["validation"], frames["test"])
     save_classifier(MODEL, classifier, TOKENIZER, max_length)
-    write_table(LOSSES, [asdict(evaluation) for evaluation in curve])
-    write_table(ACCURACIES, accuracies)
+    write_table(LOSSES, [asdict(evaluation) for evaluation in done.curve])
+    write_table(ACCURACIES, done.epoch_notes)
     predictions = zip(test_labels, final["test"].predictions, strict=True)
     write_table(CONFUSION, [{"actual": LABELS[label], "predicted": LABELS[guess]} for label, guess in predictions])
     write_metrics(
@@ -88,6 +88,7 @@ def main(params: Params) -> None:
             "max_length": max_length,
         },
     )
+    snapshots.clear()
     print(f"test accuracy {final['test'].accuracy:.2f} %, TF-IDF baseline {baseline['test']:.2f} %")
 
 

@@ -15,6 +15,7 @@ from scratchlm.instructions import read_entries
 from scratchlm.loss import next_token_loss
 from scratchlm.metrics import write_metrics
 from scratchlm.params import Params
+from scratchlm.snapshots import Snapshots
 from scratchlm.stage import run
 from scratchlm.tokenizer import end_of_text
 from scratchlm.training import loaders, measure_losses, train
@@ -59,10 +60,11 @@ def main(params: Params) -> None:
     loss = next_token_loss(model)
     initial = measure_losses(model, loss, *batches, device, params.seed)
     torch.manual_seed(params.seed)
-    curve = train(model, loss, *batches, settings, device, "finetune_instructions")
+    snapshots = Snapshots.of_stage("finetune_instructions", device)
+    done = train(model, loss, *batches, settings, device, "finetune_instructions", snapshots=snapshots)
     final = measure_losses(model, loss, *batches, device, params.seed)
     save_assistant(MODEL, model, TOKENIZER, style)
-    write_table(CURVE, [asdict(evaluation) for evaluation in curve])
+    write_table(CURVE, [asdict(evaluation) for evaluation in done.curve])
     write_metrics(
         METRICS,
         {
@@ -70,12 +72,13 @@ def main(params: Params) -> None:
             "initial_validation_loss": initial[1],
             "train_loss": final[0],
             "validation_loss": final[1],
-            "steps": curve[-1].step + 1,
-            "tokens_seen": curve[-1].tokens_seen,
+            "steps": done.steps,
+            "tokens_seen": done.tokens_seen,
             "truncated": truncated,
             "validation_truncated": validation_truncated,
         },
     )
+    snapshots.clear()
     print(f"validation loss {initial[1]:.3f} -> {final[1]:.3f}")
 
 

@@ -16,6 +16,7 @@ from scratchlm.loss import next_token_loss
 from scratchlm.metrics import write_metrics
 from scratchlm.model import GPTConfig, n_parameters, new_gpt
 from scratchlm.params import Params
+from scratchlm.snapshots import Snapshots
 from scratchlm.stage import run
 from scratchlm.tokenizer import read_tokenizer
 from scratchlm.tokens import read_ids
@@ -48,18 +49,19 @@ def main(params: Params) -> None:
     loss = next_token_loss(model)
     print(f"{n_parameters(model):,} parameters")
     initial = measure_losses(model, loss, *batches, device, params.seed)
-    samples = [f"# What the model writes after each epoch\n\nPrompt: {params.pretrain.sample_prompt}\n"]
+    prompt, n_tokens = params.pretrain.sample_prompt, params.pretrain.sample_tokens
 
-    def write_sample(epoch: int) -> None:
-        text = generate_text(model, tokenizer, params.pretrain.sample_prompt, params.pretrain.sample_tokens, Sampling())
-        samples.append(f"\n## Epoch {epoch}\n\n{text}\n")
+    def write_sample(epoch: int) -> str:
+        return f"\n## Epoch {epoch}\n\n{generate_text(model, tokenizer, prompt, n_tokens, Sampling())}\n"
 
-    curve = train(model, loss, *batches, params.pretrain, device, "pretrain", write_sample)
+    snapshots = Snapshots.of_stage("pretrain", device)
+    done = train(model, loss, *batches, params.pretrain, device, "pretrain", write_sample, snapshots)
     final = measure_losses(model, loss, *batches, device, params.seed)
     bigram = bigram_loss(read_ids(TOKENS, "train"), read_ids(TOKENS, "validation"), tokenizer.n_vocab)
     save_checkpoint(MODEL, model, TOKENIZER)
-    write_table(CURVE, [asdict(evaluation) for evaluation in curve])
-    write_text(SAMPLES, "".join(samples))
+    write_table(CURVE, [asdict(evaluation) for evaluation in done.curve])
+    title = f"# What the model writes after each epoch\n\nPrompt: {prompt}\n"
+    write_text(SAMPLES, "".join([title, *done.epoch_notes]))
     write_metrics(
         METRICS,
         {
@@ -70,10 +72,11 @@ def main(params: Params) -> None:
             "validation_loss": final[1],
             "validation_perplexity": exp(min(final[1], LARGEST_EXPONENT)),
             "bigram_validation_loss": bigram,
-            "steps": curve[-1].step + 1,
-            "tokens_seen": curve[-1].tokens_seen,
+            "steps": done.steps,
+            "tokens_seen": done.tokens_seen,
         },
     )
+    snapshots.clear()
     print(f"validation loss {initial[1]:.3f} -> {final[1]:.3f}; a bigram model's is {bigram:.3f}")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from scratchlm.errors import InputError
+from scratchlm.interruption import Interrupted, listen
 from scratchlm.params import Params, load_params
 
 PARAMS = Path("params.yaml")
@@ -22,8 +22,7 @@ def run(main: Callable[[Params], None], name: str | None = None) -> None:
     The message begins with `name`, by default the script's.
     """
     name = name or Path(sys.argv[0]).stem
-    # As after Ctrl-C, what is half-written is removed on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(f"{name}: terminated; run `make repro` to build it again"))
+    listen()
     try:
         main(load_params(PARAMS))
     except InputError as error:
@@ -35,6 +34,8 @@ def run(main: Callable[[Params], None], name: str | None = None) -> None:
             raise
         place = error.filename or Path.cwd()  # a write to an open file does not say which
         sys.exit(f"{name}: error: {place}: {error.strerror}: make room or give access, then run again")
+    except Interrupted as stopped:
+        sys.exit(f"{name}: interrupted {stopped}; run `make repro` to go on from there")
     except KeyboardInterrupt:
         sys.exit(f"{name}: interrupted; run `make repro` to build this stage again")
 

@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, cast
 
@@ -19,8 +18,18 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from scratchlm.errors import InputError
+from scratchlm.interruption import Interrupted, deferred, requested
 from scratchlm.params import TrainingParams
 from scratchlm.progress import progress_bar
+from scratchlm.snapshots import Snapshots
+from scratchlm.training_state import (
+    Evaluation,
+    Progress,
+    remaining_batches,
+    take_up,
+    trained_parameters,
+    training_tensors,
+)
 
 Batch = tuple[Tensor, Tensor]
 # Inputs and targets in; the SUM of the losses (a scalar tensor) and how many there were out.
@@ -37,17 +46,6 @@ class Examples(Protocol):
     def __getitem__(self, index: int, /) -> Any: ...
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One row of a training's curve; losses in nats, `tokens_seen` counts every token fed in, padding included."""
-
-    step: int
-    tokens_seen: int
-    learning_rate: float
-    train_loss: float
-    validation_loss: float
-
-
 def train(
     model: nn.Module,
     loss: Loss,
@@ -56,16 +54,18 @@ def train(
     params: TrainingParams,
     device: torch.device,
     name: str,
-    after_epoch: Callable[[int], None] = lambda epoch: None,
-) -> list[Evaluation]:
-    """Train the parameters of `model` that require a gradient and return the curve.
+    after_epoch: Callable[[int], Any] = lambda epoch: None,
+    snapshots: Snapshots | None = None,
+) -> Progress:
+    """Train the parameters of `model` that require a gradient; return the curve and what `after_epoch` returned.
 
-    A row is added after the first step and every `eval_every` steps from there, as the book counts, and after
-    the last. `after_epoch(epoch)` is called with the epoch's number, from 1, the model in evaluation mode.
+    A row is added to the curve after the first step and every `eval_every` steps from there, as the book counts, and
+    after the last. `after_epoch(epoch)` is called with the epoch's number, from 1, the model in evaluation mode; what
+    it returns must be something JSON can hold. With `snapshots` an interrupted training goes on where it stopped.
     Raises InputError when a loss or gradient is not finite (before the update, if it shows before), and when the
-    warmup would never end.
+    warmup would never end; Interrupted on request, between two steps.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trainable = [parameter for _, parameter in trained_parameters(model)]
     optimizer = torch.optim.AdamW(trainable, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True)
     total_steps = params.epochs * len(train_batches)
     if params.warmup_steps >= total_steps:
@@ -73,15 +73,25 @@ def train(
             f"{name}.warmup_steps is {params.warmup_steps}, but the training has {total_steps} steps in all: the "
             "learning rate would never be reached; warm up for fewer steps or train for longer"
         )
-    curve: list[Evaluation] = []
-    tokens_seen = 0
-    seconds = 0.0
-    step = 0
+    saved = snapshots.load() if snapshots else None
+    progress = take_up(model, optimizer, *saved) if saved else Progress()
+    if saved:
+        print(f"going on after step {progress.steps} of {total_steps}")
+    seconds, first_step = 0.0, progress.steps
+
+    def keep_if_asked() -> None:
+        stopping = requested()
+        if snapshots and (stopping or snapshots.is_due()):
+            snapshots.save(training_tensors(model, optimizer, progress), progress.notes())
+        if stopping:
+            raise Interrupted(f"after step {progress.steps} of {total_steps}")
+
     model.train()
-    with progress_bar(total_steps, name, "step") as bar:
-        for epoch in range(1, params.epochs + 1):
-            for inputs, targets in train_batches:
+    with deferred(), progress_bar(total_steps, name, "step", initial=progress.steps) as bar:
+        while progress.epoch <= params.epochs:
+            for inputs, targets in remaining_batches(train_batches, progress):
                 started = time.perf_counter()
+                step = progress.steps
                 learning_rate = learning_rate_at(step, total_steps, params)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate
@@ -96,7 +106,9 @@ def train(
                 if params.gradient_clip is not None:
                     nn.utils.clip_grads_with_norm_(trainable, params.gradient_clip, norm)
                 optimizer.step()
-                tokens_seen += inputs.numel()
+                progress.tokens_seen += inputs.numel()
+                progress.steps += 1
+                progress.batch += 1
                 seconds += time.perf_counter() - started
                 bar.update()
                 scheduled = step % params.eval_every == 0
@@ -106,19 +118,23 @@ def train(
                         train_loss = mean_loss(model, loss, train_batches, device, params.eval_batches)
                         validation_loss = mean_loss(model, loss, validation_batches, device, params.eval_batches)
                     _check_finite(train_loss + validation_loss, "evaluated loss", name, step, learning_rate)
-                    curve.append(Evaluation(step, tokens_seen, learning_rate, train_loss, validation_loss))
-                    tokens_per_s = tokens_seen / seconds
-                    left_s = (total_steps - 1 - step) * seconds / (step + 1)
+                    progress.curve.append(
+                        Evaluation(step, progress.tokens_seen, learning_rate, train_loss, validation_loss)
+                    )
+                    per_step = seconds / (progress.steps - first_step)
                     bar.write(
                         f"step {step:5d} {100 * (step + 1) / total_steps:3.0f} %  train {train_loss:.3f}  "
-                        f"val {validation_loss:.3f}  lr {learning_rate:.1e}  {tokens_per_s:,.0f} tok/s  "
-                        f"{left_s:.0f} s left"
+                        f"val {validation_loss:.3f}  lr {learning_rate:.1e}  {inputs.numel() / per_step:,.0f} tok/s  "
+                        f"{(total_steps - progress.steps) * per_step:.0f} s left"
                     )
-                step += 1
+                if progress.batch < len(train_batches):
+                    keep_if_asked()
             with evaluation_mode(model):
-                after_epoch(epoch)
+                progress.epoch_notes.append(after_epoch(progress.epoch))
+            progress.epoch, progress.batch = progress.epoch + 1, 0
+            keep_if_asked()
     model.eval()
-    return curve
+    return progress
 
 
 def loaders(

@@ -1,64 +1,110 @@
-"""A training that can be put aside and taken up again: model, optimizer and random numbers in one file (chapter 5.4).
+"""A training that can be put aside and taken up again: model, optimizer, random numbers and position (chapter 5.4).
 
-The file is safetensors: `model.NAME`, `optimizer.NAME.KEY` for each parameter's AdamW moments and step count, and
-the state of torch's generator. The learning rate is no state: it follows from the step.
+As tensors: `model.NAME` for what is trained, `optimizer.NAME.KEY` for AdamW's moments and step counts, and the states
+of torch's generators; the rest is a few numbers. The learning rate is no state: it follows from the step.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from scratchlm.checkpoint import save_tensors
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path
 
-GENERATOR = "generator"
-
-
-def save_training(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write the state of a training after a step; raise InputError if the disk does not take it."""
-    with atomic_path(path) as temporary:
-        save_tensors(temporary, {**_tensors(model, optimizer), GENERATOR: torch.get_rng_state()})
+GENERATOR, EPOCH_GENERATOR, CUDA_GENERATOR = "generator", "generator_at_epoch", "generator_cuda"
 
 
-def load_training(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put `model`, `optimizer` and torch's generator into the saved state, so that the next step is the next.
+@dataclass(frozen=True)
+class Evaluation:
+    """One row of a training's curve; losses in nats, `tokens_seen` counts every token fed in, padding included."""
 
-    Both must have been built as they were before the first step. Raises InputError if the file is damaged or of
-    another model.
+    step: int
+    tokens_seen: int
+    learning_rate: float
+    train_loss: float
+    validation_loss: float
+
+
+@dataclass
+class Progress:
+    """How far a training is: `steps` done in all, `batch` of them in the current epoch (from 1), and its records."""
+
+    epoch: int = 1
+    batch: int = 0
+    steps: int = 0
+    tokens_seen: int = 0
+    curve: list[Evaluation] = field(default_factory=list)
+    epoch_notes: list[Any] = field(default_factory=list)  # what `after_epoch` returned, JSON can hold it
+    generator_at_epoch: Tensor = field(default_factory=torch.get_rng_state)
+
+    def notes(self) -> dict[str, Any]:
+        """Return all but the tensor, as JSON can hold it."""
+        fields = {key: value for key, value in vars(self).items() if key != EPOCH_GENERATOR}
+        return {**fields, "curve": [asdict(row) for row in self.curve]}
+
+
+def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> dict[str, Tensor]:
+    """Name every tensor that the next step depends on; frozen parameters are not among them."""
+    tensors = {GENERATOR: torch.get_rng_state(), EPOCH_GENERATOR: progress.generator_at_epoch}
+    for name, parameter in trained_parameters(model):
+        tensors[f"model.{name}"] = parameter.detach()
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{name}.{key}"] = value
+        if parameter.device.type == "cuda":
+            tensors[CUDA_GENERATOR] = torch.cuda.get_rng_state(parameter.device)
+    return tensors
+
+
+@torch.no_grad()
+def take_up(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
+) -> Progress:
+    """Put `model`, `optimizer` and torch's generators into a saved state, so that the next step is the next.
+
+    Both must have been built as they were before the first step. Raises InputError if the state is of another model.
     """
-    try:
-        stored = load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: there is no training to take up") from None
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is no readable training state ({error}): start the training anew") from None
-    wanted = {f"model.{name}": tensor.shape for name, tensor in model.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in stored.items() if name.startswith("model.")}
-    if GENERATOR not in stored or found != wanted:
+    wanted = {f"model.{name}": parameter.shape for name, parameter in trained_parameters(model)}
+    found = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("model.")}
+    if found != wanted:
         differing = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
         raise InputError(
-            f"{path} is the training state of another model: {', '.join(differing[:3]) or GENERATOR} "
-            f"({len(differing)} tensors) differ; use the params it was saved with, or start the training anew"
+            f"the saved training is of another model: {', '.join(differing[:3])} ({len(differing)} tensors) differ; "
+            "use the params it was saved with, or start anew"
         )
-    model.load_state_dict({name.removeprefix("model."): stored[name] for name in found})
-    for name, parameter in model.named_parameters():
+    for name, parameter in trained_parameters(model):
+        parameter.copy_(tensors[f"model.{name}"])
         prefix = f"optimizer.{name}."
-        moments = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+        moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if moments:
             # The fused AdamW counts its steps where the parameter lives.
             optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
-    torch.set_rng_state(stored[GENERATOR])
+        if parameter.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors[CUDA_GENERATOR], parameter.device)
+    torch.set_rng_state(tensors[GENERATOR])
+    curve = [Evaluation(**row) for row in notes["curve"]]
+    return Progress(**{**notes, "curve": curve, EPOCH_GENERATOR: tensors[EPOCH_GENERATOR]})
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{name}.{key}"] = value
-    return tensors
+def remaining_batches(batches: DataLoader[Any], progress: Progress) -> Iterator[Any]:
+    """Iterate over an epoch's batches from where `progress` is, the same ones as without an interruption."""
+    if progress.batch == 0:
+        progress.generator_at_epoch = torch.get_rng_state()
+        return iter(batches)
+    now = torch.get_rng_state()
+    torch.set_rng_state(progress.generator_at_epoch)
+    iterator = iter(batches)
+    for _ in islice(iterator, progress.batch):
+        pass  # the shuffle is drawn again, and what it gave before is passed over
+    torch.set_rng_state(now)
+    return iterator
+
+
+def trained_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """List the parameters that require a gradient, with their names."""
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]

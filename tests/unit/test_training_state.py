@@ -1,91 +1,125 @@
-"""A training that was put aside and taken up again ends as one that was not."""
+"""A training that was put aside at any step and taken up again ends with the same bits."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch.utils.data import TensorDataset
 
+from scratchlm import interruption
 from scratchlm.errors import InputError
+from scratchlm.interruption import Interrupted
+from scratchlm.loss import next_token_loss
 from scratchlm.model import GPT, GPTConfig, new_gpt
-from scratchlm.training_state import load_training, save_training
+from scratchlm.params import TrainingParams
+from scratchlm.snapshots import Snapshots
+from scratchlm.training import loaders, train
+from scratchlm.training_state import Progress, take_up, training_tensors
 
 CONFIG = GPTConfig(vocab_size=40, context_length=8, emb_dim=16, n_heads=2, n_layers=2, drop_rate=0.1)
+SETTINGS = TrainingParams(
+    epochs=3,
+    batch_size=4,
+    learning_rate=0.01,
+    weight_decay=0.1,
+    schedule="cosine",
+    warmup_steps=3,
+    min_learning_rate=0.0,
+    gradient_clip=1.0,
+    eval_every=3,
+    eval_batches=2,
+)
+STEPS = 15  # 3 epochs of 5 batches
 
 
-def start(config: GPTConfig = CONFIG) -> tuple[GPT, torch.optim.Optimizer]:
+@pytest.fixture(autouse=True)
+def nobody_asks_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption._Request, "made", False)
+
+
+def run(folder: Path, stop_after: int | None, monkeypatch: pytest.MonkeyPatch, frozen: bool = False) -> Any:
+    """Train, or go on, until a request to stop after so many steps of this call; return what there is then."""
     torch.manual_seed(0)
-    model = new_gpt(config, "gpt2").train()
-    return model, torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.1, fused=True)
+    model = new_gpt(CONFIG, "gpt2")
+    if frozen:
+        model.requires_grad_(False)
+        model.ln_f.requires_grad_(True)
+    ids = torch.randint(CONFIG.vocab_size, (22, 9), generator=torch.Generator().manual_seed(1))
+    data = TensorDataset(ids[:, :-1], ids[:, 1:])
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return stop_after is not None and calls >= stop_after
+
+    monkeypatch.setattr("scratchlm.training.requested", stop)
+    torch.manual_seed(123)
+    batches = loaders(data, TensorDataset(*data[:6]), 4)
+    note = lambda epoch: [epoch, float(torch.rand(1))]  # noqa: E731
+    loss = next_token_loss(model)
+    try:
+        done = train(model, loss, *batches, SETTINGS, torch.device("cpu"), "test", note, Snapshots(folder))
+    except Interrupted:
+        return None
+    return model, done, torch.rand(2)
 
 
-def steps(model: GPT, optimizer: torch.optim.Optimizer, n: int) -> None:
-    for _ in range(n):
-        ids = torch.randint(CONFIG.vocab_size, (4, 9))
-        optimizer.zero_grad()
-        logits = model(ids[:, :-1])
-        nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
-        optimizer.step()
+def same(first: tuple[GPT, Progress, Any], second: tuple[GPT, Progress, Any]) -> None:
+    for name, parameter in first[0].named_parameters():
+        assert torch.equal(parameter, second[0].get_parameter(name)), name
+    assert first[1].notes() == second[1].notes()
+    assert torch.equal(first[2], second[2])
 
 
-def test_a_resumed_training_ends_with_the_same_bits(tmp_path: Path) -> None:
-    uninterrupted, optimizer = start()
-    steps(uninterrupted, optimizer, 6)
-    drawn = torch.rand(3)
-
-    model, optimizer = start()
-    steps(model, optimizer, 3)
-    save_training(tmp_path / "state.safetensors", model, optimizer)
-    resumed, optimizer = start()
-    load_training(tmp_path / "state.safetensors", resumed, optimizer)
-    steps(resumed, optimizer, 3)
-    for name, parameter in uninterrupted.named_parameters():
-        assert torch.equal(parameter, resumed.get_parameter(name)), name
-    assert torch.equal(torch.rand(3), drawn)
+@pytest.mark.parametrize("stop_after", range(1, STEPS))
+def test_a_training_stopped_after_any_step_ends_with_the_same_bits(
+    stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(tmp_path / "run", stop_after, monkeypatch) is None
+    resumed = run(tmp_path / "run", None, monkeypatch)
+    same(resumed, run(tmp_path / "whole", None, monkeypatch))
+    assert resumed[1].steps == STEPS
 
 
-def test_without_the_moments_the_end_would_be_another(tmp_path: Path) -> None:
-    model, optimizer = start()
-    steps(model, optimizer, 3)
-    save_training(tmp_path / "state.safetensors", model, optimizer)
-    ends = []
-    for keep_moments in (True, False):
-        resumed, optimizer = start()
-        load_training(tmp_path / "state.safetensors", resumed, optimizer)
-        if not keep_moments:
-            optimizer.state.clear()
-        steps(resumed, optimizer, 3)
-        ends.append(resumed.wte.weight.detach().clone())
-    assert not torch.equal(*ends)
+def test_a_training_stopped_after_every_single_step_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops = 0
+    while (resumed := run(tmp_path / "run", 1, monkeypatch)) is None:
+        stops += 1
+        assert stops <= STEPS
+    assert stops == STEPS
+    same(resumed, run(tmp_path / "whole", None, monkeypatch))
 
 
-def test_frozen_parameters_have_no_moments_to_keep(tmp_path: Path) -> None:
-    model, _ = start()
-    model.requires_grad_(False)
-    model.ln_f.requires_grad_(True)
-    optimizer = torch.optim.AdamW(model.ln_f.parameters(), lr=0.01, fused=True)
-    steps(model, optimizer, 1)
-    save_training(tmp_path / "state.safetensors", model, optimizer)
-    load_training(tmp_path / "state.safetensors", model, optimizer)
-    assert set(optimizer.state) == set(model.ln_f.parameters())
+def test_what_is_frozen_is_not_saved_and_what_is_trained_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(tmp_path / "run", 7, monkeypatch, frozen=True) is None
+    tensors, _ = Snapshots(tmp_path / "run").load() or ({}, {})
+    assert {name for name in tensors if name.startswith("model.")} == {"model.ln_f.weight", "model.ln_f.bias"}
+    same(run(tmp_path / "run", None, monkeypatch, True), run(tmp_path / "whole", None, monkeypatch, True))
 
 
-def test_the_state_of_another_model_is_refused_and_changes_nothing(tmp_path: Path) -> None:
-    model, optimizer = start()
-    save_training(tmp_path / "state.safetensors", model, optimizer)
-    other, optimizer = start(GPTConfig(40, 12, 16, 2, 2))
+def test_without_the_moments_the_end_would_be_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(tmp_path / "run", 7, monkeypatch) is None
+    snapshots = Snapshots(tmp_path / "run")
+    tensors, notes = snapshots.load() or ({}, {})
+    snapshots.save({name: tensor for name, tensor in tensors.items() if "exp_avg" not in name}, notes)
+    snapshots.lock.release()
+    with pytest.raises(Exception):  # noqa: B017
+        same(run(tmp_path / "run", None, monkeypatch), run(tmp_path / "whole", None, monkeypatch))
+
+
+def test_the_state_of_another_model_is_refused_and_changes_nothing() -> None:
+    model, other = new_gpt(CONFIG, "gpt2"), new_gpt(GPTConfig(40, 12, 16, 2, 2), "gpt2")
+    optimizers = [torch.optim.AdamW(each.parameters()) for each in (model, other)]
+    progress = Progress()
     before = other.wpe.weight.detach().clone()
     with pytest.raises(InputError, match=r"another model: model.wpe.weight \(1 tensors\) differ"):
-        load_training(tmp_path / "state.safetensors", other, optimizer)
+        take_up(other, optimizers[1], training_tensors(model, optimizers[0], progress), progress.notes())
     assert torch.equal(other.wpe.weight, before)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"not safetensors", b"\x80\x04pickle"])
-def test_a_damaged_or_missing_state_is_one_clear_error(content: bytes | None, tmp_path: Path) -> None:
-    path = tmp_path / "state.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=r"start the training anew|no training to take up"):
-        load_training(path, *start())

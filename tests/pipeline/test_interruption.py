@@ -1,0 +1,115 @@
+"""A pipeline that is killed, again and again, ends as one that was not: the real dvc, real signals."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from project import Project, TinyRun
+
+KILLS = 20
+# Long enough trainings to be hit, short enough for a test.
+LONGER = {
+    "pretrain.epochs": 3,
+    "pretrain.batch_size": 8,
+    "finetune_classifier.epochs": 4,
+    "finetune_classifier.batch_size": 16,
+    "finetune_instructions.epochs": 3,
+    "finetune_instructions.batch_size": 8,
+    "generate.batch_size": 8,
+    "generate.max_new_tokens": 24,
+}
+RESULTS = ("dvc.lock", *(f"metrics/{name}.json" for name in ("pretrain", "finetune_classifier", "judge_responses")))
+
+
+@pytest.fixture(scope="module")
+def longer(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[str, str]]:
+    """A project ready to run longer trainings, and what an uninterrupted run of it writes."""
+    project = tiny_run.project.copy(tmp_path_factory.mktemp("longer") / "project")
+    project.set_params(LONGER)
+    uninterrupted = project.copy(tmp_path_factory.mktemp("whole") / "project")
+    uninterrupted.dvc("repro")
+    return project, {path: uninterrupted.read(path) for path in RESULTS}
+
+
+def start(project: Project, every_s: float = 0) -> subprocess.Popen[str]:
+    environment = {**project.environment, "SCRATCHLM_CHECKPOINT_EVERY_S": str(every_s)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro"],
+        cwd=project.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_snapshot(project: Project, stage: str) -> None:
+    for _ in range(600):
+        if list((project.folder / ".checkpoints" / stage).glob("*/0*.safetensors")):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{stage} wrote no snapshot in 30 s")
+
+
+@pytest.mark.slow
+def test_a_pipeline_killed_twenty_times_ends_with_the_same_lock(
+    longer: tuple[Project, dict[str, str]], tmp_path: Path
+) -> None:
+    project, expected = longer[0].copy(tmp_path / "project"), longer[1]
+    chance = random.Random(123)
+    kills = 0
+    while kills < KILLS:
+        process = start(project)
+        try:
+            process.wait(chance.uniform(1, 9))
+            break  # all stages ran between two kills
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+    assert kills >= KILLS // 2
+    project.dvc("repro")
+    assert {path: project.read(path) for path in RESULTS} == expected
+    assert not list((project.folder / ".checkpoints").glob("*/*"))
+    assert not [path for path in project.folder.rglob(".*.????????*") if ".git" not in path.parts]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_stop_keeps_the_work_and_says_how_to_go_on(
+    number: signal.Signals, longer: tuple[Project, dict[str, str]], tmp_path: Path
+) -> None:
+    project, expected = longer[0].copy(tmp_path / "project"), longer[1]
+    process = start(project, every_s=0)
+    wait_for_snapshot(project, "pretrain")
+    os.killpg(process.pid, number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "pretrain: interrupted after step" in output and "run `make repro` to go on from there" in output
+    assert "Traceback" not in output
+    resumed = project.dvc("repro")
+    assert "going on after step" in resumed.stdout
+    assert {path: project.read(path) for path in RESULTS} == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_stage_outlives_dvc(number: signal.Signals, longer: tuple[Project, dict[str, str]], tmp_path: Path) -> None:
+    project = longer[0].copy(tmp_path / "project")
+    process = start(project)
+    wait_for_snapshot(project, "pretrain")
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert any("stages/pretrain.py" in " ".join(child.cmdline()) for child in children)
+    process.send_signal(number)  # to dvc alone
+    process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=15)
+    assert not alive

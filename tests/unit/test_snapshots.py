@@ -1,0 +1,197 @@
+"""Snapshots of a running stage: whole or not at all, of this very run, few, and one writer at a time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from scratchlm.errors import InputError
+from scratchlm.snapshots import KEPT_RUNS, KEPT_SNAPSHOTS, Snapshots, read_every_s, run_key
+
+CPU = torch.device("cpu")
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+def save_numbers(snapshots: Snapshots, *numbers: int) -> None:
+    for number in numbers:
+        snapshots.save({"weights": torch.full((1000,), float(number))}, {"step": number})
+
+
+def loaded_step(snapshots: Snapshots) -> int | None:
+    saved = snapshots.load()
+    if saved is None:
+        return None
+    assert torch.equal(saved[0]["weights"], torch.full((1000,), float(saved[1]["step"])))
+    return int(saved[1]["step"])
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path) -> Snapshots:
+    return Snapshots(tmp_path / "stage" / "key")
+
+
+def test_nothing_is_loaded_before_anything_was_saved(snapshots: Snapshots) -> None:
+    assert snapshots.load() is None
+
+
+def test_the_last_snapshot_is_loaded_and_only_two_are_kept(snapshots: Snapshots) -> None:
+    save_numbers(snapshots, 1, 2, 3, 4)
+    assert loaded_step(snapshots) == 4
+    assert len(snapshots.paths()) == KEPT_SNAPSHOTS == 2
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "one bit"])
+def test_of_a_damaged_snapshot_the_one_before_is_used(
+    damage: str, snapshots: Snapshots, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_numbers(snapshots, 1, 2)
+    path = snapshots.paths()[0]
+    content = bytearray(path.read_bytes())
+    if damage == "one bit":
+        content[-100] ^= 1
+    path.write_bytes(content[: {"truncated": 500, "empty": 0, "one bit": None}[damage]])
+    assert loaded_step(snapshots) == 1
+    assert f"{path} is damaged: going on from the one before" in capsys.readouterr().err
+    save_numbers(snapshots, 3)
+    assert loaded_step(snapshots) == 3
+
+
+def test_with_every_snapshot_damaged_the_stage_starts_anew(snapshots: Snapshots) -> None:
+    save_numbers(snapshots, 1, 2)
+    for path in snapshots.paths():
+        path.write_bytes(b"rot")
+    assert snapshots.load() is None
+    assert snapshots.paths() == []
+
+
+def test_a_half_written_snapshot_is_not_looked_at(snapshots: Snapshots) -> None:
+    save_numbers(snapshots, 1)
+    (snapshots.folder / ".00000002-0123456789abcdef.12345678.safetensors").write_bytes(b"half")
+    assert loaded_step(snapshots) == 1
+
+
+def test_clear_leaves_nothing(snapshots: Snapshots) -> None:
+    save_numbers(snapshots, 1)
+    snapshots.clear()
+    assert not snapshots.folder.exists()
+
+
+def test_a_snapshot_is_due_when_as_much_time_has_passed_as_may_be_lost(tmp_path: Path) -> None:
+    assert Snapshots(tmp_path / "a", every_s=0).is_due()
+    assert not Snapshots(tmp_path / "b", every_s=3600).is_due()
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from scratchlm.snapshots import Snapshots
+snapshots = Snapshots(Path(sys.argv[1]), every_s=0)
+print(snapshots.is_due(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_process_keeps_no_snapshots_and_touches_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "key"
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as first:
+        assert first.stdout and first.stdin
+        assert first.stdout.readline() == b"True\n"
+        second = Snapshots(folder, every_s=0)
+        assert "another process computes the same" in capsys.readouterr().err
+        assert not second.is_due()
+        save_numbers(second, 1)
+        second.clear()
+        assert folder.exists() and second.paths() == []
+        first.kill()
+    third = Snapshots(folder)
+    save_numbers(third, 1)
+    assert loaded_step(third) == 1
+
+
+# --- the key of a run -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    (tmp_path / "data/tokens").mkdir(parents=True)
+    (tmp_path / "data/tokens/train.bin").write_bytes(b"tokens")
+    (tmp_path / "stage.py").write_text("source")
+    (tmp_path / "params.yaml").write_text("seed: 1\nmodel:\n  width: 2\n  depth: 3\nother: 4\n")
+    described = {"deps": ["data/tokens", "stage.py"], "params": ["seed", "model.width"]}
+    YAML().dump({"stages": {"pretrain": described}}, tmp_path / "dvc.yaml")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "changes"),
+    [
+        ("params.yaml", "seed: 2\nmodel:\n  width: 2\n  depth: 3\nother: 4\n", True),
+        ("params.yaml", "seed: 1\nmodel:\n  width: 3\n  depth: 3\nother: 4\n", True),
+        ("params.yaml", "seed: 1\nmodel:\n  width: 2\n  depth: 9\nother: 9\n", False),
+        ("data/tokens/train.bin", "Tokens", True),
+        ("data/tokens/more.bin", "", True),
+        ("stage.py", "Source", True),
+        ("notes.txt", "anything", False),
+    ],
+)
+def test_the_key_changes_with_what_decides_the_result_and_with_nothing_else(
+    project: Path, file: str, content: str, changes: bool
+) -> None:
+    before = run_key("pretrain", CPU)
+    assert run_key("pretrain", CPU) == before
+    (project / file).write_text(content)
+    assert (run_key("pretrain", CPU) != before) == changes
+
+
+def test_device_and_threads_are_part_of_the_key(project: Path) -> None:
+    before, threads = run_key("pretrain", CPU), torch.get_num_threads()
+    assert run_key("pretrain", torch.device("cuda")) != before
+    try:
+        torch.set_num_threads(threads + 1)
+        assert run_key("pretrain", CPU) != before
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_the_snapshots_of_few_other_runs_are_kept_and_none_in_use_is_removed(project: Path) -> None:
+    running = None
+    for seed in range(6):
+        (project / "params.yaml").write_text(f"seed: {seed}\nmodel:\n  width: 2\n")
+        snapshots = Snapshots.of_stage("pretrain", CPU)
+        save_numbers(snapshots, seed)
+        os.utime(snapshots.folder, (seed, seed))
+        if running is None:
+            running = snapshots  # the oldest of all, still at work
+        else:
+            snapshots.lock.release()
+    folders = list((project / ".checkpoints/pretrain").iterdir())
+    assert running is not None and running.folder.resolve() in folders
+    assert len(folders) <= KEPT_RUNS + 2
+
+
+def test_in_an_experiments_folder_the_snapshots_lie_in_the_project(
+    project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path_factory.mktemp("root")
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    assert Snapshots.of_stage("pretrain", CPU).folder.is_relative_to(root / ".checkpoints" / "pretrain")
+
+
+@pytest.mark.parametrize("given", ["soon", "-1", "nan"])
+def test_seconds_that_are_none_are_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCHLM_CHECKPOINT_EVERY_S", given)
+    with pytest.raises(InputError, match="expected seconds, such as 60"):
+        read_every_s()
