@@ -17,7 +17,7 @@ repro: setup ## Run every stage of the pipeline that is out of date
 	@$(RUN) PYTHONPATH=src python -m scratchlm.stage && python -m dvc repro
 
 test: setup ## Run the tests
-	@$(RUN) python -m pytest
+	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2
 
 lint: setup ## Check style and types
 	@$(RUN) python -m ruff check .

@@ -62,9 +62,9 @@ def run_ours(folder: Path) -> dict[str, Any]:
 
     batches = verdict_batches(folder)
     started = time.perf_counter()
-    curve = train(model, next_token_loss(model), *batches, params, torch.device("cpu"), "ours", write_sample)
+    done = train(model, next_token_loss(model), *batches, params, torch.device("cpu"), "ours", write_sample)
     seconds = time.perf_counter() - started
-    losses = [[f"{row.train_loss:.3f}", f"{row.validation_loss:.3f}"] for row in curve if row.step % 5 == 0]
+    losses = [[f"{row.train_loss:.3f}", f"{row.validation_loss:.3f}"] for row in done.curve if row.step % 5 == 0]
     return {"seconds": seconds, "losses": losses, "texts": texts}
 
 

@@ -102,7 +102,7 @@ def test_pretraining_draws_and_learns_as_the_books_loop(capsys: pytest.CaptureFi
     torch.manual_seed(SEED)
     curve = train(
         ours, next_token_loss(ours), *loaders(train_set, validation_set, 4), SETTINGS, CPU, "test", write_sample
-    )
+    ).curve
     capsys.readouterr()
     torch.manual_seed(SEED)
     train_losses, validation_losses, tokens_seen = chapter_5.train_model_simple(
@@ -148,7 +148,7 @@ def test_the_classifier_draws_and_learns_as_the_books_loop(train_layers: Any) ->
         lambda epoch: accuracies.append(
             [batch_accuracy(classifier, split, SETTINGS.eval_batches) for split in batches]
         ),
-    )
+    ).curve
 
     torch.manual_seed(SEED)
     theirs.out_head = nn.Linear(CONFIG.emb_dim, 2)
@@ -187,7 +187,7 @@ def test_the_assistant_draws_and_learns_as_the_books_loop() -> None:
         partial(collate, pad_id=pad_id, max_length=max_length, mask_prompt=False),
     )
     torch.manual_seed(SEED)
-    curve = train(ours, next_token_loss(ours), *ours_batches, SETTINGS, CPU, "test")
+    curve = train(ours, next_token_loss(ours), *ours_batches, SETTINGS, CPU, "test").curve
 
     def pad(batch: list[list[int]]) -> tuple[Tensor, Tensor]:
         return chapter_7.custom_collate_fn(batch, pad_token_id=pad_id, allowed_max_length=max_length)

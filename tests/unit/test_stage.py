@@ -99,7 +99,7 @@ def test_a_terminated_stage_removes_what_is_half_written(project: Path) -> None:
     )
     ended = run_stage(project, body)
     assert ended.returncode == 1
-    assert ended.stderr == "teach: terminated; run `make repro` to build it again\n"
+    assert ended.stderr == "teach: interrupted; run `make repro` to build this stage again\n"
     assert not [path for path in project.rglob("*") if "out" in path.name]
 
 

@@ -50,7 +50,7 @@ def run(**changes: Any) -> tuple[nn.Module, list[Any]]:
     model, loss, train_set, validation_set = regression()
     params = settings(**changes)
     torch.manual_seed(123)
-    curve = train(model, loss, *loaders(train_set, validation_set, params.batch_size), params, CPU, "test")
+    curve = train(model, loss, *loaders(train_set, validation_set, params.batch_size), params, CPU, "test").curve
     return model, curve
 
 
