@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
+from scratchlm import generation
 from scratchlm.generation import Continuation, Sampling, choose, decode, generate, generate_uncached
 from scratchlm.model import GPT, GPTConfig, new_gpt
 
@@ -35,6 +38,41 @@ def test_cached_batches_say_the_same_as_the_uncached_reference(
     assert [c.ids for c in continuations] == [generate_uncached(model, prompt, 12) for prompt in prompts]
 
 
+@pytest.mark.parametrize("prefill_tokens", [1, 12, 30, 1000])
+def test_it_makes_no_difference_how_many_prompts_are_read_together(
+    model: GPT, prompts: list[list[int]], prefill_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "PREFILL_TOKENS", prefill_tokens)
+    answers: list[list[int]] = [[] for _ in prompts]
+    for row, token in decode(model, prompts, 12, None, GREEDY, range(8)):  # not sorted, as `generate` would
+        answers[row].append(token)
+    assert answers == [generate_uncached(model, prompt, 12) for prompt in prompts]
+
+
+def test_every_answer_comes_back_at_its_prompts_place(model: GPT) -> None:
+    prompts = [[number] * (1 + (7 * number) % 11) for number in range(40)]
+    alone = [generate(model, [prompt], 6, None, GREEDY, 1)[0] for prompt in prompts]
+    assert generate(model, prompts, 6, None, GREEDY, 7) == alone
+    assert len({tuple(given.ids) for given in alone}) > 20
+
+
+def test_in_bfloat16_the_text_is_that_of_float32_where_the_choice_is_clear(
+    model: GPT, prompts: list[list[int]]
+) -> None:
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    together = generate(half, prompts, 12, None, GREEDY, 32)
+    n_same = 0
+    for prompt, continuation in zip(prompts, together, strict=True):
+        assert len(continuation.ids) == 12
+        for end, token in enumerate(continuation.ids):
+            with torch.no_grad():
+                logits_V = model(torch.tensor([prompt + continuation.ids[:end]]))[0, -1]
+            # 8 bits of precision: logits are off by a hundredth of their size or so.
+            assert logits_V[token] > logits_V.max() - 0.05 * logits_V.abs().max()
+            n_same += int(logits_V.argmax()) == token
+    assert n_same > 0.9 * 12 * len(prompts)
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
 def test_each_row_stops_at_its_own_end_of_text(model: GPT, prompts: list[list[int]], batch_size: int) -> None:
     free = [generate_uncached(model, prompt, 12) for prompt in prompts]
@@ -49,8 +87,10 @@ def test_each_row_stops_at_its_own_end_of_text(model: GPT, prompts: list[list[in
 
 def test_prompt_and_answer_never_pass_the_context(model: GPT) -> None:
     prompts = [[1] * 38, [2] * 5, [3] * 40, [4] * 41, [5] * 39]
-    lengths = [len(c.ids) for c in generate(model, prompts, 30, None, GREEDY, batch_size=8)]
-    assert lengths == [2, 30, 0, 0, 1]
+    for batch_size in (1, 2, 8):
+        continuations = generate(model, prompts, 30, None, GREEDY, batch_size)
+        assert [len(given.ids) for given in continuations] == [2, 30, 0, 0, 1]
+        assert {given.finish for given in continuations} == {"length"}
 
 
 def test_one_prompt_at_a_temperature_draws_as_the_reference(model: GPT) -> None:

@@ -1,0 +1,216 @@
+"""llama.cpp with our weights: its text is ours, its tokens are ours, and its own server works as a judge.
+
+A small GPT of ours, hardly trained, is written as a GGUF file and served over HTTP by llama.cpp. As a judge its scores
+are noise: what is tested is that every answer gets its row.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from torch.nn import functional as F
+
+from scratchlm.checkpoint import hugging_face_tensors
+from scratchlm.generation import Sampling, generate
+from scratchlm.judging.answer_cache import AnswerCache
+from scratchlm.judging.judges import open_judge
+from scratchlm.judging.verdicts import judge_responses
+from scratchlm.model import GPT, GPTConfig, new_gpt
+from scratchlm.params import JudgeParams
+from scratchlm.tokenizer import read_tokenizer
+
+REASON = "gguf and xllamacpp are not installed (scripts/setup.sh installs them where it can)"
+gguf = pytest.importorskip("gguf", reason=REASON)
+pytest.importorskip("xllamacpp", reason=REASON)
+
+CONTEXT = 2048  # the judge's prompts take up to 1,500 of so small a tokenizer's tokens
+MAX_ANSWER_TOKENS = 24
+N_STEPS, N_BEFORE = 120, 40  # of the judge's training: steps, and random tokens before its turn
+MY_TURN = "<|im_end|>\n<|im_start|>assistant\n"  # how llama.cpp ends a prompt for a model without a format of its own
+SERVER = """
+import sys
+import xllamacpp
+params = xllamacpp.CommonParams()
+params.model.path, params.model_alias = sys.argv[1], {"tiny"}
+params.n_ctx, params.n_parallel = 4 * int(sys.argv[2]), 4  # the context is shared out among those asked at once
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+params.n_gpu_layers, params.warmup = 0, False
+server = xllamacpp.Server(params)
+print(server.listening_address, flush=True)
+sys.stdin.read()  # until the test is over
+"""
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT:
+    torch.manual_seed(5)
+    gpt = new_gpt(GPTConfig(280, CONTEXT, 64, 4, 3), "gpt2").eval()
+    with torch.no_grad():  # weights large enough for texts that differ, and biases and norms that are not trivial
+        for parameter in gpt.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return gpt
+
+
+@pytest.fixture(scope="module")
+def server(model: GPT, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with serve(model, tokenizer_folder, tmp_path_factory.mktemp("llama_cpp")) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def judges_server(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with serve(train_judge(tokenizer_folder), tokenizer_folder, tmp_path_factory.mktemp("judge")) as client:
+        yield client
+
+
+def train_judge(tokenizer_folder: Path) -> GPT:
+    """Teach a GPT one thing: when it is its turn to speak, it says a number and ends."""
+    torch.manual_seed(5)
+    gpt = new_gpt(GPTConfig(280, CONTEXT, 64, 4, 2), "gpt2", init_std=0.1)
+    tokenizer = read_tokenizer(tokenizer_folder)
+    turn = tokenizer.encode_ordinary(MY_TURN)
+    optimizer = torch.optim.AdamW(gpt.parameters(), lr=0.003)
+    for _ in range(N_STEPS):
+        numbers = [
+            [*tokenizer.encode_ordinary(str(int(n))), tokenizer.eot_token] for n in torch.randint(10, 100, (16,))
+        ]
+        spoken_BT = torch.tensor([[*turn, *number] for number in numbers])
+        ids_BT = torch.cat([torch.randint(279, (16, N_BEFORE)), spoken_BT], dim=1)
+        # Anywhere in the context, as prompts differ in length.
+        positions_BT = torch.randint(CONTEXT - ids_BT.shape[1], (16, 1)) + torch.arange(ids_BT.shape[1])
+        logits_BTV = gpt.head(gpt.features(ids_BT, positions_BT))
+        optimizer.zero_grad()
+        F.cross_entropy(logits_BTV[:, -4:-1].flatten(0, 1), ids_BT[:, -3:].flatten()).backward()
+        optimizer.step()
+    return gpt.eval()
+
+
+@contextmanager
+def serve(model: GPT, tokenizer_folder: Path, folder: Path) -> Iterator[httpx.Client]:
+    """Serve a model by llama.cpp until the block ends; the client's base URL is the server's."""
+    path = folder / "tiny.gguf"
+    write_gguf(path, model, tokenizer_folder)
+    # In a process of its own: a crash there must fail one test, not end them all.
+    command = [sys.executable, "-c", SERVER, str(path), str(CONTEXT)]
+    with (
+        (folder / "log").open("w") as log,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        assert process.stdout is not None and process.stdin is not None
+        url = process.stdout.readline().strip()
+        assert url.startswith("http://127.0.0.1:"), (folder / "log").read_text()
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+            yield client
+        process.stdin.close()
+        process.kill()
+
+
+def write_gguf(path: Path, model: GPT, tokenizer_folder: Path) -> None:
+    """Write a GPT and its tokenizer as llama.cpp's own kind of file, in float32."""
+    config = model.config
+    writer = gguf.GGUFWriter(path, "gpt2")
+    writer.add_context_length(config.context_length)
+    writer.add_embedding_length(config.emb_dim)
+    writer.add_block_count(config.n_layers)
+    writer.add_feed_forward_length(4 * config.emb_dim)
+    writer.add_head_count(config.n_heads)
+    writer.add_layer_norm_eps(1e-5)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    ids = json.loads((tokenizer_folder / "encoder.json").read_text(encoding="utf-8"))
+    tokens = sorted(ids, key=ids.get)
+    end_of_text = ids["<|endoftext|>"]
+    kinds = [gguf.TokenType.CONTROL if token == "<|endoftext|>" else gguf.TokenType.NORMAL for token in tokens]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges((tokenizer_folder / "vocab.bpe").read_text(encoding="utf-8").splitlines()[1:])
+    writer.add_bos_token_id(end_of_text)
+    writer.add_eos_token_id(end_of_text)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GPT2, config.n_layers)
+    for name, tensor in hugging_face_tensors(model).items():
+        # Hugging Face stores GPT-2's linear layers input first, llama.cpp wants them output first.
+        stored = tensor.T if ".c_" in name and name.endswith("weight") else tensor
+        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), stored.contiguous().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_llama_cpp_continues_texts_as_we_do(model: GPT, server: httpx.Client) -> None:
+    torch.manual_seed(6)
+    prompts = [torch.randint(279, (length,)).tolist() for length in (1, 40, 7, 200, 3, 19)]
+    ours = generate(model, prompts, 60, None, Sampling(), batch_size=len(prompts))
+    for prompt, continuation in zip(prompts, ours, strict=True):
+        request = {"prompt": prompt, "n_predict": 60, "temperature": 0, "ignore_eos": True, "return_tokens": True}
+        answer = server.post("/completion", json=request).json()
+        # Ignoring the end of text forbids it; ours never says it here, so the two are the same.
+        assert 279 not in continuation.ids
+        assert answer["tokens"] == continuation.ids
+    assert len({tuple(continuation.ids) for continuation in ours}) == len(prompts)
+
+
+@pytest.mark.parametrize("text", ["the cat sat on a mat", "  Two  spaces\n\nand lines ", "Ünïcödé 🙂 don't 1234"])
+def test_llama_cpp_tokenizes_as_we_do(text: str, server: httpx.Client, tokenizer_folder: Path) -> None:
+    ids = read_tokenizer(tokenizer_folder).encode_ordinary(text)
+    assert server.post("/tokenize", json={"content": text}).json()["tokens"] == ids
+    assert server.post("/detokenize", json={"tokens": ids}).json()["content"] == text
+
+
+@pytest.mark.parametrize("prompt", ["book", "rubric"])
+def test_llama_cpp_judges_and_every_answer_gets_its_row(
+    prompt: Any, judges_server: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{judges_server.base_url}/v1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    settings = JudgeParams(
+        judges=["openai:tiny"],
+        prompt=prompt,
+        temperature=0.0,
+        num_ctx=CONTEXT,
+        max_answer_tokens=MAX_ANSWER_TOKENS,
+        probes=0,
+        min_coverage=0.0,
+    )
+    entries = [entry(number) for number in range(4)]
+    entries[1]["base"]["text"] = ""
+    entries[3]["assistant"]["text"] = "an answer far too long " * 800  # llama.cpp refuses what does not fit
+    with AnswerCache(tmp_path / "answers.sqlite") as cache, open_judge("openai:tiny", settings, 123, cache) as judge:
+        rows = judge_responses(entries, judge, concurrency=4)
+        # What was refused is asked again, the rest comes from the cache.
+        assert judge_responses(entries, judge, concurrency=1)[:-1] == rows[:-1]
+    assert [(row["id"], row["variant"]) for row in rows] == [
+        (number, variant) for number in range(4) for variant in ("base", "assistant")
+    ]
+    statuses = [row["status"] for row in rows]
+    assert statuses[2] == "empty"
+    assert statuses[7] == "http_error" and "context size" in rows[7]["reason"]
+    judged = [row for row in rows if row["status"] not in ("empty", "http_error")]
+    assert len(judged) == 6 and all(row["raw"] for row in judged)
+    if prompt == "book":
+        assert {row["status"] for row in judged} == {"ok"} and {row["reason"] for row in judged} == {""}
+        assert all(0 <= row["score"] < 100 and float(row["raw"]) == row["score"] for row in judged)
+    else:  # the server holds it to JSON, of which it knows nothing
+        assert {row["status"] for row in judged} <= {"ok", "truncated", "parse_error", "out_of_range"}
+        assert all((row["score"] is None) == bool(row["reason"]) for row in judged if row["status"] != "ok")
+
+
+def entry(number: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "instruction": f"Name animal {number}.",
+        "input": "",
+        "output": "the cat",
+        "base": {"text": f"the dog {number}", "finish": "stop", "tokens": 4},
+        "assistant": {"text": f"a cat {number}", "finish": "stop", "tokens": 4},
+    }
