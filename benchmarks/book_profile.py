@@ -37,6 +37,9 @@ class BookProfile:
         self.folder = folder
         self.done: set[str] = set()
         shutil.copyfile(ROOT / "profiles/book.yaml", folder / "params.yaml")
+        for name in ("dvc.yaml", "src", "stages"):  # what a stage looks at in the project's folder
+            if not (folder / name).exists():
+                (folder / name).symlink_to(ROOT / name)
 
     @property
     def params(self) -> Params:
