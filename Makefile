@@ -27,7 +27,7 @@ lint: setup ## Check style and types
 profile: ## Copy profiles/P.yaml over params.yaml: make profile P=laptop
 	@sh scripts/profile.sh "$$P"
 
-book-figures: setup ## Recompute the book's printed figures (5 minutes): make book-figures ARGS="--only ch05"
+book-figures: setup ## Recompute the book's printed figures (6 minutes): make book-figures ARGS="--only ch05"
 	@$(RUN) python benchmarks/book_figures.py $(ARGS)
 
 clean: ## Remove .venv and tool caches; data, models and DVC's cache stay
