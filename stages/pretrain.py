@@ -19,7 +19,7 @@ from scratchlm.params import Params
 from scratchlm.snapshots import Snapshots
 from scratchlm.stage import run
 from scratchlm.tokenizer import read_tokenizer
-from scratchlm.tokens import read_ids
+from scratchlm.tokens import check_ids, read_ids
 from scratchlm.training import loaders, measure_losses, train
 from scratchlm.windows import read_windows
 
@@ -36,6 +36,7 @@ LARGEST_EXPONENT = 700  # exp(710) is no float any more
 def main(params: Params) -> None:
     device = choose_device()
     tokenizer = read_tokenizer(TOKENIZER)
+    check_ids(TOKENS, tokenizer.n_vocab)
     shape = params.model.model_dump(exclude={"init", "init_std"})
     config = GPTConfig(vocab_size=tokenizer.n_vocab, **shape)
     torch.manual_seed(params.seed)

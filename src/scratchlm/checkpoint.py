@@ -6,7 +6,6 @@ weights of its four linear layers as [in, out], `nn.Linear` as [out, in].
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path, write_json
+from scratchlm.files import atomic_path, read_json, write_json
 from scratchlm.model import GPT, Activation, GPTConfig, empty_gpt
 from scratchlm.tokenizer import (
     Tokenizer,
@@ -48,6 +47,10 @@ ACTIVATIONS: dict[str, Activation] = {
     "gelu": "gelu",
     "relu": "relu",
 }
+# The largest GPT-3 has 96 layers of width 12,288. Far beyond, building the model to compare with takes minutes.
+LARGEST = {"n_layer": 1000, "n_embd": 1_000_000, "n_head": 1_000_000, "n_positions": 10**9, "vocab_size": 10**9}
+MAX_HEADER_BYTES = 2**23  # GPT-2 1558M's has 60 kB
+SHOWN_PROBLEMS = 50
 WITHOUT_SHORTCUTS = "_without_shortcuts"  # ends the names that would tell others that this is a GPT-2
 # What this GPT computes: a checkpoint that wants something else would load and give wrong logits.
 FIXED_CONFIG = {
@@ -115,11 +118,13 @@ def write_config(folder: Path, config: GPTConfig, end_of_text_id: int) -> None:
 def read_description(path: Path, kind: str) -> dict[str, Any]:
     """Read a JSON object from a model folder; raise InputError that says there is no usable `kind` of model."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
+        found = read_json(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{path.parent} holds no {kind} ({path.name} is missing): run `make repro` to build it"
         ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): run `make repro` to build it again") from None
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error}): run `make repro` to build it again") from None
     if not isinstance(found, dict):
@@ -137,10 +142,13 @@ def read_config(folder: Path) -> GPTConfig:
     path = folder / CONFIG
     found = read_description(path, "model")
     problems = [
-        f"{key} is {found.get(key)!r}, expected a positive integer"
+        f"{key} is {found.get(key)!r}, expected a whole number from 1 to {LARGEST[key]:,}"
         for key in CONFIG_NAMES.values()
-        if type(found.get(key)) is not int or found[key] < 1
+        if type(found.get(key)) is not int or not 1 <= found[key] <= LARGEST[key]
     ]
+    drop_rate = found.get("resid_pdrop", 0.1)  # transformers' default
+    if type(drop_rate) not in (int, float) or not 0 <= drop_rate < 1:
+        problems.append(f"resid_pdrop is {drop_rate!r}, expected a number from 0 to below 1")
     problems += [
         f"{key} is {found[key]!r}, expected true or false"
         for key in ("qkv_bias", "shortcuts", "tie_word_embeddings")
@@ -162,7 +170,7 @@ def read_config(folder: Path) -> GPTConfig:
         raise InputError(f"{path} is not a GPT-2 configuration that can be used:" + _bullets(problems))
     return GPTConfig(
         **{ours: found[theirs] for ours, theirs in CONFIG_NAMES.items()},
-        drop_rate=float(found.get("resid_pdrop", 0.1)),  # 0.1 is transformers' default
+        drop_rate=float(drop_rate),
         qkv_bias=found.get("qkv_bias", True),
         tie_embeddings=found.get("tie_word_embeddings", True),
         activation=activations[found.get("activation_function", f"gelu_new{ending}")],
@@ -175,7 +183,9 @@ def load_checkpoint(folder: Path) -> GPT:
 
     Raises InputError that lists every missing, unknown or misshapen tensor at once.
     """
-    model = empty_gpt(replace(read_config(folder), drop_rate=0.0))
+    config = replace(read_config(folder), drop_rate=0.0)
+    check_weights(config, folder / WEIGHTS)  # before memory is taken for what the file does not hold
+    model = empty_gpt(config)
     load_weights(model, folder / WEIGHTS)
     return model.eval()
 
@@ -264,7 +274,7 @@ def check_weights(config: GPTConfig, path: Path) -> dict[str, str]:
         if dtype not in FLOAT_DTYPES:
             problems.append(f"{found[name]} has dtype {dtype}, expected one of {', '.join(FLOAT_DTYPES)}")
     if problems:
-        count = "1 difference" if len(problems) == 1 else f"{len(problems)} differences"
+        count = "1 difference" if len(problems) == 1 else f"{len(problems):,} differences"
         raise InputError(
             f"{path} does not fit the model described by its {CONFIG}: {count}" + _bullets(sorted(problems))
         )
@@ -315,6 +325,10 @@ def check_vocabulary(folder: Path, tokenizer: Tokenizer) -> None:
 
 def _read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
     try:
+        with path.open("rb") as file:
+            header_bytes = int.from_bytes(file.read(8), "little")
+        if header_bytes > MAX_HEADER_BYTES:
+            raise SafetensorError(f"a header of {header_bytes:,} bytes, at most {MAX_HEADER_BYTES:,} are read")
         with safe_open(path, framework="pt") as stored:
             slices: dict[str, Any] = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
             return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
@@ -342,4 +356,7 @@ def _first_of(names: list[str]) -> str:
 
 
 def _bullets(problems: list[str]) -> str:
-    return "".join(f"\n  - {problem}" for problem in problems)
+    more = len(problems) - SHOWN_PROBLEMS
+    return "".join(f"\n  - {problem}" for problem in problems[:SHOWN_PROBLEMS]) + (
+        f"\n  and {more:,} more" if more > 0 else ""
+    )

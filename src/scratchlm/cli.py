@@ -1,4 +1,4 @@
-"""The command line: continue a text, classify a message, ask the assistant, see shapes, compare revisions."""
+"""The command line: use the trained models, look at shapes and caches, compare revisions."""
 
 from __future__ import annotations
 
@@ -160,6 +160,26 @@ def compare(
 
     first, second = comparison.read_judged((rev1, rev2), Path())
     print("\n\n".join(comparison.describe(found, rev1, rev2) for found in comparison.compare(first, second)))
+
+
+@cli.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove the downloads; what judges said stays.")] = False,
+) -> None:
+    """Show the folder of verified downloads that all clones share: its place, its files and their sizes."""
+    from scratchlm.cache import JUDGE, cached_files, clear_cache, judge_bytes
+    from scratchlm.download import cache_folder
+
+    if clear:
+        for key in clear_cache():
+            print(f"{key} is being downloaded by another process and stays", file=sys.stderr)
+    files, judged_bytes = cached_files(), judge_bytes()
+    total_bytes = judged_bytes + sum(file.size_bytes for file in files)
+    print(f"{cache_folder()}: {total_bytes:,} bytes (SCRATCHLM_CACHE names another folder)")
+    for file in files:
+        print(f"{file.size_bytes:15,}  {file.name}")
+    if judged_bytes:
+        print(f"{judged_bytes:15,}  {JUDGE}/ (what judges said)")
 
 
 def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig, Tokenizer | None]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from scratchlm.download import fetch, from_root, opened_source
+from scratchlm.download import fetch, from_root, opened_source, shown
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path
 from scratchlm.sample import corpus as sample_corpus
@@ -60,10 +60,10 @@ def _collect_own(source: Sequence[str], folder: Path) -> None:
         own = text if isinstance(text, Path) else Path(re.split("[?#]", text)[0])
         target = folder / f"{number:0{digits}}-{own.stem[:NAME_CHARACTERS]}.txt"
         with opened_source(str(text), {}) as path:
-            _copy_text(path, target, str(text))
+            _copy_text(path, target, shown(text) if isinstance(text, str) else str(text))
 
 
-def _copy_text(path: Path, target: Path, shown: str) -> None:
+def _copy_text(path: Path, target: Path, name: str) -> None:
     decode = codecs.getincrementaldecoder("utf-8-sig")().decode
     empty = True
     try:
@@ -71,7 +71,7 @@ def _copy_text(path: Path, target: Path, shown: str) -> None:
             while block := source.read(READ_BYTES):
                 if b"\0" in block:
                     raise InputError(
-                        f"corpus.source: {shown} holds zero bytes, so it is binary or UTF-16: give UTF-8 text"
+                        f"corpus.source: {name} holds zero bytes, so it is binary or UTF-16: give UTF-8 text"
                     )
                 text = decode(block)
                 empty = empty and not text.strip()
@@ -79,8 +79,8 @@ def _copy_text(path: Path, target: Path, shown: str) -> None:
             decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise InputError(
-            f"corpus.source: {shown} is not UTF-8 text ({error.reason}): convert it first, for example with "
+            f"corpus.source: {name} is not UTF-8 text ({error.reason}): convert it first, for example with "
             "`iconv -t utf-8`"
         ) from None
     if empty:
-        raise InputError(f"corpus.source: {shown} is empty: give a text, or leave it out")
+        raise InputError(f"corpus.source: {name} is empty: give a text, or leave it out")

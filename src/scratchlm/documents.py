@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
 from scratchlm.errors import InputError
 
-READ_CHARACTERS = 1 << 20  # a corpus is read piece by piece: it may be larger than memory
-CUT_CHARACTERS = 4096  # how far back from a piece's end a place to cut is looked for
-UNBROKEN_CHARACTERS = 1 << 22  # bounds the memory that a text without blanks takes
+READ_CHARACTERS = 1 << 17  # a corpus is read piece by piece: it may be larger than memory
+CUT_CHARACTERS = 4096  # how far back from a piece's end a place to cut is looked for first
+UNBROKEN_CHARACTERS = 1 << 18  # bounds the time (more than linear) and memory that a text without blanks takes
 # Not \s: Python counts four control characters as white space that the split pattern does not.
 BEFORE_BLANK = re.compile(r"(?<=\S)(?=[ \t\n])")
 
@@ -24,26 +25,24 @@ def document_paths(folder: Path) -> list[Path]:
 
 
 def read_pieces(path: Path) -> Iterator[str]:
-    """Read a text in pieces of about a million characters, cut where no BPE token can be cut.
+    """Read a text in pieces of about 130,000 characters, cut where no BPE token can be cut.
 
     A piece ends before a blank that follows something else: GPT-2's split pattern never joins those two. A
-    text without blanks is cut after four million characters, wherever that is. Line ends become newlines, as in
-    the book. Raises InputError if the file is not UTF-8.
+    text with nothing but blanks, or without any, is cut after 260,000 characters, wherever that is. Line ends become
+    newlines, as in the book. Raises InputError if the file is not UTF-8.
     """
     held = ""
     with path.open(encoding="utf-8") as stream:
         try:
             while more := stream.read(READ_CHARACTERS):
                 held += more
-                searched_from = max(0, len(held) - CUT_CHARACTERS)
-                cuts = list(BEFORE_BLANK.finditer(held, searched_from))
-                if cuts:
-                    end = cuts[-1].start()
+                too_long = len(held) >= UNBROKEN_CHARACTERS
+                searched_from = 0 if too_long else max(0, len(held) - CUT_CHARACTERS)
+                cuts = deque(BEFORE_BLANK.finditer(held, searched_from), maxlen=1)
+                end = cuts[0].start() if cuts else UNBROKEN_CHARACTERS if too_long else 0
+                if end:
                     yield held[:end]
                     held = held[end:]
-                elif len(held) >= UNBROKEN_CHARACTERS:
-                    yield held
-                    held = ""
         except UnicodeDecodeError as error:
             raise InputError(
                 f"{path.name} is not UTF-8 text (byte {error.object[error.start]:#04x}): convert it first, "

@@ -20,9 +20,11 @@ from scratchlm.archive import extract_member
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path, write_text
 from scratchlm.sources import Source
-from scratchlm.transfer import LIMITS, GaveUp, Limits, Transfer, drop, measure, mismatch
+from scratchlm.transfer import LIMITS, OTHER_CACHE, GaveUp, Limits, Transfer, drop, measure, mismatch, writable
 
 CHUNK_BYTES = 2**20
+NAME_CHARACTERS = 50  # of a URL's file name that are kept, from its end: file systems take 255 bytes
+SHOWN_PATH = 60
 COMMIT = re.compile(r"/[0-9a-f]{40}/")  # a URL that names a commit gives the same file for ever
 
 
@@ -60,13 +62,19 @@ def opened_source(source: str, known: Mapping[str, Source]) -> Iterator[Path]:
     Downloads are gone after the block. Raises InputError as `fetch` does; what the block raises names `source`.
     """
     if source not in known and "://" not in source:
-        yield from_root(source)
+        path = from_root(source)
+        if not path.is_file():  # a pipe or a device could be read for ever
+            there = "is no file" if path.exists() else "does not exist"
+            raise InputError(
+                f"{source} {there} (looked for {path}): give a file, a URL or one of {', '.join(['sample', *known])}"
+            )
+        yield path
         return
     with tempfile.TemporaryDirectory() as folder:
         if source in known:
             yield fetch(known[source], Path(folder) / known[source].name)
             return
-        path = Path(folder) / (PurePosixPath(unquote(source.split("?")[0].split("#")[0])).name or "download")
+        path = Path(folder) / name_in(re.split("[?#]", source)[0])
         try:
             yield fetch_url(source, path)
         except InputError as error:
@@ -76,13 +84,20 @@ def opened_source(source: str, known: Mapping[str, Source]) -> Iterator[Path]:
 def fetch_url(url: str, target: Path, limits: Limits = LIMITS) -> Path:
     """Put a file from the user's own URL, of which nothing is pinned, at `target`; see `fetch`."""
     try:
+        url.encode()
         address = urlsplit(url)
-    except ValueError as error:
-        raise InputError(f"{url!r} is no URL ({error}); wanted https://host/path") from None
-    if address.scheme not in ("http", "https") or not address.hostname:
-        raise InputError(f"{url!r} is no URL that can be downloaded; wanted https://host/path")
-    name = PurePosixPath(unquote(address.path)).name
-    return fetch(Source(name if name not in ("", "..") else "download", (url,), own=True), target, limits)
+        reachable = address.scheme in ("http", "https") and address.hostname and address.port != 0
+    except ValueError:  # whose message may quote a password that urllib took for a port
+        reachable = False
+    if not reachable:
+        raise InputError(f"{shown(url)!r} is no URL that can be downloaded; wanted https://host/path")
+    return fetch(Source(name_in(address.path), (url,), own=True), target, limits)
+
+
+def name_in(path: str) -> str:
+    """Return the file name that a URL's path ends with, which leads into no other folder and that any disk takes."""
+    name = PurePosixPath(unquote(path)).name.replace("\0", "")
+    return "download" if name in ("", ".", "..") else name[-NAME_CHARACTERS:]
 
 
 def obtain(source: Source, target: Path, limits: Limits, failures: list[str]) -> str | None:
@@ -124,15 +139,27 @@ def obtain_member(source: Source, archive: Source, target: Path, limits: Limits,
 def from_root(folder: str) -> Path:
     """Resolve a folder against the repository's root, where DVC starts stages (queued ones only name it)."""
     try:
-        return Path(os.environ.get("DVC_ROOT", ""), Path(folder).expanduser()).absolute()
+        path = Path(os.environ.get("DVC_ROOT", ""), Path(folder).expanduser()).absolute()
+        path.lstat()
     except RuntimeError:
         raise InputError(f"{folder}: there is no such user's home folder; give the path from / on") from None
+    except ValueError as error:  # zero bytes and what no file system can spell
+        raise InputError(f"{folder!r} cannot be a path ({error}): give another") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(f"{folder[:SHOWN_PATH]}... cannot be a path (too long): give another") from None
+    return path
 
 
 def cache_folder() -> Path:
     """Return the folder of verified files, each named by its sha256, and of downloads under way."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return from_root(os.environ.get("SCRATCHLM_CACHE") or f"{base}/scratchlm")
+
+
+def url_key(url: str) -> str:
+    """Return the name in the cache of what is known by its URL alone, which may hold a password."""
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def copy_verified(path: Path, source: Source, target: Path, sha256: str | None = None) -> None:
@@ -163,11 +190,10 @@ def copy_from_url(source: Source, url: str, target: Path, limits: Limits) -> str
     A file that may change at its URL is not kept.
     """
     cache = cache_folder()
-    url_key = hashlib.sha256(url.encode()).hexdigest()
-    learned = cache / f"{url_key}.sha256"  # what the host said this URL's file hashes to
-    part = cache / f"{source.sha256 or url_key}.part"
-    with writable(cache, source.size_bytes), locked(part.with_suffix(".lock"), limits):
-        sha256 = source.sha256 or (learned.read_text(encoding="utf-8") if learned.exists() else None)
+    learned = cache / f"{url_key(url)}.sha256"  # what the host said this URL's file hashes to
+    part = cache / f"{source.sha256 or url_key(url)}.part"
+    with writable(cache, source.size_bytes, OTHER_CACHE), locked(part.with_suffix(".lock"), limits):
+        sha256 = source.sha256 or (learned.read_text(encoding="utf-8", errors="replace") if learned.exists() else None)
         if sha256 and copy_from_cache(source, sha256, target):
             return f"the cache {cache}"
         sha256 = Transfer(source, url, part, limits).run()
@@ -193,19 +219,11 @@ def locked(path: Path, limits: Limits) -> Iterator[None]:
         raise GaveUp(f"another process has been downloading it for {limits.total_s:,.0f} s") from None
 
 
-@contextmanager
-def writable(folder: Path, needed_bytes: int | None) -> Iterator[None]:
-    """Turn a full or closed disk into one clear line."""
-    try:
-        yield
-    except OSError as error:
-        elsewhere = "; SCRATCHLM_CACHE can name another folder" if folder == cache_folder() else ""
-        if error.errno != errno.ENOSPC:
-            raise InputError(f"cannot write {error.filename or folder}: {error.strerror}{elsewhere}") from error
-        needed = f"{needed_bytes:,} bytes are" if needed_bytes else "more is"
-        raise InputError(f"no space left in {folder}: {needed} needed{elsewhere}") from error
-
-
 def shown(url: str) -> str:
-    """Return a URL as it may be printed, without a user's name and password."""
-    return re.sub(r"//[^/@]*@", "//", url, count=1)
+    """Return a URL as it may be printed: without a user's name and password, and without a query, which may be a key.
+
+    An "@" in the path can cost more than the password: better that than less.
+    """
+    address, *query = re.split("(?=[?#])", url, maxsplit=1)
+    # A password with a slash in it, which makes the URL a wrong one, is still a password.
+    return re.sub(r"//([^/@]*:(?!\d*/).*|[^/]*)@", "//", address, count=1) + ("?..." if query else "")

@@ -12,15 +12,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from scratchlm.errors import InputError
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target` that takes its name when the block succeeds.
 
     A file or a folder may be created there. If the block raises, it is removed and `target` is untouched.
-    An existing target is replaced; replacing a folder is not atomic (the old one is removed first).
+    An existing target is replaced; replacing a folder is not atomic (the old one is removed first). A link at the
+    target is replaced itself: nothing is written where it leads. Raises InputError if a file is where a folder
+    should be, or a folder where a file should be.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        blocking = next(parent for parent in target.parents if parent.exists() or parent.is_symlink())
+        raise InputError(f"{blocking} is in the way: {target} is to be written in it; move it elsewhere") from None
     # What a killed process left. Nobody else is writing this target: DVC locks stages, `fetch` locks downloads.
     for abandoned in target.parent.glob(f".{glob.escape(target.stem)}.????????{glob.escape(target.suffix)}"):
         _remove(abandoned)
@@ -28,9 +36,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}")
     try:
         yield temporary
-        if temporary.is_dir():
-            if target.exists():
-                shutil.rmtree(target)
+        folder = temporary.is_dir()
+        if target.exists() and not target.is_symlink() and folder != target.is_dir():
+            raise InputError(
+                f"{target} is in the way: a {'folder' if folder else 'file'} is to be written there; move it elsewhere"
+            )
+        if folder:
+            _remove(target)
         else:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
@@ -40,7 +52,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -55,3 +67,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON with a final newline, atomically; NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file in UTF-8; raise ValueError if it is none, or is nested deeper than Python can follow."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

@@ -55,6 +55,6 @@ def copy_checkpoint(source: Path, folder: Path) -> GPTConfig:
     check_weights(config, source / WEIGHTS)
     read_hugging_face_tokenizer(source)
     folder.mkdir(parents=True)
-    for path in sorted(source.iterdir()):
+    for path in sorted(path for path in source.iterdir() if path.is_file()):
         shutil.copyfile(path, folder / path.name)
     return config

@@ -34,11 +34,14 @@ def check_lengths(examples: Sequence[Example], max_length: int, mask_prompt: boo
 
     Raises InputError where `mask_prompt` would leave nothing of an example to learn.
     """
-    unanswered = sum(example.prompt_length > max_length for example in examples) if mask_prompt else 0
-    if unanswered:
+    unanswered = [index for index, example in enumerate(examples) if example.prompt_length > max_length]
+    if unanswered and mask_prompt:
+        first = unanswered[0]
         raise InputError(
-            f"the prompts of {unanswered} of {len(examples)} entries are longer than finetune_instructions.max_length "
-            f"({max_length} tokens), and mask_prompt leaves nothing else to learn: raise max_length or leave them out"
+            f"the prompts of {len(unanswered)} of {len(examples)} entries are longer than "
+            f"finetune_instructions.max_length ({max_length} tokens; entry {first} of the split has "
+            f"{examples[first].prompt_length:,}), and mask_prompt leaves nothing else to learn: raise max_length or "
+            "leave them out"
         )
     return sum(len(example.ids) > max_length for example in examples)
 

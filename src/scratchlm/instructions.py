@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from scratchlm.errors import InputError
+from scratchlm.files import read_json
 
 FIELDS = ("instruction", "input", "output")
 MAY_BE_EMPTY = ("input",)
@@ -31,10 +31,10 @@ class Entry(TypedDict):
 def read_entries(path: Path) -> list[Entry]:
     """Read a JSON list of entries; raise InputError that names the index and the field of what is wrong."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = read_json(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): give a JSON file of instructions") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(
             f"{path} is not valid JSON ({error}): expected a list of objects with the fields {', '.join(FIELDS)}"
         ) from None

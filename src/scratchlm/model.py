@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from scratchlm.attention import AttentionKind, MultiHeadAttention
+from scratchlm.errors import InputError
 from scratchlm.kv_cache import KVCache
 from scratchlm.linear import Linear, linear
 
@@ -170,13 +172,29 @@ def new_gpt(config: GPTConfig, init: Literal["book", "gpt2"], init_std: float = 
     `book` draws as the book's code does: torch's default init, query, key and value apart, the head last.
     `gpt2` draws normal(0, init_std), the two projections onto the shortcut scaled by 1/sqrt(2 n_layers), biases 0
     (Radford et al. 2019, section 2.3).
+
+    Raises InputError if the model is larger than the machine's memory.
     """
+    _check_memory(config)
     model = empty_gpt(config)
     if init == "book":
         _init_as_the_book(model)
     else:
         _init_as_gpt2(model, init_std)
     return model
+
+
+def _check_memory(config: GPTConfig) -> None:
+    """Raise InputError if the weights alone are more than this machine's memory: taking it would kill the process."""
+    width, copies = config.emb_dim, 1 if config.tie_embeddings else 2
+    embeddings = (copies * config.vocab_size + config.context_length) * width
+    count = embeddings + config.n_layers * 12 * width**2  # without biases and norms
+    needed_gib, memory_gib = (size_bytes / 2**30 for size_bytes in (4 * count, psutil.virtual_memory().total))
+    if needed_gib > memory_gib:
+        raise InputError(
+            f"a model of {count:,} parameters takes {needed_gib:,.0f} GiB, this machine has {memory_gib:,.0f} GiB: "
+            "make model.emb_dim, model.n_layers or model.context_length smaller"
+        )
 
 
 def _init_as_the_book(model: GPT) -> None:

@@ -18,9 +18,12 @@ GPT2_VOCAB_SIZE = 50257
 GPT2_CONTEXT_LENGTH = 1024
 SMALLEST_BPE = 257
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
+LARGEST_COUNT = 2**31 - 1  # more than any run can count, and no more than every library can
+MAX_LAYERS = 1000  # GPT-3 has 96; far beyond, building the blocks alone takes minutes
+PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
 
-Positive = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -31,6 +34,16 @@ def _text_or_list_of_texts(value: Any) -> Any:
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list) or not items or not all(isinstance(item, str) and item for item in items):
         raise ValueError("sample, the-verdict, or a list of files, folders and URLs")
+    for item in items:
+        _place(item)
+    return value
+
+
+def _place(value: str) -> str:
+    if re.search("[\0\ud800-\udfff]", value):
+        raise ValueError("a path or URL, which has no zero bytes and no half characters")
+    if re.search(r"//[^/]*@", value):
+        raise ValueError("a URL without name and password, which would be copied to dvc.lock: put them into ~/.netrc")
     return value
 
 
@@ -55,6 +68,7 @@ def _known_judges(judges: list[str]) -> list[str]:
 
 
 Temperature = Annotated[float, Field(ge=0, le=100), AfterValidator(_greedy_or_warm)]
+Place = Annotated[str, Field(min_length=1), AfterValidator(_place)]
 WarmTemperature = Annotated[float, Field(ge=MIN_TEMPERATURE, le=100)]
 
 
@@ -89,7 +103,7 @@ class ModelParams(Section):
     context_length: Positive
     emb_dim: Positive
     n_heads: Positive
-    n_layers: Positive
+    n_layers: Annotated[int, Field(gt=0, le=MAX_LAYERS)]
     drop_rate: Annotated[float, Field(ge=0, lt=1)]
     qkv_bias: bool
     activation: Literal["gelu_tanh", "gelu", "relu"]
@@ -138,7 +152,7 @@ class Gpt2Params(Section):
 class SmsParams(Section):
     """The labelled messages and their split; what is left over is the test set."""
 
-    source: Annotated[str, Field(min_length=1)]
+    source: Place
     train_fraction: Fraction
     validation_fraction: Fraction
 
@@ -154,7 +168,7 @@ class ClassifierParams(TrainingParams):
 class InstructionsParams(Section):
     """The instructions, how they are put to the model, and their split; the rest is the validation set."""
 
-    source: Annotated[str, Field(min_length=1)]
+    source: Place
     prompt_style: Literal["alpaca", "phi3"]
     train_fraction: Fraction
     test_fraction: Fraction
@@ -215,8 +229,12 @@ def load_params(path: Path) -> Params:
         found = YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError:
         raise InputError(f"{path} is missing: copy a profile with `make profile P=sample`") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        problem = " ".join(str(error).split())
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}): copy a profile with `make profile P=sample`"
+        ) from None
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a number or date that is none, or no text
+        problem = " ".join(str(error).split()).partition(";")[0]
         if isinstance(error, MarkedYAMLError) and error.problem_mark:
             problem = f"line {error.problem_mark.line + 1}: {error.problem}"
         raise InputError(
@@ -360,5 +378,5 @@ def _unknown_key(location: tuple[str, ...], section: type[BaseModel]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = PASSWORD.sub("...", repr(value))
     return text if len(text) <= 60 else text[:57] + "..."

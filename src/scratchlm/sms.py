@@ -21,6 +21,8 @@ UCI_MEMBER = "SMSSpamCollection"
 def read_messages(path: Path) -> pd.DataFrame:
     """Read labelled messages from UCI's file, its zip, or a CSV file with the columns label and text.
 
+    The same message may stand there often, as in UCI's file, but with one label.
+
     A name ending in .csv is read as CSV with a header (any case, further columns ignored), one ending in .zip
     as UCI's archive, any other as UCI's file: no header, label, tab, text. All are UTF-8.
     Returns columns Label ("ham" or "spam") and Text, in file order.
@@ -38,7 +40,10 @@ def read_messages(path: Path) -> pd.DataFrame:
         columns = [name.strip().lower() for name in header]
         if "label" not in columns or "text" not in columns:
             raise InputError(f"{path}, line 1: got columns {columns}, wanted label and text, comma-separated")
+        if len(set(columns)) < len(columns):
+            raise InputError(f"{path}, line 1: got columns {columns}, wanted each name once")
     rows: list[tuple[str, str]] = []
+    seen: dict[str, tuple[str, int]] = {}
     for line, fields in records:
         if len(fields) != len(columns):
             raise InputError(f"{path}, line {line}: got {len(fields)} fields, wanted {len(columns)}: {columns}")
@@ -48,6 +53,12 @@ def read_messages(path: Path) -> pd.DataFrame:
             raise InputError(f"{path}, line {line}: got label {row['label']!r}, wanted 'ham' or 'spam'")
         if not row["text"].strip():
             raise InputError(f"{path}, line {line}: got an empty text, wanted a message")
+        label, first_line = seen.setdefault(row["text"], (row["label"], line))
+        if label != row["label"]:
+            raise InputError(
+                f"{path}, line {line}: got {row['label']} for a text that is {label} on line {first_line}: no model "
+                "can learn both; leave one of them out"
+            )
         rows.append((row["label"], row["text"]))
     if not rows:
         raise InputError(f"{path} holds no messages, wanted rows of a label (ham or spam) and a text")
@@ -148,7 +159,10 @@ def read_split_csv(path: Path) -> pd.DataFrame:
 
     Raises InputError naming the row (header not counted) where columns or labels are others.
     """
-    rows = list(csv.reader(io.StringIO(_read_text(path), newline="")))
+    try:
+        rows = list(csv.reader(io.StringIO(_read_text(path), newline="")))
+    except csv.Error as error:
+        raise InputError(f"{path}: not readable as CSV: {error}: run prepare_sms again") from None
     if not rows or rows[0] != ["Label", "Text"]:
         raise InputError(
             f"{path}: the columns are {rows[0] if rows else []}, wanted Label and Text: run prepare_sms again"

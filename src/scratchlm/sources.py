@@ -102,3 +102,5 @@ GPT2_WEIGHTS = {
     "774M": weights_source("774M", "gpt2-large", "32b71b12589c2f8d625668d2335a01cac3249519"),
     "1558M": weights_source("1558M", "gpt2-xl", "15ea56dee5df4983c59b2538573817e1667135e2"),
 }
+
+ALL = (THE_VERDICT, SMS_SPAM, SMS_SPAM_ZIP, INSTRUCTIONS, ALPACA, *GPT2_BPE, *GPT2_WEIGHTS.values())

@@ -10,7 +10,7 @@ import codecs
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -20,7 +20,7 @@ import tiktoken
 from tiktoken_ext.openai_public import r50k_pat_str as GPT2_SPLIT_PATTERN
 
 from scratchlm.errors import InputError
-from scratchlm.files import write_json, write_text
+from scratchlm.files import read_json, write_json, write_text
 from scratchlm.special_tokens import END_OF_TEXT
 from scratchlm.word_tokenizer import (
     HF_TOKENIZER,
@@ -33,8 +33,11 @@ from scratchlm.word_tokenizer import (
 ENCODER, MERGES = "encoder.json", "vocab.bpe"  # OpenAI's names
 HF_ENCODER, HF_MERGES = "vocab.json", "merges.txt"  # Hugging Face's names for the same two files
 MERGES_HEADER = "#version: 0.2"
-ENDLESS = re.compile(r"\S{1001}")
-WORD_PIECES = re.compile(r"\s*\S{1,1000}|\s+")
+ENDLESS = re.compile(r"\S{1001}|\s{1001}")
+WORD_PIECES = re.compile(r"\s{0,1000}\S{1,1000}|\s{1,1000}")
+# The split pattern steps back from the end of white space, which takes stack: tiktoken fails at a million.
+MOST_BLANKS = 200_000
+BLANKS = re.compile(rf"\s{{{MOST_BLANKS}}}")
 
 
 class Tokenizer(Protocol):
@@ -76,12 +79,26 @@ class BytePairTokenizer(tiktoken.Encoding):
 
     unk_token = None  # every byte is a token
 
+    def encode_ordinary(self, text: str) -> list[int]:
+        """Encode a text in which special tokens are plain text; endless white space is cut where it may be."""
+        encode: Callable[[str], list[int]] = super().encode_ordinary
+        return [token for part in without_endless_blanks(text) for token in encode(part)]
+
     def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
         """Yield the text of tokens as they come; a character that two tokens share comes with the second."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for token in tokens:
             yield decoder.decode(self.decode_single_token_bytes(token))
         yield decoder.decode(b"", final=True)
+
+
+def without_endless_blanks(text: str) -> Iterator[str]:
+    """Yield a text in parts with fewer than 2 * `MOST_BLANKS` characters of white space in a row."""
+    start = 0
+    for blanks in BLANKS.finditer(text) if len(text) >= MOST_BLANKS else ():
+        yield text[start : blanks.end()]
+        start = blanks.end()
+    yield text[start:]
 
 
 def byte_characters() -> dict[int, str]:
@@ -122,7 +139,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> tuple[dict[str, int], li
 
 
 def without_endless_words(texts: Iterable[str]) -> Iterator[str]:
-    """Cut runs without a blank after 1,000 characters: training takes time quadratic in the longest word."""
+    """Cut runs of 1,000 characters, words or blanks: training takes time quadratic in the longest."""
     for text in texts:
         if ENDLESS.search(text):
             yield from WORD_PIECES.findall(text)
@@ -187,12 +204,14 @@ def unknown_percent(tokenizer: Tokenizer, texts: list[str]) -> float:
 
 def _read_encoding(encoder_path: Path, merges_path: Path) -> BytePairTokenizer:
     try:
-        encoder = json.loads(encoder_path.read_text(encoding="utf-8"))
+        encoder = read_json(encoder_path)
         lines = merges_path.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing: run `make repro` to build it") from None
     except ValueError as error:
         raise InputError(f"{encoder_path} or {merges_path} is damaged ({error}): build it again") from None
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read ({error.strerror}): build it again") from None
     byte_of = {character: byte for byte, character in byte_characters().items()}
 
     def spelled_bytes(token: str) -> bytes:
@@ -200,7 +219,8 @@ def _read_encoding(encoder_path: Path, merges_path: Path) -> BytePairTokenizer:
 
     tokens = list(byte_of)
     tokens += [line.replace(" ", "", 1) for line in lines if line and not line.startswith("#version")]
-    if encoder != {token: rank for rank, token in enumerate([*tokens, END_OF_TEXT])}:
+    spelled = all(byte_of.keys() >= set(token) for token in tokens)
+    if not spelled or encoder != {token: rank for rank, token in enumerate([*tokens, END_OF_TEXT])}:
         raise InputError(
             f"{encoder_path} and {merges_path} do not belong together: expected as ids the 256 bytes, then "
             f"{len(tokens) - 256} merges in order, then {END_OF_TEXT}; build both again"

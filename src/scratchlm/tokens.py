@@ -7,16 +7,17 @@ so that overlapping windows cost no copy.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from scratchlm.errors import InputError
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
+DTYPES = ("<u2", "<u4")
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,50 @@ def n_windows(n_tokens: int, max_length: int, stride: int) -> int:
 
 
 def read_manifest(folder: Path) -> TokenManifest:
-    """Read the manifest of a token folder; raise InputError if it is damaged."""
+    """Read the manifest of a token folder; raise InputError if it is missing or damaged."""
     path = folder / MANIFEST
     try:
-        return TokenManifest(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        manifest = TypeAdapter(TokenManifest).validate_json(path.read_bytes(), strict=True)
+        _check_counts(manifest)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): run `make repro` to build it") from None
+    except ValidationError as error:
+        problems = "; ".join(": ".join([*map(str, detail["loc"]), detail["msg"]]) for detail in error.errors())
+        raise InputError(f"{path} is damaged ({problems}): run `make repro` to build it again") from None
+    except ValueError as error:
         raise InputError(f"{path} is damaged ({error}): run `make repro` to build it again") from None
+    return manifest
+
+
+def _check_counts(manifest: TokenManifest) -> None:
+    """Raise ValueError where the counts cannot be those of one corpus."""
+    if manifest.dtype not in DTYPES:
+        raise ValueError(f"dtype is {manifest.dtype!r}, expected {' or '.join(DTYPES)}")
+    if min(manifest.max_length, manifest.stride) < 1:
+        raise ValueError(f"max_length {manifest.max_length} and stride {manifest.stride}, expected at least 1")
+    for split in SPLITS:
+        n_tokens: int = getattr(manifest, f"{split}_tokens")
+        stated = getattr(manifest, f"{split}_windows")
+        windows = n_windows(n_tokens, manifest.max_length, manifest.stride)
+        if windows != stated or not windows:
+            raise ValueError(f"{split}_windows is {stated}, but {n_tokens} tokens make {windows}, and one is needed")
+
+
+def check_ids(folder: Path, n_vocab: int) -> None:
+    """Raise InputError if the ids of a token folder are not those of a tokenizer with `n_vocab` tokens."""
+    vocab_size = read_manifest(folder).vocab_size
+    if vocab_size != n_vocab:
+        raise InputError(
+            f"{folder} was made with {vocab_size} tokens, the tokenizer has {n_vocab}: run `make repro` to tokenize "
+            "again"
+        )
+    for split in SPLITS:
+        largest = int(read_ids(folder, split).max())
+        if largest >= n_vocab:
+            raise InputError(
+                f"{folder}/{split}.bin holds the id {largest}, the largest is {n_vocab - 1}: run `make repro` to "
+                "tokenize again"
+            )
 
 
 def read_ids(folder: Path, split: str) -> np.ndarray:
@@ -60,7 +99,7 @@ def read_ids(folder: Path, split: str) -> np.ndarray:
     manifest = read_manifest(folder)
     path = folder / f"{split}.bin"
     n_tokens = manifest.train_tokens if split == "train" else manifest.validation_tokens
-    wanted, got = n_tokens * np.dtype(manifest.dtype).itemsize, path.stat().st_size
+    wanted, got = n_tokens * np.dtype(manifest.dtype).itemsize, path.stat().st_size if path.exists() else 0
     if got != wanted:
         raise InputError(f"{path} has {got:,} bytes, expected {wanted:,}: run `make repro` to build it again")
     return np.memmap(path, dtype=manifest.dtype, mode="r")

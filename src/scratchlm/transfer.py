@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
+import os
 import random
 import re
+import shutil
+import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -16,7 +21,8 @@ import requests
 import urllib3
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from scratchlm.files import write_json
+from scratchlm.errors import InputError
+from scratchlm.files import read_json, write_json
 from scratchlm.progress import progress_bar
 from scratchlm.sources import Source
 
@@ -40,6 +46,11 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+# No space, a quota, and the largest file that a file system or a limit allows.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OTHER_CACHE = "; SCRATCHLM_CACHE can name another folder"
 
 
 class GaveUp(Exception):
@@ -71,8 +82,11 @@ class Transfer:
     def __init__(self, source: Source, url: str, part: Path, limits: Limits) -> None:
         self.source, self.url, self.part, self.limits = source, url, part, limits
         self.sha256 = source.sha256
+        self.url_sha256 = hashlib.sha256(url.encode()).hexdigest()  # the URL itself may hold a password
         self.deadline_s = time.monotonic() + limits.total_s
         self.session = OneHop()
+        # requests itself knows REQUESTS_CA_BUNDLE, which goes first, but not OpenSSL's own variable.
+        self.session.verify = os.environ.get("SSL_CERT_FILE") or True
         self.resumed = False  # the part is pieced together from several answers
         self.reached_bytes = 0
         self.barren_tries = 0
@@ -138,8 +152,11 @@ class Transfer:
         record = record_of(self.part)
         if not self.part.exists() or not record.exists():
             return 0, None
-        seen = json.loads(record.read_text(encoding="utf-8"))
-        validator = seen["validator"] if seen["url"] == self.url else None
+        try:
+            seen = read_json(record)
+            validator = seen["validator"] if seen["url_sha256"] == self.url_sha256 else None
+        except (ValueError, LookupError, TypeError):  # damaged, or of an older version
+            return 0, None
         if validator is None and self.source.sha256 is None:
             return 0, None
         return self.part.stat().st_size, validator
@@ -157,6 +174,8 @@ class Transfer:
                 )
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 raise explain(error, self.limits) from error
+            except OSError as error:  # what requests raises for a file of certificates that is not there
+                raise GaveUp(f"no safe connection ({error})") from error
             # The Hub's name for the sha256 of a large file, sent with its redirect to the storage host.
             linked = response.headers.get("x-linked-etag", "").strip('"')
             if self.sha256 is None and SHA256.fullmatch(linked):
@@ -212,10 +231,16 @@ class Transfer:
         if start == 0:
             drop(self.part)
             if "content-encoding" not in response.headers:  # an encoded body has no offsets to resume at
-                write_json(record, {"url": self.url, "validator": validator_of(response)})
+                write_json(record, {"url_sha256": self.url_sha256, "validator": validator_of(response)})
         size, limit = start, self.source.size_bytes or self.limits.max_bytes
+        missing_bytes = total - start if total is not None else None
+        check_room(self.part.parent, missing_bytes)
         bytes_shown = {"unit_scale": True, "unit_divisor": 1024, "initial": start}
-        with progress_bar(total, self.source.name, "B", **bytes_shown) as bar, self.part.open("ab") as file:
+        with (
+            writable(self.part.parent, missing_bytes, OTHER_CACHE),
+            progress_bar(total, self.source.name, "B", **bytes_shown) as bar,
+            self.part.open("ab") as file,
+        ):
             while chunk := self.read(response):
                 size += len(chunk)
                 if size > limit:
@@ -234,6 +259,27 @@ class Transfer:
             raise Transient(f"silent for {self.limits.read_s:g} s in mid-file") from error
         except urllib3.exceptions.HTTPError as error:
             raise Transient("connection dropped in mid-file") from error
+
+
+def check_room(folder: Path, needed_bytes: int | None) -> None:
+    """Raise InputError before a file is begun that the disk has no room for."""
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes is not None and needed_bytes > free_bytes:
+        raise InputError(
+            f"no space left in {folder}: {needed_bytes:,} bytes are needed, {free_bytes:,} are free{OTHER_CACHE}"
+        )
+
+
+@contextmanager
+def writable(folder: Path, needed_bytes: int | None, hint: str = "") -> Iterator[None]:
+    """Turn a full or closed disk into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise InputError(f"cannot write {error.filename or folder}: {error.strerror}{hint}") from error
+        needed = f"{needed_bytes:,} bytes are" if needed_bytes else "more is"
+        raise InputError(f"no space left in {folder}: {needed} needed ({error.strerror}){hint}") from error
 
 
 def record_of(part: Path) -> Path:
@@ -274,7 +320,7 @@ def redirected(url: str, location: str) -> str:
         target = urljoin(url, location)
         scheme = urlsplit(target).scheme
     except ValueError:
-        raise GaveUp(f"redirects to {location!r}, no URL") from None
+        raise GaveUp("redirects to what is no URL") from None
     if scheme not in ("http", "https") or (scheme == "http" and urlsplit(url).scheme == "https"):
         raise GaveUp(f"redirects from {urlsplit(url).scheme} to {scheme}: refused")
     return target
@@ -285,7 +331,7 @@ def explain(error: Exception, limits: Limits) -> GaveUp:
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, urllib3.exceptions.MaxRetryError) else None
     if isinstance(error, requests.exceptions.SSLError):
-        return GaveUp(f"no safe connection ({reason or error})")
+        return GaveUp(f"no safe connection ({certificate_problem(reason)})")
     if isinstance(error, requests.exceptions.ProxyError):
         return NoConnection("no connection (proxy not reachable)")
     if isinstance(error, requests.ConnectTimeout):
@@ -301,6 +347,17 @@ def explain(error: Exception, limits: Limits) -> GaveUp:
     if isinstance(error, requests.ConnectionError):
         return Transient("connection dropped")
     return GaveUp(f"not a usable URL or answer ({type(error).__name__})")
+
+
+def certificate_problem(reason: object) -> str:
+    """Say what is wrong with a server's certificate, and what to do about the usual case."""
+    cause = reason.args[0] if isinstance(reason, Exception) and reason.args else reason
+    if not isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.reason if isinstance(cause, ssl.SSLError) and cause.reason else "the encryption failed"
+    return (
+        f"certificate refused: {cause.verify_message}; behind a company's proxy, set REQUESTS_CA_BUNDLE or "
+        "SSL_CERT_FILE to its file of certificates; else look at the clock"
+    )
 
 
 def measure(path: Path) -> tuple[int, str]:

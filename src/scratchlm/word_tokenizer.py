@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scratchlm.errors import InputError
-from scratchlm.files import write_json
+from scratchlm.files import read_json, write_json
 from scratchlm.special_tokens import END_OF_TEXT, UNKNOWN
 
 SPECIAL_TOKENS = (END_OF_TEXT, UNKNOWN)  # the last two ids, in this order
@@ -179,9 +179,11 @@ def read_hugging_face_words(model_folder: Path) -> WordTokenizer:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run `make repro` to build it") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): build it again") from None
     except ValueError as error:
         raise InputError(f"{path} is damaged ({error}): build it again") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -11,12 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class FaultServer:
-    """A context that serves; `answers[path]` are used up one per request, the last one for ever.
+    """A context that serves; `answers[path]` are used up one per request, the last one for ever; "*" is any path.
 
-    `requests` holds (path, headers) of every request that came.
+    `requests` holds (path, headers) of every request that came. With a `context` it speaks https.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, list[Answer]] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.stopped = threading.Event()
@@ -27,7 +28,9 @@ class FaultServer:
             fault_server = server
 
         self.http = QuietServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        if context is not None:
+            self.http.socket = context.wrap_socket(self.http.socket, server_side=True)
+        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.http.server_port}"
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
 
     def __enter__(self) -> FaultServer:
@@ -68,7 +71,7 @@ class Request(BaseHTTPRequestHandler):
         server = self.fault_server
         with server.lock:
             server.requests.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-            answers = server.answers.get(self.path, [status(404)])
+            answers = server.answers.get(self.path) or server.answers.get("*", [status(404)])
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
         answer(self)
 

@@ -10,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scratchlm.archive import extract_member
 from scratchlm.errors import InputError
@@ -120,6 +122,27 @@ def test_a_truncated_zip_is_refused(tmp_path: Path, keep: int) -> None:
     archive = make_zip(tmp_path, ("SMS", TEXT))
     archive.write_bytes(archive.read_bytes()[:keep])
     assert "not a usable zip file" in refusal(archive, "SMS")
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 255)), min_size=1, max_size=4), st.integers(0, 100))
+def test_any_damage_gives_the_member_or_one_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]], cut: int
+) -> None:
+    folder = tmp_path_factory.mktemp("damage")
+    archive = make_zip(folder, ("SMS", TEXT[:500]), ("readme", b"other"))
+    data = bytearray(archive.read_bytes())
+    for position, mask in flips:
+        data[position % len(data)] ^= mask
+    archive.write_bytes(data[: len(data) - cut])
+    target = folder / "out" / "file"
+    digest = hashlib.sha256(TEXT[:500]).hexdigest()
+    try:
+        extract_member(archive, "SMS", target, 500, digest)
+    except InputError as error:
+        assert str(archive) in str(error)
+        assert not target.parent.exists() or list(target.parent.iterdir()) == []
+    else:
+        assert target.read_bytes() == TEXT[:500]
 
 
 def test_flipped_bytes_are_refused(tmp_path: Path) -> None:

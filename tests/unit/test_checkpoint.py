@@ -11,6 +11,8 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -223,7 +225,13 @@ def test_a_folder_written_before_there_was_a_choice_loads_as_gpt2(folder: Path) 
     ("change", "message"),
     [
         ({"n_head": 3}, "n_embd 16 is not a multiple of n_head 3"),
-        ({"n_layer": "2"}, "n_layer is '2', expected a positive integer"),
+        ({"n_layer": "2"}, "n_layer is '2', expected a whole number from 1 to 1,000"),
+        ({"n_layer": 0}, "n_layer is 0, expected a whole number"),
+        ({"n_layer": 1001}, "n_layer is 1001, expected a whole number from 1 to 1,000"),
+        ({"n_embd": 10**10}, "n_embd is 10000000000, expected a whole number from 1 to 1,000,000"),
+        ({"resid_pdrop": "0.1"}, "resid_pdrop is '0.1', expected a number from 0 to below 1"),
+        ({"resid_pdrop": float("nan")}, "resid_pdrop is nan"),
+        ({"resid_pdrop": None}, "resid_pdrop is None"),
         ({"n_layer": None}, "n_layer is None"),
         ({"activation_function": "silu"}, "activation_function is 'silu', supported: 'gelu_new' or .* or 'relu'"),
         ({"shortcuts": False}, "model_type is 'gpt2', supported: 'gpt2_without_shortcuts'"),
@@ -261,6 +269,42 @@ def test_a_missing_file_says_what_to_run(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(InputError, match="run `make repro`"):
         load(folder)
+
+
+@given(content=st.binary(max_size=60), size=st.integers(0, 2**64 - 1) | st.integers(0, 60))
+def test_any_weights_and_description_are_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path, content: bytes, size: int
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "any-model"
+    if not folder.exists():
+        save_checkpoint(folder, new_gpt(CONFIG, "gpt2"), tokenizer_folder)
+    for found in (content, size.to_bytes(8, "little") + content):
+        (folder / "model.safetensors").write_bytes(found)
+        with pytest.raises(InputError, match=r"any-model/model\.safetensors (is not a readable|does not fit)"):
+            load_checkpoint(folder)
+    config = (folder / "config.json").read_bytes()
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"any-model/config\.json "):
+        read_config(folder)
+    (folder / "config.json").write_bytes(config)
+
+
+def test_a_long_list_of_differences_is_cut(folder: Path) -> None:
+    change_weights(folder, lambda tensors: tensors.update({f"extra.{n}": torch.zeros(1) for n in range(70)}))
+    with pytest.raises(InputError, match=r"config\.json: 70 differences\n(  - extra\.\d+ is .*\n){50}  and 20 more$"):
+        load_checkpoint(folder)
+
+
+def test_a_header_beyond_its_bound_is_not_read(folder: Path) -> None:
+    change_weights(folder, lambda tensors: tensors.update({f"{n:>100}": torch.zeros(0) for n in range(60_000)}))
+    with pytest.raises(InputError, match=r"a header of [\d,]+ bytes, at most 8,388,608 are read"):
+        load_checkpoint(folder)
+
+
+def test_a_folder_within_a_model_folder_is_not_copied(folder: Path, tmp_path: Path) -> None:
+    (folder / "mine").mkdir()
+    copy_checkpoint(folder, tmp_path / "copy")
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {path.name for path in folder.iterdir()} - {"mine"}
 
 
 def test_a_model_of_another_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import errno
+import base64
 import hashlib
+import os
+import pty
 import random
 import re
 import shutil
+import signal
 import socket
+import ssl
 import subprocess
 import sys
+import termios
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +39,8 @@ from http_fault_server import (
 )
 
 from scratchlm import sources
-from scratchlm.download import fetch, fetch_url, opened_source
+from scratchlm.corpus import collect_corpus
+from scratchlm.download import fetch, fetch_url, opened_source, shown
 from scratchlm.errors import InputError
 from scratchlm.sources import Source
 from scratchlm.transfer import GaveUp, Limits, redirected
@@ -73,6 +80,29 @@ def failure(source: Source, target: Path, limits: Limits = QUICK) -> str:
     assert not target.parent.exists() or list(target.parent.iterdir()) == []
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+FETCH = """
+import resource, sys
+from pathlib import Path
+from scratchlm.download import fetch_url, fetch
+from scratchlm.errors import InputError
+from scratchlm.sources import Source
+from scratchlm.transfer import Limits
+
+def attempt(source, target):
+    try:
+        fetch(source, Path(target), Limits(read_s=5, backoff_s=0.01))
+    except InputError as error:
+        print(error)
+"""
+
+
+def run_python(body: str, *command: str) -> str:
+    """Run Python code in a process of its own and return its output."""
+    ended = subprocess.run([*command, sys.executable, "-c", FETCH + body], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 # --- the way that works -------------------------------------------------------------------------------------
@@ -137,6 +167,42 @@ def test_two_processes_download_once(server: FaultServer, tmp_path: Path) -> Non
     assert len(server.requests) == 1
 
 
+def test_a_file_is_fetched_once_for_all_clones_of_a_user(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SCRATCHLM_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source = pinned(server.plan("/a", serve(BODY), status(404)))
+    for clone in ("one", "two"):
+        (tmp_path / clone).mkdir()
+        monkeypatch.setenv("DVC_ROOT", str(tmp_path / clone))
+        monkeypatch.chdir(tmp_path / clone)
+        assert run_python(f"attempt({source!r}, 'file.bin')") == ""
+        assert Path("file.bin").read_bytes() == BODY
+    assert len(server.requests) == 1
+    assert (tmp_path / ".cache" / "scratchlm" / str(source.sha256)).is_file()
+
+
+def test_a_terminal_sees_size_share_rate_and_time_left(server: FaultServer, target: Path) -> None:
+    # Half of the file, then a second of nothing: the bar is drawn in between.
+    half = serve(BODY, drop_after=150_000, etag='"1"')
+    source = pinned(server.plan("/a", half, status(429, Retry_After="1"), serve(BODY, etag='"1"')))
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = subprocess.Popen(
+        [sys.executable, "-c", FETCH + f"attempt({source!r}, {str(target)!r})"], stderr=theirs, stdout=theirs
+    )
+    os.close(theirs)
+    seen = b""
+    with suppress(OSError):  # how Linux says that the other end is closed
+        while more := os.read(ours, 4096):
+            seen += more
+    os.close(ours)
+    assert process.wait(timeout=30) == 0
+    assert re.search(rb"file\.bin:  50%\|.*146k/293k \[00:00<\S+, +\S+B/s\]", seen), seen
+
+
 # --- faults that another try or another URL mends -----------------------------------------------------------
 
 
@@ -144,6 +210,14 @@ def test_the_next_url_is_used_where_the_first_fails(server: FaultServer, target:
     bad, good = server.plan("/bad", serve(OTHER)), server.plan("/good", serve(BODY))
     assert fetch(pinned(bad, good), target, QUICK).read_bytes() == BODY
     assert f"not used: {bad}: sha256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_a_drop_at_any_tenth_of_the_file_is_resumed_there(server: FaultServer, target: Path, tenth: int) -> None:
+    cut = len(BODY) * tenth // 10
+    source = pinned(server.plan("/a", serve(BODY, drop_after=cut, etag='"1"'), serve(BODY, etag='"1"')))
+    assert fetch(source, target, QUICK).read_bytes() == BODY
+    assert server.headers_of("/a")[1].get("range") == (f"bytes={cut}-" if cut else None)
 
 
 @pytest.mark.parametrize("validators", [{"ETag": '"1"'}, {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}])
@@ -197,6 +271,34 @@ def test_a_host_lost_in_mid_file_gets_as_many_tries_as_any_other_fault(server: F
         source = pinned(server.plan("/a", serve(BODY, drop_after=200_000), lost))
         assert "no connection (connection refused)" in failure(source, target, replace(QUICK, tries=4))
     assert len(server.requests) == 1 + 4
+
+
+def test_a_killed_process_leaves_its_part_to_the_next_one(server: FaultServer, target: Path, tmp_path: Path) -> None:
+    source = pinned(server.plan("/a", hang(BODY[:100_000], len(BODY)), serve(BODY)))
+    body = f"attempt({source!r}, {str(target)!r})"
+    process = subprocess.Popen([sys.executable, "-c", FETCH + body])
+    part = tmp_path / "cache" / f"{source.sha256}.part"
+    try:
+        while process.poll() is None and not (part.exists() and part.stat().st_size):
+            time.sleep(0.02)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL and not target.exists()
+    assert fetch(source, target, QUICK).read_bytes() == BODY
+    assert int(server.headers_of("/a")[1]["range"].removeprefix("bytes=").removesuffix("-")) > 0
+
+
+@pytest.mark.parametrize("record", [b"", b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"validator": 1}'])
+def test_a_damaged_note_on_a_part_starts_from_the_front(
+    server: FaultServer, target: Path, tmp_path: Path, record: bytes
+) -> None:
+    source = pinned(server.plan("/a", serve(BODY, drop_after=100_000, etag='"1"'), status(404)))
+    failure(source, target)
+    (note,) = (tmp_path / "cache").glob("*.part.json")
+    note.write_bytes(record)
+    server.plan("/a", serve(BODY))
+    assert fetch(source, target, QUICK).read_bytes() == BODY
+    assert "range" not in server.headers_of("/a")[-1]
 
 
 def test_another_url_continues_the_part_of_the_first(server: FaultServer, target: Path) -> None:
@@ -383,6 +485,17 @@ def test_a_silent_server_is_given_up(server: FaultServer, target: Path) -> None:
     assert len(server.requests) == QUICK.tries
 
 
+def test_a_host_that_does_not_take_the_connection_is_given_up(target: Path) -> None:
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for waiting in (first, second):  # a queue of one, which nobody serves: further connections are not answered
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        source = pinned(f"http://127.0.0.1:{full.getsockname()[1]}/a")
+        assert "no connection (no answer within 0.2 s)" in failure(source, target, replace(QUICK, connect_s=0.2))
+
+
 def test_a_body_that_falls_silent_is_resumed_then_given_up(server: FaultServer, target: Path) -> None:
     source = pinned(server.plan("/a", hang(BODY[:1000], len(BODY))))
     assert "silent for 0.3 s in mid-file" in failure(source, target)
@@ -439,23 +552,191 @@ def test_an_older_file_at_the_target_survives_a_failure(server: FaultServer, tar
     assert target.read_text() == "mine"
 
 
-def test_a_full_disk_says_where_and_how_much(
-    server: FaultServer, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(shutil, "copyfileobj", full)
-    message = failure(pinned(server.plan("/a", serve(BODY))), target)
-    assert f"no space left in {target.parent}: 300,000 bytes are needed" in message
-
-
 def test_a_cache_that_is_no_folder_is_named(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SCRATCHLM_CACHE", str(tmp_path / "file" / "cache"))
     message = failure(pinned("http://127.0.0.1/x"), target)
     assert f"cannot write {tmp_path}/file" in message
     assert "SCRATCHLM_CACHE" in message
+
+
+# --- a disk without room ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size_known", [True, False])
+def test_a_limit_on_file_size_says_where_and_how_much_and_then_it_goes_on(
+    server: FaultServer, target: Path, tmp_path: Path, size_known: bool
+) -> None:
+    source = pinned(server.plan("/a", serve(BODY, etag='"1"')))
+    source = source if size_known else replace(source, size_bytes=None)
+    message = run_python(
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\nattempt({source!r}, {str(target)!r})"
+    )
+    assert message.startswith(f"no space left in {tmp_path}/cache: 300,000 bytes are needed (File too large);")
+    assert "SCRATCHLM_CACHE can name another folder" in message
+    assert not target.exists()
+    assert fetch(source, target, QUICK).read_bytes() == BODY
+    assert server.headers_of("/a")[1]["range"] == "bytes=100000-"
+
+
+def test_a_full_disk_says_where_and_how_much_and_then_it_goes_on(
+    server: FaultServer, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = pinned(server.plan("/a", serve(BODY, etag='"1"')))
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    monkeypatch.setenv("SCRATCHLM_CACHE", str(disk))
+    mount = f"mount -t tmpfs -o size=200k none '{disk}' && exec \"$@\""
+    command = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, "-")
+    if shutil.which("unshare") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here (unshare --map-root-user --mount)")
+    small = f"attempt({source!r}, {str(target)!r})"
+    room = f"subprocess.run(['mount', '-o', 'remount,size=1m', {str(disk)!r}], check=True)"
+    said = run_python(f"import subprocess\n{small}\n{room}\n{small}", *command)
+    assert said.startswith(f"no space left in {disk}: 300,000 bytes are needed, ")
+    assert " are free; SCRATCHLM_CACHE can name another folder" in said and len(said.splitlines()) == 1
+    assert target.read_bytes() == BODY
+
+
+def test_a_file_larger_than_the_disk_is_not_begun(server: FaultServer, target: Path, tmp_path: Path) -> None:
+    source = Source("file.bin", (server.plan("/a", hang(b"first", 10**17)),))
+    message = failure(source, target, replace(QUICK, max_bytes=10**18))
+    assert f"no space left in {tmp_path}/cache: 100,000,000,000,000,000 bytes are needed, " in message
+    assert not list((tmp_path / "cache").glob("*.part"))
+
+
+def test_a_target_on_a_full_disk_is_named_and_the_verified_file_kept(
+    server: FaultServer, target: Path, tmp_path: Path
+) -> None:
+    source = pinned(server.plan("/a", serve(BODY), status(404)))
+    fetch(source, tmp_path / "first", QUICK)
+    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    message = run_python(f"{limit}\nattempt({source!r}, {str(target)!r})")
+    assert message == f"no space left in {target.parent}: 300,000 bytes are needed (File too large)\n"
+    assert list(target.parent.iterdir()) == []
+    assert fetch(source, target, QUICK).read_bytes() == BODY
+
+
+# --- the environment's certificates, proxies and passwords ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate of 127.0.0.1 and its key in one file, which nobody trusts unless told to."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here to make a certificate")
+    folder = tmp_path_factory.mktemp("certificate")
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(folder / "key"), "-out", str(folder / "pem")]
+    subprocess.run(made, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def secure_server(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "pem", certificate / "key")
+    with FaultServer(context) as running:
+        yield running
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_with_a_hint(secure_server: FaultServer, target: Path) -> None:
+    source = pinned(secure_server.plan("/a", serve(BODY)))
+    message = failure(source, target)
+    assert "no safe connection (certificate refused: self" in message
+    assert "behind a company's proxy, set REQUESTS_CA_BUNDLE or SSL_CERT_FILE to its file of certificates" in message
+    assert secure_server.requests == []
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_the_environments_certificates_are_trusted(
+    secure_server: FaultServer, target: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, str(certificate / "pem"))
+    assert fetch(pinned(secure_server.plan("/a", serve(BODY))), target, QUICK).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_file_of_certificates_that_is_not_there_is_named(
+    secure_server: FaultServer, target: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "/nowhere/ca.pem")
+    assert "/nowhere/ca.pem" in failure(pinned(secure_server.plan("/a", serve(BODY))), target)
+
+
+def test_a_redirect_from_https_to_http_is_refused(
+    secure_server: FaultServer, server: FaultServer, target: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "pem"))
+    source = pinned(secure_server.plan("/a", redirect(server.plan("/b", serve(BODY)))))
+    assert "redirects from https to http: refused" in failure(source, target)
+    assert server.requests == []
+
+
+def test_the_environments_proxy_is_asked(server: FaultServer, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", "")
+    server.plan("http://no-such-host.invalid/a", serve(BODY))
+    assert fetch(pinned("http://no-such-host.invalid/a"), target, QUICK).read_bytes() == BODY
+
+
+def test_a_password_stands_in_netrc(
+    server: FaultServer, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    fetch_url(server.plan("/a", serve(BODY)), target, QUICK)
+    assert server.headers_of("/a")[0]["authorization"] == "Basic " + base64.b64encode(b"me:secret").decode()
+
+
+@pytest.mark.parametrize(
+    ("url", "printed"),
+    [
+        ("https://host/a/b.txt", "https://host/a/b.txt"),
+        ("https://me@host/a", "https://host/a"),
+        ("https://me:secret@host/a", "https://host/a"),
+        ("https://me:secr@et@host/a", "https://host/a"),
+        ("https://me:secr/et@host/a", "https://host/a"),
+        ("https://:secret@host/a", "https://host/a"),
+        ("https://host/a?key=secret", "https://host/a?..."),
+        ("https://host/a#secret", "https://host/a?..."),
+        ("https://host:8080/a", "https://host:8080/a"),
+        ("https://host:8080/@a", "https://host:8080/@a"),
+        ("https://host/@a/b", "https://host/@a/b"),
+    ],
+)
+def test_a_url_is_printed_without_what_may_be_secret(url: str, printed: str) -> None:
+    assert shown(url) == printed
+
+
+def test_a_secret_reaches_no_message_and_no_file(
+    server: FaultServer, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    host = server.url.removeprefix("http://")
+    server.plan("/a?key=secret1", serve(b"\xff", drop_after=0, etag='"1"'), serve(b"\xff", etag='"1"'))
+    server.plan("/r", redirect(f"http://me:secret2@{host}/none?key=secret1"))
+    server.plan("/broken", redirect("http://me:secret2@[broken/?key=secret1"))
+    said = ""
+    for url in (
+        f"http://me:secret2@{host}/a?key=secret1",
+        f"http://me:secret2@{host}/r",
+        f"http://me:secret2@{host}/broken",
+        "ftp://me:secret2@host/a?key=secret1",
+        "http://me:secret2@[broken/a?key=secret1",
+        "http://me:secret2/a@host/a?key=secret1",
+        "http://me:secret2@host:99999/a?key=secret1",
+        "http://me:secret2@no-such-host.invalid/a?key=secret1",
+    ):
+        with pytest.raises(InputError) as caught:
+            collect_corpus(url, tmp_path / "corpus")
+        said += str(caught.value)
+    printed = capsys.readouterr()
+    assert "secret" not in said + printed.out + printed.err
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert written and not any(b"secret" in path.read_bytes() for path in written)
 
 
 # --- files nobody pinned ------------------------------------------------------------------------------------
@@ -573,20 +854,10 @@ def test_a_zip_that_cannot_be_had_is_named_in_the_one_line(server: FaultServer, 
 
 # --- the list of sources ------------------------------------------------------------------------------------
 
-ALL_SOURCES = (
-    sources.THE_VERDICT,
-    sources.SMS_SPAM,
-    sources.SMS_SPAM_ZIP,
-    sources.INSTRUCTIONS,
-    sources.ALPACA,
-    *sources.GPT2_BPE,
-    *sources.GPT2_WEIGHTS.values(),
-)
-
 
 def test_every_source_has_its_own_name_and_https_urls() -> None:
-    assert len({source.name for source in ALL_SOURCES}) == len(ALL_SOURCES)
-    for source in ALL_SOURCES:
+    assert len({source.name for source in sources.ALL}) == len(sources.ALL)
+    for source in sources.ALL:
         assert source.urls or source.archive
         assert all(url.startswith("https://") for url in source.urls)
         assert source.sha256 is None or re.fullmatch("[0-9a-f]{64}", source.sha256)
@@ -597,7 +868,7 @@ def test_every_pinned_source_in_the_real_mirror_verifies(
     mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCRATCHLM_MIRROR", str(mirror))
-    present = [source for source in ALL_SOURCES if source.sha256 and (mirror / source.name).exists()]
+    present = [source for source in sources.ALL if source.sha256 and (mirror / source.name).exists()]
     assert {"the-verdict.txt", "SMSSpamCollection"} <= {source.name for source in present}
     for source in present:
         path = fetch(replace(source, urls=(), archive=None), tmp_path / source.name)
@@ -631,6 +902,8 @@ def test_a_users_url_is_opened_under_its_own_name_and_errors_show_the_url(server
 
 def test_a_users_path_is_relative_to_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "table.csv").touch()
     with opened_source("mine/table.csv", {}) as path:
         assert path == tmp_path / "mine" / "table.csv"
 

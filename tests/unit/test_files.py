@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from scratchlm.curves import write_table
-from scratchlm.files import atomic_path, write_json, write_text
+from scratchlm.errors import InputError
+from scratchlm.files import atomic_path, read_json, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -60,11 +61,42 @@ def test_a_block_that_raises_leaves_what_was_there_and_nothing_else(tmp_path: Pa
 def test_something_of_another_kind_in_the_way_is_not_lost(tmp_path: Path) -> None:
     write_text(tmp_path / "taken", "mine")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError), atomic_path(tmp_path / "taken") as temporary:
+    with (
+        pytest.raises(InputError, match=r"taken is in the way: a folder is to be written there; move it elsewhere"),
+        atomic_path(tmp_path / "taken") as temporary,
+    ):
         temporary.mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(InputError, match=r"folder is in the way: a file is to be written there"):
         write_text(tmp_path / "folder", "text")
+    with pytest.raises(InputError, match=r"taken is in the way: .*taken/deep/er is to be written in it"):
+        write_text(tmp_path / "taken" / "deep" / "er", "text")
     assert (tmp_path / "taken").read_text() == "mine" and names(tmp_path) == ["folder", "taken"]
+
+
+def test_a_link_at_the_target_is_replaced_and_what_it_leads_to_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "file").write_text("mine")
+    folder, file, broken = (tmp_path / name for name in ("folder", "file", "broken"))
+    folder.symlink_to("elsewhere")
+    file.symlink_to("elsewhere/file")
+    broken.symlink_to("elsewhere/none")
+    with atomic_path(folder) as temporary:
+        temporary.mkdir()
+    write_text(file, "new")
+    write_text(broken, "new")
+    assert not folder.is_symlink() and names(folder) == []
+    assert file.read_text() == broken.read_text() == "new"
+    assert names(tmp_path / "elsewhere") == ["file"]
+    assert (tmp_path / "elsewhere" / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"[" * 100_000, "nested too deeply"), (b"\xff", "utf-8"), (b"", "line 1")]
+)
+def test_json_that_cannot_be_read_is_a_value_error(tmp_path: Path, content: bytes, problem: str) -> None:
+    (tmp_path / "file.json").write_bytes(content)
+    with pytest.raises(ValueError, match=problem):
+        read_json(tmp_path / "file.json")
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scratchlm.errors import InputError
 from scratchlm.instructions import (
@@ -46,6 +49,46 @@ def test_the_books_1100_entries_split_as_in_the_book() -> None:
     train, validation, test = split_entries(entries(1100), 0.85, 0.1)
     assert (len(train), len(validation), len(test)) == (935, 55, 110)
     assert (train[0]["output"], test[0]["output"], validation[0]["output"]) == ("0", "935", "1045")
+
+
+@given(st.integers(1, 200), st.floats(0.01, 0.98), st.floats(0.01, 0.98))
+def test_any_split_is_disjoint_complete_and_in_file_order(n: int, train_fraction: float, test_fraction: float) -> None:
+    if train_fraction + test_fraction >= 1:
+        return  # refused in params.yaml
+    try:
+        train, validation, test = split_entries(entries(n), train_fraction, test_fraction)
+    except InputError:
+        assert min(int(n * train_fraction), int(n * test_fraction)) == 0
+    else:
+        assert train + test + validation == entries(n)
+        assert len(train) == int(n * train_fraction) and len(test) == int(n * test_fraction) and validation
+
+
+FIELD = st.sampled_from(["instruction", "input", "output", "other"])
+VALUE = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
+ANY_JSON = st.recursive(VALUE, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELD, inner, max_size=4))
+NEARLY_RIGHT = st.lists(
+    st.fixed_dictionaries({}, optional={name: VALUE for name in ("instruction", "input", "output")})
+)
+
+
+@given(ANY_JSON | NEARLY_RIGHT)
+def test_any_json_is_entries_or_refused_by_name(found: Any) -> None:
+    try:
+        checked = check_entries(found, "own.json")
+    except InputError as error:
+        assert str(error).startswith("own.json ")
+    else:
+        assert [set(entry) for entry in checked] == [{"instruction", "input", "output"}] * len(found)
+        assert all(entry["instruction"].strip() and entry["output"].strip() for entry in checked)
+
+
+@given(st.binary(max_size=30) | st.text('[]{}":,0eE-. \\u', max_size=30).map(str.encode))
+def test_any_file_is_entries_or_refused_by_name(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        read_entries(path)
 
 
 @pytest.mark.parametrize(("n", "empty"), [(1, "train"), (5, "test")])

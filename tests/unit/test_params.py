@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from dvc.utils.hydra import apply_overrides
+from hypothesis import given
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from scratchlm.errors import InputError
@@ -153,6 +155,11 @@ def test_a_whole_number_stands_for_a_float(key: str) -> None:
     assert value == 1.0 and type(value) is float
 
 
+ANY_VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+)
+
 # --- ranges and choices -------------------------------------------------------------------------------------
 
 POSITIVE = [
@@ -182,6 +189,9 @@ RANGES: list[tuple[str, Any, str]] = [
     *((f"{section}.min_learning_rate", -1e-6, "greater than or equal to 0") for section in TRAININGS),
     ("seed", -1, "greater than or equal to 0"),
     ("seed", 2**32, "less than 4294967296"),
+    ("generate.batch_size", 2**31, "less than or equal to 2147483647"),
+    ("pretrain.warmup_steps", 2**31, "less than or equal to 2147483647"),
+    ("model.n_layers", 1001, "less than or equal to 1000"),
     ("tokenizer.vocab_size", 2, "greater than or equal to 3"),
     ("tokenizer.vocab_size", 1_000_001, "less than or equal to 1000000"),
     ("model.drop_rate", -0.1, "greater than or equal to 0"),
@@ -501,6 +511,41 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         load_params(tmp_path / "params.yaml")
     assert str(raised.value) == (f"{tmp_path}/params.yaml is missing: copy a profile with `make profile P=sample`")
+
+
+@given(st.sampled_from(sorted(LEAVES)), ANY_VALUE)
+def test_any_value_of_any_key_is_taken_or_refused_by_name(key: str, value: Any) -> None:
+    found = problems({key: value})
+    section = key.split(".")[0]
+    assert all(re.match(r"[a-z_0-9]+(\.[a-z_0-9]+)*( \+ [a-z_.]+)?: (got|unknown key)", line) for line in found), found
+    assert not found or any(line.startswith(section) or key in line for line in found)
+
+
+@given(st.binary(max_size=60) | st.text("seed: []{}&*!'\"\n\t-?|>%@`#,1e", max_size=60).map(str.encode))
+def test_any_file_is_refused_in_words(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        load_params(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("corpus.source", "https://me:secret@host/a", "got 'https://...@host/a', allowed: a URL without name and"),
+        (
+            "corpus.source",
+            ["a.txt", "https://me:secret@host/a"],
+            "got ['a.txt', 'https://...@host/a'], allowed: a URL w",
+        ),
+        ("sms.source", "https://me:se@cret@host/a", "got 'https://...@host/a', allowed: a URL without name and"),
+        ("instructions.source", "https://secret@host/a", "got 'https://...@host/a', allowed: a URL without name and"),
+        ("sms.source", "a\0b", "got 'a\\x00b', allowed: a path or URL, which has no zero bytes and no half characters"),
+    ],
+)
+def test_a_place_with_a_password_or_a_zero_byte_is_refused(key: str, value: Any, said: str) -> None:
+    (line,) = problems({key: value})
+    assert line.startswith(f"{key}: {said}") and "secret" not in line
 
 
 def test_a_long_value_is_shown_in_short() -> None:

@@ -166,6 +166,44 @@ def test_training_messages_of_one_class_are_refused():
         sms.split(balanced, 0.015, 0.5, seed=1)
 
 
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0.01, 0.98), st.floats(0.01, 0.98), st.integers(0, 2**32 - 1))
+def test_any_split_is_disjoint_complete_and_drawn_by_its_seed(n_ham, n_spam, train_fraction, validation_fraction, seed):
+    balanced = sms.balance(messages_of(n_ham, n_spam), seed)
+    assert balanced["Label"].value_counts().to_dict() == {0: min(n_ham, n_spam), 1: min(n_ham, n_spam)}
+    assert set(balanced["Text"]) <= set(messages_of(n_ham, n_spam)["Text"])
+    if train_fraction + validation_fraction >= 1:
+        return  # refused in params.yaml
+    try:
+        parts = sms.split(balanced, train_fraction, validation_fraction, seed)
+    except InputError:
+        return  # a part would be empty, or of one class
+    texts = [text for part in parts for text in part["Text"]]
+    assert sorted(texts) == sorted(balanced["Text"]) and all(len(part) for part in parts)
+    assert len(parts[0]) == int(len(balanced) * train_fraction)
+    again = sms.split(balanced, train_fraction, validation_fraction, seed)
+    assert all(one.equals(other) for one, other in zip(parts, again, strict=True))
+
+
+MESSAGE_PIECES = st.sampled_from(
+    ["ham", "spam", "label", "text", ",", "\t", "\n", "\r", '"', '""', " ", "\0", "é", "\ufeff"]
+)
+
+
+@given(
+    content=st.binary(max_size=40) | st.lists(MESSAGE_PIECES, max_size=25).map(lambda pieces: "".join(pieces).encode()),
+    name=st.sampled_from(["any.csv", "any.tsv", "any.zip"]),
+)
+def test_any_file_is_a_table_of_messages_or_refused_by_name(tmp_path_factory, content, name):
+    path = tmp_path_factory.getbasetemp() / name
+    path.write_bytes(content)
+    try:
+        found = sms.read_messages(path)
+    except InputError as error:
+        assert str(error).startswith(str(path))
+    else:
+        assert set(found["Label"]) == {"ham", "spam"} and found["Text"].str.strip().all()
+
+
 def test_labels_may_be_written_in_any_case(tmp_path):
     assert sms.read_messages(written(tmp_path, "Ham\thi\nSPAM \twin\n"))["Label"].tolist() == ["ham", "spam"]
 

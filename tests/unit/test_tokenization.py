@@ -125,9 +125,19 @@ def test_a_long_text_really_comes_in_pieces(tmp_path: Path) -> None:
     assert "".join(pieces) == text and "".join(read_documents(tmp_path)) == text
 
 
-def test_a_text_without_blanks_comes_whole(tmp_path: Path) -> None:
-    (tmp_path / "dna.txt").write_text("acgt" * 600_000, encoding="utf-8")
-    assert [len(piece) for piece in read_pieces(tmp_path / "dna.txt")] == [2_400_000]
+@pytest.mark.parametrize(
+    ("text", "lengths"),
+    [
+        ("acgt" * 50_000, [200_000]),
+        ("acgt" * 200_000, [262_144, 262_144, 262_144, 13_568]),
+        ("the " + "acgt" * 100_000, [3, 262_144, 137_857]),  # the only blank is a better place
+        ("a" + " " * 400_000 + "b", [1, 262_144, 137_857]),
+    ],
+)
+def test_a_text_without_a_place_to_cut_is_bounded(tmp_path: Path, text: str, lengths: list[int]) -> None:
+    (tmp_path / "dna.txt").write_text(text, encoding="utf-8")
+    pieces = list(read_pieces(tmp_path / "dna.txt"))
+    assert [len(piece) for piece in pieces] == lengths and "".join(pieces) == text
 
 
 def test_documents_come_in_the_order_of_their_names_and_folders_are_left_out(tmp_path: Path) -> None:

@@ -197,6 +197,39 @@ def test_any_text_comes_back_from_a_trained_tokenizer(trained: BytePairTokenizer
     assert all(0 <= token < trained.n_vocab for token in ordinary)
 
 
+@pytest.mark.parametrize("blank", [" ", "\n", "\t \u3000"])
+def test_endless_blanks_are_encoded_too(trained: BytePairTokenizer, blank: str) -> None:
+    text = f"low{blank * 1_500_000}er"  # tiktoken's split pattern fails at a million
+    assert trained.decode(trained.encode_ordinary(text)) == text
+    assert trained.decode(trained.encode_ordinary_batch([text, "low"])[0]) == text
+    assert trained.encode_ordinary("low") == trained.encode_ordinary_batch([text, "low"])[1]
+
+
+def test_endless_runs_are_trained_on_in_pieces() -> None:
+    text = "low " + "a" * 2500 + " " * 2500 + "er"
+    pieces = list(without_endless_words([text, "short text"]))
+    assert "".join(pieces) == text + "short text" and max(map(len, pieces)) <= 2000 and pieces[-1] == "short text"
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40), st.booleans())
+def test_any_two_files_are_a_tokenizer_or_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, encoder: bytes, merges: bytes, nearly: bool
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "any"
+    folder.mkdir(exist_ok=True)
+    spelled = [*byte_characters().values(), END_OF_TEXT]
+    (folder / "encoder.json").write_bytes(
+        json.dumps({t: i for i, t in enumerate(spelled)}).encode() if nearly else encoder
+    )
+    (folder / "vocab.bpe").write_bytes(merges)
+    try:
+        found = read_tokenizer(folder)
+    except InputError as error:
+        assert str(folder) in str(error)
+    else:
+        assert found.n_vocab == 257
+
+
 @given(ids=st.lists(st.integers(0, 319), max_size=30))
 def test_a_stream_of_tokens_joins_to_their_text(trained: BytePairTokenizer, ids: list[int]) -> None:
     assert "".join(trained.decode_stream(ids)) == trained.decode(ids)

@@ -71,16 +71,15 @@ def test_a_loader_gets_its_batches_gathered() -> None:
 
 
 def test_a_token_folder_is_mapped_not_read(tmp_path: Path) -> None:
-    counts = dict.fromkeys(
-        ("documents", "characters", "tokens", "train_tokens", "validation_tokens", "train_windows"), 1
-    )
+    counts = dict.fromkeys(("documents", "characters", "tokens", "train_windows", "validation_windows"), 1)
+    counts |= dict.fromkeys(("train_tokens", "validation_tokens"), 4)
     counts |= dict.fromkeys(("train_unknown_percent", "validation_unknown_percent"), 0)
-    manifest = {**counts, "validation_windows": 1, "vocab_size": 300, "max_length": 3, "stride": 2, "dtype": "<u4"}
+    manifest = {**counts, "vocab_size": 300, "max_length": 3, "stride": 2, "dtype": "<u4"}
     write_json(tmp_path / "manifest.json", manifest)
     np.arange(70_000, 70_008, dtype="<u4").tofile(tmp_path / "train.bin")
-    with pytest.raises(InputError, match=r"train\.bin has 32 bytes, expected 4"):
+    with pytest.raises(InputError, match=r"train\.bin has 32 bytes, expected 16"):
         read_ids(tmp_path, "train")
-    write_json(tmp_path / "manifest.json", {**manifest, "train_tokens": 8})
+    write_json(tmp_path / "manifest.json", {**manifest, "train_tokens": 8, "train_windows": 3})
     assert isinstance(read_ids(tmp_path, "train"), np.memmap)
     windows = read_windows(tmp_path, "train")
     assert isinstance(windows.ids, np.memmap) and len(windows) == 3
