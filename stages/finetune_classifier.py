@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -54,7 +55,12 @@ def main(params: Params) -> None:
     classifier = Classifier(gpt)
     choose_trained_layers(classifier, settings.train_layers)
     classifier.to(device)
-    initial = {split: measure_labels(classifier, messages[split], settings.batch_size) for split in SPLITS}
+
+    def measure() -> dict[str, Any]:
+        return {split: asdict(measure_labels(classifier, messages[split], settings.batch_size)) for split in SPLITS}
+
+    snapshots = Snapshots.of_stage("finetune_classifier", device)
+    initial = snapshots.once("initial", measure)
     batches = loaders(messages["train"], messages["validation"], settings.batch_size)
 
     def measure_epoch(epoch: int) -> dict[str, float]:
@@ -64,32 +70,31 @@ def main(params: Params) -> None:
         return {"epoch": epoch, "train_accuracy": train_accuracy, "validation_accuracy": validation_accuracy}
 
     torch.manual_seed(params.seed)
-    snapshots = Snapshots.of_stage("finetune_classifier", device)
     loss = label_loss(classifier)
     done = train(classifier, loss, *batches, settings, device, "finetune_classifier", measure_epoch, snapshots)
-    final = {split: measure_labels(classifier, messages[split], settings.batch_size) for split in SPLITS}
+    final = measure()
     test_labels = frames["test"]["Label"].tolist()
-    scores = classification_scores(test_labels, final["test"].predictions)
+    scores = classification_scores(test_labels, final["test"]["predictions"])
     baseline = tfidf_accuracies(frames["train"], frames["validation"], frames["test"])
     save_classifier(MODEL, classifier, TOKENIZER, max_length)
     write_table(LOSSES, [asdict(evaluation) for evaluation in done.curve])
     write_table(ACCURACIES, done.epoch_notes)
-    predictions = zip(test_labels, final["test"].predictions, strict=True)
+    predictions = zip(test_labels, final["test"]["predictions"], strict=True)
     write_table(CONFUSION, [{"actual": LABELS[label], "predicted": LABELS[guess]} for label, guess in predictions])
     write_metrics(
         METRICS,
         {
-            **{f"initial_{split}_accuracy": initial[split].accuracy for split in SPLITS},
-            **{f"{split}_accuracy": final[split].accuracy for split in SPLITS},
-            **{f"initial_{split}_loss": initial[split].loss for split in SPLITS},
-            **{f"{split}_loss": final[split].loss for split in SPLITS},
+            **{f"initial_{split}_accuracy": initial[split]["accuracy"] for split in SPLITS},
+            **{f"{split}_accuracy": final[split]["accuracy"] for split in SPLITS},
+            **{f"initial_{split}_loss": initial[split]["loss"] for split in SPLITS},
+            **{f"{split}_loss": final[split]["loss"] for split in SPLITS},
             **{f"test_{name}": scores[name] for name in ("precision", "recall", "f1")},
             **{f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()},
             "max_length": max_length,
         },
     )
     snapshots.clear()
-    print(f"test accuracy {final['test'].accuracy:.2f} %, TF-IDF baseline {baseline['test']:.2f} %")
+    print(f"test accuracy {final['test']['accuracy']:.2f} %, TF-IDF baseline {baseline['test']:.2f} %")
 
 
 if __name__ == "__main__":

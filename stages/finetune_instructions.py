@@ -58,9 +58,9 @@ def main(params: Params) -> None:
         ),
     )
     loss = next_token_loss(model)
-    initial = measure_losses(model, loss, *batches, device, params.seed)
-    torch.manual_seed(params.seed)
     snapshots = Snapshots.of_stage("finetune_instructions", device)
+    initial = snapshots.once("initial", lambda: measure_losses(model, loss, *batches, device, params.seed))
+    torch.manual_seed(params.seed)
     done = train(model, loss, *batches, settings, device, "finetune_instructions", snapshots=snapshots)
     final = measure_losses(model, loss, *batches, device, params.seed)
     save_assistant(MODEL, model, TOKENIZER, style)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from scratchlm.checkpoint import load
 from scratchlm.device import choose_device
 from scratchlm.files import write_json
 from scratchlm.generation import Sampling
@@ -10,6 +9,7 @@ from scratchlm.instructions import read_entries
 from scratchlm.metrics import write_metrics
 from scratchlm.params import Params
 from scratchlm.responses import answer
+from scratchlm.snapshots import Snapshots
 from scratchlm.stage import run
 
 INSTRUCTIONS = Path("data/instructions/test.json")
@@ -24,19 +24,17 @@ def main(params: Params) -> None:
     device = choose_device()
     entries = read_entries(INSTRUCTIONS)
     sampling = Sampling(settings.temperature, settings.top_k, params.seed)
-    answers = {}
-    for variant, folder in (("base", GPT2 / params.finetune_instructions.base), ("assistant", ASSISTANT)):
-        model, tokenizer = load(folder)
-        answers[variant] = answer(
-            model.to(device),
-            tokenizer,
-            entries,
-            params.instructions.prompt_style,
-            settings.max_new_tokens,
-            sampling,
-            settings.batch_size,
-            variant,
-        )
+    snapshots = Snapshots.of_stage("generate_responses", device)
+    answers = answer(
+        {"base": GPT2 / params.finetune_instructions.base, "assistant": ASSISTANT},
+        device,
+        entries,
+        params.instructions.prompt_style,
+        settings.max_new_tokens,
+        sampling,
+        settings.batch_size,
+        snapshots,
+    )
     write_json(
         RESPONSES,
         [
@@ -51,6 +49,7 @@ def main(params: Params) -> None:
         metrics[f"{prefix}empty"] = sum(not given["text"] for given in answers[variant])
         metrics[f"{prefix}stopped_at_end"] = sum(given["finish"] == "stop" for given in answers[variant])
     write_metrics(METRICS, metrics)
+    snapshots.clear()
     print(f"{len(entries)} instructions answered by each model")
 
 

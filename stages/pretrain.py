@@ -49,13 +49,13 @@ def main(params: Params) -> None:
     )
     loss = next_token_loss(model)
     print(f"{n_parameters(model):,} parameters")
-    initial = measure_losses(model, loss, *batches, device, params.seed)
+    snapshots = Snapshots.of_stage("pretrain", device)
+    initial = snapshots.once("initial", lambda: measure_losses(model, loss, *batches, device, params.seed))
     prompt, n_tokens = params.pretrain.sample_prompt, params.pretrain.sample_tokens
 
     def write_sample(epoch: int) -> str:
         return f"\n## Epoch {epoch}\n\n{generate_text(model, tokenizer, prompt, n_tokens, Sampling())}\n"
 
-    snapshots = Snapshots.of_stage("pretrain", device)
     done = train(model, loss, *batches, params.pretrain, device, "pretrain", write_sample, snapshots)
     final = measure_losses(model, loss, *batches, device, params.seed)
     bigram = bigram_loss(read_ids(TOKENS, "train"), read_ids(TOKENS, "validation"), tokenizer.n_vocab)

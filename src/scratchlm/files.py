@@ -44,11 +44,20 @@ def atomic_path(target: Path) -> Iterator[Path]:
         if folder:
             _remove(target)
         else:
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
+            _flush(temporary)
         temporary.replace(target)
+        _flush(target.parent)  # the new name, which a power cut could take back
     finally:
         _remove(temporary)
+
+
+def _flush(path: Path) -> None:
+    """Have the disk hold a file's content, or a folder's names, before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

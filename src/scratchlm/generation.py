@@ -18,7 +18,6 @@ from torch import Tensor
 from scratchlm.errors import InputError
 from scratchlm.kv_cache import KVCache
 from scratchlm.model import GPT
-from scratchlm.progress import progress_bar
 from scratchlm.tokenizer import Tokenizer
 
 PREFILL_TOKENS = 512
@@ -48,30 +47,46 @@ def generate(
     stop_id: int | None,
     sampling: Sampling,
     batch_size: int,
-    name: str | None = None,
 ) -> list[Continuation]:
-    """Continue every prompt by at most `max_new_tokens`, in the order given; `name` shows a progress bar.
+    """Continue every prompt by at most `max_new_tokens`, in the order given.
 
     A row ends at `stop_id`, or where prompt and answer fill the model's context; a prompt that fills it
     alone gets an empty continuation. Prompts must hold a token at least.
     """
-    by_length = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     continuations: dict[int, Continuation] = {}
-    with progress_bar(len(prompts), name, "answer") as bar:
-        for start in range(0, len(prompts), batch_size):
-            indices = by_length[start : start + batch_size]
-            new_ids: list[list[int]] = [[] for _ in indices]
-            stopped = set()
-            batch = [prompts[index] for index in indices]
-            for row, token in decode(model, batch, max_new_tokens, stop_id, sampling, indices):
-                if token == stop_id:
-                    stopped.add(row)
-                else:
-                    new_ids[row].append(token)
-            for row, index in enumerate(indices):
-                continuations[index] = Continuation(new_ids[row], "stop" if row in stopped else "length")
-            bar.update(len(indices))
-    return [continuations[index] for index in range(len(prompts))]
+    for numbers in batches_by_length(prompts, batch_size):
+        batch = continue_batch(model, prompts, numbers, max_new_tokens, stop_id, sampling)
+        continuations.update(zip(numbers, batch, strict=True))
+    return [continuations[number] for number in range(len(prompts))]
+
+
+def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
+    """Put the prompts' numbers into batches of like lengths, the longest first: little padding, and no late surprise.
+
+    The last bits of a logit may depend on the rest of its batch, so the batches follow from the prompts alone.
+    """
+    by_length = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
+    return [by_length[start : start + batch_size] for start in range(0, len(prompts), batch_size)]
+
+
+def continue_batch(
+    model: GPT,
+    prompts: Sequence[Sequence[int]],
+    numbers: Sequence[int],
+    max_new_tokens: int,
+    stop_id: int | None,
+    sampling: Sampling,
+) -> list[Continuation]:
+    """Continue the prompts with these numbers together; the rest is as in `generate`."""
+    new_ids: list[list[int]] = [[] for _ in numbers]
+    stopped = set()
+    batch = [prompts[number] for number in numbers]
+    for row, token in decode(model, batch, max_new_tokens, stop_id, sampling, numbers):
+        if token == stop_id:
+            stopped.add(row)
+        else:
+            new_ids[row].append(token)
+    return [Continuation(ids, "stop" if row in stopped else "length") for row, ids in enumerate(new_ids)]
 
 
 def generate_text(model: GPT, tokenizer: Tokenizer, prompt: str, max_new_tokens: int, sampling: Sampling) -> str:

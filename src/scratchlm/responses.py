@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, TypedDict
 
-from scratchlm.generation import Sampling, generate
+import torch
+
+from scratchlm.checkpoint import load
+from scratchlm.generation import Sampling, batches_by_length, continue_batch
 from scratchlm.instructions import Entry, PromptStyle, format_prompt
-from scratchlm.model import GPT
-from scratchlm.tokenizer import Tokenizer, end_of_text
+from scratchlm.interruption import Interrupted, deferred, requested
+from scratchlm.progress import progress_bar
+from scratchlm.snapshots import Snapshots
+from scratchlm.tokenizer import end_of_text
 
 
 class Answer(TypedDict):
@@ -20,23 +26,53 @@ class Answer(TypedDict):
 
 
 def answer(
-    model: GPT,
-    tokenizer: Tokenizer,
+    folders: Mapping[str, Path],
+    device: torch.device,
     entries: Sequence[Entry],
     style: PromptStyle,
     max_new_tokens: int,
     sampling: Sampling,
     batch_size: int,
-    name: str | None = None,
-) -> list[Answer]:
-    """Answer every entry, in order; `name` shows a progress bar.
+    snapshots: Snapshots,
+) -> dict[str, list[Answer]]:
+    """Let the model of each folder answer every entry, in order; the names of `folders` are those of the result.
 
     Only the new tokens are kept, without white space around them; an entry whose prompt leaves no room in the
-    model's context gets an empty answer.
+    model's context gets an empty answer. What `snapshots` hold is not generated again. Raises Interrupted on
+    request, between two batches.
     """
-    prompts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) for entry in entries])
-    continuations = generate(model, prompts, max_new_tokens, end_of_text(tokenizer), sampling, batch_size, name)
-    return [
-        Answer(text=tokenizer.decode(given.ids).strip(), finish=given.finish, tokens=len(given.ids))
-        for given in continuations
-    ]
+    saved = snapshots.load()
+    # By the entry's number as a string, as JSON has it.
+    answers: dict[str, dict[str, Answer]] = saved[1] if saved else {name: {} for name in folders}
+
+    def progress() -> str:
+        return f"{sum(map(len, answers.values()))} of {len(folders) * len(entries)} answers"
+
+    def keep_if_asked() -> None:
+        stopping = requested()
+        if stopping or snapshots.is_due():
+            snapshots.save({}, answers)
+        if stopping:
+            raise Interrupted(f"after {progress()}")
+
+    if saved:
+        print(f"going on after {progress()}")
+    with deferred():
+        for name, given in answers.items():
+            if len(given) == len(entries):
+                continue
+            model, tokenizer = load(folders[name])
+            model.to(device)
+            prompts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) for entry in entries])
+            with progress_bar(len(entries), name, "answer", initial=len(given)) as bar:
+                for numbers in batches_by_length(prompts, batch_size):
+                    if str(numbers[0]) in given:
+                        continue
+                    keep_if_asked()
+                    batch = continue_batch(model, prompts, numbers, max_new_tokens, end_of_text(tokenizer), sampling)
+                    for number, new in zip(numbers, batch, strict=True):
+                        text = tokenizer.decode(new.ids).strip()
+                        given[str(number)] = Answer(text=text, finish=new.finish, tokens=len(new.ids))
+                    bar.update(len(numbers))
+        keep_if_asked()
+    return {name: [given[str(number)] for number in range(len(entries))] for name, given in answers.items()}

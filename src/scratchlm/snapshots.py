@@ -14,7 +14,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -23,13 +23,14 @@ from typing import Any, Self
 import torch
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path
 
-DEFAULT_EVERY_S = 60.0  # SCRATCHLM_CHECKPOINT_EVERY_S; the most work that can be lost
+DEFAULT_EVERY_S = 60.0  # SCRATCHLM_CHECKPOINT_EVERY_S; the most work that can be lost, or a step that takes longer
 KEPT_SNAPSHOTS = 2  # the one before is used where the last is damaged
 KEPT_RUNS = 3  # per stage: interrupted experiments, the oldest forgotten first
 NOTES = "notes"  # JSON as bytes, so that one file holds all of a snapshot
@@ -43,7 +44,8 @@ class Snapshots:
 
     def __init__(self, folder: Path, every_s: float = DEFAULT_EVERY_S) -> None:
         self.folder, self.every_s = folder, every_s
-        self.last_s = time.monotonic()
+        self.last_s = self.asked_s = time.monotonic()
+        self.latest: Path | None = None  # that this process wrote or went on from
         folder.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(folder / "lock")
         try:
@@ -63,8 +65,13 @@ class Snapshots:
         return snapshots
 
     def is_due(self) -> bool:
-        """Tell whether as much time has passed since the last snapshot as may be lost."""
-        return self.lock.is_locked and time.monotonic() - self.last_s >= self.every_s
+        """Tell, between two steps, whether more than may be lost would be if the process died before the next is over.
+
+        The next step is taken to last as long as it is since the last one ended.
+        """
+        now_s = time.monotonic()
+        step_s, self.asked_s = now_s - self.asked_s, now_s
+        return self.lock.is_locked and now_s + step_s - self.last_s >= self.every_s
 
     def save(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         """Write a snapshot: tensors, and notes that JSON can hold. Raises InputError if there is no room."""
@@ -85,7 +92,8 @@ class Snapshots:
             ) from None
         for old in self.paths()[KEPT_SNAPSHOTS:]:
             old.unlink()
-        self.last_s = time.monotonic()
+        self.latest = path
+        self.last_s = self.asked_s = time.monotonic()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return tensors and notes of the last whole snapshot, or None; damaged ones are named and removed."""
@@ -93,10 +101,23 @@ class Snapshots:
             content = path.read_bytes()
             if hashlib.sha256(content).hexdigest()[:16] == path.stem.rpartition("-")[2]:
                 tensors = load_file(path)
+                self.latest = path
                 return tensors, json.loads(tensors.pop(NOTES).numpy().tobytes())
             print(f"{path} is damaged: going on from the one before", file=sys.stderr)
             path.unlink()
         return None
+
+    def once(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return what `compute` returns, as JSON has it; a run that goes on does not compute it again."""
+        if not self.lock.is_locked:
+            return compute()
+        part = Snapshots(self.folder / name)
+        saved = part.load()
+        if saved is None:
+            saved = {}, {name: compute()}
+            part.save(*saved)
+        part.lock.release()
+        return saved[1][name]
 
     def paths(self) -> list[Path]:
         """List the snapshots, the last one first."""
@@ -137,15 +158,23 @@ def read_every_s() -> float:
 
 
 def run_key(stage: str, device: torch.device) -> str:
-    """Hash all that decides what a stage computes: params, inputs, source, versions, device and threads."""
-    yaml = YAML(typ="safe", pure=True)
-    described = yaml.load(Path("dvc.yaml"))["stages"][stage]
-    params = yaml.load(Path("params.yaml"))
+    """Hash all that decides what a stage computes: params, inputs, source, versions, device and threads.
+
+    Raises InputError if the current folder is not the project's, as far as the stage needs it.
+    """
+    described = described_stage(stage)
+    values = listed_params(stage, described.get("params", []))
     digest = hashlib.sha256()
-    values = {key: reduce(getitem, key.split("."), params) for key in described.get("params", [])}
     machine = [torch.__version__, platform.python_version(), str(device), torch.get_num_threads()]
     digest.update(json.dumps([values, machine], sort_keys=True).encode())
-    for path in files_of(Path(dep) for dep in described["deps"]):
+    deps = [Path(dep) for dep in described["deps"]]
+    for path in deps:
+        if not path.exists():
+            raise InputError(
+                f"{path.absolute()} is missing, which dvc.yaml lists for {stage}: run {stage} in the project's folder; "
+                "`make repro` there builds what stages write"
+            )
+    for path in files_of(deps):
         digest.update(f"{path.as_posix()}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
             while block := file.read(1 << 20):
@@ -153,7 +182,35 @@ def run_key(stage: str, device: torch.device) -> str:
     return digest.hexdigest()[:16]
 
 
-def files_of(paths: Iterator[Path]) -> Iterator[Path]:
+def described_stage(stage: str) -> dict[str, Any]:
+    """Return what the current folder's dvc.yaml says of a stage; raise InputError if it says nothing."""
+    path = Path("dvc.yaml").absolute()
+    try:
+        described: dict[str, Any] = YAML(typ="safe", pure=True).load(path)["stages"][stage]
+    except (FileNotFoundError, YAMLError, LookupError, TypeError) as error:
+        problem = "is missing" if isinstance(error, FileNotFoundError) else f"describes no stage {stage}"
+        raise InputError(
+            f"{path} {problem}: it says what decides the result of {stage}, so run that in the project's folder "
+            "(`make repro` does)"
+        ) from None
+    return described
+
+
+def listed_params(stage: str, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the values of keys such as `model.emb_dim` in params.yaml; raise InputError if one is not there."""
+    params = YAML(typ="safe", pure=True).load(Path("params.yaml"))
+    values = {}
+    for key in keys:
+        try:
+            values[key] = reduce(getitem, key.split("."), params)
+        except (LookupError, TypeError):
+            raise InputError(
+                f"params.yaml has no {key}, which dvc.yaml lists for {stage}: give it a value, or take it off there"
+            ) from None
+    return values
+
+
+def files_of(paths: Iterable[Path]) -> Iterator[Path]:
     """Yield every file of files and folders, in a fixed order."""
     for path in paths:
         yield from sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else (path,)

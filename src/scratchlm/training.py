@@ -82,6 +82,9 @@ def train(
     def keep_if_asked() -> None:
         stopping = requested()
         if snapshots and (stopping or snapshots.is_due()):
+            # The last update has not met a batch yet: a snapshot must be one to go on from.
+            norm = nn.utils.get_total_norm([parameter.detach() for parameter in trainable])
+            _check_finite(norm.item(), "norm of the weights", name, step, learning_rate, snapshots)
             snapshots.save(training_tensors(model, optimizer, progress), progress.notes())
         if stopping:
             raise Interrupted(f"after step {progress.steps} of {total_steps}")
@@ -99,10 +102,10 @@ def train(
                 loss_sum, n_targets = loss(inputs.to(device), targets.to(device))
                 batch_loss = loss_sum / n_targets
                 batch_loss.backward()  # type: ignore[no-untyped-call]
-                _check_finite(batch_loss.item(), "loss", name, step, learning_rate)
+                _check_finite(batch_loss.item(), "loss", name, step, learning_rate, snapshots)
                 gradients = [parameter.grad for parameter in trainable if parameter.grad is not None]
                 norm = nn.utils.get_total_norm(gradients)
-                _check_finite(norm.item(), "gradient", name, step, learning_rate)
+                _check_finite(norm.item(), "gradient", name, step, learning_rate, snapshots)
                 if params.gradient_clip is not None:
                     nn.utils.clip_grads_with_norm_(trainable, params.gradient_clip, norm)
                 optimizer.step()
@@ -117,7 +120,7 @@ def train(
                     with nullcontext() if scheduled else torch.random.fork_rng():
                         train_loss = mean_loss(model, loss, train_batches, device, params.eval_batches)
                         validation_loss = mean_loss(model, loss, validation_batches, device, params.eval_batches)
-                    _check_finite(train_loss + validation_loss, "evaluated loss", name, step, learning_rate)
+                    _check_finite(train_loss + validation_loss, "evaluated loss", name, step, learning_rate, snapshots)
                     progress.curve.append(
                         Evaluation(step, progress.tokens_seen, learning_rate, train_loss, validation_loss)
                     )
@@ -213,9 +216,15 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def _check_finite(value: float, what: str, name: str, step: int, learning_rate: float) -> None:
-    if not math.isfinite(value):
-        raise InputError(
-            f"the {what} is {value} at step {step} (learning rate {learning_rate:.2g}); stopped: lower "
-            f"{name}.learning_rate, or set {name}.warmup_steps and {name}.gradient_clip"
-        )
+def _check_finite(
+    value: float, what: str, name: str, step: int, learning_rate: float, snapshots: Snapshots | None
+) -> None:
+    if math.isfinite(value):
+        return
+    latest = snapshots.latest if snapshots else None
+    kept = f"the last good snapshot is {latest}" if latest else "there is no snapshot yet"
+    raise InputError(
+        f"the {what} is {value} at step {step} (learning rate {learning_rate:.2g}); stopped; {kept}. Run again as it "
+        f"is, the training ends here again: lower {name}.learning_rate, or set {name}.warmup_steps and "
+        f"{name}.gradient_clip, which starts it anew"
+    )

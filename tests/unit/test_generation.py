@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scratchlm import generation
-from scratchlm.generation import Continuation, Sampling, choose, decode, generate, generate_uncached
+from scratchlm.generation import (
+    Continuation,
+    Sampling,
+    batches_by_length,
+    choose,
+    decode,
+    generate,
+    generate_uncached,
+)
 from scratchlm.model import GPT, GPTConfig, new_gpt
 
 GREEDY = Sampling()
@@ -56,6 +64,14 @@ def test_every_answer_comes_back_at_its_prompts_place(model: GPT) -> None:
     alone = [generate(model, [prompt], 6, None, GREEDY, 1)[0] for prompt in prompts]
     assert generate(model, prompts, 6, None, GREEDY, 7) == alone
     assert len({tuple(given.ids) for given in alone}) > 20
+
+
+def test_batches_hold_every_prompt_once_the_longest_first(prompts: list[list[int]]) -> None:
+    batches = batches_by_length(prompts, 3)
+    assert [len(numbers) for numbers in batches] == [3, 3, 2]
+    in_order = [number for numbers in batches for number in numbers]
+    assert sorted(in_order) == list(range(len(prompts)))
+    assert [len(prompts[number]) for number in in_order] == sorted(map(len, prompts), reverse=True)
 
 
 def test_in_bfloat16_the_text_is_that_of_float32_where_the_choice_is_clear(

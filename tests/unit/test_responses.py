@@ -1,25 +1,46 @@
-"""Answers to instructions: only what comes after the prompt, up to the end-of-text, stripped."""
+"""Answers to instructions: only what comes after the prompt, stripped, and the same with and without interruptions."""
 
 from __future__ import annotations
+
+import copy
+import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 import tiktoken
 import torch
 
+from scratchlm import interruption, responses
+from scratchlm.checkpoint import save_checkpoint
 from scratchlm.generation import Sampling, generate_uncached
 from scratchlm.instructions import Entry, format_prompt
+from scratchlm.interruption import Interrupted
 from scratchlm.model import GPT, GPTConfig, new_gpt
-from scratchlm.responses import answer
+from scratchlm.responses import Answer, answer
+from scratchlm.snapshots import Snapshots
 from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
 
 ENTRIES = [Entry(instruction=f"Say it {n} times.", input="now" * (n % 2), output="It.") for n in range(6)]
+GREEDY, FREE = Sampling(), Sampling(temperature=1.0, seed=5)
+BATCHES = 6  # three for each of two models
+
+
+@pytest.fixture(autouse=True)
+def nobody_asks_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption._Request, "made", False)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> tiktoken.Encoding:
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     write_tokenizer(folder, *train_bpe([format_prompt(entry, "phi3") for entry in ENTRIES], 300))
-    return read_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tokenizer_folder: Path) -> tiktoken.Encoding:
+    return read_tokenizer(tokenizer_folder)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +52,38 @@ def model(tokenizer: tiktoken.Encoding) -> GPT:
     return gpt
 
 
-def test_answers_are_the_new_tokens_up_to_end_of_text(model: GPT, tokenizer: tiktoken.Encoding) -> None:
-    answers = answer(model, tokenizer, ENTRIES, "phi3", 12, Sampling(), batch_size=4)
-    assert {given["finish"] for given in answers} == {"stop", "length"}
-    for entry, given in zip(ENTRIES, answers, strict=True):
+@pytest.fixture(scope="module")
+def folders(model: GPT, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folders of two models that answer differently."""
+    folder = tmp_path_factory.mktemp("models")
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.wpe.weight.neg_()
+    for name, gpt in (("base", other), ("assistant", model)):
+        save_checkpoint(folder / name, gpt, tokenizer_folder)
+    return {name: folder / name for name in ("base", "assistant")}
+
+
+def ask(
+    folders: dict[str, Path],
+    snapshots: Path | Snapshots,
+    entries: list[Entry] = ENTRIES,
+    max_new_tokens: int = 12,
+    sampling: Sampling = GREEDY,
+    batch_size: int = 2,
+) -> dict[str, list[Answer]]:
+    kept = Snapshots(snapshots) if isinstance(snapshots, Path) else snapshots
+    return answer(folders, torch.device("cpu"), entries, "phi3", max_new_tokens, sampling, batch_size, kept)
+
+
+def test_answers_are_the_new_tokens_up_to_end_of_text(
+    model: GPT, tokenizer: tiktoken.Encoding, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    answers = ask(folders, tmp_path, batch_size=4)
+    assert list(answers) == ["base", "assistant"]
+    assert answers["base"] != answers["assistant"]
+    assert {given["finish"] for given in answers["assistant"]} == {"stop", "length"}
+    for entry, given in zip(ENTRIES, answers["assistant"], strict=True):
         ids = generate_uncached(model, tokenizer.encode_ordinary(format_prompt(entry, "phi3")), 12)
         stops = tokenizer.eot_token in ids
         kept = ids[: ids.index(tokenizer.eot_token)] if stops else ids
@@ -45,18 +94,105 @@ def test_answers_are_the_new_tokens_up_to_end_of_text(model: GPT, tokenizer: tik
         }
 
 
-def test_white_space_around_an_answer_is_taken_off(model: GPT, tokenizer: tiktoken.Encoding) -> None:
-    gpt = new_gpt(model.config, "book").eval()
-    gpt.load_state_dict(model.state_dict())
+def test_white_space_around_an_answer_is_taken_off(
+    model: GPT, tokenizer: tiktoken.Encoding, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    gpt = copy.deepcopy(model)
     space = tokenizer.encode_ordinary(" ")[0]
     with torch.no_grad():
         gpt.ln_f.weight.zero_()
         gpt.ln_f.bias.copy_(gpt.lm_head.weight[space] * 100)
-    assert answer(gpt, tokenizer, ENTRIES[:1], "phi3", 3, Sampling(), 1)[0]["text"] == ""
+    save_checkpoint(tmp_path / "model", gpt, tokenizer_folder)
+    given = ask({"blank": tmp_path / "model"}, tmp_path / "run", ENTRIES[:1], 3)["blank"][0]
+    assert given == {"text": "", "finish": "length", "tokens": 3}
 
 
-def test_a_prompt_that_fills_the_context_gets_an_empty_answer(model: GPT, tokenizer: tiktoken.Encoding) -> None:
+def test_a_prompt_that_fills_the_context_gets_an_empty_answer(folders: dict[str, Path], tmp_path: Path) -> None:
     long = Entry(instruction="again " * 80, input="", output="It.")
-    answers = answer(model, tokenizer, [ENTRIES[0], long], "phi3", 4, Sampling(), batch_size=2)
+    answers = ask(folders, tmp_path / "both", [ENTRIES[0], long], 4)["assistant"]
     assert answers[1] == {"text": "", "finish": "length", "tokens": 0}
-    assert answers[0] == answer(model, tokenizer, ENTRIES[:1], "phi3", 4, Sampling(), batch_size=1)[0]
+    assert answers[0] == ask(folders, tmp_path / "one", ENTRIES[:1], 4)["assistant"][0]
+
+
+# --- interruption ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The entries of every batch that is really generated, as it is."""
+    generated: list[tuple[int, ...]] = []
+    continue_batch = responses.continue_batch
+
+    def continue_and_note(model: GPT, prompts: Any, numbers: list[int], *rest: Any) -> Any:
+        generated.append(tuple(numbers))
+        return continue_batch(model, prompts, numbers, *rest)
+
+    monkeypatch.setattr(responses, "continue_batch", continue_and_note)
+    return generated
+
+
+def stop_when(monkeypatch: pytest.MonkeyPatch, batches: list[tuple[int, ...]], n_batches: int | None) -> None:
+    """Have a stop requested as soon as so many batches are generated in all."""
+    monkeypatch.setattr(responses, "requested", lambda: n_batches is not None and len(batches) >= n_batches)
+
+
+@pytest.mark.parametrize("n_batches", range(BATCHES + 1))
+def test_stopped_after_any_batch_it_goes_on_there_and_says_the_same(
+    n_batches: int,
+    batches: list[tuple[int, ...]],
+    folders: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    whole = ask(folders, tmp_path / "whole", sampling=FREE)
+    uninterrupted = batches[:]
+    assert len(uninterrupted) == BATCHES
+    batches.clear()
+    stop_when(monkeypatch, batches, n_batches)
+    with pytest.raises(Interrupted, match=f"^after {2 * n_batches} of 12 answers$"):
+        ask(folders, tmp_path / "run", sampling=FREE)
+    stop_when(monkeypatch, batches, None)
+    assert ask(folders, tmp_path / "run", sampling=FREE) == whole
+    assert f"going on after {2 * n_batches} of 12 answers" in capsys.readouterr().out
+    assert batches == uninterrupted
+
+
+def test_stopped_after_every_single_batch_it_says_the_same(
+    batches: list[tuple[int, ...]], folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ask(folders, tmp_path / "whole", sampling=FREE)
+    batches.clear()
+    for n_batches in range(1, BATCHES + 1):
+        stop_when(monkeypatch, batches, n_batches)
+        with pytest.raises(Interrupted):
+            ask(folders, tmp_path / "run", sampling=FREE)
+    stop_when(monkeypatch, batches, None)
+    assert ask(folders, tmp_path / "run", sampling=FREE) == whole
+    assert len(batches) == BATCHES
+
+
+def test_cut_off_without_warning_no_more_is_lost_than_the_batch_in_hand(
+    batches: list[tuple[int, ...]], folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ask(folders, tmp_path / "whole", sampling=FREE)
+    chance = random.Random(1)
+    decode = responses.continue_batch
+
+    def die(*arguments: Any) -> Any:
+        if chance.random() < 0.5:
+            raise MemoryError
+        return decode(*arguments)
+
+    monkeypatch.setattr(responses, "continue_batch", die)
+    batches.clear()
+    deaths = 0
+    while True:
+        try:
+            resumed = ask(folders, Snapshots(tmp_path / "run", every_s=0), sampling=FREE)
+            break
+        except MemoryError:
+            deaths += 1
+    assert deaths > 2
+    assert resumed == whole
+    assert len(batches) == BATCHES

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +72,27 @@ def test_with_every_snapshot_damaged_the_stage_starts_anew(snapshots: Snapshots)
     assert snapshots.paths() == []
 
 
+def test_what_is_computed_once_is_kept_for_the_run_that_goes_on_and_gone_after_it(tmp_path: Path) -> None:
+    computed = []
+
+    def compute() -> list[float]:
+        computed.append(1)
+        return [0.1, 1 / 3]
+
+    first = Snapshots(tmp_path / "key")
+    assert first.once("initial", compute) == [0.1, 1 / 3]
+    first.lock.release()
+    second = Snapshots(tmp_path / "key")
+    assert second.once("initial", compute) == [0.1, 1 / 3]
+    assert len(computed) == 1
+    meanwhile = Snapshots(tmp_path / "key")  # another process: it neither reads nor writes
+    assert meanwhile.once("initial", compute) == [0.1, 1 / 3]
+    assert len(computed) == 2
+    second.clear()
+    assert Snapshots(tmp_path / "key").once("initial", compute) == [0.1, 1 / 3]
+    assert len(computed) == 3
+
+
 def test_a_half_written_snapshot_is_not_looked_at(snapshots: Snapshots) -> None:
     save_numbers(snapshots, 1)
     (snapshots.folder / ".00000002-0123456789abcdef.12345678.safetensors").write_bytes(b"half")
@@ -82,9 +105,33 @@ def test_clear_leaves_nothing(snapshots: Snapshots) -> None:
     assert not snapshots.folder.exists()
 
 
-def test_a_snapshot_is_due_when_as_much_time_has_passed_as_may_be_lost(tmp_path: Path) -> None:
-    assert Snapshots(tmp_path / "a", every_s=0).is_due()
-    assert not Snapshots(tmp_path / "b", every_s=3600).is_due()
+def test_a_snapshot_is_due_before_another_step_would_make_the_loss_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr("scratchlm.snapshots.time.monotonic", lambda: now_s)
+    snapshots = Snapshots(tmp_path, every_s=60)
+    due = []
+    for step_s in (10, 10, 10, 10, 10, 10, 25, 25, 61, 1):
+        now_s += step_s
+        due.append(snapshots.is_due())
+        if due[-1]:
+            now_s += 100  # writing it takes long, but is no step
+            save_numbers(snapshots, 1)
+    assert due == [False, False, False, False, True, False, True, False, True, False]
+
+
+def test_with_no_loss_allowed_a_snapshot_is_always_due(tmp_path: Path) -> None:
+    assert Snapshots(tmp_path, every_s=0).is_due()
+
+
+def test_the_latest_snapshot_is_the_one_written_or_gone_on_from(snapshots: Snapshots) -> None:
+    assert snapshots.latest is None
+    save_numbers(snapshots, 1, 2)
+    assert snapshots.latest == snapshots.paths()[0]
+    snapshots.latest.write_bytes(b"rot")
+    snapshots.load()
+    assert [snapshots.latest] == snapshots.paths()
 
 
 HOLDER = """
@@ -154,6 +201,39 @@ def test_the_key_changes_with_what_decides_the_result_and_with_nothing_else(
     assert run_key("pretrain", CPU) == before
     (project / file).write_text(content)
     assert (run_key("pretrain", CPU) != before) == changes
+
+
+def test_the_key_is_the_same_in_another_folder(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    before = run_key("pretrain", CPU)
+    elsewhere = shutil.copytree(project, tmp_path_factory.mktemp("elsewhere") / "project")
+    os.chdir(elsewhere)  # the fixture goes back
+    assert run_key("pretrain", CPU) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("dvc.yaml", None, "{}/dvc.yaml is missing: it says what decides the result of pretrain, so run that in .*"),
+        ("dvc.yaml", "", "{}/dvc.yaml describes no stage pretrain: it says .* in the project's folder .*"),
+        ("dvc.yaml", "stages:\n", "{}/dvc.yaml describes no stage pretrain: .*"),
+        ("dvc.yaml", "stages:\n  train: {cmd: x, deps: []}\n", "{}/dvc.yaml describes no stage pretrain: .*"),
+        ("dvc.yaml", "stages: [\n", "{}/dvc.yaml describes no stage pretrain: .*"),
+        ("params.yaml", "seed: 1\n", "params.yaml has no model.width, which dvc.yaml lists for pretrain: give it .*"),
+        ("params.yaml", "seed: 1\nmodel: 2\n", "params.yaml has no model.width, which .*"),
+        ("params.yaml", "", "params.yaml has no seed, which .*"),
+        ("stage.py", None, "{}/stage.py is missing, which dvc.yaml lists for pretrain: run pretrain in the .*"),
+    ],
+)
+def test_a_stage_run_by_hand_elsewhere_ends_in_one_message(
+    project: Path, file: str, content: str | None, message: str
+) -> None:
+    (project / file).unlink()
+    if content is not None:
+        (project / file).write_text(content)
+    with pytest.raises(InputError) as raised:
+        Snapshots.of_stage("pretrain", CPU)
+    assert re.fullmatch(message.format(re.escape(str(project))), str(raised.value))
+    assert not (project / ".checkpoints").exists()
 
 
 def test_device_and_threads_are_part_of_the_key(project: Path) -> None:

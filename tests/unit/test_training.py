@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from scratchlm.errors import InputError
 from scratchlm.params import TrainingParams
+from scratchlm.snapshots import Snapshots
 from scratchlm.training import learning_rate_at, loaders, mean_loss, measure_losses, train
 
 CPU = torch.device("cpu")
+BAD_EXAMPLE = 15  # which no batch before step 7 holds, and no evaluation
 SETTINGS: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 4,
@@ -157,7 +160,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(gradient_clip: float 
     def loss(inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
         return model(inputs).sum() * math.inf, len(inputs)
 
-    with pytest.raises(InputError, match=r"the loss is (nan|-?inf) at step 0 \(learning rate 0.01\)"):
+    with pytest.raises(InputError, match=r"the loss is (nan|-?inf) at step 0 .*; stopped; there is no snapshot yet\."):
         train(
             model,
             loss,
@@ -179,6 +182,45 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
     with pytest.raises(InputError, match="the gradient is nan at step 0"):
         train(model, loss, *loaders(train_set, validation_set, 4), settings(), CPU, "test")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
+
+
+def test_a_loss_that_is_not_finite_names_the_last_good_snapshot_and_repeated_it_ends_there_again(
+    tmp_path: Path,
+) -> None:
+    ends = []
+    for _ in range(2):
+        model, loss, train_set, validation_set = regression()
+        train_set.tensors[1][BAD_EXAMPLE] = math.nan
+        torch.manual_seed(123)
+        snapshots = Snapshots(tmp_path, every_s=0)
+        batches = loaders(train_set, validation_set, 4)
+        with pytest.raises(InputError) as raised:
+            train(model, loss, *batches, settings(eval_every=1000), CPU, "test", snapshots=snapshots)
+        ends.append(str(raised.value))
+        tensors, notes = snapshots.load() or ({}, {})
+        for name, parameter in model.named_parameters():
+            assert torch.equal(tensors[f"model.{name}"], parameter) and parameter.isfinite().all()
+        snapshots.lock.release()
+    step = notes["steps"]  # that many are done, from 0
+    assert step == 7
+    assert ends == 2 * [
+        f"the loss is nan at step {step} (learning rate 0.01); stopped; the last good snapshot is {snapshots.latest}. "
+        "Run again as it is, the training ends here again: lower test.learning_rate, or set test.warmup_steps and "
+        "test.gradient_clip, which starts it anew"
+    ]
+
+
+def test_weights_that_diverged_are_never_kept(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 1), nn.Tanh())  # no weight is large enough for its loss
+    data = TensorDataset(torch.ones(8, 3), torch.zeros(8, 1))
+
+    def loss(inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+        return (model(inputs) - targets).sum(), len(inputs)
+
+    snapshots = Snapshots(tmp_path, every_s=0)
+    with pytest.raises(InputError, match=r"the norm of the weights is inf at step 0 .*there is no snapshot yet"):
+        train(model, loss, *loaders(data, data, 4), settings(learning_rate=1e38), CPU, "test", snapshots=snapshots)
+    assert snapshots.paths() == []
 
 
 def test_a_training_that_diverged_in_its_last_step_says_so() -> None:
