@@ -4,8 +4,10 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from ollama_server import OllamaServer
 from project import Project, TinyRun
 from test_repro import stages_run
 
@@ -67,6 +69,22 @@ def test_a_plots_page_is_written_where_git_does_not_look(experiment: tuple[Proje
 def test_an_experiment_leaves_no_data_in_git(experiment: tuple[Project, str]) -> None:
     changed = [line[3:] for line in experiment[0].git("status", "--porcelain").splitlines()]
     assert sorted(changed) == ["dvc.lock", "metrics/finetune_classifier.json", "params.yaml"]
+
+
+def test_judges_on_a_server_are_an_experiment_as_the_readme_shows_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # what this server says stays out of the user's cache
+    with OllamaServer() as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.host)
+        for judges in ("[ollama:llama3]", "[ollama:llama3,overlap]"):
+            output = project.dvc("exp", "run", "--set-param", f"judge.judges={judges}").stdout
+            assert stages_run(output) == ["judge_responses"]
+            assert max(server.asked.values()) == 1  # in both together
+    metrics = json.loads(project.read("metrics/judge_responses.json"))
+    assert (metrics["judge"], list(metrics["others"])) == ("ollama:llama3", ["overlap"])
+    assert metrics["assistant"]["coverage"] == 1
+    assert list(metrics["agreement"]) == ["ollama:llama3 ~ overlap"]
 
 
 def test_two_queued_experiments_both_succeed(project: Project) -> None:

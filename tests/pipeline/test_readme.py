@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,12 @@ import typer
 from dependencies import ROOT, leaf_keys, read_yaml
 from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
+from dvc.utils.hydra import apply_overrides
 from project import copy_project
 
 from scratchlm.cli import cli
+from scratchlm.errors import InputError
+from scratchlm.params_file import load_params
 
 README = ROOT / "README.md"
 UsageError = typer.BadParameter.__bases__[0]  # click's own, or that of typer's copy of click
@@ -100,6 +105,7 @@ def test_a_command_in_the_readme_exists(command: list[str]) -> None:
         ("dvc exp rnu", "DVC does not know it"),
         ("dvc metrics diff --no-such-option", "DVC does not know it"),
         ("dvc exp run -S pretrain.learning_rat=1", "params.yaml has no pretrain.learning_rat"),
+        ("dvc exp run -S judge.judges=[llama3]", "has 1 problem:\n  - judge.judges: got ['llama3']"),
         ("scratchlm chat Hello", "No such command 'chat'."),
         ("scratchlm ask Hello --temprature 1", "No such option: --temprature"),
     ],
@@ -134,6 +140,18 @@ def mistake_in_dvc(arguments: list[str]) -> str:
         key = change.split("=")[0].lstrip("+~")
         if key not in LEAVES:
             return f"params.yaml has no {key}"
+    return mistake_in_values(parsed.get("set_param") or [])
+
+
+def mistake_in_values(changes: list[str]) -> str:
+    """Make the changes in a copy of params.yaml as `dvc exp run -S` does, and have it checked."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(shutil.copy(ROOT / "params.yaml", folder))
+        apply_overrides(path, changes)
+        try:
+            load_params(path)
+        except InputError as error:
+            return str(error).removeprefix(str(path)).strip()
     return ""
 
 

@@ -22,7 +22,7 @@ from filelock import FileLock
 from scratchlm.judging.answer_cache import AnswerCache, CachedAnswer, answer_key, cache_path
 
 REPOSITORY = Path(__file__).parents[2]
-ANSWER = CachedAnswer('85 "ü\n\0', "stop", 100, None, 2)
+ANSWER = CachedAnswer('85 "ü\n\0', "stop", 100, None, 2, 0.25)
 
 # Writes answers as fast as it can, from a moment on, and says each key once it is on disk.
 WRITER = """
@@ -36,7 +36,7 @@ while time.time() < start_s:
 with AnswerCache(path) as cache:
     for number in range(count):
         key = f"{name}-{number}"
-        cache.put(key, "test:" + name, CachedAnswer(key * 50, "stop", number, None, 1))
+        cache.put(key, "test:" + name, CachedAnswer(key * 50, "stop", number, None, 1, 0.5))
         print(key, flush=True)
 """
 
@@ -79,9 +79,9 @@ def test_it_lies_where_scratchlm_cache_says(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_it_counts_by_judge_and_is_emptied(cache: AnswerCache) -> None:
     for number in range(300):
-        cache.put(str(number), f"ollama:{number % 2}", CachedAnswer("long " * 200, "stop", None, None, 1))
+        cache.put(str(number), f"ollama:{number % 2}", CachedAnswer("long " * 200, "stop", None, None, 1, 0.5))
     assert cache.count() == 300
-    assert cache.count_by_judge() == {"ollama:0": 150, "ollama:1": 150}
+    assert cache.latencies_by_judge() == {"ollama:0": [0.5] * 150, "ollama:1": [0.5] * 150}
     full_bytes = cache.size_bytes()
     assert full_bytes > 300_000
     assert cache.clear() == 300
@@ -146,7 +146,7 @@ def test_processes_write_at_once_from_the_files_first_moment_on(path: Path) -> N
         _, errors = writer.communicate(timeout=60)
         assert (writer.returncode, errors) == (0, "")
     with AnswerCache(path) as cache:
-        assert cache.count_by_judge() == {f"test:{name}": 100 for name in "abcdef"}
+        assert cache.latencies_by_judge() == {f"test:{name}": [0.5] * 100 for name in "abcdef"}
 
 
 def test_opening_waits_for_another_that_opens(path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_file_spoilt_in_the_middle_is_set_aside_when_that_is_seen(
 ) -> None:
     with AnswerCache(path) as cache:
         for number in range(500):
-            cache.put(str(number), "ollama:llama3", CachedAnswer("long " * 100, "stop", None, None, 1))
+            cache.put(str(number), "ollama:llama3", CachedAnswer("long " * 100, "stop", None, None, 1, 0.5))
     content = bytearray(path.read_bytes())
     content[4096:] = random.Random(1).randbytes(len(content) - 4096)
     path.write_bytes(content)
@@ -219,7 +219,7 @@ def test_a_full_disk_keeps_what_was_there_and_warns_once(path: Path, capsys: pyt
         assert cache._database is not None
         cache._database.execute("PRAGMA max_page_count = 4")  # SQLite's own way to a full disk
         for number in range(50):
-            cache.put(str(number), "ollama:llama3", CachedAnswer("long " * 1000, "stop", None, None, 1))
+            cache.put(str(number), "ollama:llama3", CachedAnswer("long " * 1000, "stop", None, None, 1, 0.5))
         assert cache.get("49") is not None
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "full" in said
@@ -266,7 +266,7 @@ def test_the_command_shows_and_clears_the_cache(tmp_path: Path) -> None:
             cache.put(str(number), ("ollama:llama3", "openai:tiny")[number > 1], ANSWER)
     first, *others = judge_command(tmp_path, "--show-cache").stdout.splitlines()
     assert first.startswith(f"{path}: 3 answers, ") and first.endswith(" bytes")
-    assert others == ["  ollama:llama3\t2", "  openai:tiny\t1"]
+    assert others == ["  ollama:llama3\t2\t0.25 s each (median)", "  openai:tiny\t1\t0.25 s each (median)"]
     assert judge_command(tmp_path, "--clear-cache").stdout == f"{path}: 3 answers removed\n"
     assert ": 0 answers, " in judge_command(tmp_path, "--show-cache").stdout
 
@@ -283,4 +283,4 @@ def test_the_file_holds_no_more_than_it_says(path: Path) -> None:
     with AnswerCache(path) as cache:
         cache.put("key", "ollama:llama3", ANSWER)
     (row,) = sqlite3.connect(path).execute("SELECT * FROM answers").fetchall()
-    assert json.dumps(row) == json.dumps(["key", "ollama:llama3", ANSWER.text, "stop", 100, None, 2])
+    assert json.dumps(row) == json.dumps(["key", "ollama:llama3", ANSWER.text, "stop", 100, None, 2, 0.25])

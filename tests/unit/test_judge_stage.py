@@ -149,9 +149,11 @@ def test_ctrl_c_while_the_server_hangs_ends_the_stage_at_once(project: Path) -> 
         _, errors = running.communicate(timeout=20)
         assert time.monotonic() - sent_s < 3
     assert running.returncode == 1
-    assert errors == "judge_responses: interrupted; run `make repro` to build this stage again\n"
+    assert errors == "judge_responses: interrupted; run `make repro` to go on\n"
     with AnswerCache(project / "cache" / "judge" / "answers.sqlite") as cache:
-        assert cache.count_by_judge() == {"ollama:llama3": 6}
+        assert {name: len(latencies_s) for name, latencies_s in cache.latencies_by_judge().items()} == {
+            "ollama:llama3": 6
+        }
 
 
 def test_a_model_that_is_missing_is_told_before_the_first_question_to_another(project: Path) -> None:
@@ -160,6 +162,18 @@ def test_a_model_that_is_missing_is_told_before_the_first_question_to_another(pr
         assert (code, len(errors.splitlines())) == (1, 1)
         assert "has no model 'gone'" in errors
         assert not ollama.requests
+
+
+def test_too_few_scores_fail_the_stage_which_leaves_every_row_behind(project: Path) -> None:
+    with OllamaServer(answer=lambda request: Reply("Great!")) as server:
+        code, output, errors = run_stage(project, ["ollama:llama3"], server.host)
+    *_, last = errors.splitlines()
+    assert (code, "Traceback" in errors) == (1, False)
+    assert last.startswith("judge_responses: error: the judge ollama:llama3 scored 0 of 16 answers (0.0%)")
+    assert "16 failed: 16 parse_error; the commonest reason: no number in the answer" in last
+    assert "none scored" in output
+    rows = json.loads((project / "data" / "verdicts.json").read_text())
+    assert [(row["status"], row["raw"], row["attempts"]) for row in rows] == [("parse_error", "Great!", 2)] * 16
 
 
 def test_a_cache_that_cannot_be_written_costs_one_line(project: Path) -> None:

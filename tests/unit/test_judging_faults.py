@@ -1,6 +1,6 @@
 """Whole judging runs against real local servers that misbehave: every answer gets a row, and the run comes to an end.
 
-Every fault goes through both backends; the OpenAI server wants its key and repeats it in its errors.
+Every fault goes through both backends; both send a key, and the servers repeat it in their errors.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ STAYING = {
     "a list": LIST_ERROR,
     "JSON cut short": Reply(body=b'{"message": {"role": "assistant", "con'),
     "JSON of something else": Reply(body=b'{"done": true, "choices": []}'),
+    "JSON without a bottom": Reply(body=b"[" * 100_000),
     "400": Reply(status=400, body=b'{"error": "invalid option"}'),
     "401": Reply(status=401, body=b'{"error": {"message": "no such key: %s"}}' % AUTHORIZATION),
     "403": Reply(status=403, body=b"forbidden"),
@@ -116,6 +117,7 @@ def run(
     monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.02)
     monkeypatch.setattr(patience, "LONGEST_WAIT_S", 0.1)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OLLAMA_API_KEY", KEY)  # which the client sends without being told
     caplog.set_level("DEBUG")
     with request.param() as server:
         if isinstance(server, OpenAiServer):
@@ -164,6 +166,7 @@ def assert_rows_complete(rows: list[Row]) -> None:
     assert identities == [(number, variant) for number in range(N_ENTRIES) for variant in ("base", "assistant")]
     assert all((row["score"] is None) != (row["status"] in ("ok", "empty")) for row in rows)
     assert all(bool(row["reason"]) == (row["score"] is None) and "\n" not in row["reason"] for row in rows)
+    assert max(len(row["reason"]) for row in rows) <= 1000
     assert KEY not in json.dumps(rows)
 
 
@@ -203,6 +206,14 @@ def test_a_fault_that_stays_is_asked_once_and_costs_its_own_answer_alone(run: Ru
     assert set(run.server.asked.values()) == {1} and len(run.server.requests) == len(rows)
 
 
+def test_a_prompt_that_always_breaks_its_server_costs_its_own_answer_alone_in_every_run(run: Run) -> None:
+    run.server.answer = fails_at("<base 2>", BUSY)
+    for _ in range(3):  # later ones ask for nothing else, and nothing else tells that the server is alive
+        rows = run.judge()
+        assert_rows_complete(rows)
+        assert [row["status"] for row in rows] == ["ok"] * 4 + ["http_error"] + ["ok"] * 7
+
+
 @pytest.mark.parametrize(
     ("reply", "status", "score", "asked"),
     [
@@ -214,8 +225,10 @@ def test_a_fault_that_stays_is_asked_once_and_costs_its_own_answer_alone(run: Ru
         (CUT, "truncated", None, 1),
         (Reply("85", prompt_eval_count=2048), "truncated", None, 1),
         (Reply("85", prompt_eval_count=None), "ok", 85, 1),
+        (Reply("85", prompt_eval_count=10**30, eval_count=-1), "ok", 85, 1),
+        (Reply(", ".join(map(str, range(2000)))), "parse_error", None, 2),
     ],
-    ids=["prose", "quoted", "150", "nothing", "words", "cut", "prompt cut", "no counts"],
+    ids=["prose", "quoted", "150", "nothing", "words", "cut", "prompt cut", "no counts", "counts of nothing", "a book"],
 )
 def test_what_the_judge_says_becomes_its_rows_status(
     run: Run, reply: Reply, status: str, score: float | None, asked: int

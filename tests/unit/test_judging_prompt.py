@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import doctest
+import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratchlm.judging import book_prompt
@@ -89,10 +90,18 @@ def test_an_unclear_score_is_a_parse_error_and_never_a_guess(said: str) -> None:
     assert reading.reason
 
 
-@given(st.text())
-def test_no_answer_makes_the_parser_raise(said: str) -> None:
+@given(st.text() | st.text(st.sampled_from("0123456789+-./ outf\u0663")))
+@example("1" * 5000)
+def test_no_answer_makes_the_parser_raise_and_no_score_is_made_up(said: str) -> None:
     reading = parse(said)
     assert (reading.score is None) == (reading.status != "ok")
+    if reading.score is not None:
+        assert reading.score in range(101) and reading.score in map(float, re.findall(r"\d+", said))
+
+
+@given(st.lists(st.integers(0, 100), min_size=2, max_size=4, unique=True), st.sampled_from([" ", ", ", " and ", "\n"]))
+def test_of_several_numbers_none_is_taken(numbers: list[int], between: str) -> None:
+    assert parse(between.join(map(str, numbers))).status == "parse_error"
 
 
 def test_the_examples_in_the_docstring_hold() -> None:

@@ -34,6 +34,7 @@ def make_rows(base: list[float | None], assistant: list[float | None], judge: st
             "judge": judge,
             "model": "llama3",
             "status": "ok" if score is not None else "parse_error",
+            "reason": "" if score is not None else "no number in the answer",
             "score": score,
         }
         for identifier, pair in enumerate(zip(base, assistant, strict=True))
@@ -129,15 +130,15 @@ def test_the_console_shows_no_bare_mean() -> None:
     assert "none scored" in few and "no interval from one score" in few
 
 
-def test_low_coverage_stops_with_counts_by_status_and_the_file() -> None:
-    rows = make_rows([50.0] * 5, [50.0] * 3 + [None, None])
-    rows[-1]["status"] = "http_error"
-    require_coverage(rows, 0.8, Path("data/verdicts.json"))
+def test_low_coverage_stops_with_counts_by_status_the_commonest_reason_and_the_file() -> None:
+    rows = make_rows([50.0] * 5, [50.0] * 2 + [None] * 3)
+    rows[5] |= {"status": "http_error", "reason": "HTTP 400: no"}
+    require_coverage(rows, 0.7, Path("data/verdicts.json"))
     with pytest.raises(InputError) as stopped:
         require_coverage(rows, 0.9, Path("data/verdicts.json"))
     message = str(stopped.value)
-    assert "the judge ollama:llama3 scored 8 of 10 answers (80.0%)" in message and "wants 90.0%" in message
-    assert "2 failed: 1 http_error, 1 parse_error" in message
+    assert "the judge ollama:llama3 scored 7 of 10 answers (70.0%)" in message and "wants 90.0%" in message
+    assert "3 failed: 1 http_error, 2 parse_error; the commonest reason: no number in the answer. Their" in message
     assert "data/verdicts.json" in message and "judge.judges: [overlap]" in message
     assert "\n" not in message
 

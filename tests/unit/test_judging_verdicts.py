@@ -64,6 +64,7 @@ class ScriptedJudge:
     name: str = "scripted:judge"
     model: str = "script"
     model_digest: None = None
+    alive: bool = False
 
     def recall(self, entry: Any, response: str) -> Verdict | None:
         return None
@@ -71,6 +72,9 @@ class ScriptedJudge:
     def judge(self, entry: Any, response: str) -> Verdict:
         self.asked.append(response)
         return self.verdicts.pop(0) if self.verdicts else OK
+
+    def is_alive(self) -> bool:
+        return self.alive
 
 
 OK = Verdict("ok", 50.0, asked=1)
@@ -157,6 +161,28 @@ def test_an_answer_that_fails_while_others_succeed_is_given_up_and_the_others_ar
     rows = judge_responses(make_entries(5), judge, concurrency=1, patience_s=0.05)
     assert [row["status"] for row in rows] == ["http_error"] + ["ok"] * 9
     assert rows[0]["reason"] == "503 busy"
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_where_only_what_fails_is_left_another_question_tells_whose_fault_it_is(alive: bool) -> None:
+    class Remembering(ScriptedJudge):
+        def recall(self, entry: Any, response: str) -> Verdict | None:
+            return None if response in ("Say 0", "It is word0.") else OK
+
+    judge = Remembering([BUSY_NOW] * 1000, alive=alive)
+    if alive:
+        rows = judge_responses(make_entries(5), judge, concurrency=2, patience_s=0.05)
+    else:
+        with pytest.raises(ServerGone) as gone:
+            judge_responses(make_entries(5), judge, concurrency=2, patience_s=0.05)
+        rows = gone.value.rows
+    assert [row["status"] for row in rows] == ["http_error"] * 2 + ["ok"] * 8
+
+
+def test_what_was_never_asked_is_no_answers_fault() -> None:
+    judge = ScriptedJudge([BUSY_NOW] * 1000, alive=True)  # it answers other questions than ours
+    with pytest.raises(ServerGone):
+        judge_responses(make_entries(50), judge, concurrency=1, patience_s=0.01)
 
 
 def test_an_answer_that_takes_too_long_twice_while_others_succeed_is_not_waited_for_again() -> None:

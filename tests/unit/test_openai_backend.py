@@ -193,9 +193,19 @@ def test_a_base_url_that_is_no_address_is_refused(monkeypatch: pytest.MonkeyPatc
         connect_to()
 
 
-def test_a_base_url_with_a_password_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:secret@127.0.0.1:1/v1")
-    with pytest.raises(InputError, match="name or password") as stopped:
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://me:secret@127.0.0.1:1/v1", "name or password"),
+        ("http://127.0.0.1:1/v1?key=secret", "more than an address"),
+        ("http://127.0.0.1:1/v1#secret", "more than an address"),
+    ],
+)
+def test_a_base_url_with_a_secret_is_refused_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    with pytest.raises(InputError, match=said) as stopped:
         connect_to()
     assert "secret" not in str(stopped.value)
 

@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 
 from filelock import FileLock
 
-from scratchlm.download import cache_folder
+from scratchlm.folders import cache_folder
 from scratchlm.judging.backend import Backend
 
 T = TypeVar("T")
@@ -27,19 +27,23 @@ T = TypeVar("T")
 BUSY_TIMEOUT_S = 30.0  # for another process's write, which takes milliseconds
 SPOILT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 BESIDE = ("-wal", "-shm")  # SQLite's own files beside an open database
-COLUMNS = "text, finish, prompt_tokens, answer_tokens, attempts"
+COLUMNS = "text, finish, prompt_tokens, answer_tokens, attempts, latency_s"
 TABLE = f"CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, judge TEXT NOT NULL, {COLUMNS})"
 
 
 @dataclass(frozen=True)
 class CachedAnswer:
-    """An answer as it came, and how many times the server was asked until it did."""
+    """An answer as it came, how many times the server was asked until it did, and how long the last time took.
+
+    The seconds stand here and in no row: the same answers must make the same bytes.
+    """
 
     text: str
     finish: str
     prompt_tokens: int | None
     answer_tokens: int | None
     attempts: int
+    latency_s: float
 
 
 def cache_path() -> Path:
@@ -91,18 +95,23 @@ class AnswerCache:
         values = (key, judge, *astuple(answer))
         if self._writable:
             self._run(
-                lambda database: database.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", values),
+                lambda database: database.execute(
+                    "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values
+                ),
                 writes=True,
             )
 
     def count(self) -> int:
         """How many answers the file holds."""
-        return sum(self.count_by_judge().values())
+        return sum(map(len, self.latencies_by_judge().values()))
 
-    def count_by_judge(self) -> dict[str, int]:
-        """How many answers of each judge the file holds, in alphabetical order."""
-        query = "SELECT judge, count(*) FROM answers GROUP BY judge ORDER BY judge"
-        return dict(self._run(lambda database: database.execute(query).fetchall()) or [])
+    def latencies_by_judge(self) -> dict[str, list[float]]:
+        """The seconds that each answer in the file took, by judge in alphabetical order."""
+        query = "SELECT judge, latency_s FROM answers ORDER BY judge"
+        latencies: dict[str, list[float]] = {}
+        for judge, latency_s in self._run(lambda database: database.execute(query).fetchall()) or []:
+            latencies.setdefault(judge, []).append(latency_s)
+        return latencies
 
     def size_bytes(self) -> int:
         """What the file takes on disk, with SQLite's files beside it."""

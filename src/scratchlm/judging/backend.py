@@ -14,6 +14,8 @@ Finish = Literal["stop", "length", "other"]
 
 CHECK_TIMEOUT_S = 10.0  # listing the models loads nothing
 MAX_LISTED_MODELS = 10
+MOST_TOKENS = 2**31  # more than any model sees
+SHORTEST_KEY = 4  # taking shorter "keys" out of every text would only garble it
 MAX_REASON_CHARS = 200  # a proxy's error is a page of HTML
 WAY_OUT = "or set `judge.judges: [overlap]`, which needs no server"
 
@@ -85,6 +87,16 @@ def list_models(names: list[str]) -> str:
 def one_line(words: object) -> str:
     """Squeeze `words`, mostly an error's, into one line of at most 200 characters of valid Unicode."""
     return " ".join(str(words).split())[:MAX_REASON_CHARS].encode("utf-8", "replace").decode()
+
+
+def redact(text: str, key: str) -> str:
+    """Take the key out of a text, because some servers repeat it in their errors."""
+    return text.replace(key, "[key]") if len(key) >= SHORTEST_KEY else text
+
+
+def read_count(count: object) -> int | None:
+    """The number of tokens that a server gives, None for nonsense: no database keeps a number of 30 digits."""
+    return count if type(count) is int and 0 <= count <= MOST_TOKENS else None
 
 
 def read_retry_after_s(header: str | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
+import time
 from collections import Counter
 
 from scratchlm.judging.answer_cache import AnswerCache, CachedAnswer, answer_key
@@ -47,6 +48,14 @@ class LlmJudge:
         verdict = self._judge(entry, response, may_ask=True)
         assert verdict is not None
         return verdict
+
+    def is_alive(self) -> bool:
+        """Ask something that no answer to judge can spoil; whether any answer comes."""
+        try:
+            self._ask_in_time(self._prompt.reminder)
+        except BackendError:
+            return False
+        return True
 
     def _judge(self, entry: Entry, response: str, may_ask: bool) -> Verdict | None:
         if not response.strip():
@@ -93,13 +102,20 @@ class LlmJudge:
         with self._locks.setdefault(key, threading.Lock()):
             if cached := self._cache.get(key):
                 return cached, False
+            start_s = time.monotonic()
             try:
                 said = self._ask_in_time(question)
             except BackendError:
                 self._failures[key] += 1
                 raise
-            text = said.text.encode("utf-8", "replace").decode()  # JSON can hold half a character
-            answer = CachedAnswer(text, said.finish, said.prompt_tokens, said.answer_tokens, self._failures[key] + 1)
+            answer = CachedAnswer(
+                said.text.encode("utf-8", "replace").decode(),  # JSON can hold half a character
+                said.finish,
+                said.prompt_tokens,
+                said.answer_tokens,
+                self._failures[key] + 1,
+                time.monotonic() - start_s,
+            )
             self._cache.put(key, self.name, answer)
             return answer, True
 

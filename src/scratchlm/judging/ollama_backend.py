@@ -21,13 +21,15 @@ from scratchlm.judging.backend import (
     is_worth_retrying,
     list_models,
     one_line,
+    read_count,
     read_retry_after_s,
+    redact,
 )
 
 DEFAULT_HOST = "http://127.0.0.1:11434"
 
-# What a call of the client can end in. The last two are its own defects: an error body that is a JSON list
-# raises AttributeError, an answer that is one TypeError.
+# What a call of the client can end in. The last three are its own defects: an error body that is a JSON list
+# raises AttributeError, an answer that is one TypeError, JSON nested too deeply RecursionError.
 FAILURES = (
     ollama.ResponseError,
     ConnectionError,
@@ -35,6 +37,7 @@ FAILURES = (
     ValueError,
     AttributeError,
     TypeError,
+    RecursionError,
 )
 FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
 
@@ -62,7 +65,8 @@ class OllamaBackend:
             away = isinstance(failure, ConnectionError | httpx.TransportError)
             raise BackendError(describe(failure), worth_retrying=away) from None
         finish = FINISHES.get(said.done_reason, "other")
-        return Answer(said.message.content or "", finish, said.prompt_eval_count, said.eval_count)
+        counts = read_count(said.prompt_eval_count), read_count(said.eval_count)
+        return Answer(without_key(said.message.content or ""), finish, *counts)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -136,7 +140,7 @@ def refuse(response: httpx.Response) -> None:
     if is_worth_retrying(response.status_code):
         response.read()
         raise BackendError(
-            f"HTTP {response.status_code}: {response.text}",
+            f"HTTP {response.status_code}: {without_key(response.text)}",
             worth_retrying=True,
             retry_after_s=read_retry_after_s(response.headers.get("Retry-After")),
         )
@@ -144,4 +148,9 @@ def refuse(response: httpx.Response) -> None:
 
 def describe(failure: BaseException) -> str:
     """Name a failure of the client in one line."""
-    return one_line(f"{type(failure).__name__}: {failure}")
+    return one_line(without_key(f"{type(failure).__name__}: {failure}"))
+
+
+def without_key(text: str) -> str:
+    """Take OLLAMA_API_KEY out, which the client sends by itself."""
+    return redact(text, os.environ.get("OLLAMA_API_KEY", ""))

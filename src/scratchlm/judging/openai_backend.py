@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -22,14 +23,15 @@ from scratchlm.judging.backend import (
     TooSlow,
     is_worth_retrying,
     list_models,
+    read_count,
     read_retry_after_s,
+    redact,
 )
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MAX_BODY_BYTES = 4 * 2**20  # an answer of a few hundred tokens takes a few kB
 CHUNK_BYTES = 2**16
-SHORTEST_KEY = 4  # taking shorter "keys" out of every text would only garble it
 FINISHES: dict[Any, Finish] = {"stop": "stop", "length": "length"}
 
 
@@ -144,12 +146,10 @@ class OpenAiBackend:
             raise BackendError(reason, worth_retrying=False) from None
         if not isinstance(text, str):
             raise BackendError(f"a message of type {type(text).__name__}, not text", worth_retrying=False)
-        tokens = [count if isinstance(count, int) else None for count in counts]
-        return Answer(self._redacted(text), finish, tokens[0], tokens[1])
+        return Answer(self._redacted(text), finish, read_count(counts[0]), read_count(counts[1]))
 
     def _redacted(self, text: str) -> str:
-        """Take the key out, which some servers repeat in their errors."""
-        return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_KEY else text
+        return redact(text, self._key)
 
 
 def connect(model: str, *, temperature: float, max_answer_tokens: int, seed: int, timeout_s: float) -> OpenAiBackend:
@@ -204,7 +204,7 @@ def open_session(base_url: str, key: str) -> requests.Session:
 def read_base_url() -> str:
     """The server's address from OPENAI_BASE_URL, by default OpenAI's own."""
     text = os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
-    shown = text.rpartition("@")[2]
+    shown = re.split("[?#]", text.rpartition("@")[2])[0]
     try:
         address = urlsplit(text)
         known = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
@@ -214,6 +214,8 @@ def read_base_url() -> str:
         raise InputError(f"OPENAI_BASE_URL is {shown!r}, no address: set it as in http://127.0.0.1:8080/v1")
     if "@" in address.netloc:
         raise InputError(f"OPENAI_BASE_URL holds a name or password before {shown!r}: leave it out")
+    if address.query or address.fragment:
+        raise InputError(f"OPENAI_BASE_URL holds more than an address after {shown!r}: leave it out")
     return text.rstrip("/")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from scratchlm.errors import InputError
 from scratchlm.judging.agreement import agreement
+from scratchlm.judging.backend import one_line
 from scratchlm.judging.probes import KINDS, summarise_probes, warnings
 from scratchlm.judging.verdicts import VARIANTS, Entry, Row
 
@@ -201,18 +202,21 @@ def _figures(part: dict[str, Any], name: str) -> str:
 def require_coverage(rows: Sequence[Row], min_coverage: float, verdicts_path: Path) -> None:
     """Stop where a smaller fraction of the answers than `min_coverage` has a score.
 
-    `rows` are one judge's. Raises InputError that counts the failures by status and names the file that keeps
-    the raw answers.
+    `rows` are one judge's. Raises InputError that counts the failures by status, gives their commonest reason
+    and names the file that keeps the raw answers.
     """
-    failures = Counter(row["status"] for row in rows if row["score"] is None)
-    n_scored = len(rows) - failures.total()
+    failed = [row for row in rows if row["score"] is None]
+    n_scored = len(rows) - len(failed)
     coverage = n_scored / len(rows)
     if coverage >= min_coverage:
         return
-    counts = ", ".join(f"{count} {status}" for status, count in sorted(failures.items()))
+    statuses = Counter(row["status"] for row in failed)
+    [(reason, _)] = Counter(row["reason"] for row in failed).most_common(1)
     raise InputError(
         f"the judge {rows[0]['judge']} scored {n_scored} of {len(rows)} answers ({coverage:.1%}), "
-        f"judge.min_coverage wants {min_coverage:.1%}; {failures.total()} failed: {counts}. "
+        f"judge.min_coverage wants {min_coverage:.1%}; {len(failed)} failed: "
+        f"{', '.join(f'{count} {status}' for status, count in sorted(statuses.items()))}; "
+        f"the commonest reason: {one_line(reason)}. "
         f"Their raw answers and reasons are in {verdicts_path}. See what the judge's server says and run "
         f"`make repro` once more (only what has no answer is asked again), name another model in judge.judges, or "
         f"set `judge.judges: [overlap]`, which needs no server"

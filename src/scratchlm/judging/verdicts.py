@@ -27,6 +27,7 @@ Item = tuple[str, Entry, str]  # one answer to score: its variant or kind of pro
 
 VARIANTS: tuple[Variant, ...] = ("base", "assistant")
 MOST_AT_ONCE = 64
+MAX_REASON_CHARS = 1000  # of one row; a judge that does not stop can give a book of them
 STRIKES = 4  # how often an answer may fail again while others succeed
 LOOK_AROUND_S = 0.5  # on some systems Ctrl-C cannot end a longer wait
 
@@ -67,6 +68,9 @@ class Judge(Protocol):
 
     def judge(self, entry: Entry, response: str) -> Verdict:
         """Score one answer; may be called from several threads at once."""
+
+    def is_alive(self) -> bool:
+        """Whether the server answers another question, asked now."""
 
 
 class ServerGone(InputError):
@@ -168,8 +172,9 @@ def judge_items(items: Sequence[Item], judge: Judge, concurrency: int, patience_
     done = [row for row in rows if row is not None]
     _print_times(judge, what, done, time.monotonic() - start_s, latencies_s)
     failures = [job.failed.reason for job in left if job.failed]
-    # Where the server answers all but a few, which it failed before too, those few are at fault.
-    if any(job.failed is None or not job.strikes for job in left):
+    # Where the server answers all but a few, which it failed before too, those few are at fault; and where nothing
+    # but those is left to ask, as in a later run, another question tells.
+    if any(job.failed is None for job in left) or (any(not job.strikes for job in left) and not judge.is_alive()):
         raise ServerGone(judge.name, what, done, failures[-1] if failures else "no answer")
     return done
 
@@ -187,7 +192,7 @@ def make_row(item: Item, judge: Judge, verdict: Verdict) -> Row:
         "prompt_sha256": verdict.prompt_sha256,
         "status": verdict.status,
         "score": verdict.score,
-        "reason": verdict.reason,
+        "reason": verdict.reason[:MAX_REASON_CHARS],
         "raw": verdict.raw,
         "attempts": verdict.attempts,
         **verdict.measures,
