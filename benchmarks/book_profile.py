@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scratchlm.params import Params, load_params
+from scratchlm.params import Params
+from scratchlm.params_file import load_params
 
 ROOT = Path(__file__).parents[1]
 # What must have run before; download_gpt2 here never copies our own model, so that it need not be trained.

@@ -20,10 +20,11 @@ def main(params: Params) -> None:
         for size in params.gpt2.sizes:
             folder = temporary / size
             if size == "pretrained":
+                check_vocabulary(PRETRAINED, tokenizer)
                 config = copy_checkpoint(PRETRAINED, folder)
             else:
                 config = download_checkpoint(size, folder, TOKENIZER)
-            check_vocabulary(folder, tokenizer)
+                check_vocabulary(folder, tokenizer)
             print(f"{size}: {config.n_layers} layers, {config.emb_dim} wide, every tensor checked")
 
 

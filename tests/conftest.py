@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from scratchlm.tokenizer import train_bpe, write_tokenizer
 
-settings.register_profile("scratchlm", max_examples=50, deadline=None, derandomize=True)
+settings.register_profile(
+    "scratchlm", max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("scratchlm")
 
 MIRRORED = (

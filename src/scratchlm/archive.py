@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import lzma
+import shutil
 import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+from scratchlm.checksum import mismatch
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path
 
@@ -68,12 +69,7 @@ def find_member(opened: zipfile.ZipFile, member: str, size_bytes: int | None) ->
 
 def copy_member(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, path: Path, sha256: str | None) -> None:
     """Stream the entry to `path`; zipfile stops at its stated size and checks its CRC."""
-    digest = hashlib.sha256()
     with opened.open(entry) as packed, path.open("wb") as file:
-        while chunk := packed.read(CHUNK_BYTES):
-            digest.update(chunk)
-            file.write(chunk)
-    if path.stat().st_size != entry.file_size:
-        raise Unusable(f"size {path.stat().st_size:,}, the zip says {entry.file_size:,}")
-    if sha256 is not None and digest.hexdigest() != sha256:
-        raise Unusable(f"sha256 {digest.hexdigest()}, expected {sha256}")
+        shutil.copyfileobj(packed, file, CHUNK_BYTES)
+    if problem := mismatch(path, entry.file_size, sha256):
+        raise Unusable(problem)

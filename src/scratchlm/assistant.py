@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
-from scratchlm.checkpoint import load, read_description, save_checkpoint
+from scratchlm.checkpoint import load, save_checkpoint
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path, write_json
 from scratchlm.instructions import PromptStyle
 from scratchlm.model import GPT
+from scratchlm.model_config import read_description
 from scratchlm.tokenizer import Tokenizer
 
 DESCRIPTION = "assistant.json"

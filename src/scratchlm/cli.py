@@ -6,12 +6,14 @@ import io
 import sys
 from itertools import chain
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scratchlm.errors import InputError
-from scratchlm.params import GPT2_VOCAB_SIZE, MIN_TEMPERATURE, load_params
+from scratchlm.params import GPT2_VOCAB_SIZE, MIN_TEMPERATURE
+from scratchlm.params_file import load_params
 
 if TYPE_CHECKING:
     from scratchlm.generation import Sampling
@@ -146,8 +148,8 @@ def judge(
             print(f"{path}: {cache.clear():,} answers removed")
             return
         print(f"{path}: {cache.count():,} answers, {cache.size_bytes():,} bytes")
-        for name, count in cache.count_by_judge().items():
-            print(f"  {name}\t{count:,}")
+        for name, latencies_s in cache.latencies_by_judge().items():
+            print(f"  {name}\t{len(latencies_s):,}\t{median(latencies_s):.2f} s each (median)")
 
 
 @cli.command()
@@ -168,7 +170,7 @@ def cache(
 ) -> None:
     """Show the folder of verified downloads that all clones share: its place, its files and their sizes."""
     from scratchlm.cache import JUDGE, cached_files, clear_cache, judge_bytes
-    from scratchlm.download import cache_folder
+    from scratchlm.folders import cache_folder
 
     if clear:
         for key in clear_cache():
@@ -184,9 +186,9 @@ def cache(
 
 def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig, Tokenizer | None]:
     """Return the shape of a released size, a model folder or params.yaml, with its tokenizer if that is here."""
-    from scratchlm.checkpoint import read_config
     from scratchlm.gpt2 import SHAPES, gpt2_config
     from scratchlm.model import GPTConfig
+    from scratchlm.model_config import read_config
     from scratchlm.tokenizer import read_hugging_face_tokenizer, read_tokenizer
 
     if size is not None and model is not None:

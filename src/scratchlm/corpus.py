@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from scratchlm.download import fetch, from_root, opened_source, shown
+from scratchlm.download import fetch, opened_source, shown
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path
+from scratchlm.folders import from_root
 from scratchlm.sample import corpus as sample_corpus
 from scratchlm.sources import THE_VERDICT
 
@@ -65,7 +66,7 @@ def _collect_own(source: Sequence[str], folder: Path) -> None:
 
 def _copy_text(path: Path, target: Path, name: str) -> None:
     decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-    empty = True
+    empty, line_ends = True, 0
     try:
         with path.open("rb") as source, target.open("w", encoding="utf-8", newline="") as copy:
             while block := source.read(READ_BYTES):
@@ -76,11 +77,13 @@ def _copy_text(path: Path, target: Path, name: str) -> None:
                 text = decode(block)
                 empty = empty and not text.strip()
                 copy.write(text)
+                line_ends += block.count(b"\n")
             decode(b"", final=True)
     except UnicodeDecodeError as error:
+        line = line_ends + error.object.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"corpus.source: {name} is not UTF-8 text ({error.reason}): convert it first, for example with "
-            "`iconv -t utf-8`"
+            f"corpus.source: {name} is not UTF-8 text (line {line}, byte {error.object[error.start]:#04x}): convert it "
+            "first, for example with `iconv -f latin1 -t utf-8`"
         ) from None
     if empty:
         raise InputError(f"corpus.source: {name} is empty: give a text, or leave it out")

@@ -45,8 +45,8 @@ def read_pieces(path: Path) -> Iterator[str]:
                     held = held[end:]
         except UnicodeDecodeError as error:
             raise InputError(
-                f"{path.name} is not UTF-8 text (byte {error.object[error.start]:#04x}): convert it first, "
-                "for example with `iconv -t utf-8`"
+                f"{path.name} is not UTF-8 text any more (byte {error.object[error.start]:#04x}): run `make repro` to "
+                "collect it again"
             ) from None
     if held:
         yield held

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -17,29 +16,33 @@ from urllib.parse import quote, unquote, urlsplit
 from filelock import FileLock, Timeout
 
 from scratchlm.archive import extract_member
+from scratchlm.checksum import measure, mismatch
+from scratchlm.disk import writable
 from scratchlm.errors import InputError
 from scratchlm.files import atomic_path, write_text
+from scratchlm.folders import cache_folder, from_root
 from scratchlm.sources import Source
-from scratchlm.transfer import LIMITS, OTHER_CACHE, GaveUp, Limits, Transfer, drop, measure, mismatch, writable
+from scratchlm.transfer import OTHER_CACHE, Transfer, drop
+from scratchlm.web import LIMITS, GaveUp, Limits, WebSession
 
 CHUNK_BYTES = 2**20
 NAME_CHARACTERS = 50  # of a URL's file name that are kept, from its end: file systems take 255 bytes
-SHOWN_PATH = 60
 COMMIT = re.compile(r"/[0-9a-f]{40}/")  # a URL that names a commit gives the same file for ever
 
 
 def fetch(source: Source, target: Path, limits: Limits = LIMITS) -> Path:
     """Put the file of `source` at `target`, from the mirror, the user's cache or its URLs.
 
-    The mirror is SCRATCHLM_MIRROR, a folder or a base URL; the cache is SCRATCHLM_CACHE, by default
-    scratchlm in XDG_CACHE_HOME or ~/.cache. Relative folders are relative to the repository's root. The file
-    gets its name only when size and sha256 are right; where none is pinned, the host's own hash is used, and
-    without that the file is accepted. Prints where it came from and its sha256.
+    The mirror is SCRATCHLM_MIRROR, a folder or a base URL. Relative folders are relative to the repository's
+    root. The file gets its name only when size and sha256 are right; where none is pinned, the host's own hash is
+    used, and without that the file is accepted. All URLs together get `limits.total_s` seconds. Prints where the file
+    came from and its sha256.
 
     Raises InputError, one line that names each place tried and why it failed.
     """
     failures: list[str] = []
-    place = obtain(source, target, limits, failures)
+    with WebSession(limits) as session:
+        place = obtain(source, target, session, failures)
     if place is None:
         ways_out = (
             "download it yourself and give its path instead"
@@ -100,7 +103,7 @@ def name_in(path: str) -> str:
     return "download" if name in ("", ".", "..") else name[-NAME_CHARACTERS:]
 
 
-def obtain(source: Source, target: Path, limits: Limits, failures: list[str]) -> str | None:
+def obtain(source: Source, target: Path, session: WebSession, failures: list[str]) -> str | None:
     """Put the file at `target` and return the place it came from, or None; append the failures on the way."""
     urls = source.urls
     mirror = "" if source.own else os.environ.get("SCRATCHLM_MIRROR", "")
@@ -115,17 +118,19 @@ def obtain(source: Source, target: Path, limits: Limits, failures: list[str]) ->
             failures.append(f"{path} (mirror): {error}")
     for url in urls:
         try:
-            return copy_from_url(source, url, target, limits)
+            return copy_from_url(source, url, target, session)
         except GaveUp as error:
             failures.append(f"{shown(url)}: {error}")
-    return obtain_member(source, source.archive, target, limits, failures) if source.archive else None
+    return obtain_member(source, source.archive, target, session, failures) if source.archive else None
 
 
-def obtain_member(source: Source, archive: Source, target: Path, limits: Limits, failures: list[str]) -> str | None:
+def obtain_member(
+    source: Source, archive: Source, target: Path, session: WebSession, failures: list[str]
+) -> str | None:
     """Get the zip that holds the file, and the file out of it."""
     with writable(target.parent, source.size_bytes), tempfile.TemporaryDirectory() as folder:
         packed = Path(folder) / archive.name
-        place = obtain(archive, packed, limits, failures)
+        place = obtain(archive, packed, session, failures)
         if place is None:
             return None
         try:
@@ -134,27 +139,6 @@ def obtain_member(source: Source, archive: Source, target: Path, limits: Limits,
             failures.append(f"{place}: {error}")
             return None
         return f"{archive.name} from {place}"
-
-
-def from_root(folder: str) -> Path:
-    """Resolve a folder against the repository's root, where DVC starts stages (queued ones only name it)."""
-    try:
-        path = Path(os.environ.get("DVC_ROOT", ""), Path(folder).expanduser()).absolute()
-        path.lstat()
-    except RuntimeError:
-        raise InputError(f"{folder}: there is no such user's home folder; give the path from / on") from None
-    except ValueError as error:  # zero bytes and what no file system can spell
-        raise InputError(f"{folder!r} cannot be a path ({error}): give another") from None
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise InputError(f"{folder[:SHOWN_PATH]}... cannot be a path (too long): give another") from None
-    return path
-
-
-def cache_folder() -> Path:
-    """Return the folder of verified files, each named by its sha256, and of downloads under way."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return from_root(os.environ.get("SCRATCHLM_CACHE") or f"{base}/scratchlm")
 
 
 def url_key(url: str) -> str:
@@ -184,7 +168,7 @@ def copy_from_cache(source: Source, sha256: str, target: Path) -> bool:
     return True
 
 
-def copy_from_url(source: Source, url: str, target: Path, limits: Limits) -> str:
+def copy_from_url(source: Source, url: str, target: Path, session: WebSession) -> str:
     """Download `url` into the cache, once for all processes, copy it to `target` and return where it was.
 
     A file that may change at its URL is not kept.
@@ -192,11 +176,11 @@ def copy_from_url(source: Source, url: str, target: Path, limits: Limits) -> str
     cache = cache_folder()
     learned = cache / f"{url_key(url)}.sha256"  # what the host said this URL's file hashes to
     part = cache / f"{source.sha256 or url_key(url)}.part"
-    with writable(cache, source.size_bytes, OTHER_CACHE), locked(part.with_suffix(".lock"), limits):
+    with writable(cache, source.size_bytes, OTHER_CACHE), locked(part.with_suffix(".lock"), session):
         sha256 = source.sha256 or (learned.read_text(encoding="utf-8", errors="replace") if learned.exists() else None)
         if sha256 and copy_from_cache(source, sha256, target):
             return f"the cache {cache}"
-        sha256 = Transfer(source, url, part, limits).run()
+        sha256 = Transfer(source, url, part, session).run()
         if sha256 and (source.sha256 or COMMIT.search(url)):
             part.replace(cache / sha256)
             copy_verified(cache / sha256, source, target, sha256)
@@ -209,14 +193,14 @@ def copy_from_url(source: Source, url: str, target: Path, limits: Limits) -> str
 
 
 @contextmanager
-def locked(path: Path, limits: Limits) -> Iterator[None]:
+def locked(path: Path, session: WebSession) -> Iterator[None]:
     """Keep other processes from the same download meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(path, timeout=limits.total_s):
+        with FileLock(path, timeout=session.deadline.left_s()):
             yield
     except Timeout:
-        raise GaveUp(f"another process has been downloading it for {limits.total_s:,.0f} s") from None
+        raise GaveUp(f"another process has been downloading it for {session.limits.total_s:,g} s") from None
 
 
 def shown(url: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from scratchlm.checkpoint import WEIGHTS, check_weights, read_config, write_config
 from scratchlm.download import fetch
 from scratchlm.model import GPTConfig
+from scratchlm.model_config import read_config, write_config
 from scratchlm.sources import GPT2_WEIGHTS
 from scratchlm.tokenizer import (
     copy_tokenizer_for_hugging_face,
@@ -15,6 +15,7 @@ from scratchlm.tokenizer import (
     read_hugging_face_tokenizer,
     read_tokenizer,
 )
+from scratchlm.weights import WEIGHTS, check_weights
 
 # Radford et al. 2019, table 2; the parameter counts in the names are those of the released files.
 SHAPES = {"124M": (768, 12, 12), "355M": (1024, 16, 24), "774M": (1280, 20, 36), "1558M": (1600, 25, 48)}

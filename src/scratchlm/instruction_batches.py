@@ -60,5 +60,5 @@ def collate(examples: Sequence[Example], pad_id: int, max_length: int, mask_prom
         inputs[row, : min(len(ids), width)] = ids[:width]
         targets[row, : len(ids) - 1] = ids[1:]
         if mask_prompt:
-            targets[row, : example.prompt_length - 1] = IGNORED
+            targets[row, : max(0, example.prompt_length - 1)] = IGNORED
     return inputs, targets

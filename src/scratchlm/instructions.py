@@ -52,7 +52,7 @@ def check_entries(found: Any, name: str) -> list[Entry]:
     if problems:
         more = len(problems) - SHOWN_PROBLEMS
         raise InputError(
-            f"{name} has {len(problems)} entries or fields that cannot be used:"
+            f"{name} has {len(problems)} entries or fields that cannot be used; correct them or leave the entries out:"
             + "".join(f"\n  - {problem}" for problem in problems[:SHOWN_PROBLEMS])
             + (f"\n  and {more} more" if more > 0 else "")
         )

@@ -1,26 +1,17 @@
-"""params.yaml as checked models: every problem of the file is reported at once."""
+"""The parameters of all stages, as models that say what is allowed; `params_file` reads and checks the file."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-from scratchlm.errors import InputError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 GPT2_VOCAB_SIZE = 50257
-GPT2_CONTEXT_LENGTH = 1024
-SMALLEST_BPE = 257
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
 LARGEST_COUNT = 2**31 - 1  # more than any run can count, and no more than every library can
 MAX_LAYERS = 1000  # GPT-3 has 96; far beyond, building the blocks alone takes minutes
-PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
+UNSPELLABLE = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # control characters, and halves that UTF-8 cannot hold
 
 Positive = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
@@ -40,8 +31,8 @@ def _text_or_list_of_texts(value: Any) -> Any:
 
 
 def _place(value: str) -> str:
-    if re.search("[\0\ud800-\udfff]", value):
-        raise ValueError("a path or URL, which has no zero bytes and no half characters")
+    if UNSPELLABLE.search(value):
+        raise ValueError("a path or URL, which has no control characters and no half characters")
     if re.search(r"//[^/]*@", value):
         raise ValueError("a URL without name and password, which would be copied to dvc.lock: put them into ~/.netrc")
     return value
@@ -62,7 +53,8 @@ def _different_items(value: Any) -> Any:
 def _known_judges(judges: list[str]) -> list[str]:
     for judge in judges:
         backend, colon, model = judge.partition(":")
-        if judge != "overlap" and not (backend in ("ollama", "openai") and colon and model):
+        named = colon and model.strip() and not UNSPELLABLE.search(model)
+        if judge != "overlap" and not (backend in ("ollama", "openai") and named):
             raise ValueError("overlap, ollama:MODEL or openai:MODEL, as in ollama:llama3")
     return judges
 
@@ -220,163 +212,3 @@ class Params(Section):
     finetune_instructions: AssistantParams
     generate: GenerateParams
     judge: JudgeParams
-
-
-def load_params(path: Path) -> Params:
-    """Read and check a params file; raise InputError that lists everything wrong with it."""
-    try:
-        # YAML 1.2, as DVC itself reads it: `5e-05`, which `dvc exp run -S` writes, is a number.
-        found = YAML(typ="safe", pure=True).load(path)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: copy a profile with `make profile P=sample`") from None
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}): copy a profile with `make profile P=sample`"
-        ) from None
-    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a number or date that is none, or no text
-        problem = " ".join(str(error).split()).partition(";")[0]
-        if isinstance(error, MarkedYAMLError) and error.problem_mark:
-            problem = f"line {error.problem_mark.line + 1}: {error.problem}"
-        raise InputError(
-            f"{path} is not valid YAML: {problem}; correct it, or copy a profile with `make profile P=sample`"
-        ) from None
-    return check_params(found, str(path))
-
-
-def check_params(found: Any, name: str = "params.yaml") -> Params:
-    """Turn loaded YAML into `Params`; raise InputError that names key, value and what is allowed, for all."""
-    if not isinstance(found, dict):
-        raise InputError(
-            f"{name} holds {_shown(found)}, expected sections such as `corpus:` and `model:`; copy a profile "
-            "with `make profile P=sample`"
-        )
-    valid: dict[str, Any] = {}
-    problems = []
-    for key in found.keys() - Params.model_fields.keys():
-        problems.append(_unknown_key((key,), Params))
-    for key, field in Params.model_fields.items():
-        if key not in found:
-            problems.append(f"{key}: missing; take it from a file in profiles/")
-            continue
-        try:
-            # Section by section, so that a mistake in one does not hide those in another.
-            valid[key] = TypeAdapter(field.rebuild_annotation()).validate_python(found[key], strict=True)
-        except ValidationError as error:
-            problems += [_problem(key, detail) for detail in error.errors()]
-    problems += _bad_combinations(valid)
-    if problems:
-        plural = "problem" if len(problems) == 1 else "problems"
-        raise InputError(
-            f"{name} has {len(problems)} {plural}:" + "".join(f"\n  - {line}" for line in sorted(problems))
-        )
-    return Params(**valid)
-
-
-def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
-    """Check what no single key shows; a check whose sections are not all valid is left out."""
-
-    def have(*sections: str) -> bool:
-        return all(section in valid for section in sections)
-
-    if have("model"):
-        model: ModelParams = valid["model"]
-        if model.emb_dim % model.n_heads:
-            yield (f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})")
-    if have("tokenizer"):
-        tokenizer: TokenizerParams = valid["tokenizer"]
-        if tokenizer.kind == "bpe" and tokenizer.vocab_size < SMALLEST_BPE:
-            yield (
-                f"tokenizer.vocab_size: got {tokenizer.vocab_size}, allowed with tokenizer.kind bpe: at least "
-                f"{SMALLEST_BPE}, the 256 bytes and <|endoftext|>"
-            )
-        if tokenizer.kind == "gpt2" and tokenizer.vocab_size != GPT2_VOCAB_SIZE:
-            yield (
-                f"tokenizer.vocab_size: got {tokenizer.vocab_size}, allowed with tokenizer.kind gpt2: {GPT2_VOCAB_SIZE}"
-            )
-    for section, key in (("pretrain", "sample_prompt"), ("visualize", "text")):
-        words = have("tokenizer") and valid["tokenizer"].kind == "word"
-        if words and have(section) and not getattr(valid[section], key).strip():
-            yield f"{section}.{key}: got white space alone, allowed with tokenizer.kind word: at least one word"
-    if have("windows"):
-        windows: WindowsParams = valid["windows"]
-        if windows.stride > windows.max_length:
-            yield (
-                f"windows.stride: got {windows.stride}, allowed: at most windows.max_length "
-                f"({windows.max_length}), or text between windows is never seen"
-            )
-        if have("model") and windows.max_length > valid["model"].context_length:
-            yield (
-                f"windows.max_length: got {windows.max_length}, allowed: at most model.context_length "
-                f"({valid['model'].context_length})"
-            )
-    for section, rest in (("sms", "test"), ("instructions", "validation")):
-        if have(section):
-            middle = "validation_fraction" if section == "sms" else "test_fraction"
-            total = valid[section].train_fraction + getattr(valid[section], middle)
-            if total >= 1:
-                yield (
-                    f"{section}.train_fraction + {section}.{middle}: got {total:g}, allowed: less than 1, "
-                    f"the rest is the {rest} set"
-                )
-    for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
-        if have(section) and valid[section].min_learning_rate > valid[section].learning_rate:
-            yield (
-                f"{section}.min_learning_rate: got {valid[section].min_learning_rate:g}, allowed: at most "
-                f"{section}.learning_rate ({valid[section].learning_rate:g})"
-            )
-    if have("gpt2", "tokenizer"):
-        openai = [size for size in valid["gpt2"].sizes if size != "pretrained"]
-        if openai and valid["tokenizer"].kind != "gpt2":
-            yield f"gpt2.sizes: got {openai[0]}, allowed only with tokenizer.kind gpt2, the tokens it knows"
-    for section in ("finetune_classifier", "finetune_instructions"):
-        if have(section, "gpt2") and valid[section].base not in valid["gpt2"].sizes:
-            yield (
-                f"{section}.base: got {valid[section].base}, allowed: one of gpt2.sizes "
-                f"({', '.join(valid['gpt2'].sizes)})"
-            )
-        if have(section, "model"):
-            base_length = _context_length(valid[section].base, valid["model"])
-            if (valid[section].max_length or 0) > base_length:
-                yield (
-                    f"{section}.max_length: got {valid[section].max_length}, allowed: at most the context of "
-                    f"its base {valid[section].base} ({base_length})"
-                )
-    if have("generate", "finetune_instructions", "model"):
-        base_length = _context_length(valid["finetune_instructions"].base, valid["model"])
-        if valid["generate"].max_new_tokens >= base_length:
-            yield (
-                f"generate.max_new_tokens: got {valid['generate'].max_new_tokens}, allowed: less than the "
-                f"context of the assistant ({base_length}), which holds the prompt too"
-            )
-
-
-def _context_length(base: str, model: ModelParams) -> int:
-    return model.context_length if base == "pretrained" else GPT2_CONTEXT_LENGTH
-
-
-def _problem(section: str, detail: Any) -> str:
-    location = [section, *map(str, detail["loc"])]
-    key = ".".join(location)
-    if detail["type"] in ("extra_forbidden", "invalid_key"):
-        annotation = Params.model_fields[section].annotation
-        assert isinstance(annotation, type)
-        return _unknown_key(tuple(location), annotation)
-    if detail["type"] == "missing":
-        return f"{key}: missing; take it from a file in profiles/"
-    allowed = re.sub(r"^(Value error, |\w+ should (be|have) )", "", detail["msg"])
-    if detail["type"] == "model_type":
-        allowed = "keys as in a file in profiles/"
-    return f"{key}: got {_shown(detail['input'])}, allowed: {allowed}"
-
-
-def _unknown_key(location: tuple[str, ...], section: type[BaseModel]) -> str:
-    key = str(location[-1])
-    known = list(section.model_fields)
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-    return f"{'.'.join(map(str, location))}: unknown key; {hint}"
-
-
-def _shown(value: Any) -> str:
-    text = PASSWORD.sub("...", repr(value))
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,111 +1,23 @@
-"""SMS messages labelled ham or spam: read, balance, split, and keep as CSV (chapter 6)."""
+"""SMS messages labelled ham or spam: balance, split, and keep as CSV (chapter 6)."""
 
 from __future__ import annotations
 
 import csv
 import io
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from scratchlm.archive import extract_member
 from scratchlm.errors import InputError
 from scratchlm.files import write_text
 
 LABELS = ("ham", "spam")  # the position is the class: ham 0, spam 1
-UCI_MEMBER = "SMSSpamCollection"
-
-
-def read_messages(path: Path) -> pd.DataFrame:
-    """Read labelled messages from UCI's file, its zip, or a CSV file with the columns label and text.
-
-    The same message may stand there often, as in UCI's file, but with one label.
-
-    A name ending in .csv is read as CSV with a header (any case, further columns ignored), one ending in .zip
-    as UCI's archive, any other as UCI's file: no header, label, tab, text. All are UTF-8.
-    Returns columns Label ("ham" or "spam") and Text, in file order.
-    Raises InputError for anything else, naming the line.
-
-    Quotes are read as the book's `pd.read_csv(sep="\\t", header=None)` does: a text that begins with a quote
-    runs to the next quote. In UCI's file 56 texts begin with one, and that on line 5,082 is closed on line
-    5,084 only: so 5,574 lines (4,827 ham) become the book's 5,572 rows (4,825 ham).
-    """
-    is_csv = path.suffix.lower() == ".csv"
-    records = _read_records(path, _read_text(path), delimiter="," if is_csv else "\t")
-    columns = ["label", "text"]
-    if is_csv:
-        _, header = next(records, (1, []))
-        columns = [name.strip().lower() for name in header]
-        if "label" not in columns or "text" not in columns:
-            raise InputError(f"{path}, line 1: got columns {columns}, wanted label and text, comma-separated")
-        if len(set(columns)) < len(columns):
-            raise InputError(f"{path}, line 1: got columns {columns}, wanted each name once")
-    rows: list[tuple[str, str]] = []
-    seen: dict[str, tuple[str, int]] = {}
-    for line, fields in records:
-        if len(fields) != len(columns):
-            raise InputError(f"{path}, line {line}: got {len(fields)} fields, wanted {len(columns)}: {columns}")
-        row = dict(zip(columns, fields, strict=True))
-        row["label"] = row["label"].strip().lower()
-        if row["label"] not in LABELS:
-            raise InputError(f"{path}, line {line}: got label {row['label']!r}, wanted 'ham' or 'spam'")
-        if not row["text"].strip():
-            raise InputError(f"{path}, line {line}: got an empty text, wanted a message")
-        label, first_line = seen.setdefault(row["text"], (row["label"], line))
-        if label != row["label"]:
-            raise InputError(
-                f"{path}, line {line}: got {row['label']} for a text that is {label} on line {first_line}: no model "
-                "can learn both; leave one of them out"
-            )
-        rows.append((row["label"], row["text"]))
-    if not rows:
-        raise InputError(f"{path} holds no messages, wanted rows of a label (ham or spam) and a text")
-    messages = pd.DataFrame(rows, columns=["Label", "Text"])
-    if messages["Label"].nunique() < len(LABELS):
-        raise InputError(f"{path}: all {len(rows)} messages are {rows[0][0]}, wanted both ham and spam")
-    return messages
-
-
-def _read_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record's first line number and its fields; empty lines are left out."""
-    # The empty line at the end belongs to a record only if that record's quote was never closed.
-    lines = [*io.StringIO(text, newline=""), ""]
-    reader = csv.reader(lines, delimiter=delimiter)
-    line = 1
-    try:
-        for fields in reader:
-            if fields and reader.line_num == len(lines):
-                raise InputError(f"{path}, line {line}: the quote that opens a text is never closed")
-            if fields:
-                yield line, fields
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{path}, line {line}: not readable as CSV: {error}") from error
-
-
-def _read_text(path: Path) -> str:
-    if path.suffix.lower() == ".zip":
-        with tempfile.TemporaryDirectory() as folder:
-            return _read_text(extract_member(path, UCI_MEMBER, Path(folder) / UCI_MEMBER))
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): wanted a file of labelled messages") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from error
 
 
 def balance(messages: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Undersample the larger class to the size of the smaller, ham first, labels as 0 (ham) and 1 (spam).
 
-    `messages` as `read_messages` returns them. Returns columns Label (int64) and Text.
+    `messages` as `collect_messages` returns them. Returns columns Label (int64) and Text.
     With spam the smaller class these are the book's rows in the book's order (section 6.2).
     """
     ham = messages[messages["Label"] == "ham"]
@@ -160,7 +72,7 @@ def read_split_csv(path: Path) -> pd.DataFrame:
     Raises InputError naming the row (header not counted) where columns or labels are others.
     """
     try:
-        rows = list(csv.reader(io.StringIO(_read_text(path), newline="")))
+        rows = list(csv.reader(io.StringIO(read_utf8(path), newline="")))
     except csv.Error as error:
         raise InputError(f"{path}: not readable as CSV: {error}: run prepare_sms again") from None
     if not rows or rows[0] != ["Label", "Text"]:
@@ -173,3 +85,18 @@ def read_split_csv(path: Path) -> pd.DataFrame:
     if len(rows) == 1:
         raise InputError(f"{path} holds no messages: run prepare_sms again")
     return pd.DataFrame({"Label": [int(row[0]) for row in rows[1:]], "Text": [row[1] for row in rows[1:]]})
+
+
+def read_utf8(path: Path) -> str:
+    """Read a table of messages as text; raise InputError that names the line if it is not UTF-8."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): wanted a file of labelled messages") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        ) from error

@@ -89,7 +89,7 @@ def weights_source(
     return Source(f"gpt2-{size}.safetensors", (url,), size_bytes, sha256)
 
 
-# Where no hash stands here, the host's `x-linked-etag` header gives it (see download.py).
+# Where no hash stands here, the host's `x-linked-etag` header gives it (see transfer.py).
 GPT2_WEIGHTS = {
     "124M": weights_source(
         "124M",

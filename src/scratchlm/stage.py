@@ -9,7 +9,8 @@ from pathlib import Path
 
 from scratchlm.errors import InputError
 from scratchlm.interruption import Interrupted, listen
-from scratchlm.params import Params, load_params
+from scratchlm.params import Params
+from scratchlm.params_file import load_params
 
 PARAMS = Path("params.yaml")
 WRITTEN_BY_STAGES = ("data/", "models/")
@@ -28,8 +29,9 @@ def run(main: Callable[[Params], None], name: str | None = None) -> None:
     except InputError as error:
         sys.exit(f"{name}: error: {error}")
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and str(error.filename).startswith(WRITTEN_BY_STAGES):
-            sys.exit(f"{name}: error: {error.filename} is missing: run `make repro`, which builds what is not there")
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+        if missing and str(error.filename).startswith(WRITTEN_BY_STAGES):
+            sys.exit(f"{name}: error: {error.filename}: {error.strerror}: run `make repro`, which builds it again")
         if error.errno not in MACHINE_ERRORS:
             raise
         place = error.filename or Path.cwd()  # a write to an open file does not say which
@@ -37,7 +39,7 @@ def run(main: Callable[[Params], None], name: str | None = None) -> None:
     except Interrupted as stopped:
         sys.exit(f"{name}: interrupted {stopped}; run `make repro` to go on from there")
     except KeyboardInterrupt:
-        sys.exit(f"{name}: interrupted; run `make repro` to build this stage again")
+        sys.exit(f"{name}: interrupted; run `make repro` to go on")
 
 
 if __name__ == "__main__":

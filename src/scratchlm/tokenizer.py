@@ -209,9 +209,13 @@ def _read_encoding(encoder_path: Path, merges_path: Path) -> BytePairTokenizer:
     except FileNotFoundError as error:
         raise InputError(f"{error.filename} is missing: run `make repro` to build it") from None
     except ValueError as error:
-        raise InputError(f"{encoder_path} or {merges_path} is damaged ({error}): build it again") from None
+        raise InputError(
+            f"{encoder_path} or {merges_path} is damaged ({error}): run `make repro` to build it again"
+        ) from None
     except OSError as error:
-        raise InputError(f"{error.filename} cannot be read ({error.strerror}): build it again") from None
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}): run `make repro` to build it again"
+        ) from None
     byte_of = {character: byte for byte, character in byte_characters().items()}
 
     def spelled_bytes(token: str) -> bytes:
@@ -223,7 +227,7 @@ def _read_encoding(encoder_path: Path, merges_path: Path) -> BytePairTokenizer:
     if not spelled or encoder != {token: rank for rank, token in enumerate([*tokens, END_OF_TEXT])}:
         raise InputError(
             f"{encoder_path} and {merges_path} do not belong together: expected as ids the 256 bytes, then "
-            f"{len(tokens) - 256} merges in order, then {END_OF_TEXT}; build both again"
+            f"{len(tokens) - 256} merges in order, then {END_OF_TEXT}; run `make repro` to build both again"
         )
     return BytePairTokenizer(
         name=encoder_path.parent.name,

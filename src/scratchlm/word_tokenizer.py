@@ -183,9 +183,9 @@ def _read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run `make repro` to build it") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): build it again") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}): run `make repro` to build it again") from None
     except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}): build it again") from None
+        raise InputError(f"{path} is damaged ({error}): run `make repro` to build it again") from None
 
 
 def _checked_tokenizer(vocabulary: Any, path: Path) -> WordTokenizer:
@@ -193,6 +193,6 @@ def _checked_tokenizer(vocabulary: Any, path: Path) -> WordTokenizer:
     if not in_order or tuple(vocabulary)[-len(SPECIAL_TOKENS) :] != SPECIAL_TOKENS:
         raise InputError(
             f"{path} is no vocabulary of words: expected words with the ids 0, 1, 2 and so on, then "
-            f"{' and '.join(SPECIAL_TOKENS)}; build it again"
+            f"{' and '.join(SPECIAL_TOKENS)}; run `make repro` to build it again"
         )
     return WordTokenizer(vocabulary)

@@ -28,7 +28,8 @@ from scratchlm.instructions import Entry, format_prompt, format_task, read_entri
 from scratchlm.layers import gelu_tanh, layer_norm
 from scratchlm.loss import next_token_loss
 from scratchlm.model import GPT, Block, FeedForward, GPTConfig, new_gpt
-from scratchlm.sms import balance, read_messages, split
+from scratchlm.sms import balance, split
+from scratchlm.sms_sources import read_messages
 from scratchlm.tokenizer import read_tokenizer
 from scratchlm.training import loaders, mean_loss
 from scratchlm.windows import Windows

@@ -19,7 +19,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from scratchlm.checkpoint import hugging_face_tensors
 from scratchlm.generation import Sampling, generate
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.judges import open_judge
@@ -27,6 +26,7 @@ from scratchlm.judging.verdicts import judge_responses
 from scratchlm.model import GPT, GPTConfig, new_gpt
 from scratchlm.params import JudgeParams
 from scratchlm.tokenizer import read_tokenizer
+from scratchlm.weights import hugging_face_tensors
 
 REASON = "gguf and xllamacpp are not installed (scripts/setup.sh installs them where it can)"
 gguf = pytest.importorskip("gguf", reason=REASON)

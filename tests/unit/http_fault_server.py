@@ -8,6 +8,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -75,6 +76,8 @@ class Request(BaseHTTPRequestHandler):
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
         answer(self)
 
+    do_CONNECT = do_GET  # what a proxy is asked for https
+
     def head(self, code: int, length: int | None, **headers: str) -> None:
         """Send status line and headers; `content_range` becomes Content-Range."""
         self.send_response(code)
@@ -123,6 +126,16 @@ def serve(body: bytes, drop_after: int | None = None, ranges: bool = True, **val
     return answer
 
 
+def unstated(body: bytes) -> Answer:
+    """Send the body without saying how long it is, then hang up."""
+
+    def answer(request: Request) -> None:
+        request.head(200, None)
+        request.wfile.write(body)
+
+    return answer
+
+
 def status(code: int, **headers: str) -> Answer:
     """Answer with an empty body and this status."""
     return lambda request: request.head(code, 0, **headers)
@@ -142,14 +155,15 @@ def wrong_range(body: bytes) -> Answer:
     return answer
 
 
-def blind_range(body: bytes, **validators: str) -> Answer:
-    """Answer any range of `body` without looking at If-Range."""
+def blind_range(body: bytes, length: int | None = None, **validators: str) -> Answer:
+    """Answer any range of `body` without looking at If-Range, with its first `length` bytes alone."""
 
     def answer(request: Request) -> None:
         start = int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-        where = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        request.head(206, len(body) - start, Content_Range=where, **validators)
-        request.wfile.write(body[start:])
+        piece = body[start:][:length]
+        where = f"bytes {start}-{start + len(piece) - 1}/{len(body)}"
+        request.head(206, len(piece), Content_Range=where, **validators)
+        request.wfile.write(piece)
 
     return answer
 
@@ -159,11 +173,24 @@ def endless(piece: bytes, pause_s: float, code: int = 200, **headers: str) -> An
 
     def answer(request: Request) -> None:
         request.head(code, None, **headers)
-        try:
+        with suppress(OSError):  # the client has gone
             while not request.fault_server.stopped.wait(pause_s):
                 request.wfile.write(piece)
-        except OSError:  # the client has gone
-            request.hang_up()
+        request.hang_up()
+
+    return answer
+
+
+def drip(start: bytes, piece: bytes = b"x", pause_s: float = 0.05, pieces: int = 100) -> Answer:
+    """Send `start` as it is, status line and all, then `piece` again and again, longer than any test should wait."""
+
+    def answer(request: Request) -> None:
+        with suppress(OSError):  # the client has gone
+            request.wfile.write(start)
+            for _ in range(pieces):
+                request.fault_server.stopped.wait(pause_s)
+                request.wfile.write(piece)
+        request.hang_up()
 
     return answer
 
@@ -194,8 +221,9 @@ def hang(body: bytes = b"", length: int = 0) -> Answer:
 def gzipped(body: bytes, drop_after: int | None = None) -> Answer:
     """Send the body compressed, though nobody asked for that."""
 
+    packed = gzip.compress(body, mtime=0)
+
     def answer(request: Request) -> None:
-        packed = gzip.compress(body, mtime=0)
         request.head(200, len(packed), Content_Encoding="gzip")
         request.wfile.write(packed[:drop_after])
         if drop_after is not None:

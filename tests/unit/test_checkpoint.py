@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scratchlm.assistant import load_assistant, save_assistant
-from scratchlm.checkpoint import check_vocabulary, load, load_checkpoint, read_config, save_checkpoint
+from scratchlm.checkpoint import check_vocabulary, load, load_checkpoint, save_checkpoint
 from scratchlm.classifier import Classifier, load_classifier, save_classifier
 from scratchlm.errors import InputError
 from scratchlm.gpt2 import copy_checkpoint
 from scratchlm.model import Activation, GPTConfig, new_gpt
+from scratchlm.model_config import read_config
 from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
 
 CONFIG = GPTConfig(280, 12, 16, 2, 2, 0.1, True, True)
@@ -291,7 +292,7 @@ def test_any_weights_and_description_are_refused_by_name(
 
 def test_a_long_list_of_differences_is_cut(folder: Path) -> None:
     change_weights(folder, lambda tensors: tensors.update({f"extra.{n}": torch.zeros(1) for n in range(70)}))
-    with pytest.raises(InputError, match=r"config\.json: 70 differences\n(  - extra\.\d+ is .*\n){50}  and 20 more$"):
+    with pytest.raises(InputError, match=r"again: 70 differences\n(  - extra\.\d+ is .*\n){50}  and 20 more$"):
         load_checkpoint(folder)
 
 

@@ -8,7 +8,6 @@ import pytest
 import tiktoken
 import torch
 
-from scratchlm.checkpoint import save_tensors
 from scratchlm.classifier import (
     Classifier,
     Messages,
@@ -24,6 +23,7 @@ from scratchlm.classifier import (
 from scratchlm.errors import InputError
 from scratchlm.model import GPTConfig, new_gpt
 from scratchlm.tokenizer import read_tokenizer
+from scratchlm.weights import save_tensors
 
 
 @pytest.fixture(scope="module")

@@ -206,7 +206,7 @@ def test_an_empty_text_is_refused(project: Path, content: bytes) -> None:
 def test_a_text_that_is_not_utf_8_is_refused(project: Path, content: bytes) -> None:
     message = refusal([written("good.txt", "good"), written("bad.txt", content)])
     assert message.startswith(f"corpus.source: {project}/bad.txt is not UTF-8 text (")
-    assert message.endswith("convert it first, for example with `iconv -t utf-8`")
+    assert message.endswith("convert it first, for example with `iconv -f latin1 -t utf-8`")
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0\0", "text".encode("utf-16"), b"x" * 2_000_000 + b"\0"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scratchlm.errors import InputError
@@ -64,10 +64,28 @@ def books_collate(batch: list[list[int]], max_length: int) -> tuple[list[list[in
     st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=12), min_size=1, max_size=6),
     st.integers(1, 14),
 )
-@settings(max_examples=100, deadline=None, derandomize=True)
 def test_any_batch_is_collated_as_the_book_does(batch: list[list[int]], max_length: int) -> None:
     inputs, targets = collate([Example(ids, 0) for ids in batch], PAD, max_length, mask_prompt=False)
     assert (inputs.tolist(), targets.tolist()) == books_collate(batch, max_length)
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 99), min_size=1, max_size=12), st.integers(0, 12)), min_size=1, max_size=6
+    ),
+    st.integers(1, 14),
+)
+def test_masking_takes_the_prompts_out_of_any_batch_and_nothing_else(
+    batch: list[tuple[list[int], int]], max_length: int
+) -> None:
+    examples = [Example(ids, min(prompt_length, len(ids))) for ids, prompt_length in batch]
+    whole_inputs, whole = collate(examples, PAD, max_length, mask_prompt=False)
+    inputs, targets = collate(examples, PAD, max_length, mask_prompt=True)
+    assert inputs.tolist() == whole_inputs.tolist()
+    for example, row, whole_row in zip(examples, targets.tolist(), whole.tolist(), strict=True):
+        # A target stands one place before its token: those of the prompt end where the answer's first is foretold.
+        n_prompt = max(0, min(example.prompt_length - 1, len(row)))
+        assert row == [IGNORED] * n_prompt + whole_row[n_prompt:]
 
 
 def test_padding_does_not_change_the_loss() -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from scratchlm.errors import InputError
-from scratchlm.params import check_params, load_params
+from scratchlm.params import Params
+from scratchlm.params_file import check_params, load_params
 
 REPOSITORY = Path(__file__).parents[2]
 PROFILE = (REPOSITORY / "profiles/sample.yaml").read_text(encoding="utf-8")
@@ -218,7 +219,7 @@ RANGES: list[tuple[str, Any, str]] = [
     ("instructions.prompt_style", "phi-3", "'alpaca' or 'phi3'"),
     *(
         ("judge.judges", judges, "overlap, ollama:MODEL or openai:MODEL, as in ollama:llama3")
-        for judges in (["gpt4"], ["ollama"], ["overlap", "openai:"], ["overlap:x"])
+        for judges in (["gpt4"], ["ollama"], ["overlap", "openai:"], ["overlap:x"], ["ollama: "], ["ollama:a\nb"])
     ),
     ("judge.prompt", "Book", "'book' or 'rubric'"),
     ("gpt2.sizes", "124M", "a list of one or more different values"),
@@ -540,12 +541,24 @@ def test_any_file_is_refused_in_words(tmp_path_factory: pytest.TempPathFactory, 
         ),
         ("sms.source", "https://me:se@cret@host/a", "got 'https://...@host/a', allowed: a URL without name and"),
         ("instructions.source", "https://secret@host/a", "got 'https://...@host/a', allowed: a URL without name and"),
-        ("sms.source", "a\0b", "got 'a\\x00b', allowed: a path or URL, which has no zero bytes and no half characters"),
+        (
+            "sms.source",
+            "a\0b",
+            "got 'a\\x00b', allowed: a path or URL, which has no control characters and no half characters",
+        ),
     ],
 )
 def test_a_place_with_a_password_or_a_zero_byte_is_refused(key: str, value: Any, said: str) -> None:
     (line,) = problems({key: value})
     assert line.startswith(f"{key}: {said}") and "secret" not in line
+
+
+@pytest.mark.parametrize("key", ["k" * 1000, 16**5000, ("k",) * 1000], ids=["text", "number", "tuple"])
+def test_a_long_unknown_key_is_shown_in_short(key: Any) -> None:
+    with pytest.raises(InputError) as raised:
+        check_params({key: 1})
+    (line,) = [line for line in str(raised.value).split("\n") if "unknown key" in line]
+    assert len(line) < 300 and line.endswith("unknown key; known: " + ", ".join(Params.model_fields))
 
 
 def test_a_long_value_is_shown_in_short() -> None:

@@ -12,7 +12,7 @@ import pytest
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
-from scratchlm.params import load_params
+from scratchlm.params_file import load_params
 
 REPOSITORY = Path(__file__).parents[2]
 PROFILES = sorted((REPOSITORY / "profiles").glob("*.yaml"))

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from scratchlm.corpus import collect_corpus
 from scratchlm.errors import InputError
 from scratchlm.instruction_sources import collect_entries
-from scratchlm.params import check_params
+from scratchlm.params_file import check_params
 from scratchlm.sms_sources import collect_messages
 
 REPOSITORY = Path(__file__).parents[2]

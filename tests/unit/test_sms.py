@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from scratchlm import sms
 from scratchlm.errors import InputError
+from scratchlm.sms_sources import read_messages
+from scratchlm.sources import SMS_SPAM
 
 BOTH = "ham\thello\nspam\twin\n"
 
@@ -22,7 +24,7 @@ def written(tmp_path, content, name="messages.tsv"):
 
 def refusal(path):
     with pytest.raises(InputError) as raised:
-        sms.read_messages(path)
+        read_messages(path)
     return str(raised.value)
 
 
@@ -30,14 +32,14 @@ def refusal(path):
 
 
 def test_tab_separated_lines_become_labels_and_texts_in_file_order(tmp_path):
-    messages = sms.read_messages(written(tmp_path, "ham\tHi, you; ok?\nspam\tWIN £5\nham\tnull\n"))
+    messages = read_messages(written(tmp_path, "ham\tHi, you; ok?\nspam\tWIN £5\nham\tnull\n"))
     assert list(messages.columns) == ["Label", "Text"]
     assert messages.values.tolist() == [["ham", "Hi, you; ok?"], ["spam", "WIN £5"], ["ham", "null"]]
 
 
 def test_a_quote_that_opens_a_text_runs_over_line_ends_to_the_next_as_pandas_reads_it(tmp_path):
     path = written(tmp_path, 'ham\t"said" he\nham\t"one\nham\ttwo" three\nspam\tsay "win"\n')
-    messages = sms.read_messages(path)
+    messages = read_messages(path)
     assert messages["Text"].tolist() == ["said he", "one\nham\ttwo three", 'say "win"']
     pandas = pd.read_csv(path, sep="\t", header=None, names=["Label", "Text"])
     assert messages.values.tolist() == pandas.values.tolist()
@@ -45,7 +47,7 @@ def test_a_quote_that_opens_a_text_runs_over_line_ends_to_the_next_as_pandas_rea
 
 def test_csv_columns_are_found_by_name_in_any_case_and_order(tmp_path):
     path = written(tmp_path, '\ufeffid,TEXT,Label\r\n1,"a, ""b""\nc",ham\r\n\r\n2,win,spam\r\n', "own.CSV")
-    assert sms.read_messages(path).values.tolist() == [["ham", 'a, "b"\nc'], ["spam", "win"]]
+    assert read_messages(path).values.tolist() == [["ham", 'a, "b"\nc'], ["spam", "win"]]
 
 
 def test_the_zip_of_uci_is_read_through_its_member(tmp_path):
@@ -53,7 +55,7 @@ def test_the_zip_of_uci_is_read_through_its_member(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme", "no messages")
         archive.writestr("SMSSpamCollection", BOTH)
-    assert sms.read_messages(path)["Text"].tolist() == ["hello", "win"]
+    assert read_messages(path)["Text"].tolist() == ["hello", "win"]
 
 
 def test_a_zip_without_the_member_is_refused(tmp_path):
@@ -180,6 +182,8 @@ def test_any_split_is_disjoint_complete_and_drawn_by_its_seed(n_ham, n_spam, tra
     texts = [text for part in parts for text in part["Text"]]
     assert sorted(texts) == sorted(balanced["Text"]) and all(len(part) for part in parts)
     assert len(parts[0]) == int(len(balanced) * train_fraction)
+    order = balanced.sample(frac=1, random_state=seed)["Text"].tolist()  # as the book shuffles
+    assert texts == order
     again = sms.split(balanced, train_fraction, validation_fraction, seed)
     assert all(one.equals(other) for one, other in zip(parts, again, strict=True))
 
@@ -197,7 +201,7 @@ def test_any_file_is_a_table_of_messages_or_refused_by_name(tmp_path_factory, co
     path = tmp_path_factory.getbasetemp() / name
     path.write_bytes(content)
     try:
-        found = sms.read_messages(path)
+        found = read_messages(path)
     except InputError as error:
         assert str(error).startswith(str(path))
     else:
@@ -205,7 +209,7 @@ def test_any_file_is_a_table_of_messages_or_refused_by_name(tmp_path_factory, co
 
 
 def test_labels_may_be_written_in_any_case(tmp_path):
-    assert sms.read_messages(written(tmp_path, "Ham\thi\nSPAM \twin\n"))["Label"].tolist() == ["ham", "spam"]
+    assert read_messages(written(tmp_path, "Ham\thi\nSPAM \twin\n"))["Label"].tolist() == ["ham", "spam"]
 
 
 # Split files
@@ -257,12 +261,12 @@ def test_other_columns_and_labels_in_a_split_file_are_refused(tmp_path, content,
 
 @pytest.fixture(scope="module")
 def uci_path(mirror):
-    return mirror / sms.UCI_MEMBER
+    return mirror / SMS_SPAM.name
 
 
 @pytest.mark.mirror
 def test_the_figures_of_the_book_come_out_of_uci_s_file(uci_path):
-    messages = sms.read_messages(uci_path)
+    messages = read_messages(uci_path)
     assert messages["Label"].value_counts().to_dict() == {"ham": 4825, "spam": 747}
     balanced = sms.balance(messages, seed=123)
     assert len(balanced) == 1494
@@ -272,7 +276,7 @@ def test_the_figures_of_the_book_come_out_of_uci_s_file(uci_path):
 @pytest.mark.mirror
 def test_uci_s_file_is_read_as_the_book_reads_it_with_pandas(uci_path):
     expected = pd.read_csv(uci_path, sep="\t", header=None, names=["Label", "Text"])
-    pd.testing.assert_frame_equal(sms.read_messages(uci_path), expected)
+    pd.testing.assert_frame_equal(read_messages(uci_path), expected)
     apart = pd.read_csv(uci_path, sep="\t", header=None, quoting=csv.QUOTE_NONE)
     assert len(apart) == 5574 and (apart[0] == "ham").sum() == 4827
 
@@ -282,5 +286,5 @@ def test_the_longest_messages_have_the_book_s_lengths(uci_path):
     from scratchlm.tokenizer import read_tokenizer
 
     tokenizer = read_tokenizer(uci_path.parent)
-    parts = sms.split(sms.balance(sms.read_messages(uci_path), seed=123), 0.7, 0.1, seed=123)
+    parts = sms.split(sms.balance(read_messages(uci_path), seed=123), 0.7, 0.1, seed=123)
     assert [max(len(tokenizer.encode(text)) for text in part["Text"]) for part in parts] == [120, 71, 92]

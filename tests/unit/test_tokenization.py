@@ -152,7 +152,7 @@ def test_a_document_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         list(read_pieces(tmp_path / "latin.txt"))
     assert str(raised.value) == (
-        "latin.txt is not UTF-8 text (byte 0xe9): convert it first, for example with `iconv -t utf-8`"
+        "latin.txt is not UTF-8 text any more (byte 0xe9): run `make repro` to collect it again"
     )
 
 

@@ -407,7 +407,7 @@ def test_files_that_do_not_belong_together_are_refused(
         read_tokenizer(tmp_path)
     message = str(raised.value)
     assert message.startswith(f"{tmp_path}/encoder.json and {tmp_path}/vocab.bpe do not belong together: ")
-    assert message.endswith("build both again") and "\n" not in message
+    assert message.endswith("run `make repro` to build both again") and "\n" not in message
 
 
 @pytest.mark.parametrize(("name", "content"), [("encoder.json", b'{"!": 0'), ("vocab.bpe", b"\xff\xfe")])
@@ -415,7 +415,7 @@ def test_a_damaged_file_is_refused(trained_folder: Path, tmp_path: Path, name: s
     for other in ("encoder.json", "vocab.bpe"):
         (tmp_path / other).write_bytes((trained_folder / other).read_bytes())
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=r"is damaged .* build it again"):
+    with pytest.raises(InputError, match=r"is damaged .*: run `make repro` to build it again"):
         read_tokenizer(tmp_path)
 
 

@@ -335,7 +335,7 @@ def test_a_file_that_is_no_vocabulary_of_words_is_refused(
         read(tmp_path)
     assert str(raised.value) == (
         f"{tmp_path / name} is no vocabulary of words: expected words with the ids 0, 1, 2 and so on, then "
-        f"{END_OF_TEXT} and {UNKNOWN}; build it again"
+        f"{END_OF_TEXT} and {UNKNOWN}; run `make repro` to build it again"
     )
 
 
@@ -344,7 +344,7 @@ def test_a_file_that_is_no_vocabulary_of_words_is_refused(
 def test_a_damaged_file_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     read = read_tokenizer if name == "vocabulary.json" else read_hugging_face_tokenizer
-    with pytest.raises(InputError, match=rf"{name} is damaged .*: build it again"):
+    with pytest.raises(InputError, match=rf"{name} is damaged .*: run `make repro` to build it again"):
         read(tmp_path)
 
 

@@ -1,0 +1,33 @@
+"""A disk that is full or closed: how much is needed and where, in one clear line."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from scratchlm.errors import InputError
+
+# No space, a quota, and the largest file that a file system or a limit allows.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def check_room(folder: Path, needed_bytes: int | None, hint: str = "") -> None:
+    """Raise InputError before a file is begun that the disk has no room for."""
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes is not None and needed_bytes > free_bytes:
+        raise InputError(f"no space left in {folder}: {needed_bytes:,} bytes are needed, {free_bytes:,} are free{hint}")
+
+
+@contextmanager
+def writable(folder: Path, needed_bytes: int | None, hint: str = "") -> Iterator[None]:
+    """Turn what the system says of a full or closed disk in the block into an InputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise InputError(f"cannot write {error.filename or folder}: {error.strerror}{hint}") from error
+        needed = f"{needed_bytes:,} bytes are" if needed_bytes else "more is"
+        raise InputError(f"no space left in {folder}: {needed} needed ({error.strerror}){hint}") from error

@@ -1,0 +1,87 @@
+"""Whatever is asked, generation keeps its bounds, and a prompt's continuation is its own, not its batch's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from scratchlm.generation import Continuation, Sampling, generate
+from scratchlm.model import GPT, GPTConfig, new_gpt
+
+VOCAB_SIZE, CONTEXT = 30, 16
+
+TOKENS = st.integers(0, VOCAB_SIZE - 1)
+LENGTHS = st.integers(1, CONTEXT + 2) | st.integers(CONTEXT - 1, CONTEXT + 1)
+PROMPTS = st.lists(LENGTHS.flatmap(lambda n: st.lists(TOKENS, min_size=n, max_size=n)), min_size=1, max_size=5)
+SAMPLING = st.builds(
+    Sampling, st.sampled_from([0.0, 0.01, 1.0, 100.0]), st.none() | st.integers(1, VOCAB_SIZE + 9), st.integers(0, 9)
+)
+NEW_TOKENS = st.integers(1, CONTEXT + 9)
+
+
+@pytest.fixture(scope="module")
+def model() -> GPT:
+    """A tiny model in double precision, where no sum's order decides between two tokens."""
+    torch.manual_seed(3)
+    return new_gpt(GPTConfig(VOCAB_SIZE, CONTEXT, 16, 2, 2), "gpt2", init_std=0.5).double().eval()
+
+
+def room_of(prompt: list[int], max_new_tokens: int) -> int:
+    return max(0, min(max_new_tokens, CONTEXT - len(prompt)))
+
+
+@given(PROMPTS, NEW_TOKENS, SAMPLING, st.integers(1, 6))
+@settings(max_examples=20)
+def test_the_model_never_sees_more_than_its_context(
+    model: GPT, prompts: list[list[int]], max_new_tokens: int, sampling: Sampling, batch_size: int
+) -> None:
+    seen: list[int] = []
+
+    def note(position_embedding: torch.nn.Module, inputs: tuple[Tensor]) -> None:
+        seen.extend(inputs[0].flatten().tolist())
+
+    hook = model.wpe.register_forward_pre_hook(note)
+    try:
+        continuations = generate(model, prompts, max_new_tokens, None, sampling, batch_size)
+    finally:
+        hook.remove()
+    rooms = [room_of(prompt, max_new_tokens) for prompt in prompts]
+    assert [len(continuation.ids) for continuation in continuations] == rooms
+    # The last token that is chosen is not looked at.
+    looked_at = [len(prompt) + room - 1 for prompt, room in zip(prompts, rooms, strict=True) if room]
+    assert max(seen, default=-1) == max(looked_at, default=0) - 1 < CONTEXT - 1
+
+
+@given(PROMPTS, NEW_TOKENS, SAMPLING, st.none() | st.integers(0, VOCAB_SIZE - 1), st.integers(1, 6))
+@settings(max_examples=20)
+def test_a_prompt_has_the_continuation_it_has_alone(
+    model: GPT,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    sampling: Sampling,
+    stop_id: int | None,
+    batch_size: int,
+) -> None:
+    alone = [
+        # A prompt's number is part of its seed.
+        generate(model, [prompt], max_new_tokens, stop_id, Sampling(sampling.temperature, sampling.top_k, seed), 1)[0]
+        for seed, prompt in enumerate(prompts, sampling.seed)
+    ]
+    assert generate(model, prompts, max_new_tokens, stop_id, sampling, batch_size) == alone
+
+
+@given(PROMPTS, NEW_TOKENS, SAMPLING, st.integers(0, VOCAB_SIZE - 1))
+@settings(max_examples=20)
+def test_a_limit_or_an_end_cuts_a_continuation_and_changes_nothing_before(
+    model: GPT, prompts: list[list[int]], max_new_tokens: int, sampling: Sampling, stop_id: int
+) -> None:
+    longest = generate(model, prompts, CONTEXT, None, sampling, len(prompts))
+    cut = [continuation.ids[:max_new_tokens] for continuation in longest]
+    expected = [
+        Continuation(ids[: ids.index(stop_id)], "stop") if stop_id in ids else Continuation(ids, "length")
+        for ids in cut
+    ]
+    assert generate(model, prompts, max_new_tokens, stop_id, sampling, len(prompts)) == expected
