@@ -14,7 +14,7 @@ setup: ## Make .venv and install what constraints.txt pins (other targets call i
 	@sh scripts/setup.sh "$$PYTHON"
 
 repro: setup ## Run every stage of the pipeline that is out of date
-	@$(RUN) PYTHONPATH=src python -m scratchlm.stage && python -m dvc repro
+	@$(RUN) PYTHONPATH=src python -m scratchlm.stage && PYTHONPATH=src python -m scratchlm.dvc_state && python -m dvc repro
 
 test: setup ## Run the tests
 	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2

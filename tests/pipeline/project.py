@@ -1,6 +1,7 @@
 """Temporary copies of this project in which the real DVC runs."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,12 @@ class Project:
 
     def dvc(self, *arguments: str, fails: bool = False) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "dvc", *arguments, fails=fails)
+
+    @property
+    def repro_command(self) -> list[str]:
+        """What `make repro` runs once there is an environment: DVC, and what goes before it."""
+        (recipe,) = re.findall(r"^repro:.*\n\t@\$\(RUN\) (.*)$", self.read("Makefile"), re.MULTILINE)
+        return ["sh", "-c", recipe]
 
     def commit(self, message: str) -> None:
         self.git("add", "--all")

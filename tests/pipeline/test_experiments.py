@@ -71,6 +71,7 @@ def test_an_experiment_leaves_no_data_in_git(experiment: tuple[Project, str]) ->
     assert sorted(changed) == ["dvc.lock", "metrics/finetune_classifier.json", "params.yaml"]
 
 
+@pytest.mark.slow
 def test_judges_on_a_server_are_an_experiment_as_the_readme_shows_it(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -87,6 +88,7 @@ def test_judges_on_a_server_are_an_experiment_as_the_readme_shows_it(
     assert list(metrics["agreement"]) == ["ollama:llama3 ~ overlap"]
 
 
+@pytest.mark.slow
 def test_two_queued_experiments_both_succeed(project: Project) -> None:
     # The last stage only: what is tried here is the queue, in its folder below .dvc/tmp.
     for name, coverage in (("lenient", 0.5), ("strict", 1.0)):

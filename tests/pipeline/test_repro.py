@@ -159,6 +159,7 @@ def test_a_second_repro_has_nothing_to_do(project: Project) -> None:
     assert project.git("status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_forced_repro_gives_the_same_bytes(project: Project) -> None:
     before = all_bytes(project, "dvc.lock", "metrics/*", "data/**/*", "models/**/*")
     assert any(path.endswith(".safetensors") for path in before)

@@ -1,0 +1,125 @@
+"""DVC's own files after a kill or a power cut: `make repro` mends them first, as DVC would stop at them.
+
+DVC writes some files in place: dvc.lock, and .dvc/tmp/rwlock, its list of who reads and writes which file. What was cut
+short is put out of the way, and DVC writes it anew: dvc.lock from its cache of runs, so that no stage runs again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from itertools import chain
+from pathlib import Path
+
+import psutil
+from dvc.exceptions import DvcException
+from dvc.lock import make_lock
+from dvc.repo import Repo
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK, SCHEMA
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
+from dvc.utils.strictyaml import merge_conflict_marker
+from voluptuous import Invalid
+
+
+def heal() -> None:
+    """Put damaged files of DVC's in the current folder's project out of the way, with a line on stderr for each.
+
+    Nothing is touched while a DVC process works in the project or holds its locks; and where the project itself
+    cannot be opened, DVC is the one to say why.
+    """
+    try:
+        with Repo() as repo:
+            root, folder = Path(repo.root_dir), Path(repo.tmp_dir)
+            hardlink = repo.config["core"].get("hardlink_lock", False)
+            with repo.lock, make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder), hardlink_lock=hardlink):
+                if not dvc_runs_in(root):
+                    heal_rwlock(folder / RWLOCK_FILE)
+                    heal_dvc_lock(root / "dvc.lock", folder / "dvc.lock.damaged")
+                    heal_run_cache(root / ".dvc/cache/runs")
+    except (DvcException, OSError, sqlite3.Error):
+        return
+
+
+def dvc_runs_in(root: Path) -> bool:
+    """Whether a process that was started as `dvc` or `python -m dvc` works in a folder."""
+    for process in psutil.process_iter(["cmdline", "cwd"]):
+        names = {Path(argument).name for argument in process.info["cmdline"] or []}
+        if names & {"dvc", "dvc.exe"} and Path(process.info["cwd"] or root).is_relative_to(root):
+            return True
+    return False
+
+
+def heal_rwlock(path: Path) -> None:
+    """Remove the list of locks if it is damaged, or if every process on it is gone."""
+    try:
+        entries = SCHEMA(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return
+    except (ValueError, Invalid):
+        remove(path)
+        return
+    holders = {info["pid"] for info in chain(entries["write"].values(), *entries["read"].values())}
+    written_s = path.stat().st_mtime
+    if holders and not any(may_hold(pid, written_s) for pid in holders):
+        path.unlink()
+
+
+def may_hold(pid: int, written_s: float) -> bool:
+    """Whether a process can be the one that was noted at `written_s`; DVC takes any with its number for that.
+
+    Numbers are used again, after a reboot above all, and a killed process keeps its own until its parent has looked
+    after it, which in a container may be never.
+    """
+    try:
+        process = psutil.Process(pid)
+        return bool(process.create_time() <= written_s and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def heal_dvc_lock(path: Path, aside: Path) -> None:
+    """Move dvc.lock to `aside` if it is not whole; a merge with conflicts is left to its user."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return
+    if not is_whole(content) and not merge_conflict_marker.search(content.decode(errors="replace")):
+        path.replace(aside)
+        say(f"{path} was cut short, by a kill or a power cut: moved to {aside}, DVC writes it anew")
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether a dvc.lock is what DVC wrote, up to the size that ends its last out.
+
+    What is missing after whole stages, DVC itself adds.
+    """
+    if not content.endswith(b"\n"):
+        return False
+    try:
+        stages = COMPILED_LOCKFILE_SCHEMA(parse_yaml(content.decode(), "dvc.lock"))["stages"]
+        for out in [*stages.values()][-1].get("outs", [])[-1:]:
+            return ("nfiles" if out["md5"].endswith(".dir") else "size") in out
+    except (UnicodeDecodeError, YAMLFileCorruptedError, Invalid, LookupError):
+        return False
+    return True
+
+
+def heal_run_cache(folder: Path) -> None:
+    """Remove half-written entries of the cache of runs, which DVC would take for the newest ones."""
+    for path in folder.glob("*/*/*.tmp"):
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+    say(f"{path} was cut short, by a kill or a power cut: removed")
+
+
+def say(line: str) -> None:
+    print(f"dvc_state: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    heal()
