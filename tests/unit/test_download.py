@@ -194,9 +194,9 @@ def test_a_terminal_sees_size_share_rate_and_time_left(server: FaultServer, targ
     source = pinned(server.plan("/a", half, status(429, Retry_After="1"), serve(BODY, etag='"1"')))
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
-    process = subprocess.Popen(
-        [sys.executable, "-c", FETCH + f"attempt({source!r}, {str(target)!r})"], stderr=theirs, stdout=theirs
-    )
+    command = [sys.executable, "-c", FETCH + f"attempt({source!r}, {str(target)!r})"]
+    environment = {key: value for key, value in os.environ.items() if key != "TQDM_DISABLE"}
+    process = subprocess.Popen(command, stderr=theirs, stdout=theirs, env=environment)
     os.close(theirs)
     seen = b""
     with suppress(OSError):  # how Linux says that the other end is closed
