@@ -157,10 +157,13 @@ def test_an_answer_that_fails_while_others_succeed_is_given_up_and_the_others_ar
             self.asked.append(response)
             return BUSY_NOW if response == "Say 0" else OK
 
-    judge = Poisoned([])
-    rows = judge_responses(make_entries(5), judge, concurrency=1, patience_s=0.05)
+    rows = judge_responses(make_entries(5), Poisoned([], alive=True), concurrency=1, patience_s=0.05)
     assert [row["status"] for row in rows] == ["http_error"] + ["ok"] * 9
     assert rows[0]["reason"] == "503 busy"
+    # The others came before the server died: the next run has to ask once more.
+    with pytest.raises(ServerGone) as gone:
+        judge_responses(make_entries(5), Poisoned([], alive=False), concurrency=1, patience_s=0.05)
+    assert gone.value.rows == rows
 
 
 @pytest.mark.parametrize("alive", [True, False])

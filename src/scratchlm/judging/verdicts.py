@@ -172,9 +172,8 @@ def judge_items(items: Sequence[Item], judge: Judge, concurrency: int, patience_
     done = [row for row in rows if row is not None]
     _print_times(judge, what, done, time.monotonic() - start_s, latencies_s)
     failures = [job.failed.reason for job in left if job.failed]
-    # Where the server answers all but a few, which it failed before too, those few are at fault; and where nothing
-    # but those is left to ask, as in a later run, another question tells.
-    if any(job.failed is None for job in left) or (any(not job.strikes for job in left) and not judge.is_alive()):
+    # Where the server answers another question, the few that it failed are at fault.
+    if any(job.failed is None for job in left) or (left and not judge.is_alive()):
         raise ServerGone(judge.name, what, done, failures[-1] if failures else "no answer")
     return done
 
