@@ -93,7 +93,7 @@ def main(params: Params) -> None:
             "max_length": max_length,
         },
     )
-    snapshots.clear()
+    snapshots.finish()
     print(f"test accuracy {final['test']['accuracy']:.2f} %, TF-IDF baseline {baseline['test']:.2f} %")
 
 

@@ -78,7 +78,7 @@ def main(params: Params) -> None:
             "validation_truncated": validation_truncated,
         },
     )
-    snapshots.clear()
+    snapshots.finish()
     print(f"validation loss {initial[1]:.3f} -> {final[1]:.3f}")
 
 

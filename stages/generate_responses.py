@@ -49,7 +49,7 @@ def main(params: Params) -> None:
         metrics[f"{prefix}empty"] = sum(not given["text"] for given in answers[variant])
         metrics[f"{prefix}stopped_at_end"] = sum(given["finish"] == "stop" for given in answers[variant])
     write_metrics(METRICS, metrics)
-    snapshots.clear()
+    snapshots.finish()
     print(f"{len(entries)} instructions answered by each model")
 
 

@@ -77,7 +77,7 @@ def main(params: Params) -> None:
             "tokens_seen": done.tokens_seen,
         },
     )
-    snapshots.clear()
+    snapshots.finish()
     print(f"validation loss {initial[1]:.3f} -> {final[1]:.3f}; a bigram model's is {bigram:.3f}")
 
 

@@ -46,7 +46,8 @@ def dvc_runs_in(root: Path) -> bool:
     """Whether a process that was started as `dvc` or `python -m dvc` works in a folder."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
         names = {Path(argument).name for argument in process.info["cmdline"] or []}
-        if names & {"dvc", "dvc.exe"} and Path(process.info["cwd"] or root).is_relative_to(root):
+        cwd = process.info["cwd"]  # None for another user's, whom the locks keep out
+        if names & {"dvc", "dvc.exe"} and cwd is not None and Path(cwd).is_relative_to(root):
             return True
     return False
 
@@ -77,6 +78,8 @@ def may_hold(pid: int, written_s: float) -> bool:
         return bool(process.create_time() <= written_s and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+    except psutil.AccessDenied:
+        return True
 
 
 def heal_dvc_lock(path: Path, aside: Path) -> None:

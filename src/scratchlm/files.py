@@ -44,14 +44,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
         if folder:
             _remove(target)
         else:
-            _flush(temporary)
+            flush(temporary)
         temporary.replace(target)
-        _flush(target.parent)  # the new name, which a power cut could take back
+        flush(target.parent)  # the new name, which a power cut could take back
     finally:
         _remove(temporary)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Have the disk hold a file's content, or a folder's names, before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -36,6 +36,8 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _Request.deferred = False
+    if _Request.made:  # since the block last looked
+        raise KeyboardInterrupt
 
 
 def listen() -> None:
@@ -49,24 +51,42 @@ def listen() -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    if _Request.deferred and not _Request.made:
-        _Request.made = True
-        return
-    raise KeyboardInterrupt
+    first, _Request.made = not _Request.made, True
+    if not (_Request.deferred and first):
+        raise KeyboardInterrupt
 
 
 def _watch_parents() -> None:
     """Ask to stop when DVC is gone: a SIGTERM to it alone would leave this process running."""
-    if "DVC_ROOT" not in os.environ:
+    if "DVC_STAGE" not in os.environ:  # which DVC gives to what it runs
         return
     above = []
     for process in psutil.Process().parents():  # a shell may stand between
         above.append(process)
-        if any("dvc" in argument for argument in process.cmdline()):
+        if is_dvc(process):
             break
     else:
-        above = above[:1]
+        above = [process for process in above[:1] if process.pid != 1]  # init's child: DVC was gone already
     gone = threading.Event()
-    while all(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in above):
+    while above and all(map(is_alive, above)):
         gone.wait(LOOK_EVERY_S)
-    os.kill(os.getpid(), signal.SIGTERM)
+    if not _Request.made:  # a signal to the whole group came here too: a second one would not wait for the step
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def is_dvc(process: psutil.Process) -> bool:
+    """Tell whether a process is DVC, or may be: not every system lets one look."""
+    try:
+        return any("dvc" in argument for argument in process.cmdline())
+    except psutil.AccessDenied:
+        return True
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Tell whether a process runs and has not ended unnoticed."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -48,10 +48,12 @@ def answer(
     def progress() -> str:
         return f"{sum(map(len, answers.values()))} of {len(folders) * len(entries)} answers"
 
-    def keep_if_asked() -> None:
+    def keep_if_asked(ended: bool = False) -> None:
         stopping = requested()
-        if stopping or snapshots.is_due():
+        if stopping or ended or snapshots.is_due():
             snapshots.save({}, answers)
+        if stopping and not snapshots.are_kept:
+            raise KeyboardInterrupt
         if stopping:
             raise Interrupted(f"after {progress()}")
 
@@ -74,5 +76,5 @@ def answer(
                         text = tokenizer.decode(new.ids).strip()
                         given[str(number)] = Answer(text=text, finish=new.finish, tokens=len(new.ids))
                     bar.update(len(numbers))
-        keep_if_asked()
+        keep_if_asked(ended=True)
     return {name: [given[str(number)] for number in range(len(entries))] for name, given in answers.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -24,16 +25,19 @@ import torch
 from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from scratchlm.checksum import measure
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path
+from scratchlm.files import atomic_path, flush
 
 DEFAULT_EVERY_S = 60.0  # SCRATCHLM_CHECKPOINT_EVERY_S; the most work that can be lost, or a step that takes longer
 KEPT_SNAPSHOTS = 2  # the one before is used where the last is damaged
 KEPT_RUNS = 3  # per stage: interrupted experiments, the oldest forgotten first
 NOTES = "notes"  # JSON as bytes, so that one file holds all of a snapshot
+DONE = "done"  # marks the snapshots of a stage that has written its results
 
 
 class Snapshots:
@@ -59,10 +63,16 @@ class Snapshots:
         root = Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints" / stage
         folder = root / run_key(stage, device)
         snapshots = cls(folder, read_every_s())
-        for forgotten in sorted(root.iterdir(), key=lambda path: -path.stat().st_mtime)[KEPT_RUNS:]:
+        done = [path.parent for path in root.parent.glob(f"*/*/{DONE}")]
+        for forgotten in [*done, *sorted(root.iterdir(), key=age_s)[KEPT_RUNS:]]:
             if forgotten != folder:
                 remove_unless_in_use(forgotten)
         return snapshots
+
+    @property
+    def are_kept(self) -> bool:
+        """Tell whether this process, and no other, writes the snapshots of this run."""
+        return self.lock.is_locked
 
     def is_due(self) -> bool:
         """Tell, between two steps, whether more than may be lost would be if the process died before the next is over.
@@ -71,25 +81,29 @@ class Snapshots:
         """
         now_s = time.monotonic()
         step_s, self.asked_s = now_s - self.asked_s, now_s
-        return self.lock.is_locked and now_s + step_s - self.last_s >= self.every_s
+        return self.are_kept and now_s + step_s - self.last_s >= self.every_s
 
     def save(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
         """Write a snapshot: tensors, and notes that JSON can hold. Raises InputError if there is no room."""
-        if not self.lock.is_locked:
+        if not self.are_kept:
             return
         noted = torch.frombuffer(bytearray(json.dumps(notes).encode()), dtype=torch.uint8)
-        content = save({**{name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, NOTES: noted})
+        held = {**{name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, NOTES: noted}
+        new = self.folder / "new.safetensors"  # always this name: what a killed process left of it is swept
+        try:
+            with atomic_path(new) as temporary:
+                save_file(held, temporary)
+        except (OSError, SafetensorError) as error:
+            size_bytes = sum(tensor.nbytes for tensor in held.values())
+            raise InputError(
+                f"cannot write a snapshot of {size_bytes:,} bytes to {self.folder} ({error}): make room, then run "
+                "again to go on from the one before"
+            ) from None
         number = max((number_of(path) for path in self.paths()), default=0) + 1
         # The hash in the name tells a torn or rotten file from a whole one.
-        path = self.folder / f"{number:08d}-{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
-        try:
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(content)
-        except OSError as error:
-            raise InputError(
-                f"cannot write a snapshot of {len(content):,} bytes to {self.folder} ({error.strerror}): make room, "
-                "then run again to go on from the one before"
-            ) from None
+        path = self.folder / f"{number:08d}-{measure(new)[1][:16]}.safetensors"
+        new.replace(path)
+        flush(self.folder)
         for old in self.paths()[KEPT_SNAPSHOTS:]:
             old.unlink()
         self.latest = path
@@ -97,24 +111,26 @@ class Snapshots:
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return tensors and notes of the last whole snapshot, or None; damaged ones are named and removed."""
-        for path in self.paths() if self.lock.is_locked else []:
-            content = path.read_bytes()
-            if hashlib.sha256(content).hexdigest()[:16] == path.stem.rpartition("-")[2]:
+        for path in self.paths() if self.are_kept else []:
+            if measure(path)[1][:16] == path.stem.rpartition("-")[2]:
                 tensors = load_file(path)
                 self.latest = path
                 return tensors, json.loads(tensors.pop(NOTES).numpy().tobytes())
-            print(f"{path} is damaged: going on from the one before", file=sys.stderr)
+            print(
+                f"{path} is damaged and was removed: going on from the one before, or anew if there is none",
+                file=sys.stderr,
+            )
             path.unlink()
         return None
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
         """Return what `compute` returns, as JSON has it; a run that goes on does not compute it again."""
-        if not self.lock.is_locked:
+        if not self.are_kept:
             return compute()
         part = Snapshots(self.folder / name)
         saved = part.load()
         if saved is None:
-            saved = {}, {name: compute()}
+            saved = {}, json.loads(json.dumps({name: compute()}))
             part.save(*saved)
         part.lock.release()
         return saved[1][name]
@@ -123,11 +139,16 @@ class Snapshots:
         """List the snapshots, the last one first."""
         return sorted(self.folder.glob("[0-9]*.safetensors"), key=number_of, reverse=True)
 
-    def clear(self) -> None:
-        """Remove all: the stage has written its results."""
-        if self.lock.is_locked:
+    def finish(self) -> None:
+        """Note that the stage has written its results: another stage that opens its snapshots removes these.
+
+        Not at once, because a kill before DVC has stored the results would cost all of the work.
+        """
+        if self.are_kept:
+            for old in self.paths()[1:]:
+                old.unlink()
+            (self.folder / DONE).touch()
             self.lock.release()
-            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def number_of(path: Path) -> int:
@@ -135,14 +156,21 @@ def number_of(path: Path) -> int:
     return int(path.name.partition("-")[0])
 
 
+def age_s(folder: Path) -> float:
+    """Return the seconds since a snapshot was written; infinity where another process has removed the folder."""
+    try:
+        return time.time() - folder.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf
+
+
 def remove_unless_in_use(folder: Path) -> None:
     """Remove the snapshots of another run, unless a process keeps them."""
     try:
         with FileLock(folder / "lock", timeout=0):
-            pass
-    except Timeout:
-        return
-    shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+    except (Timeout, FileNotFoundError):
+        pass
 
 
 def read_every_s() -> float:

@@ -34,7 +34,7 @@ def run(main: Callable[[Params], None], name: str | None = None) -> None:
             sys.exit(f"{name}: error: {error.filename}: {error.strerror}: run `make repro`, which builds it again")
         if error.errno not in MACHINE_ERRORS:
             raise
-        place = error.filename or Path.cwd()  # a write to an open file does not say which
+        place = error.filename2 or error.filename or Path.cwd()  # a write to an open file does not say which
         sys.exit(f"{name}: error: {place}: {error.strerror}: make room or give access, then run again")
     except Interrupted as stopped:
         sys.exit(f"{name}: interrupted {stopped}; run `make repro` to go on from there")

@@ -80,12 +80,14 @@ def train(
     seconds, first_step = 0.0, progress.steps
 
     def keep_if_asked() -> None:
-        stopping = requested()
-        if snapshots and (stopping or snapshots.is_due()):
+        stopping, ended = requested(), progress.epoch > params.epochs  # what comes after takes time, too
+        if snapshots and (stopping or ended or snapshots.is_due()):
             # The last update has not met a batch yet: a snapshot must be one to go on from.
             norm = nn.utils.get_total_norm([parameter.detach() for parameter in trainable])
             _check_finite(norm.item(), "norm of the weights", name, step, learning_rate, snapshots)
             snapshots.save(training_tensors(model, optimizer, progress), progress.notes())
+        if stopping and not (snapshots and snapshots.are_kept):
+            raise KeyboardInterrupt
         if stopping:
             raise Interrupted(f"after step {progress.steps} of {total_steps}")
 

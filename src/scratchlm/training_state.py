@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from scratchlm.errors import InputError
 
-GENERATOR, EPOCH_GENERATOR, CUDA_GENERATOR = "generator", "generator_at_epoch", "generator_cuda"
+GENERATOR, EPOCH_GENERATOR, DEVICE_GENERATOR = "generator", "generator_at_epoch", "generator_of_device"
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,11 @@ def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, progres
         tensors[f"model.{name}"] = parameter.detach()
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{name}.{key}"] = value
-        if parameter.device.type == "cuda":
-            tensors[CUDA_GENERATOR] = torch.cuda.get_rng_state(parameter.device)
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        tensors[DEVICE_GENERATOR] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        tensors[DEVICE_GENERATOR] = torch.mps.get_rng_state()
     return tensors
 
 
@@ -84,8 +87,11 @@ def take_up(
         if moments:
             # The fused AdamW counts its steps where the parameter lives.
             optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
-        if parameter.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors[CUDA_GENERATOR], parameter.device)
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(tensors[DEVICE_GENERATOR], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(tensors[DEVICE_GENERATOR])
     torch.set_rng_state(tensors[GENERATOR])
     curve = [Evaluation(**row) for row in notes["curve"]]
     return Progress(**{**notes, "curve": curve, EPOCH_GENERATOR: tensors[EPOCH_GENERATOR]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -14,7 +15,15 @@ import torch
 from ruamel.yaml import YAML
 
 from scratchlm.errors import InputError
-from scratchlm.snapshots import KEPT_RUNS, KEPT_SNAPSHOTS, Snapshots, read_every_s, run_key
+from scratchlm.snapshots import (
+    KEPT_RUNS,
+    KEPT_SNAPSHOTS,
+    Snapshots,
+    age_s,
+    read_every_s,
+    remove_unless_in_use,
+    run_key,
+)
 
 CPU = torch.device("cpu")
 SOURCE = Path(__file__).parents[2] / "src"
@@ -59,7 +68,7 @@ def test_of_a_damaged_snapshot_the_one_before_is_used(
         content[-100] ^= 1
     path.write_bytes(content[: {"truncated": 500, "empty": 0, "one bit": None}[damage]])
     assert loaded_step(snapshots) == 1
-    assert f"{path} is damaged: going on from the one before" in capsys.readouterr().err
+    assert f"{path} is damaged and was removed: going on from the one before" in capsys.readouterr().err
     save_numbers(snapshots, 3)
     assert loaded_step(snapshots) == 3
 
@@ -72,7 +81,7 @@ def test_with_every_snapshot_damaged_the_stage_starts_anew(snapshots: Snapshots)
     assert snapshots.paths() == []
 
 
-def test_what_is_computed_once_is_kept_for_the_run_that_goes_on_and_gone_after_it(tmp_path: Path) -> None:
+def test_what_is_computed_once_is_kept_for_the_run_that_goes_on(tmp_path: Path) -> None:
     computed = []
 
     def compute() -> list[float]:
@@ -88,9 +97,6 @@ def test_what_is_computed_once_is_kept_for_the_run_that_goes_on_and_gone_after_i
     meanwhile = Snapshots(tmp_path / "key")  # another process: it neither reads nor writes
     assert meanwhile.once("initial", compute) == [0.1, 1 / 3]
     assert len(computed) == 2
-    second.clear()
-    assert Snapshots(tmp_path / "key").once("initial", compute) == [0.1, 1 / 3]
-    assert len(computed) == 3
 
 
 def test_a_half_written_snapshot_is_not_looked_at(snapshots: Snapshots) -> None:
@@ -99,10 +105,21 @@ def test_a_half_written_snapshot_is_not_looked_at(snapshots: Snapshots) -> None:
     assert loaded_step(snapshots) == 1
 
 
-def test_clear_leaves_nothing(snapshots: Snapshots) -> None:
+def test_of_a_finished_run_the_last_snapshot_stays_because_dvc_has_not_stored_its_results(
+    snapshots: Snapshots,
+) -> None:
+    save_numbers(snapshots, 1, 2, 3)
+    snapshots.finish()
+    again = Snapshots(snapshots.folder)
+    assert loaded_step(again) == 3 and len(again.paths()) == 1
+
+
+def test_what_a_killed_process_has_half_written_goes_with_the_next_snapshot(snapshots: Snapshots) -> None:
+    half = snapshots.folder / ".new.12345678.safetensors"
+    half.write_bytes(b"half")
     save_numbers(snapshots, 1)
-    snapshots.clear()
-    assert not snapshots.folder.exists()
+    assert not half.exists()
+    assert loaded_step(snapshots) == 1
 
 
 def test_a_snapshot_is_due_before_another_step_would_make_the_loss_too_large(
@@ -158,7 +175,7 @@ def test_a_second_process_keeps_no_snapshots_and_touches_none(
         assert "another process computes the same" in capsys.readouterr().err
         assert not second.is_due()
         save_numbers(second, 1)
-        second.clear()
+        second.finish()
         assert folder.exists() and second.paths() == []
         first.kill()
     third = Snapshots(folder)
@@ -260,6 +277,24 @@ def test_the_snapshots_of_few_other_runs_are_kept_and_none_in_use_is_removed(pro
     folders = list((project / ".checkpoints/pretrain").iterdir())
     assert running is not None and running.folder.resolve() in folders
     assert len(folders) <= KEPT_RUNS + 2
+
+
+def test_the_next_stage_removes_what_finished_ones_left_and_no_more(project: Path) -> None:
+    described = {"deps": ["data/tokens", "stage.py"], "params": ["seed", "model.width"]}
+    YAML().dump({"stages": dict.fromkeys(("pretrain", "tune", "answer"), described)}, project / "dvc.yaml")
+    finished, killed = (Snapshots.of_stage(stage, CPU) for stage in ("pretrain", "tune"))
+    for snapshots in (finished, killed):
+        save_numbers(snapshots, 1)
+    finished.finish()
+    killed.lock.release()
+    Snapshots.of_stage("answer", CPU)
+    assert not finished.folder.exists() and killed.folder.exists()
+
+
+def test_a_folder_that_another_process_removes_meanwhile_counts_as_forgotten(project: Path) -> None:
+    assert age_s(project / "gone") == math.inf
+    remove_unless_in_use(project / "gone")
+    assert not (project / "gone").exists()
 
 
 def test_in_an_experiments_folder_the_snapshots_lie_in_the_project(

@@ -1,0 +1,78 @@
+"""Stopping between two steps: real processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+STEP = """
+import time
+from scratchlm.interruption import Interrupted, deferred, listen, requested
+
+listen()
+try:
+    with deferred():
+        print("the step begins", flush=True)
+        end_s = time.monotonic() + 3
+        while time.monotonic() < end_s:
+            time.sleep(0.05)
+        print("the step ends", flush=True)
+        if requested():
+            raise Interrupted()
+except Interrupted:
+    print("kept")
+except KeyboardInterrupt:
+    print("lost")
+"""
+# What DVC is to a stage: a process above it that waits. The first argument is what its command line shows.
+ABOVE = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[2:]))"
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_a_request_to_dvc_and_to_the_stage_waits_for_the_step(whole_group: bool) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ABOVE, "dvc", sys.executable, "-c", STEP],
+        env={**os.environ, "DVC_STAGE": "teach"},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "the step begins\n"
+    if whole_group:
+        os.killpg(process.pid, signal.SIGTERM)
+    else:
+        process.terminate()  # which the stage learns from the death of the one above
+    assert process.stdout.read() == "the step ends\nkept\n"
+    process.wait(timeout=10)
+
+
+def test_a_second_request_does_not_wait() -> None:
+    process = subprocess.Popen([sys.executable, "-c", STEP], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "the step begins\n"
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.read() == "lost\n"
+    process.wait(timeout=10)
+
+
+def test_a_request_after_the_last_look_is_not_swallowed() -> None:
+    script = """
+import os, signal
+from scratchlm.interruption import deferred, listen
+listen()
+try:
+    with deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        print("goes on")
+    print("swallowed")
+except KeyboardInterrupt:
+    print("stops")
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("goes on\nstops\n", "")
