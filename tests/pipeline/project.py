@@ -48,6 +48,18 @@ class Project:
         assert (done.returncode != 0) == fails, f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own, with a snapshot after every step and one stream of output."""
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env={**self.environment, "SCRATCHLM_CHECKPOINT_EVERY_S": "0", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
     def git(self, *arguments: str) -> str:
         return self.run("git", *arguments).stdout
 

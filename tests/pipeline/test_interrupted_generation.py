@@ -22,6 +22,7 @@ STAGE = "generate_responses"
 LONGER = {"generate.batch_size": 1, "generate.max_new_tokens": 100}
 RESULTS = ("dvc.lock", "data/responses.json", f"metrics/{STAGE}.json")
 KILLS = 8
+COMMAND = (sys.executable, "-m", "dvc", "repro", STAGE)
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +33,6 @@ def longer(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> tuple
     uninterrupted = project.copy(tmp_path_factory.mktemp("whole") / "project")
     uninterrupted.dvc("repro", STAGE)
     return project, {path: uninterrupted.read(path) for path in RESULTS}
-
-
-def start(project: Project) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", STAGE],
-        cwd=project.folder,
-        env={**project.environment, "SCRATCHLM_CHECKPOINT_EVERY_S": "0"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def last_snapshot(project: Project) -> int:
@@ -66,7 +55,7 @@ def test_killed_again_and_again_it_goes_on_and_ends_with_the_same_bytes(
     chance = random.Random(7)
     reached = 0
     for _ in range(KILLS):
-        process = start(project)
+        process = project.start(*COMMAND)
         wait_for_snapshot(project, process, reached + 1)
         time.sleep(chance.uniform(0, 0.3))
         os.killpg(process.pid, signal.SIGKILL)
@@ -84,7 +73,7 @@ def test_on_request_it_keeps_what_is_done_and_says_how_to_go_on(
     number: signal.Signals, longer: tuple[Project, dict[str, str]], tmp_path: Path
 ) -> None:
     project, expected = longer[0].copy(tmp_path / "project"), longer[1]
-    process = start(project)
+    process = project.start(*COMMAND)
     wait_for_snapshot(project, process, 20)
     os.killpg(process.pid, number)
     output, _ = process.communicate(timeout=60)

@@ -43,19 +43,6 @@ def longer(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return project, {path: uninterrupted.read(path) for path in RESULTS}
 
 
-def start(project: Project, every_s: float = 0) -> subprocess.Popen[str]:
-    environment = {**project.environment, "SCRATCHLM_CHECKPOINT_EVERY_S": str(every_s)}
-    return subprocess.Popen(
-        project.repro_command,
-        cwd=project.folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def wait_for_snapshot(project: Project, stage: str) -> None:
     for _ in range(2400):
         if list((project.folder / ".checkpoints" / stage).glob("*/0*.safetensors")):
@@ -72,7 +59,7 @@ def test_a_pipeline_killed_twenty_times_ends_with_the_same_lock(
     chance = random.Random(123)
     kills = 0
     while kills < KILLS:
-        process = start(project)
+        process = project.start(*project.repro_command)
         try:
             output, _ = process.communicate(timeout=chance.uniform(1, 6))
             assert process.returncode == 0, output
@@ -97,7 +84,7 @@ def test_a_pipeline_killed_twenty_times_ends_with_the_same_lock(
 @pytest.mark.slow
 def test_a_killed_training_goes_on_from_its_snapshot(longer: tuple[Project, dict[str, str]], tmp_path: Path) -> None:
     project, expected = longer[0].copy(tmp_path / "project"), longer[1]
-    process = start(project)
+    process = project.start(*project.repro_command)
     wait_for_snapshot(project, "pretrain")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -111,7 +98,7 @@ def test_a_request_to_stop_keeps_the_work_and_says_how_to_go_on(
     number: signal.Signals, longer: tuple[Project, dict[str, str]], tmp_path: Path
 ) -> None:
     project, expected = longer[0].copy(tmp_path / "project"), longer[1]
-    process = start(project, every_s=0)
+    process = project.start(*project.repro_command)
     wait_for_snapshot(project, "pretrain")
     os.killpg(process.pid, number)
     output, _ = process.communicate(timeout=60)
@@ -127,7 +114,7 @@ def test_a_request_to_stop_keeps_the_work_and_says_how_to_go_on(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_no_stage_outlives_dvc(number: signal.Signals, longer: tuple[Project, dict[str, str]], tmp_path: Path) -> None:
     project = longer[0].copy(tmp_path / "project")
-    process = start(project)
+    process = project.start(*project.repro_command)
     wait_for_snapshot(project, "pretrain")
     (dvc,) = (
         child for child in psutil.Process(process.pid).children() if child.cmdline()[1:] == ["-m", "dvc", "repro"]
