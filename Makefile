@@ -14,7 +14,7 @@ setup: ## Make .venv and install what constraints.txt pins (other targets call i
 	@sh scripts/setup.sh "$$PYTHON"
 
 repro: setup ## Run every stage of the pipeline that is out of date
-	@$(RUN) PYTHONPATH=src python -m scratchlm.stage && PYTHONPATH=src python -m scratchlm.dvc_state && python -m dvc repro
+	@$(RUN) PYTHONPATH=src python scripts/preflight.py && python -m dvc repro
 
 test: setup ## Run the tests
 	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2
@@ -23,6 +23,7 @@ lint: setup ## Check style and types
 	@$(RUN) python -m ruff check .
 	@$(RUN) python -m ruff format --check .
 	@$(RUN) python -m mypy
+	@$(RUN) lint-imports
 
 profile: ## Copy profiles/P.yaml over params.yaml: make profile P=laptop
 	@sh scripts/profile.sh "$$P"

@@ -21,20 +21,30 @@ from typing import Any, Literal
 import torch
 from book_profile import BookProfile
 
-from scratchlm.checkpoint import load
-from scratchlm.classifier import Classifier, Messages, batch_accuracy, encode_messages, label_loss, message_length
-from scratchlm.generation import Sampling, generate_text
-from scratchlm.gpt2 import SHAPES, download_checkpoint
-from scratchlm.instruction_batches import Example, collate, encode_entries
-from scratchlm.instructions import read_entries
-from scratchlm.layers import DeepNetwork, gradient_means
-from scratchlm.loss import next_token_loss
-from scratchlm.model import GPT, GPTConfig, n_parameters, new_gpt
-from scratchlm.sms import read_split_csv
-from scratchlm.tokenizer import end_of_text, read_tokenizer
-from scratchlm.training import Loader, loaders, mean_loss, measure_losses
-from scratchlm.windows import read_windows
-from scratchlm.word_tokenizer import WordTokenizer, build_vocabulary, split_words
+from scratchlm.anatomy.formulas import DeepNetwork, gradient_means
+from scratchlm.assistant.batches import Example, collate, encode_entries
+from scratchlm.assistant.instructions import read_entries
+from scratchlm.bases.gpt2 import SHAPES, download_checkpoint
+from scratchlm.checkpoint.folder import load
+from scratchlm.classifier.classifier import (
+    Classifier,
+    Messages,
+    batch_accuracy,
+    encode_messages,
+    label_loss,
+    message_length,
+)
+from scratchlm.classifier.messages import read_split_csv
+from scratchlm.generation.decode import Sampling, generate_text
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT, n_parameters
+from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokenizer.protocol import end_of_text
+from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words
+from scratchlm.tokens.windows import read_windows
+from scratchlm.training.loop import Loader, loaders, mean_loss, measure_losses
+from scratchlm.training.loss import next_token_loss
 
 CPU = torch.device("cpu")
 SEED = 123
@@ -225,7 +235,7 @@ def sms_counts(*keys: str) -> Callable[[BookProfile], list[int]]:
 
 def untrained_classifier(book: BookProfile) -> tuple[Classifier, dict[str, Messages]]:
     folder = book.run("prepare_sms") / "data/sms"
-    gpt, tokenizer = load(book.run("download_gpt2") / "models/gpt2" / book.params.finetune_classifier.base)
+    gpt, tokenizer = load(book.run("download_weights") / "models/bases" / book.params.finetune_classifier.base)
     frames = {split: read_split_csv(folder / f"{split}.csv") for split in SPLITS}
     length = message_length(frames["train"]["Text"].tolist(), tokenizer)
     messages = {
@@ -322,7 +332,7 @@ def instruction_counts(*keys: str) -> Callable[[BookProfile], list[int]]:
 
 
 def initial_instruction_losses(book: BookProfile) -> list[float]:
-    model, _ = load(book.run("download_gpt2") / "models/gpt2" / book.params.finetune_instructions.base)
+    model, _ = load(book.run("download_weights") / "models/bases" / book.params.finetune_instructions.base)
     batches = instruction_batches(book)
     torch.manual_seed(book.params.seed)
     return [round(mean_loss(model, next_token_loss(model), split, CPU, 5), 4) for split in batches]

@@ -11,21 +11,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from scratchlm.params import Params
-from scratchlm.params_file import load_params
+from scratchlm.params.file import load_params
+from scratchlm.params.schema import Params
 
 ROOT = Path(__file__).parents[1]
-# What must have run before; download_gpt2 here never copies our own model, so that it need not be trained.
+# What must have run before; download_weights here never copies our own model, so that it need not be trained.
 UPSTREAM = {
     "download_corpus": (),
     "build_tokenizer": ("download_corpus",),
     "tokenize_corpus": ("build_tokenizer",),
     "pretrain": ("tokenize_corpus",),
-    "download_gpt2": ("build_tokenizer",),
+    "download_weights": ("build_tokenizer",),
     "prepare_sms": ("build_tokenizer",),
-    "finetune_classifier": ("prepare_sms", "download_gpt2"),
+    "finetune_classifier": ("prepare_sms", "download_weights"),
     "prepare_instructions": ("build_tokenizer",),
-    "finetune_instructions": ("prepare_instructions", "download_gpt2"),
+    "finetune_instructions": ("prepare_instructions", "download_weights"),
     "generate_responses": ("finetune_instructions",),
     "judge_responses": ("generate_responses",),
 }

@@ -120,8 +120,8 @@ def measure(program: str, dtype: str, folder: Path) -> dict[str, Any]:
 
 
 def ours(folder: Path, dtype: torch.dtype) -> Continue:
-    from scratchlm.checkpoint import load_checkpoint
-    from scratchlm.generation import Sampling, generate
+    from scratchlm.checkpoint.folder import load_checkpoint
+    from scratchlm.generation.decode import Sampling, generate
 
     model = load_checkpoint(folder).to(dtype)
 
@@ -149,8 +149,8 @@ def theirs(folder: Path, dtype: torch.dtype) -> Continue:
 
 
 def readable(folder: Path, dtype: torch.dtype) -> Continue:
-    from scratchlm.checkpoint import load_checkpoint
-    from scratchlm.generation import generate_uncached
+    from scratchlm.checkpoint.folder import load_checkpoint
+    from scratchlm.generation.decode import generate_uncached
 
     model = load_checkpoint(folder).to(dtype)
     return lambda prompts, n: [generate_uncached(model, prompt, n) for prompt in prompts]
@@ -180,7 +180,7 @@ def book(folder: Path, dtype: torch.dtype) -> Continue:
 
 def take_weights(model: torch.nn.Module, folder: Path) -> None:
     """Give the book's model the weights of a checkpoint, under its own names."""
-    from scratchlm.checkpoint import load_checkpoint
+    from scratchlm.checkpoint.folder import load_checkpoint
 
     found = load_checkpoint(folder).state_dict()
     weights = {"tok_emb.weight": found["wte.weight"], "pos_emb.weight": found["wpe.weight"]}

@@ -68,7 +68,7 @@ def write_random_checkpoint(size: str, folder: Path) -> None:
     import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from scratchlm.gpt2 import SHAPES
+    from scratchlm.bases.gpt2 import SHAPES
 
     emb_dim, n_heads, n_layers = SHAPES[size]
     with torch.device("meta"):
@@ -97,7 +97,7 @@ def measure(loader: str, folder: str) -> dict[str, float]:
 
     path = Path(folder)
     if loader == "scratchlm":
-        from scratchlm.checkpoint import load_checkpoint
+        from scratchlm.checkpoint.folder import load_checkpoint
 
         load = load_checkpoint
     else:

@@ -28,13 +28,15 @@ from book_profile import BookProfile
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from scratchlm.generation import Sampling, generate_text
-from scratchlm.linear import linear
-from scratchlm.loss import next_token_loss
-from scratchlm.model import GPT, GPTConfig, new_gpt
-from scratchlm.tokenizer import read_tokenizer
-from scratchlm.training import loaders, train
-from scratchlm.windows import read_windows
+from scratchlm.generation.decode import Sampling, generate_text
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
+from scratchlm.model.linear import linear
+from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokens.windows import read_windows
+from scratchlm.training.loop import loaders, train
+from scratchlm.training.loss import next_token_loss
 
 SHAPE = {"context_length": 256, "emb_dim": 768, "n_heads": 12, "n_layers": 12, "drop_rate": 0.1, "qkv_bias": False}
 PROMPT = "Every effort moves you"

@@ -1,26 +1,31 @@
 """What a stage depends on, read from its source: the library modules it imports and the params it uses.
 
-`python tests/pipeline/dependencies.py` prints each stage's code dependencies as dvc.yaml wants them;
+`python scripts/dvc_deps.py` prints each stage's code dependencies as dvc.yaml wants them;
 with `--write` it puts them there.
 """
 
 import ast
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 LIBRARY = "scratchlm"
 SOURCES = Path("src")
 DOOR = SOURCES / LIBRARY / "__init__.py"  # only what users import; nothing a stage computes comes from it
 DVC_YAML = ROOT / "dvc.yaml"
+KEY_INDENT = 4  # of a stage's keys in dvc.yaml
+LINE = 100
 
 
-def read_yaml(path: Path) -> dict:
-    return YAML(typ="safe", pure=True).load(path)
+def read_yaml(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = YAML(typ="safe", pure=True).load(path)
+    return loaded
 
 
 def script(stage: str) -> Path:
@@ -28,7 +33,21 @@ def script(stage: str) -> Path:
 
 
 def code_dependencies(stage: str) -> list[str]:
-    """List a stage's script, the library modules it imports, directly or not, and their packages' data."""
+    """List a stage's script and the library it imports: of a package its folder, or its file where only one is used."""
+    reached = imported_files(stage)
+    packages: dict[Path, set[Path]] = {}
+    for path in reached - {script(stage)}:
+        package = next(folder for folder in (path, *path.parents) if folder.parent == SOURCES / LIBRARY)
+        packages.setdefault(package, set()).add(path)
+    code = [files.pop() if len(files) == 1 else package for package, files in packages.items()]
+    return [str(script(stage)), *sorted(map(str, code))]
+
+
+def imported_files(stage: str) -> set[Path]:
+    """Find a stage's script, the library modules it imports, directly or not, and their packages' data.
+
+    An `__init__.py` that holds its docstring alone is not counted: nothing is computed in it.
+    """
     found: set[Path] = set()
     unread = {script(stage)}
     while unread:
@@ -37,12 +56,17 @@ def code_dependencies(stage: str) -> list[str]:
         unread |= set(imported_modules(path)) - found - {DOOR}
     packages = {path.parent for path in found}
     found |= {path for path in data_files() if package_of(path) in packages}
-    return sorted(map(str, found))
+    return {path for path in found if path.name != "__init__.py" or len(syntax(path).body) > 1}
+
+
+def syntax(path: Path) -> ast.Module:
+    """Parse a file of the project."""
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"))
 
 
 def imported_modules(path: Path) -> Iterator[Path]:
     """Yield the library files that a file imports, inside functions too, with the packages on the way."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+    for node in ast.walk(syntax(path)):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -77,7 +101,7 @@ def working_tree(root: Path, *folders: str) -> list[Path]:
     return [Path(name) for name in sorted(set(listed.split("\0"))) if name and (root / name).is_file()]
 
 
-def leaf_keys(params: dict, prefix: str = "") -> list[str]:
+def leaf_keys(params: dict[str, Any], prefix: str = "") -> list[str]:
     """List the dotted keys of everything that is no section."""
     keys = []
     for key, value in params.items():
@@ -95,7 +119,7 @@ def params_read(stage: str, leaves: list[str]) -> set[str]:
 
     A section that is passed on as a whole counts with all its keys.
     """
-    tree = ast.parse((ROOT / script(stage)).read_text(encoding="utf-8"))
+    tree = syntax(script(stage))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     own_functions = {function.name for function in functions}
     names: set[str] = set()
@@ -135,31 +159,51 @@ def key_of(node: ast.AST, aliases: dict[str, str], leaves: list[str]) -> str | N
 
 
 def with_code_dependencies(text: str) -> str:
-    """Return the text of a dvc.yaml with every stage's code dependencies as they should be."""
+    """Return the text of a dvc.yaml with every stage's code dependencies as they should be, in flow style."""
     stages = YAML(typ="safe", pure=True).load(text)["stages"]
-    lines = []
+    lines: list[str] = []
     stage, inside = "", False
     for line in text.splitlines():
-        if inside and not line.startswith("      - "):
+        if inside and len(line) - len(line.lstrip()) <= KEY_INDENT and line.strip() != "]":
             inside = False
-        if not inside:
-            lines.append(line)
+        if inside:
+            continue
         if line.startswith("  ") and line.strip().removesuffix(":") in stages:
             stage = line.strip().removesuffix(":")
-        elif line == "    deps:":
+        if line.startswith(f"{' ' * KEY_INDENT}deps:"):
             inside = True
-            lines += [f"      - {path}" for path in wanted_deps(stage, stages[stage]["deps"])]
+            lines += deps_lines(wanted_deps(stage, stages[stage]["deps"]))
+        else:
+            lines.append(line)
     return "\n".join(lines) + "\n"
 
 
+def deps_lines(deps: list[str]) -> list[str]:
+    """Write a list of deps in flow style, in as few lines of at most 100 characters as it takes."""
+    start = f"{' ' * KEY_INDENT}deps: ["
+    return textwrap.wrap(
+        ", ".join(deps) + "]",
+        LINE,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def wanted_deps(stage: str, deps: list[str]) -> list[str]:
-    """Replace the code among a stage's deps by what it should be; data stays."""
+    """Replace the code among a stage's deps by what it should be; data stays, first."""
     data = [path for path in deps if not path.startswith(("src/", "stages/"))]
-    return sorted([*data, *code_dependencies(stage)])
+    return [*sorted(data), *code_dependencies(stage)]
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the code dependencies of each stage; with --write, put them into dvc.yaml."""
     if sys.argv[1:] == ["--write"]:
         DVC_YAML.write_text(with_code_dependencies(DVC_YAML.read_text(encoding="utf-8")), encoding="utf-8")
     for stage in read_yaml(DVC_YAML)["stages"]:
-        print(f"{stage}:", *code_dependencies(stage), sep="\n      - ")
+        print(f"{stage}:", *code_dependencies(stage), sep="\n  - ")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,10 @@
-"""DVC's own files after a kill or a power cut: `make repro` mends them first, as DVC would stop at them.
+"""What `make repro` does before DVC runs: check all of params.yaml, and mend DVC's own files after a kill.
 
-DVC writes some files in place: dvc.lock, and .dvc/tmp/rwlock, its list of who reads and writes which file. What was cut
-short is put out of the way, and DVC writes it anew: dvc.lock from its cache of runs, so that no stage runs again.
+DVC looks only at the params that stages use; here every key is checked, and all mistakes are told at once.
+
+DVC writes some files in place: dvc.lock, and .dvc/tmp/rwlock, its list of who reads and writes which file. A kill or a
+power cut leaves them half-written, and DVC stops at them. They are moved out of the way, and DVC writes them anew:
+dvc.lock from its cache of runs, so that no stage runs again.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml
 from dvc.utils.strictyaml import merge_conflict_marker
 from voluptuous import Invalid
+
+from scratchlm.errors import InputError
+from scratchlm.params.file import PARAMS, load_params
 
 
 def heal() -> None:
@@ -121,8 +127,17 @@ def remove(path: Path) -> None:
 
 
 def say(line: str) -> None:
-    print(f"dvc_state: {line}", file=sys.stderr)
+    print(f"preflight: {line}", file=sys.stderr)
+
+
+def main() -> None:
+    """Check params.yaml, then heal; exit with 1 and one message if a param is wrong."""
+    try:
+        load_params(PARAMS)
+    except InputError as error:
+        sys.exit(f"params: error: {error}")
+    heal()
 
 
 if __name__ == "__main__":
-    heal()
+    main()

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from scratchlm.documents import read_documents
-from scratchlm.download import fetch
-from scratchlm.files import atomic_path
-from scratchlm.params import Params
-from scratchlm.sources import GPT2_BPE
-from scratchlm.stage import run
-from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
-from scratchlm.word_tokenizer import build_vocabulary, write_vocabulary
+from scratchlm.corpus.documents import read_documents
+from scratchlm.download.fetch import fetch
+from scratchlm.download.sources import GPT2_BPE
+from scratchlm.files.atomic import atomic_path
+from scratchlm.params.schema import Params
+from scratchlm.stage.run import run
+from scratchlm.tokenizer.bpe import train_bpe
+from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
+from scratchlm.tokenizer.words import build_vocabulary, write_vocabulary
 
 CORPUS = Path("data/corpus")
 TOKENIZER = Path("data/tokenizer")

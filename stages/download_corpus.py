@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from scratchlm.corpus import collect_corpus
-from scratchlm.documents import document_paths
-from scratchlm.params import Params
-from scratchlm.stage import run
+from scratchlm.corpus.collect import collect_corpus
+from scratchlm.corpus.documents import document_paths
+from scratchlm.params.schema import Params
+from scratchlm.stage.run import run
 
 CORPUS = Path("data/corpus")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from scratchlm.baseline import classification_scores, tfidf_accuracies
-from scratchlm.checkpoint import load
-from scratchlm.classifier import (
+from scratchlm.checkpoint.folder import load
+from scratchlm.classifier.baseline import classification_scores, tfidf_accuracies
+from scratchlm.classifier.classifier import (
     Classifier,
     Messages,
     batch_accuracy,
@@ -19,18 +19,18 @@ from scratchlm.classifier import (
     message_length,
     save_classifier,
 )
-from scratchlm.curves import write_table
-from scratchlm.device import choose_device
-from scratchlm.metrics import write_metrics
-from scratchlm.params import Params
-from scratchlm.sms import LABELS, read_split_csv
-from scratchlm.snapshots import Snapshots
-from scratchlm.stage import run
-from scratchlm.training import loaders, train
+from scratchlm.classifier.messages import LABELS, read_split_csv
+from scratchlm.params.schema import Params
+from scratchlm.stage.device import choose_device
+from scratchlm.stage.metrics import write_metrics
+from scratchlm.stage.run import run
+from scratchlm.stage.snapshots import Snapshots
+from scratchlm.stage.tables import write_table
+from scratchlm.training.loop import loaders, train
 
 SMS = Path("data/sms")
 TOKENIZER = Path("data/tokenizer")
-GPT2 = Path("models/gpt2")
+BASES = Path("models/bases")
 MODEL = Path("models/classifier")
 LOSSES = Path("data/plots/classifier_loss.csv")
 ACCURACIES = Path("data/plots/classifier_accuracy.csv")
@@ -43,7 +43,7 @@ SPLITS = ("train", "validation", "test")
 def main(params: Params) -> None:
     settings = params.finetune_classifier
     device = choose_device()
-    gpt, tokenizer = load(GPT2 / settings.base)
+    gpt, tokenizer = load(BASES / settings.base)
     frames = {split: read_split_csv(SMS / f"{split}.csv") for split in SPLITS}
     longest = settings.max_length or message_length(frames["train"]["Text"].tolist(), tokenizer)
     max_length = min(longest, gpt.config.context_length)

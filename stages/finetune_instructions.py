@@ -6,23 +6,23 @@ from pathlib import Path
 
 import torch
 
-from scratchlm.assistant import save_assistant
-from scratchlm.checkpoint import load
-from scratchlm.curves import write_table
-from scratchlm.device import choose_device
-from scratchlm.instruction_batches import check_lengths, collate, encode_entries
-from scratchlm.instructions import read_entries
-from scratchlm.loss import next_token_loss
-from scratchlm.metrics import write_metrics
-from scratchlm.params import Params
-from scratchlm.snapshots import Snapshots
-from scratchlm.stage import run
-from scratchlm.tokenizer import end_of_text
-from scratchlm.training import loaders, measure_losses, train
+from scratchlm.assistant.batches import check_lengths, collate, encode_entries
+from scratchlm.assistant.folder import save_assistant
+from scratchlm.assistant.instructions import read_entries
+from scratchlm.checkpoint.folder import load
+from scratchlm.params.schema import Params
+from scratchlm.stage.device import choose_device
+from scratchlm.stage.metrics import write_metrics
+from scratchlm.stage.run import run
+from scratchlm.stage.snapshots import Snapshots
+from scratchlm.stage.tables import write_table
+from scratchlm.tokenizer.protocol import end_of_text
+from scratchlm.training.loop import loaders, measure_losses, train
+from scratchlm.training.loss import next_token_loss
 
 INSTRUCTIONS = Path("data/instructions")
 TOKENIZER = Path("data/tokenizer")
-GPT2 = Path("models/gpt2")
+BASES = Path("models/bases")
 MODEL = Path("models/assistant")
 CURVE = Path("data/plots/finetune_instructions.csv")
 METRICS = Path("metrics/finetune_instructions.json")
@@ -31,7 +31,7 @@ METRICS = Path("metrics/finetune_instructions.json")
 def main(params: Params) -> None:
     settings = params.finetune_instructions
     device = choose_device()
-    model, tokenizer = load(GPT2 / settings.base)
+    model, tokenizer = load(BASES / settings.base)
     model.to(device)
     style = params.instructions.prompt_style
     train_examples, validation_examples = (

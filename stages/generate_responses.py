@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from scratchlm.device import choose_device
-from scratchlm.files import write_json
-from scratchlm.generation import Sampling
-from scratchlm.instructions import read_entries
-from scratchlm.metrics import write_metrics
-from scratchlm.params import Params
-from scratchlm.responses import answer
-from scratchlm.snapshots import Snapshots
-from scratchlm.stage import run
+from scratchlm.assistant.instructions import read_entries
+from scratchlm.files.atomic import write_json
+from scratchlm.generation.answers import answer
+from scratchlm.generation.decode import Sampling
+from scratchlm.params.schema import Params
+from scratchlm.stage.device import choose_device
+from scratchlm.stage.metrics import write_metrics
+from scratchlm.stage.run import run
+from scratchlm.stage.snapshots import Snapshots
 
 INSTRUCTIONS = Path("data/instructions/test.json")
-GPT2 = Path("models/gpt2")
+BASES = Path("models/bases")
 ASSISTANT = Path("models/assistant")
 RESPONSES = Path("data/responses.json")
 METRICS = Path("metrics/generate_responses.json")
@@ -26,7 +26,7 @@ def main(params: Params) -> None:
     sampling = Sampling(settings.temperature, settings.top_k, params.seed)
     snapshots = Snapshots.of_stage("generate_responses", device)
     answers = answer(
-        {"base": GPT2 / params.finetune_instructions.base, "assistant": ASSISTANT},
+        {"base": BASES / params.finetune_instructions.base, "assistant": ASSISTANT},
         device,
         entries,
         params.instructions.prompt_style,

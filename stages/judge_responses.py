@@ -3,9 +3,8 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from scratchlm.curves import write_table
 from scratchlm.errors import InputError
-from scratchlm.files import write_json, write_text
+from scratchlm.files.atomic import write_json, write_text
 from scratchlm.judging.answer_cache import AnswerCache, cache_path
 from scratchlm.judging.backend import read_seconds
 from scratchlm.judging.entries import read_responses
@@ -15,9 +14,10 @@ from scratchlm.judging.probes import probe_items
 from scratchlm.judging.report import write_report
 from scratchlm.judging.summary import describe, require_coverage, score_histogram, summarise
 from scratchlm.judging.verdicts import Row, ServerGone, judge_items, judge_responses, read_concurrency
-from scratchlm.metrics import write_metrics
-from scratchlm.params import Params
-from scratchlm.stage import run
+from scratchlm.params.schema import Params
+from scratchlm.stage.metrics import write_metrics
+from scratchlm.stage.run import run
+from scratchlm.stage.tables import write_table
 
 RESPONSES = Path("data/responses.json")
 VERDICTS = Path("data/verdicts.json")

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from scratchlm.files import atomic_path, write_json
-from scratchlm.instruction_sources import collect_entries
-from scratchlm.instructions import count_answers_in, count_prompts_in, format_prompt, split_entries
-from scratchlm.metrics import write_metrics
-from scratchlm.params import Params
-from scratchlm.stage import run
-from scratchlm.tokenizer import read_tokenizer, unknown_percent
+from scratchlm.assistant.instructions import count_answers_in, count_prompts_in, format_prompt, split_entries
+from scratchlm.assistant.sources import collect_entries
+from scratchlm.files.atomic import atomic_path, write_json
+from scratchlm.params.schema import Params
+from scratchlm.stage.metrics import write_metrics
+from scratchlm.stage.run import run
+from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokenizer.protocol import unknown_percent
 
 TOKENIZER = Path("data/tokenizer")
 INSTRUCTIONS = Path("data/instructions")

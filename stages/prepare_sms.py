@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from scratchlm.files import atomic_path
-from scratchlm.metrics import write_metrics
-from scratchlm.params import Params
-from scratchlm.sms import balance, split, write_split_csv
-from scratchlm.sms_sources import collect_messages
-from scratchlm.stage import run
-from scratchlm.tokenizer import read_tokenizer, unknown_percent
+from scratchlm.classifier.messages import balance, split, write_split_csv
+from scratchlm.classifier.sources import collect_messages
+from scratchlm.files.atomic import atomic_path
+from scratchlm.params.schema import Params
+from scratchlm.stage.metrics import write_metrics
+from scratchlm.stage.run import run
+from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokenizer.protocol import unknown_percent
 
 TOKENIZER = Path("data/tokenizer")
 SMS = Path("data/sms")

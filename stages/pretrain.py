@@ -6,22 +6,24 @@ from pathlib import Path
 
 import torch
 
-from scratchlm.bigram import bigram_loss
-from scratchlm.checkpoint import save_checkpoint
-from scratchlm.curves import write_table
-from scratchlm.device import choose_device
-from scratchlm.files import write_text
-from scratchlm.generation import Sampling, generate_text
-from scratchlm.loss import next_token_loss
-from scratchlm.metrics import write_metrics
-from scratchlm.model import GPTConfig, n_parameters, new_gpt
-from scratchlm.params import Params
-from scratchlm.snapshots import Snapshots
-from scratchlm.stage import run
-from scratchlm.tokenizer import read_tokenizer
-from scratchlm.tokens import check_ids, read_ids
-from scratchlm.training import loaders, measure_losses, train
-from scratchlm.windows import read_windows
+from scratchlm.checkpoint.folder import save_checkpoint
+from scratchlm.files.atomic import write_text
+from scratchlm.generation.decode import Sampling, generate_text
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import n_parameters
+from scratchlm.model.init import new_gpt
+from scratchlm.params.schema import Params
+from scratchlm.stage.device import choose_device
+from scratchlm.stage.metrics import write_metrics
+from scratchlm.stage.run import run
+from scratchlm.stage.snapshots import Snapshots
+from scratchlm.stage.tables import write_table
+from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokens.bigram import bigram_loss
+from scratchlm.tokens.folder import check_ids, read_ids
+from scratchlm.tokens.windows import read_windows
+from scratchlm.training.loop import loaders, measure_losses, train
+from scratchlm.training.loss import next_token_loss
 
 TOKENIZER = Path("data/tokenizer")
 TOKENS = Path("data/tokens")

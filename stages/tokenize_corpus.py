@@ -3,11 +3,11 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from scratchlm.metrics import write_metrics
-from scratchlm.params import Params
-from scratchlm.stage import run
-from scratchlm.tokenization import tokenize_corpus
-from scratchlm.tokenizer import read_tokenizer
+from scratchlm.params.schema import Params
+from scratchlm.stage.metrics import write_metrics
+from scratchlm.stage.run import run
+from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokens.tokenize import tokenize_corpus
 
 CORPUS = Path("data/corpus")
 TOKENIZER = Path("data/tokenizer")

@@ -5,19 +5,20 @@ from pathlib import Path
 
 import torch
 
-from scratchlm.checkpoint import load
-from scratchlm.curves import write_table
-from scratchlm.device import choose_device
-from scratchlm.figures import draw_attention, draw_gradients, draw_temperatures, token_label
-from scratchlm.files import write_text
-from scratchlm.metrics import write_metrics
-from scratchlm.model import GPT, new_gpt
-from scratchlm.params import Params
-from scratchlm.shapes import describe_shapes
-from scratchlm.stage import run
-from scratchlm.tokenizer import Tokenizer
-from scratchlm.visualization import attention_maps, block_gradients, decades, entropy, next_token_probabilities
-from scratchlm.windows import read_windows
+from scratchlm.anatomy.figures import draw_attention, draw_gradients, draw_temperatures, token_label
+from scratchlm.anatomy.inside import attention_maps, block_gradients, decades, entropy, next_token_probabilities
+from scratchlm.anatomy.shapes import describe_shapes
+from scratchlm.checkpoint.folder import load
+from scratchlm.files.atomic import write_text
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
+from scratchlm.params.schema import Params
+from scratchlm.stage.device import choose_device
+from scratchlm.stage.metrics import write_metrics
+from scratchlm.stage.run import run
+from scratchlm.stage.tables import write_table
+from scratchlm.tokenizer.protocol import Tokenizer
+from scratchlm.tokens.windows import read_windows
 
 TOKENS = Path("data/tokens")
 MODEL = Path("models/pretrained")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from scratchlm.tokenizer import train_bpe, write_tokenizer
+from scratchlm.tokenizer.bpe import train_bpe
+from scratchlm.tokenizer.folder import write_tokenizer
 
 settings.register_profile(
     "scratchlm", max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scratchlm.model import GPT
-    from scratchlm.tokenizer import Tokenizer
+    from scratchlm.model.gpt import GPT
+    from scratchlm.tokenizer.protocol import Tokenizer
 
 
 def load(folder: str | Path) -> tuple[GPT, Tokenizer]:
@@ -16,6 +16,6 @@ def load(folder: str | Path) -> tuple[GPT, Tokenizer]:
     The model is on the CPU, in float32 and evaluation mode. Raises InputError if the folder holds none.
     """
     # Torch takes seconds to import, and most of the library does without it.
-    from scratchlm.checkpoint import load as load_folder
+    from scratchlm.checkpoint.folder import load as load_folder
 
     return load_folder(Path(folder))

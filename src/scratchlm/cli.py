@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scratchlm.errors import InputError
-from scratchlm.params import GPT2_VOCAB_SIZE, MIN_TEMPERATURE
-from scratchlm.params_file import load_params
+from scratchlm.params.file import load_params
+from scratchlm.params.schema import GPT2_VOCAB_SIZE, MIN_TEMPERATURE
 
 if TYPE_CHECKING:
-    from scratchlm.generation import Sampling
-    from scratchlm.model import GPT, GPTConfig
-    from scratchlm.tokenizer import Tokenizer
+    from scratchlm.generation.decode import Sampling
+    from scratchlm.model.config import GPTConfig
+    from scratchlm.model.gpt import GPT
+    from scratchlm.tokenizer.protocol import Tokenizer
 
 cli = typer.Typer(
     help="Use the models that `make repro` built.",
@@ -54,8 +55,8 @@ def complete(
     seed: Seed = 123,
 ) -> None:
     """Continue a text with the pretrained model, printed as it is written."""
-    from scratchlm.checkpoint import load
-    from scratchlm.generation import Sampling
+    from scratchlm.checkpoint.folder import load
+    from scratchlm.generation.decode import Sampling
 
     gpt, tokenizer = load(model)
     ids = tokenizer.encode(text, allowed_special="all")
@@ -68,8 +69,8 @@ def classify(
     model: Annotated[Path, typer.Option(help="The classifier's folder.")] = Path("models/classifier"),
 ) -> None:
     """Tell whether a message is spam: label, probability and text, separated by tabs."""
-    from scratchlm.classifier import encode_messages, label_logits, load_classifier
-    from scratchlm.sms import LABELS
+    from scratchlm.classifier.classifier import encode_messages, label_logits, load_classifier
+    from scratchlm.classifier.messages import LABELS
 
     classifier, tokenizer, max_length = load_classifier(model)
     messages = (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else iter([text])
@@ -90,10 +91,10 @@ def ask(
     seed: Seed = 123,
 ) -> None:
     """Ask the assistant, and see the answer as it is written."""
-    from scratchlm.assistant import load_assistant
-    from scratchlm.generation import Sampling
-    from scratchlm.instructions import Entry, format_prompt
-    from scratchlm.tokenizer import end_of_text
+    from scratchlm.assistant.folder import load_assistant
+    from scratchlm.assistant.instructions import Entry, format_prompt
+    from scratchlm.generation.decode import Sampling
+    from scratchlm.tokenizer.protocol import end_of_text
 
     gpt, tokenizer, style = load_assistant(model)
     prompt = format_prompt(Entry(instruction=instruction, input=input, output=""), style)
@@ -110,7 +111,7 @@ def shapes(
     model: Annotated[Path | None, typer.Option(help="A model folder.")] = None,
 ) -> None:
     """Show every tensor's shape from text to logits, by default for the model in params.yaml, trained or not."""
-    from scratchlm.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, describe_shapes
+    from scratchlm.anatomy.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, describe_shapes
 
     config, tokenizer = shape_and_tokenizer(size, model)
     if tokenizer is None:
@@ -158,7 +159,7 @@ def compare(
     rev2: Annotated[str, typer.Argument(help="The one to compare with it.")],
 ) -> None:
     """Compare two assistants by their scores, entry by entry: the mean difference with its 95 % interval."""
-    from scratchlm import comparison
+    from scratchlm.judging import comparison
 
     first, second = comparison.read_judged((rev1, rev2), Path())
     print("\n\n".join(comparison.describe(found, rev1, rev2) for found in comparison.compare(first, second)))
@@ -169,8 +170,8 @@ def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove the downloads; what judges said stays.")] = False,
 ) -> None:
     """Show the folder of verified downloads that all clones share: its place, its files and their sizes."""
-    from scratchlm.cache import JUDGE, cached_files, clear_cache, judge_bytes
-    from scratchlm.folders import cache_folder
+    from scratchlm.download.cache import JUDGE, cached_files, clear_cache, judge_bytes
+    from scratchlm.files.folders import cache_folder
 
     if clear:
         for key in clear_cache():
@@ -186,10 +187,10 @@ def cache(
 
 def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig, Tokenizer | None]:
     """Return the shape of a released size, a model folder or params.yaml, with its tokenizer if that is here."""
-    from scratchlm.gpt2 import SHAPES, gpt2_config
-    from scratchlm.model import GPTConfig
-    from scratchlm.model_config import read_config
-    from scratchlm.tokenizer import read_hugging_face_tokenizer, read_tokenizer
+    from scratchlm.bases.gpt2 import SHAPES, gpt2_config
+    from scratchlm.checkpoint.config_json import read_config
+    from scratchlm.model.config import GPTConfig
+    from scratchlm.tokenizer.folder import read_hugging_face_tokenizer, read_tokenizer
 
     if size is not None and model is not None:
         raise InputError("both --size and --model are given: choose one")
@@ -220,7 +221,7 @@ def stream(
 
     Raises InputError, before anything is printed, if the prompt leaves no room for an answer.
     """
-    from scratchlm.generation import decode
+    from scratchlm.generation.decode import decode
 
     context = gpt.config.context_length
     if not 0 < len(ids) < context:

@@ -19,20 +19,29 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from scratchlm.attention import AttentionKind, MultiHeadAttention
-from scratchlm.classifier import Classifier, Messages, encode_messages, label_loss, measure_labels, message_length
-from scratchlm.generation import Sampling, generate, generate_uncached
-from scratchlm.heads import CausalHead, LinearHead, ParameterHead, StackedHeads
-from scratchlm.instruction_batches import Example, collate, encode_entries
-from scratchlm.instructions import Entry, format_prompt, format_task, read_entries, split_entries
-from scratchlm.layers import gelu_tanh, layer_norm
-from scratchlm.loss import next_token_loss
-from scratchlm.model import GPT, Block, FeedForward, GPTConfig, new_gpt
-from scratchlm.sms import balance, split
-from scratchlm.sms_sources import read_messages
-from scratchlm.tokenizer import read_tokenizer
-from scratchlm.training import loaders, mean_loss
-from scratchlm.windows import Windows
+from scratchlm.anatomy.formulas import gelu_tanh, layer_norm
+from scratchlm.anatomy.heads import CausalHead, LinearHead, ParameterHead, StackedHeads
+from scratchlm.assistant.batches import Example, collate, encode_entries
+from scratchlm.assistant.instructions import Entry, format_prompt, format_task, read_entries, split_entries
+from scratchlm.classifier.classifier import (
+    Classifier,
+    Messages,
+    encode_messages,
+    label_loss,
+    measure_labels,
+    message_length,
+)
+from scratchlm.classifier.messages import balance, split
+from scratchlm.classifier.sources import read_messages
+from scratchlm.generation.decode import Sampling, generate, generate_uncached
+from scratchlm.model.attention import MultiHeadAttention
+from scratchlm.model.config import AttentionKind, GPTConfig
+from scratchlm.model.gpt import GPT, Block, FeedForward
+from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokens.windows import Windows
+from scratchlm.training.loop import loaders, mean_loss
+from scratchlm.training.loss import next_token_loss
 
 pytest.importorskip(
     "llms_from_scratch",

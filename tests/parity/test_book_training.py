@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from scratchlm.classifier import Classifier, Messages, batch_accuracy, choose_trained_layers, label_loss
-from scratchlm.generation import Sampling, generate
-from scratchlm.instruction_batches import Example, collate
-from scratchlm.loss import next_token_loss
-from scratchlm.model import GPT, GPTConfig, new_gpt
-from scratchlm.params import TrainingParams
-from scratchlm.training import loaders, train
+from scratchlm.assistant.batches import Example, collate
+from scratchlm.classifier.classifier import Classifier, Messages, batch_accuracy, choose_trained_layers, label_loss
+from scratchlm.generation.decode import Sampling, generate
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
+from scratchlm.params.schema import TrainingParams
+from scratchlm.training.loop import loaders, train
+from scratchlm.training.loss import next_token_loss
 
 REASON = "llms-from-scratch is not installed (`make setup` installs it without its dependencies)"
 book_gpt = pytest.importorskip("llms_from_scratch.ch04", reason=REASON)

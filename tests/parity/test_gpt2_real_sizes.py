@@ -21,9 +21,10 @@ from loading import measure_in_fresh_process, write_random_checkpoint
 from safetensors.torch import load_file, save_file
 from transformers import GPT2LMHeadModel
 
-from scratchlm import gpt2, load
-from scratchlm.generation import Sampling, generate
-from scratchlm.sources import GPT2_WEIGHTS
+from scratchlm import load
+from scratchlm.bases import gpt2
+from scratchlm.download.sources import GPT2_WEIGHTS
+from scratchlm.generation.decode import Sampling, generate
 
 WEIGHTS = "model.safetensors"
 TOLERANCE = 1e-4  # float32, 12 and 24 layers
@@ -129,5 +130,5 @@ def test_so_does_the_355m_shape(big_folder: Path, mirror: Path, monkeypatch: pyt
 def test_loading_the_124m_shape_takes_hardly_more_memory_than_its_file(
     upload_124m: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(gpt2.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(gpt2.__file__).parents[2]))
     assert 1 < measure_in_fresh_process("scratchlm", upload_124m)["load_peak_share"] < 1.3

@@ -19,14 +19,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from scratchlm.generation import Sampling, generate
+from scratchlm.checkpoint.weights import hugging_face_tensors
+from scratchlm.generation.decode import Sampling, generate
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.judges import open_judge
 from scratchlm.judging.verdicts import judge_responses
-from scratchlm.model import GPT, GPTConfig, new_gpt
-from scratchlm.params import JudgeParams
-from scratchlm.tokenizer import read_tokenizer
-from scratchlm.weights import hugging_face_tensors
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
+from scratchlm.params.schema import JudgeParams
+from scratchlm.tokenizer.folder import read_tokenizer
 
 REASON = "gguf and xllamacpp are not installed (scripts/setup.sh installs them where it can)"
 gguf = pytest.importorskip("gguf", reason=REASON)

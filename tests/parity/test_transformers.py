@@ -17,9 +17,11 @@ from transformers import (
     GPT2Model,
 )
 
-from scratchlm.checkpoint import load, load_checkpoint, save_checkpoint
-from scratchlm.generation import Sampling, generate
-from scratchlm.model import GPT, Activation, GPTConfig, new_gpt
+from scratchlm.checkpoint.folder import load, load_checkpoint, save_checkpoint
+from scratchlm.generation.decode import Sampling, generate
+from scratchlm.model.config import Activation, GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
 
 TOLERANCE = 1e-5  # float32
 

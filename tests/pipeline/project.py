@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dependencies import ROOT, working_tree
+from dvc_deps import ROOT, working_tree
 from ruamel.yaml import YAML
 
 # What the run's result must not depend on, and what would reach beyond the copy.

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from dependencies import ROOT
+from dvc_deps import ROOT
 from project import Project
 
 # The assistant's score of entry i is 50 + gain + i % 3; the base model scores 10. Entry 0 has none if `fails`.

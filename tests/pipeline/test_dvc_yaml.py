@@ -7,7 +7,9 @@ from operator import getitem
 from pathlib import Path
 
 import pytest
-from dependencies import (
+from dvc.repo import Repo
+from dvc.schema import COMPILED_MULTI_STAGE_SCHEMA
+from dvc_deps import (
     DVC_YAML,
     ROOT,
     expand,
@@ -17,8 +19,6 @@ from dependencies import (
     wanted_deps,
     with_code_dependencies,
 )
-from dvc.repo import Repo
-from dvc.schema import COMPILED_MULTI_STAGE_SCHEMA
 from project import Project, copy_project
 
 STAGES = (
@@ -27,7 +27,7 @@ STAGES = (
     "tokenize_corpus",
     "pretrain",
     "visualize_model",
-    "download_gpt2",
+    "download_weights",
     "prepare_sms",
     "finetune_classifier",
     "prepare_instructions",
@@ -38,7 +38,7 @@ STAGES = (
 PIPELINE = read_yaml(DVC_YAML)
 PARAMS = read_yaml(ROOT / "params.yaml")
 LEAVES = leaf_keys(PARAMS)
-WRITE = "or run: python tests/pipeline/dependencies.py --write"
+WRITE = "or run: python scripts/dvc_deps.py --write"
 
 
 def outs(stage: str) -> list[str]:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from dependencies import ROOT
+from dvc_deps import ROOT
 from project import Project, copy_project
 
 PROFILES = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))

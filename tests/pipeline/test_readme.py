@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 import typer
-from dependencies import ROOT, leaf_keys, read_yaml
 from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 from dvc.utils.hydra import apply_overrides
+from dvc_deps import ROOT, leaf_keys, read_yaml
 from project import copy_project
 
 from scratchlm.cli import cli
 from scratchlm.errors import InputError
-from scratchlm.params_file import load_params
+from scratchlm.params.file import load_params
 
 README = ROOT / "README.md"
 UsageError = typer.BadParameter.__bases__[0]  # click's own, or that of typer's copy of click

@@ -6,7 +6,7 @@ import subprocess
 from collections import Counter
 
 import pytest
-from dependencies import DVC_YAML, read_yaml
+from dvc_deps import DVC_YAML, read_yaml
 from project import Project, TinyRun
 
 PIPELINE = read_yaml(DVC_YAML)
@@ -196,7 +196,7 @@ def test_answers_that_stand_in_train_are_counted(tiny_run: TinyRun) -> None:
     assert metrics["test_answers_in_train"] == sum(entry["output"] in known for entry in test) > 0
 
 
-MODELS = ["models/pretrained", "models/gpt2/pretrained", "models/assistant", "models/classifier"]
+MODELS = ["models/pretrained", "models/bases/pretrained", "models/assistant", "models/classifier"]
 
 
 @pytest.mark.parametrize("folder", MODELS)

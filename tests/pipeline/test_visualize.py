@@ -7,8 +7,8 @@ import re
 import pytest
 from project import Project, TinyRun
 
-from scratchlm.checkpoint import load
-from scratchlm.shapes import describe_shapes
+from scratchlm.anatomy.shapes import describe_shapes
+from scratchlm.checkpoint.folder import load
 
 PICTURES = ["data/plots/attention.png", "data/plots/temperatures.png", "data/plots/gradients.png"]
 

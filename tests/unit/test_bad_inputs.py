@@ -26,7 +26,7 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 
 from scratchlm.errors import InputError
-from scratchlm.params_file import load_params
+from scratchlm.params.file import load_params
 
 REPOSITORY = Path(__file__).parents[2]
 STAGES = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")["stages"]
@@ -58,7 +58,7 @@ SETTINGS: dict[str, Any] = {
 MESSAGES = [(label, f"{label} message number {number}") for number in range(6) for label in ("ham", "spam")]
 ENTRIES = [{"instruction": f"Say {number}.", "input": "", "output": f"It is {number}."} for number in range(8)]
 READY = (  # the stages that the others need, in order
-    *("download_corpus", "build_tokenizer", "tokenize_corpus", "pretrain", "download_gpt2", "prepare_sms"),
+    *("download_corpus", "build_tokenizer", "tokenize_corpus", "pretrain", "download_weights", "prepare_sms"),
     *("prepare_instructions", "finetune_instructions"),
 )
 
@@ -297,7 +297,7 @@ def instructions(name: str, make: Callable[[], object], message: str) -> BadInpu
 
 
 def model(name: str, make: Callable[[], object], message: str, process: bool = False) -> BadInput:
-    return BadInput(f"model: {name}", make, "download_gpt2", message, process)
+    return BadInput(f"model: {name}", make, "download_weights", message, process)
 
 
 def tokens(name: str, make: Callable[[], object], message: str, process: bool = False) -> BadInput:
@@ -694,9 +694,9 @@ BAD_INPUTS = [
     ),
     BadInput(
         "model: not a number",
-        tensors(lambda found: found["transformer.ln_f.bias"].fill_(math.nan), "models/gpt2/pretrained"),
+        tensors(lambda found: found["transformer.ln_f.bias"].fill_(math.nan), "models/bases/pretrained"),
         "finetune_classifier",
-        rf"models/gpt2/pretrained/model\.safetensors {UNUSABLE}  - transformer\.ln_f\.bias holds NaN or infinity",
+        rf"models/bases/pretrained/model\.safetensors {UNUSABLE}  - transformer\.ln_f\.bias holds NaN or infinity",
     ),
     BadInput(
         "model: infinity",

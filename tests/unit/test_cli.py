@@ -13,16 +13,18 @@ import pytest
 import torch
 
 import scratchlm
-from scratchlm.assistant import load_assistant, save_assistant
-from scratchlm.checkpoint import save_checkpoint
-from scratchlm.classifier import Classifier, save_classifier
-from scratchlm.generation import Sampling, generate, generate_text
-from scratchlm.gpt2 import gpt2_config
-from scratchlm.instructions import Entry, format_prompt
-from scratchlm.model import GPTConfig, new_gpt
-from scratchlm.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, describe_shapes
-from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
-from scratchlm.word_tokenizer import build_vocabulary, write_vocabulary
+from scratchlm.anatomy.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, describe_shapes
+from scratchlm.assistant.folder import load_assistant, save_assistant
+from scratchlm.assistant.instructions import Entry, format_prompt
+from scratchlm.bases.gpt2 import gpt2_config
+from scratchlm.checkpoint.folder import save_checkpoint
+from scratchlm.classifier.classifier import Classifier, save_classifier
+from scratchlm.generation.decode import Sampling, generate, generate_text
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.bpe import train_bpe
+from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
+from scratchlm.tokenizer.words import build_vocabulary, write_vocabulary
 
 SOURCE = Path(__file__).parents[2] / "src"
 TEXT = "Below is an instruction. ### Response:\nthe cat sat on the mat, and the dog ran away."

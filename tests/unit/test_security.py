@@ -13,11 +13,11 @@ import pytest
 from http_fault_server import FaultServer, serve
 from ruamel.yaml import YAML
 
-from scratchlm.corpus import collect_corpus
+from scratchlm.assistant.sources import collect_entries
+from scratchlm.classifier.sources import collect_messages
+from scratchlm.corpus.collect import collect_corpus
 from scratchlm.errors import InputError
-from scratchlm.instruction_sources import collect_entries
-from scratchlm.params_file import check_params
-from scratchlm.sms_sources import collect_messages
+from scratchlm.params.file import check_params
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAMS = sorted(path for folder in ("src", "stages") for path in (REPOSITORY / folder).rglob("*.py"))
@@ -165,7 +165,7 @@ def test_a_hostile_zip_writes_nothing(project: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"gpt2": {"sizes": ["../../outside"]}},
+        {"weights": {"bases": ["../../outside"]}},
         {"finetune_classifier": {"base": "../../outside"}},
         {"finetune_instructions": {"base": "/outside"}},
     ],

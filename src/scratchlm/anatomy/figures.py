@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from scratchlm.files import atomic_path
+from scratchlm.files.atomic import atomic_path
 
 DPI = 100
 STYLE = {

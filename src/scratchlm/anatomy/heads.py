@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratchlm.attention import AttentionKind, MultiHeadAttention, attention_weights
 from scratchlm.errors import InputError
+from scratchlm.model.attention import MultiHeadAttention, attention_weights
+from scratchlm.model.config import AttentionKind
 
 
 def attend_without_weights(x_TD: Tensor) -> tuple[Tensor, Tensor]:

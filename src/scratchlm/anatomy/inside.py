@@ -12,11 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from scratchlm.attention import MultiHeadAttention, attention_weights
+from scratchlm.anatomy.formulas import gradient_means
 from scratchlm.errors import InputError
-from scratchlm.layers import gradient_means
-from scratchlm.loss import next_token_loss
-from scratchlm.model import GPT, Block
+from scratchlm.model.attention import MultiHeadAttention, attention_weights
+from scratchlm.model.gpt import GPT, Block
+from scratchlm.training.loss import next_token_loss
 
 LEARNING_RATE = 1e-3  # of the few steps after which gradients are looked at
 SMALLEST = torch.finfo(torch.float32).tiny  # stands for a gradient that float32 rounded to 0

@@ -16,9 +16,10 @@ from typing import Any, cast
 import torch
 from torch import Size, Tensor, nn
 
-from scratchlm.attention import attention_weights
 from scratchlm.errors import InputError
-from scratchlm.model import GPT, Block, GPTConfig, n_parameters
+from scratchlm.model.attention import attention_weights
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT, Block, n_parameters
 
 EXAMPLES = ("Every effort moves you", "Every day holds a")  # the book's two texts
 GPT2_EXAMPLE_IDS = ((6109, 3626, 6100, 345), (6109, 1110, 6622, 257))  # of these, by GPT-2's tokenizer

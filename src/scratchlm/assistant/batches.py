@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from scratchlm.assistant.instructions import Entry, PromptStyle, format_prompt
 from scratchlm.errors import InputError
-from scratchlm.instructions import Entry, PromptStyle, format_prompt
-from scratchlm.loss import IGNORED
-from scratchlm.tokenizer import Tokenizer
+from scratchlm.tokenizer.protocol import Tokenizer
+from scratchlm.training.loss import IGNORED
 
 
 @dataclass(frozen=True)

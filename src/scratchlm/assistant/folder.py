@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
-from scratchlm.checkpoint import load, save_checkpoint
+from scratchlm.assistant.instructions import PromptStyle
+from scratchlm.checkpoint.config_json import read_description
+from scratchlm.checkpoint.folder import load, save_checkpoint
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path, write_json
-from scratchlm.instructions import PromptStyle
-from scratchlm.model import GPT
-from scratchlm.model_config import read_description
-from scratchlm.tokenizer import Tokenizer
+from scratchlm.files.atomic import atomic_path, write_json
+from scratchlm.model.gpt import GPT
+from scratchlm.tokenizer.protocol import Tokenizer
 
 DESCRIPTION = "assistant.json"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from scratchlm.errors import InputError
-from scratchlm.files import read_json
+from scratchlm.files.text import read_json
 
 FIELDS = ("instruction", "input", "output")
 MAY_BE_EMPTY = ("input",)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scratchlm.download import opened_source
-from scratchlm.instructions import Entry, check_entries, read_entries
+from scratchlm.assistant.instructions import Entry, check_entries, read_entries
+from scratchlm.download.fetch import opened_source
+from scratchlm.download.sources import ALPACA, INSTRUCTIONS
 from scratchlm.sample import instructions as sample_instructions
-from scratchlm.sources import ALPACA, INSTRUCTIONS
 
 DOWNLOADS = {"book": INSTRUCTIONS, "alpaca": ALPACA}
 

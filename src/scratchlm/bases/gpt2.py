@@ -5,17 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from scratchlm.download import fetch
-from scratchlm.model import GPTConfig
-from scratchlm.model_config import read_config, write_config
-from scratchlm.sources import GPT2_WEIGHTS
-from scratchlm.tokenizer import (
-    copy_tokenizer_for_hugging_face,
-    end_of_text,
-    read_hugging_face_tokenizer,
-    read_tokenizer,
-)
-from scratchlm.weights import WEIGHTS, check_weights
+from scratchlm.checkpoint.config_json import read_config, write_config
+from scratchlm.checkpoint.weights import WEIGHTS, check_weights
+from scratchlm.download.fetch import fetch
+from scratchlm.download.sources import GPT2_WEIGHTS
+from scratchlm.model.config import GPTConfig
+from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer, read_tokenizer
+from scratchlm.tokenizer.protocol import end_of_text
 
 # Radford et al. 2019, table 2; the parameter counts in the names are those of the released files.
 SHAPES = {"124M": (768, 12, 12), "355M": (1024, 16, 24), "774M": (1280, 20, 36), "1558M": (1600, 25, 48)}

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from scratchlm.errors import InputError
-from scratchlm.files import read_json, write_json
-from scratchlm.model import Activation, GPTConfig
+from scratchlm.files.atomic import write_json
+from scratchlm.files.text import read_json
+from scratchlm.model.config import Activation, GPTConfig
 
 CONFIG = "config.json"
 CONFIG_NAMES = {

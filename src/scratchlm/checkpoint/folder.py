@@ -5,18 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from scratchlm.checkpoint.config_json import CONFIG, read_config, read_description, write_config
+from scratchlm.checkpoint.weights import WEIGHTS, check_weights, hugging_face_tensors, load_weights, save_tensors
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path
-from scratchlm.model import GPT, empty_gpt
-from scratchlm.model_config import CONFIG, read_config, read_description, write_config
-from scratchlm.tokenizer import (
-    Tokenizer,
-    copy_tokenizer_for_hugging_face,
-    end_of_text,
-    read_hugging_face_tokenizer,
-    read_tokenizer,
-)
-from scratchlm.weights import WEIGHTS, check_weights, hugging_face_tensors, load_weights, save_tensors
+from scratchlm.files.atomic import atomic_path
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import empty_gpt
+from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer, read_tokenizer
+from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
 
 
 def save_checkpoint(folder: Path, model: GPT, tokenizer_folder: Path) -> None:

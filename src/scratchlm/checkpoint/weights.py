@@ -15,9 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from scratchlm.checkpoint.config_json import CONFIG, bullets
 from scratchlm.errors import InputError
-from scratchlm.model import GPT, GPTConfig, empty_gpt
-from scratchlm.model_config import CONFIG, bullets
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import empty_gpt
 
 WEIGHTS = "model.safetensors"
 PREFIX = "transformer."  # transformers' name for the model below the head; OpenAI's own upload has none

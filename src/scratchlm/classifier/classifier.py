@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from scratchlm.checkpoint import load, save_checkpoint
+from scratchlm.checkpoint.config_json import read_description
+from scratchlm.checkpoint.folder import load, save_checkpoint
+from scratchlm.checkpoint.weights import load_tensors, save_tensors
+from scratchlm.classifier.messages import LABELS
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path, write_json
-from scratchlm.linear import Linear
-from scratchlm.model import GPT
-from scratchlm.model_config import read_description
-from scratchlm.sms import LABELS
-from scratchlm.tokenizer import Tokenizer, end_of_text
-from scratchlm.training import Loader, evaluation_mode
-from scratchlm.weights import load_tensors, save_tensors
+from scratchlm.files.atomic import atomic_path, write_json
+from scratchlm.model.gpt import GPT
+from scratchlm.model.linear import Linear
+from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
+from scratchlm.training.loop import Loader, evaluation_mode
 
 HEAD, DESCRIPTION = "classifier_head.safetensors", "classifier.json"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from scratchlm.errors import InputError
-from scratchlm.files import write_text
+from scratchlm.files.atomic import write_text
 
 LABELS = ("ham", "spam")  # the position is the class: ham 0, spam 1
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from scratchlm.archive import extract_member
-from scratchlm.download import opened_source
+from scratchlm.classifier.messages import LABELS, read_utf8
+from scratchlm.download.archive import extract_member
+from scratchlm.download.fetch import opened_source
+from scratchlm.download.sources import SMS_SPAM
 from scratchlm.errors import InputError
 from scratchlm.sample import sms as sample_sms
-from scratchlm.sms import LABELS, read_utf8
-from scratchlm.sources import SMS_SPAM
 
 
 def collect_messages(source: str) -> pd.DataFrame:

@@ -7,12 +7,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from scratchlm.download import fetch, opened_source, shown
+from scratchlm.download.fetch import fetch, opened_source, shown
+from scratchlm.download.sources import THE_VERDICT
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path
-from scratchlm.folders import from_root
+from scratchlm.files.atomic import atomic_path
+from scratchlm.files.folders import from_root
 from scratchlm.sample import corpus as sample_corpus
-from scratchlm.sources import THE_VERDICT
 
 READ_BYTES = 1 << 20  # a corpus may be larger than memory
 NUMBER_DIGITS = 5  # of a document, or as many as the last one needs: order by name is order by number

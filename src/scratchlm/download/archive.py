@@ -9,9 +9,9 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from scratchlm.checksum import mismatch
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path
+from scratchlm.files.atomic import atomic_path
+from scratchlm.files.checksum import mismatch
 
 CHUNK_BYTES = 2**20
 MAX_MEMBER_BYTES = 2**30

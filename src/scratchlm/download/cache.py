@@ -8,9 +8,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from scratchlm import sources
-from scratchlm.download import url_key
-from scratchlm.folders import cache_folder
+from scratchlm.download import sources
+from scratchlm.download.fetch import url_key
+from scratchlm.files.folders import cache_folder
 
 # What `fetch` writes: a key, the sha256 of the file, or of its URL where that is not known, and what the file is.
 OURS = re.compile(r"([0-9a-f]{64})(|\.part|\.part\.json|\.lock|\.sha256)")

@@ -15,15 +15,15 @@ from urllib.parse import quote, unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
-from scratchlm.archive import extract_member
-from scratchlm.checksum import measure, mismatch
-from scratchlm.disk import writable
+from scratchlm.download.archive import extract_member
+from scratchlm.download.sources import Source
+from scratchlm.download.transfer import OTHER_CACHE, Transfer, drop
+from scratchlm.download.web import LIMITS, GaveUp, Limits, WebSession
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path, write_text
-from scratchlm.folders import cache_folder, from_root
-from scratchlm.sources import Source
-from scratchlm.transfer import OTHER_CACHE, Transfer, drop
-from scratchlm.web import LIMITS, GaveUp, Limits, WebSession
+from scratchlm.files.atomic import atomic_path, write_text
+from scratchlm.files.checksum import measure, mismatch
+from scratchlm.files.folders import cache_folder, from_root
+from scratchlm.files.room import writable
 
 CHUNK_BYTES = 2**20
 NAME_CHARACTERS = 50  # of a URL's file name that are kept, from its end: file systems take 255 bytes

@@ -11,12 +11,13 @@ from pathlib import Path
 import requests
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from scratchlm.checksum import mismatch
-from scratchlm.disk import check_room, writable
-from scratchlm.files import read_json, write_json
-from scratchlm.progress import progress_bar
-from scratchlm.sources import Source
-from scratchlm.web import GaveUp, NoConnection, Transient, WebSession
+from scratchlm.download.sources import Source
+from scratchlm.download.web import GaveUp, NoConnection, Transient, WebSession
+from scratchlm.files.atomic import write_json
+from scratchlm.files.checksum import mismatch
+from scratchlm.files.room import check_room, writable
+from scratchlm.files.text import read_json
+from scratchlm.stage.progress import progress_bar
 
 CHUNK_BYTES = 2**18
 NO_CONNECTION_TRIES = 2  # without a network the user should read why within seconds

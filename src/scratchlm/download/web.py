@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from scratchlm.deadline import Deadline, TimedAdapter
+from scratchlm.download.deadline import Deadline, TimedAdapter
 
 MAX_REDIRECTS = 10
 

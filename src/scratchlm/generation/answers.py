@@ -8,13 +8,13 @@ from typing import Literal, TypedDict
 
 import torch
 
-from scratchlm.checkpoint import load
-from scratchlm.generation import Sampling, batches_by_length, continue_batch
-from scratchlm.instructions import Entry, PromptStyle, format_prompt
-from scratchlm.interruption import Interrupted, deferred, requested
-from scratchlm.progress import progress_bar
-from scratchlm.snapshots import Snapshots
-from scratchlm.tokenizer import end_of_text
+from scratchlm.assistant.instructions import Entry, PromptStyle, format_prompt
+from scratchlm.checkpoint.folder import load
+from scratchlm.generation.decode import Sampling, batches_by_length, continue_batch
+from scratchlm.stage.interruption import Interrupted, deferred, requested
+from scratchlm.stage.progress import progress_bar
+from scratchlm.stage.snapshots import Snapshots
+from scratchlm.tokenizer.protocol import end_of_text
 
 
 class Answer(TypedDict):

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from scratchlm.errors import InputError
-from scratchlm.kv_cache import KVCache
-from scratchlm.model import GPT
-from scratchlm.tokenizer import Tokenizer
+from scratchlm.model.gpt import GPT
+from scratchlm.model.kv_cache import KVCache
+from scratchlm.tokenizer.protocol import Tokenizer
 
 PREFILL_TOKENS = 512
 

@@ -1,1 +1,4 @@
-"""Scoring answers against their references: judges, their verdicts, and what the verdicts say together."""
+"""Judging: scores for answers, what the scores say together, and comparisons of two results.
+
+Imports `assistant.instructions`, `stage`, `params`, `files` and `errors`; never torch.
+"""

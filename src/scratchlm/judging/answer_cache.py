@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 
 from filelock import FileLock
 
-from scratchlm.folders import cache_folder
+from scratchlm.files.folders import cache_folder
 from scratchlm.judging.backend import Backend
 
 T = TypeVar("T")

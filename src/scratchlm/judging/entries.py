@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scratchlm.assistant.instructions import SURROGATE
 from scratchlm.errors import InputError
-from scratchlm.instructions import SURROGATE
 from scratchlm.judging.verdicts import VARIANTS, Entry
 
 TEXTS = ("instruction", "input", "output")

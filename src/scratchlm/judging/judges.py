@@ -13,7 +13,7 @@ from scratchlm.judging.llm_judge import LlmJudge
 from scratchlm.judging.overlap import OverlapJudge
 from scratchlm.judging.prompt import load_prompt
 from scratchlm.judging.verdicts import Judge
-from scratchlm.params import JudgeParams
+from scratchlm.params.schema import JudgeParams
 
 DEFAULT_TIMEOUT_S = 120.0  # per question; loading a model's weights falls into the first one
 
@@ -40,7 +40,7 @@ def connect(name: str, settings: JudgeParams, seed: int, timeout_s: float) -> Ba
     """Connect to the model of "ollama:MODEL" or "openai:MODEL"."""
     kind, _, model = name.partition(":")
     if kind == "openai":
-        from scratchlm.judging import openai_backend
+        from scratchlm.judging.backends import openai as openai_backend
 
         return openai_backend.connect(
             model,
@@ -50,7 +50,7 @@ def connect(name: str, settings: JudgeParams, seed: int, timeout_s: float) -> Ba
             timeout_s=timeout_s,
         )
     try:
-        from scratchlm.judging import ollama_backend  # late: the other judges do without the client
+        from scratchlm.judging.backends import ollama as ollama_backend  # late: the other judges do without the client
     except ValueError:  # the client reads OLLAMA_HOST when it is imported
         host = os.environ.get("OLLAMA_HOST", "").rpartition("@")[2]
         raise InputError(f"OLLAMA_HOST is {host!r}, no address: set it as http://127.0.0.1:11434") from None

@@ -8,7 +8,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any, Literal
 
-from scratchlm.instructions import Entry, format_task
+from scratchlm.assistant.instructions import Entry, format_task
 from scratchlm.judging import book_prompt, rubric_prompt
 from scratchlm.judging.reading import Reading
 

@@ -17,8 +17,8 @@ from scratchlm.errors import InputError
 from scratchlm.judging.backend import BackendError, TooSlow
 from scratchlm.judging.patience import DEFAULT_PATIENCE_S, Patience
 from scratchlm.judging.reading import Status
-from scratchlm.metrics import rounded
-from scratchlm.progress import progress_bar
+from scratchlm.stage.metrics import rounded
+from scratchlm.stage.progress import progress_bar
 
 Variant = Literal["base", "assistant"]
 Entry = Mapping[str, Any]  # of data/responses.json: id, instruction, input, output, base, assistant

@@ -7,16 +7,14 @@ H n_heads, K head_dim = D / H.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratchlm.kv_cache import KVCache
-from scratchlm.linear import Linear
-
-AttentionKind = Literal["sdpa", "manual", "per_head"]
+from scratchlm.model.config import AttentionKind
+from scratchlm.model.kv_cache import KVCache
+from scratchlm.model.linear import Linear
 
 
 class MultiHeadAttention(nn.Module):

@@ -15,8 +15,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from scratchlm.errors import InputError
-from scratchlm.params import GPT2_VOCAB_SIZE, ModelParams, Params, TokenizerParams, WindowsParams
+from scratchlm.params.schema import GPT2_VOCAB_SIZE, ModelParams, Params, TokenizerParams, WindowsParams
 
+PARAMS = Path("params.yaml")
 GPT2_CONTEXT_LENGTH = 1024
 SMALLEST_BPE = 257
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
@@ -131,15 +132,15 @@ def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
                 f"{section}.min_learning_rate: got {valid[section].min_learning_rate:g}, allowed: at most "
                 f"{section}.learning_rate ({valid[section].learning_rate:g})"
             )
-    if have("gpt2", "tokenizer"):
-        openai = [size for size in valid["gpt2"].sizes if size != "pretrained"]
+    if have("weights", "tokenizer"):
+        openai = [base for base in valid["weights"].bases if base != "pretrained"]
         if openai and valid["tokenizer"].kind != "gpt2":
-            yield f"gpt2.sizes: got {openai[0]}, allowed only with tokenizer.kind gpt2, the tokens it knows"
+            yield f"weights.bases: got {openai[0]}, allowed only with tokenizer.kind gpt2, the tokens it knows"
     for section in ("finetune_classifier", "finetune_instructions"):
-        if have(section, "gpt2") and valid[section].base not in valid["gpt2"].sizes:
+        if have(section, "weights") and valid[section].base not in valid["weights"].bases:
             yield (
-                f"{section}.base: got {valid[section].base}, allowed: one of gpt2.sizes "
-                f"({', '.join(valid['gpt2'].sizes)})"
+                f"{section}.base: got {valid[section].base}, allowed: one of weights.bases "
+                f"({', '.join(valid['weights'].bases)})"
             )
         if have(section, "model"):
             base_length = _context_length(valid[section].base, valid["model"])

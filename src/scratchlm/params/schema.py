@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Checkpoint = Literal["pretrained", "124M", "355M", "774M", "1558M"]
+Base = Literal["pretrained", "124M", "355M", "774M", "1558M"]
 
 
 def _text_or_list_of_texts(value: Any) -> Any:
@@ -135,10 +135,10 @@ class VisualizeParams(Section):
     temperatures: Annotated[list[WarmTemperature], BeforeValidator(_different_items)]
 
 
-class Gpt2Params(Section):
+class WeightsParams(Section):
     """The checkpoints that fine-tuning can start from."""
 
-    sizes: Annotated[list[Checkpoint], BeforeValidator(_different_items)]
+    bases: Annotated[list[Base], BeforeValidator(_different_items)]
 
 
 class SmsParams(Section):
@@ -152,7 +152,7 @@ class SmsParams(Section):
 class ClassifierParams(TrainingParams):
     """The fine-tuning of the spam classifier."""
 
-    base: Checkpoint
+    base: Base
     train_layers: Literal["last_layer", "last_block", "last_two_blocks", "all"]
     max_length: Positive | None
 
@@ -169,7 +169,7 @@ class InstructionsParams(Section):
 class AssistantParams(TrainingParams):
     """The fine-tuning of the assistant."""
 
-    base: Checkpoint
+    base: Base
     max_length: Positive
     mask_prompt: bool
 
@@ -205,7 +205,7 @@ class Params(Section):
     model: ModelParams
     pretrain: PretrainParams
     visualize: VisualizeParams
-    gpt2: Gpt2Params
+    weights: WeightsParams
     sms: SmsParams
     finetune_classifier: ClassifierParams
     instructions: InstructionsParams

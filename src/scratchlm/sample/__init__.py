@@ -1,1 +1,4 @@
-"""The embedded data of the sample profile, made by seeded generators: a small village, its messages and its lessons."""
+"""The embedded data: generators of a corpus, messages and instructions, the same for the same seed.
+
+Imports nothing of the rest.
+"""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from scratchlm.sample import language, lessons, nature, stories
+from scratchlm.sample import facts as nature
+from scratchlm.sample import language, lessons, stories
 
 SEED = 1_853
 STORIES = 104

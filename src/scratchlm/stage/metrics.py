@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scratchlm.files import write_json
+from scratchlm.files.atomic import write_json
 
 DECIMALS = 4
 

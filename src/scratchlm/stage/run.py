@@ -8,21 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scratchlm.errors import InputError
-from scratchlm.interruption import Interrupted, listen
-from scratchlm.params import Params
-from scratchlm.params_file import load_params
+from scratchlm.params.file import PARAMS, load_params
+from scratchlm.params.schema import Params
+from scratchlm.stage.interruption import Interrupted, listen
 
-PARAMS = Path("params.yaml")
 WRITTEN_BY_STAGES = ("data/", "models/")
 MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def run(main: Callable[[Params], None], name: str | None = None) -> None:
+def run(main: Callable[[Params], None]) -> None:
     """Call a stage's `main` with the current folder's params; exit with 1 and one message on InputError.
 
-    The message begins with `name`, by default the script's.
+    The message begins with the script's name.
     """
-    name = name or Path(sys.argv[0]).stem
+    name = Path(sys.argv[0]).stem
     listen()
     try:
         main(load_params(PARAMS))
@@ -40,8 +39,3 @@ def run(main: Callable[[Params], None], name: str | None = None) -> None:
         sys.exit(f"{name}: interrupted {stopped}; run `make repro` to go on from there")
     except KeyboardInterrupt:
         sys.exit(f"{name}: interrupted; run `make repro` to go on")
-
-
-if __name__ == "__main__":
-    # DVC looks only at the keys that stages use: `make repro` has the whole file checked first.
-    run(lambda params: None, "params")

@@ -7,31 +7,26 @@ versions that compute, the device and the number of threads. A change of any of 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import reduce
-from operator import getitem
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from filelock import FileLock, Timeout
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from scratchlm.checksum import measure
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path, flush
+from scratchlm.files.atomic import atomic_path, flush
+from scratchlm.files.checksum import measure
+from scratchlm.stage.run_key import run_key
 
 DEFAULT_EVERY_S = 60.0  # SCRATCHLM_CHECKPOINT_EVERY_S; the most work that can be lost, or a step that takes longer
 KEPT_SNAPSHOTS = 2  # the one before is used where the last is damaged
@@ -183,62 +178,3 @@ def read_every_s() -> float:
     if not every_s >= 0:
         raise InputError(f"SCRATCHLM_CHECKPOINT_EVERY_S is {given!r}, expected seconds, such as 60")
     return every_s
-
-
-def run_key(stage: str, device: torch.device) -> str:
-    """Hash all that decides what a stage computes: params, inputs, source, versions, device and threads.
-
-    Raises InputError if the current folder is not the project's, as far as the stage needs it.
-    """
-    described = described_stage(stage)
-    values = listed_params(stage, described.get("params", []))
-    digest = hashlib.sha256()
-    machine = [torch.__version__, platform.python_version(), str(device), torch.get_num_threads()]
-    digest.update(json.dumps([values, machine], sort_keys=True).encode())
-    deps = [Path(dep) for dep in described["deps"]]
-    for path in deps:
-        if not path.exists():
-            raise InputError(
-                f"{path.absolute()} is missing, which dvc.yaml lists for {stage}: run {stage} in the project's folder; "
-                "`make repro` there builds what stages write"
-            )
-    for path in files_of(deps):
-        digest.update(f"{path.as_posix()}\0{path.stat().st_size}\0".encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-def described_stage(stage: str) -> dict[str, Any]:
-    """Return what the current folder's dvc.yaml says of a stage; raise InputError if it says nothing."""
-    path = Path("dvc.yaml").absolute()
-    try:
-        described: dict[str, Any] = YAML(typ="safe", pure=True).load(path)["stages"][stage]
-    except (FileNotFoundError, YAMLError, LookupError, TypeError) as error:
-        problem = "is missing" if isinstance(error, FileNotFoundError) else f"describes no stage {stage}"
-        raise InputError(
-            f"{path} {problem}: it says what decides the result of {stage}, so run that in the project's folder "
-            "(`make repro` does)"
-        ) from None
-    return described
-
-
-def listed_params(stage: str, keys: Iterable[str]) -> dict[str, Any]:
-    """Return the values of keys such as `model.emb_dim` in params.yaml; raise InputError if one is not there."""
-    params = YAML(typ="safe", pure=True).load(Path("params.yaml"))
-    values = {}
-    for key in keys:
-        try:
-            values[key] = reduce(getitem, key.split("."), params)
-        except (LookupError, TypeError):
-            raise InputError(
-                f"params.yaml has no {key}, which dvc.yaml lists for {stage}: give it a value, or take it off there"
-            ) from None
-    return values
-
-
-def files_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield every file of files and folders, in a fixed order."""
-    for path in paths:
-        yield from sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else (path,)

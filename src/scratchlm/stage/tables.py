@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scratchlm.files import write_text
+from scratchlm.files.atomic import write_text
 
 DIGITS = 6  # significant ones: a learning rate of 5e-05 has no four decimals to keep
 

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from scratchlm.errors import InputError
-from scratchlm.files import read_json, write_json
-from scratchlm.special_tokens import END_OF_TEXT, UNKNOWN
+from scratchlm.files.atomic import write_json
+from scratchlm.files.text import read_json
+from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN
 
 SPECIAL_TOKENS = (END_OF_TEXT, UNKNOWN)  # the last two ids, in this order
 VOCABULARY = "vocabulary.json"

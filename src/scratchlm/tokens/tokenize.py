@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchlm.documents import document_paths, read_pieces
+from scratchlm.corpus.documents import document_paths, read_pieces
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path, write_json
-from scratchlm.special_tokens import END_OF_TEXT
-from scratchlm.tokenizer import Tokenizer
-from scratchlm.tokens import MANIFEST, SPLITS, TokenManifest, n_windows
+from scratchlm.files.atomic import atomic_path, write_json
+from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
+from scratchlm.tokens.folder import MANIFEST, SPLITS, TokenManifest, n_windows
 
 
 def tokenize_corpus(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from scratchlm.tokens import n_windows, read_ids, read_manifest
+from scratchlm.tokens.folder import n_windows, read_ids, read_manifest
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):

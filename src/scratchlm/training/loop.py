@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from scratchlm.errors import InputError
-from scratchlm.interruption import Interrupted, deferred, requested
-from scratchlm.params import TrainingParams
-from scratchlm.progress import progress_bar
-from scratchlm.snapshots import Snapshots
-from scratchlm.training_state import (
+from scratchlm.params.schema import TrainingParams
+from scratchlm.stage.interruption import Interrupted, deferred, requested
+from scratchlm.stage.progress import progress_bar
+from scratchlm.stage.snapshots import Snapshots
+from scratchlm.training.state import (
     Evaluation,
     Progress,
     remaining_batches,

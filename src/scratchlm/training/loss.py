@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
-from scratchlm.model import GPT
+from scratchlm.model.gpt import GPT
 
 IGNORED = -100  # a target that does not count, cross entropy's own default
 

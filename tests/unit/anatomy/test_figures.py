@@ -15,7 +15,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from scratchlm.figures import DPI, LINES, draw_attention, draw_gradients, draw_temperatures, token_label
+from scratchlm.anatomy.figures import DPI, LINES, draw_attention, draw_gradients, draw_temperatures, token_label
 
 GRADIENTS = {name: [1e-3 / (index + 1), 1e-4, 0.0] for index, name in enumerate(LINES)}
 ODD = ["$x$", "$_{$", "$", "\\alpha", "^_{", "很", "🙂", "", "�"]
@@ -60,10 +60,10 @@ def test_figures_have_their_size_and_the_same_bytes_whatever_the_users_settings(
 def test_figures_do_not_depend_on_the_process_or_its_backend(tmp_path: Path) -> None:
     draw_gradients(tmp_path / "here.png", GRADIENTS, 10)
     program = (
-        "from pathlib import Path; from scratchlm.figures import draw_gradients; "
+        "from pathlib import Path; from scratchlm.anatomy.figures import draw_gradients; "
         f"draw_gradients(Path('there.png'), {GRADIENTS!r}, 10)"
     )
-    source = str(Path(__file__).parents[2] / "src")
+    source = str(Path(__file__).parents[3] / "src")
     environment = {"PYTHONPATH": source, "MPLBACKEND": "qtagg", "MPLCONFIGDIR": str(tmp_path / "config")}
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / "there.png").read_bytes() == (tmp_path / "here.png").read_bytes()

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratchlm.layers import DeepNetwork, gelu, gelu_tanh, gradient_means, layer_norm
-from scratchlm.model import GPT, GPTConfig, activate, new_gpt
+from scratchlm.anatomy.formulas import DeepNetwork, gelu, gelu_tanh, gradient_means, layer_norm
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT, activate
+from scratchlm.model.init import new_gpt
 
 NUMBERS = torch.linspace(-8, 8, 2001)
 

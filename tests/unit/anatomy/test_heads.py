@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from scratchlm.attention import AttentionKind, MultiHeadAttention
-from scratchlm.errors import InputError
-from scratchlm.heads import (
+from scratchlm.anatomy.heads import (
     CausalHead,
     LinearHead,
     ParameterHead,
@@ -16,6 +14,9 @@ from scratchlm.heads import (
     attend_without_weights,
     merge_heads,
 )
+from scratchlm.errors import InputError
+from scratchlm.model.attention import MultiHeadAttention
+from scratchlm.model.config import AttentionKind
 
 # "Your journey starts with one step", the book's embedding of six tokens in three numbers (section 3.3.1).
 JOURNEY_TD = torch.tensor(

@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from scratchlm.attention import AttentionKind, attention_weights
-from scratchlm.checkpoint import save_checkpoint
+from scratchlm.anatomy.formulas import gradient_means
+from scratchlm.anatomy.inside import attention_maps, block_gradients, decades, entropy, next_token_probabilities
+from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.errors import InputError
-from scratchlm.layers import gradient_means
-from scratchlm.model import GPT, GPTConfig, new_gpt
-from scratchlm.visualization import attention_maps, block_gradients, decades, entropy, next_token_probabilities
+from scratchlm.model.attention import attention_weights
+from scratchlm.model.config import AttentionKind, GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
 
 TOLERANCE = 1e-5  # float32
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from scratchlm.attention import AttentionKind
+from scratchlm.anatomy.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, Step, describe_shapes, trace_shapes
+from scratchlm.bases.gpt2 import SHAPES, gpt2_config
 from scratchlm.errors import InputError
-from scratchlm.gpt2 import SHAPES, gpt2_config
-from scratchlm.model import GPT, GPTConfig, n_parameters, new_gpt
-from scratchlm.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, Step, describe_shapes, trace_shapes
-from scratchlm.tokenizer import read_tokenizer
+from scratchlm.model.config import AttentionKind, GPTConfig
+from scratchlm.model.gpt import GPT, n_parameters
+from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.folder import read_tokenizer
 
 BOOK_124M = GPTConfig(50257, 1024, 768, 12, 12, 0.1, qkv_bias=False, tie_embeddings=False)
 

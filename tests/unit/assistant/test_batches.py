@@ -7,12 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scratchlm.assistant.batches import Example, check_lengths, collate, encode_entries
+from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.errors import InputError
-from scratchlm.instruction_batches import Example, check_lengths, collate, encode_entries
-from scratchlm.instructions import Entry, format_prompt
-from scratchlm.loss import IGNORED, next_token_loss
-from scratchlm.model import GPTConfig, new_gpt
-from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.bpe import train_bpe
+from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
+from scratchlm.training.loss import IGNORED, next_token_loss
 
 PAD = 50256
 

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchlm.errors import InputError
-from scratchlm.instructions import (
+from scratchlm.assistant.instructions import (
     Entry,
     check_entries,
     count_answers_in,
@@ -22,6 +21,7 @@ from scratchlm.instructions import (
     read_entries,
     split_entries,
 )
+from scratchlm.errors import InputError
 
 ENTRY = Entry(instruction="Say it.", input="Now.", output="It.")
 INTRODUCTION = (

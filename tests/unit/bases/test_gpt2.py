@@ -1,4 +1,4 @@
-"""download_gpt2's two ways: a released checkpoint from a server, and our own model, through the same checks."""
+"""download_weights's two ways: a released checkpoint from a server, and our own model, through the same checks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from scratchlm import gpt2
-from scratchlm.checkpoint import load, save_checkpoint
+from scratchlm.bases import gpt2
+from scratchlm.checkpoint.folder import load, save_checkpoint
+from scratchlm.download.sources import GPT2_WEIGHTS
 from scratchlm.errors import InputError
-from scratchlm.model import GPTConfig, new_gpt
-from scratchlm.sources import GPT2_WEIGHTS
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.init import new_gpt
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -96,7 +97,7 @@ def test_our_own_model_is_copied_through_the_same_checks(tokenizer_folder: Path,
     [("124M", 124_439_808), ("355M", 354_823_168), ("774M", 774_030_080), ("1558M", 1_557_611_200)],
 )
 def test_the_four_sizes_have_gpt2s_parameter_counts(size: str, parameters: int) -> None:
-    from scratchlm.model import GPT, n_parameters
+    from scratchlm.model.gpt import GPT, n_parameters
 
     with torch.device("meta"):
         assert n_parameters(GPT(gpt2.gpt2_config(size))) == parameters

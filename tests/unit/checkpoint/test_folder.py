@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from scratchlm.assistant import load_assistant, save_assistant
-from scratchlm.checkpoint import check_vocabulary, load, load_checkpoint, save_checkpoint
-from scratchlm.classifier import Classifier, load_classifier, save_classifier
+from scratchlm.assistant.folder import load_assistant, save_assistant
+from scratchlm.bases.gpt2 import copy_checkpoint
+from scratchlm.checkpoint.config_json import read_config
+from scratchlm.checkpoint.folder import check_vocabulary, load, load_checkpoint, save_checkpoint
+from scratchlm.classifier.classifier import Classifier, load_classifier, save_classifier
 from scratchlm.errors import InputError
-from scratchlm.gpt2 import copy_checkpoint
-from scratchlm.model import Activation, GPTConfig, new_gpt
-from scratchlm.model_config import read_config
-from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
+from scratchlm.model.config import Activation, GPTConfig
+from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.bpe import train_bpe
+from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
 
 CONFIG = GPTConfig(280, 12, 16, 2, 2, 0.1, True, True)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from scratchlm.baseline import classification_scores, tfidf_accuracies
+from scratchlm.classifier.baseline import classification_scores, tfidf_accuracies
 
 
 def frame(*rows):

@@ -8,7 +8,8 @@ import pytest
 import tiktoken
 import torch
 
-from scratchlm.classifier import (
+from scratchlm.checkpoint.weights import save_tensors
+from scratchlm.classifier.classifier import (
     Classifier,
     Messages,
     choose_trained_layers,
@@ -21,9 +22,9 @@ from scratchlm.classifier import (
     save_classifier,
 )
 from scratchlm.errors import InputError
-from scratchlm.model import GPTConfig, new_gpt
-from scratchlm.tokenizer import read_tokenizer
-from scratchlm.weights import save_tensors
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.folder import read_tokenizer
 
 
 @pytest.fixture(scope="module")

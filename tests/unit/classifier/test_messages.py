@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchlm import sms
+from scratchlm.classifier import messages as sms
+from scratchlm.classifier.sources import read_messages
+from scratchlm.download.sources import SMS_SPAM
 from scratchlm.errors import InputError
-from scratchlm.sms_sources import read_messages
-from scratchlm.sources import SMS_SPAM
 
 BOTH = "ham\thello\nspam\twin\n"
 
@@ -283,7 +283,7 @@ def test_uci_s_file_is_read_as_the_book_reads_it_with_pandas(uci_path):
 
 @pytest.mark.mirror
 def test_the_longest_messages_have_the_book_s_lengths(uci_path):
-    from scratchlm.tokenizer import read_tokenizer
+    from scratchlm.tokenizer.folder import read_tokenizer
 
     tokenizer = read_tokenizer(uci_path.parent)
     parts = sms.split(sms.balance(read_messages(uci_path), seed=123), 0.7, 0.1, seed=123)

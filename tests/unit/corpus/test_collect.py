@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from http_fault_server import FaultServer, serve
 
-from scratchlm import corpus
-from scratchlm.corpus import collect_corpus
-from scratchlm.documents import document_paths, read_documents
+from scratchlm.corpus import collect as corpus
+from scratchlm.corpus.collect import collect_corpus
+from scratchlm.corpus.documents import document_paths, read_documents
 from scratchlm.errors import InputError
 from scratchlm.sample import corpus as sample_corpus
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchlm.archive import extract_member
+from scratchlm.download.archive import extract_member
 from scratchlm.errors import InputError
 
 TEXT = b"ham\tWill you come?\nspam\tWin a prize\n" * 1000

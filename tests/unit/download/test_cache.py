@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from scratchlm import sources
-from scratchlm.cache import cached_files, clear_cache, judge_bytes
-from scratchlm.download import url_key
+from scratchlm.download import sources
+from scratchlm.download.cache import cached_files, clear_cache, judge_bytes
+from scratchlm.download.fetch import url_key
 
-SOURCE = Path(__file__).parents[2] / "src"
+SOURCE = Path(__file__).parents[3] / "src"
 OTHER = "0" * 64
 
 

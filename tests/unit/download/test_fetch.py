@@ -42,12 +42,12 @@ from http_fault_server import (
     wrong_range,
 )
 
-from scratchlm import sources
-from scratchlm.corpus import collect_corpus
-from scratchlm.download import fetch, fetch_url, opened_source, shown
+from scratchlm.corpus.collect import collect_corpus
+from scratchlm.download import sources
+from scratchlm.download.fetch import fetch, fetch_url, opened_source, shown
+from scratchlm.download.sources import Source
+from scratchlm.download.web import GaveUp, Limits, redirected
 from scratchlm.errors import InputError
-from scratchlm.sources import Source
-from scratchlm.web import GaveUp, Limits, redirected
 
 BODY = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
@@ -91,7 +91,7 @@ import resource, sys
 from pathlib import Path
 from scratchlm.download import fetch_url, fetch
 from scratchlm.errors import InputError
-from scratchlm.sources import Source
+from scratchlm.download.sources import Source
 from scratchlm.web import Limits
 
 def attempt(source, target):
@@ -162,8 +162,8 @@ def test_nothing_but_the_verified_file_and_its_lock_stays_in_the_cache(
 def test_two_processes_download_once(server: FaultServer, tmp_path: Path) -> None:
     source = pinned(server.plan("/a", slow(BODY, wait_s=1.0)))
     code = (
-        "import sys; from pathlib import Path; from scratchlm.download import fetch;"
-        f"from scratchlm.sources import Source; fetch({source!r}, Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from scratchlm.download.fetch import fetch;"
+        f"from scratchlm.download.sources import Source; fetch({source!r}, Path(sys.argv[1]))"
     )
     runs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / name)]) for name in ("one", "two")]
     assert [run.wait(timeout=30) for run in runs] == [0, 0]

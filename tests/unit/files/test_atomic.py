@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from scratchlm.curves import write_table
 from scratchlm.errors import InputError
-from scratchlm.files import atomic_path, read_json, write_json, write_text
+from scratchlm.files.atomic import atomic_path, write_json, write_text
+from scratchlm.files.text import read_json
+from scratchlm.stage.tables import write_table
 
 
 def names(folder: Path) -> list[str]:

@@ -11,15 +11,19 @@ import pytest
 import tiktoken
 import torch
 
-from scratchlm import interruption, responses
-from scratchlm.checkpoint import save_checkpoint
-from scratchlm.generation import Sampling, generate_uncached
-from scratchlm.instructions import Entry, format_prompt
-from scratchlm.interruption import Interrupted
-from scratchlm.model import GPT, GPTConfig, new_gpt
-from scratchlm.responses import Answer, answer
-from scratchlm.snapshots import Snapshots
-from scratchlm.tokenizer import read_tokenizer, train_bpe, write_tokenizer
+from scratchlm.assistant.instructions import Entry, format_prompt
+from scratchlm.checkpoint.folder import save_checkpoint
+from scratchlm.generation import answers as responses
+from scratchlm.generation.answers import Answer, answer
+from scratchlm.generation.decode import Sampling, generate_uncached
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
+from scratchlm.stage import interruption
+from scratchlm.stage.interruption import Interrupted
+from scratchlm.stage.snapshots import Snapshots
+from scratchlm.tokenizer.bpe import train_bpe
+from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
 
 ENTRIES = [Entry(instruction=f"Say it {n} times.", input="now" * (n % 2), output="It.") for n in range(6)]
 GREEDY, FREE = Sampling(), Sampling(temperature=1.0, seed=5)

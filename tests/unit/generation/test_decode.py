@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 
-from scratchlm import generation
-from scratchlm.generation import (
+from scratchlm.generation import decode as generation
+from scratchlm.generation.decode import (
     Continuation,
     Sampling,
     batches_by_length,
@@ -17,7 +17,9 @@ from scratchlm.generation import (
     generate,
     generate_uncached,
 )
-from scratchlm.model import GPT, GPTConfig, new_gpt
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
 
 GREEDY = Sampling()
 

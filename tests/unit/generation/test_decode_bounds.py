@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from scratchlm.generation import Continuation, Sampling, generate
-from scratchlm.model import GPT, GPTConfig, new_gpt
+from scratchlm.generation.decode import Continuation, Sampling, generate
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
 
 VOCAB_SIZE, CONTEXT = 30, 16
 

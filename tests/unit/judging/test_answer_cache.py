@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from scratchlm.judging.answer_cache import AnswerCache, CachedAnswer, answer_key, cache_path
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 ANSWER = CachedAnswer('85 "ü\n\0', "stop", 100, None, 2, 0.25)
 
 # Writes answers as fast as it can, from a moment on, and says each key once it is on disk.

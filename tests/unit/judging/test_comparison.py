@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scratchlm.comparison import Comparison, Judged, compare, describe
 from scratchlm.errors import InputError
+from scratchlm.judging.comparison import Comparison, Judged, compare, describe
 
 
 def make_judged(revision: str, scores: list[float | None], judge: str = "overlap", **row: Any) -> Judged:

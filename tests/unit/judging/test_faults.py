@@ -42,7 +42,7 @@ from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.judges import open_judge
 from scratchlm.judging.prompt import PromptName
 from scratchlm.judging.verdicts import Row, ServerGone, judge_responses
-from scratchlm.params import JudgeParams
+from scratchlm.params.schema import JudgeParams
 
 KEY = "sk-0123456789abcdef"
 TIMEOUT_S = 0.5  # where the server is slow; elsewhere a busy machine must not look like one

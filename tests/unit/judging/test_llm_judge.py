@@ -15,14 +15,14 @@ from ollama_server import OllamaServer
 from openai_server import OpenAiServer
 from scripted_server import BUSY, CUT, DRIPS, HALF, HTML, PROSE, QUOTED, TOO_HIGH, Reply, ScriptedServer
 
-from scratchlm.instructions import format_task
+from scratchlm.assistant.instructions import format_task
 from scratchlm.judging import judges
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.backend import Answer, BackendError, TooSlow
 from scratchlm.judging.llm_judge import LlmJudge
 from scratchlm.judging.prompt import PromptName, load_prompt
 from scratchlm.judging.verdicts import Verdict
-from scratchlm.params import JudgeParams
+from scratchlm.params.schema import JudgeParams
 
 ENTRY = {"id": 7, "instruction": "Name a fruit.", "input": "red", "output": "An apple."}
 AWAY = BackendError("refused", worth_retrying=True)

@@ -18,7 +18,7 @@ from scripted_server import DROPPED, HANGS, Reply
 
 from scratchlm.judging.answer_cache import AnswerCache
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 KEY = "sk-0123456789abcdef"
 N_ENTRIES = 8
 FRUIT = ("apple", "pear", "plum", "cherry", "fig", "grape", "lemon", "melon")

@@ -22,23 +22,18 @@ from ollama_server import OllamaServer
 from scripted_server import BUSY, DROPPED, HANGS, HTML, LIMITED, Reply
 
 from scratchlm.errors import InputError
-from scratchlm.judging import ollama_backend, patience
+from scratchlm.judging import patience
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.backend import BackendError, TooSlow
+from scratchlm.judging.backends import ollama as ollama_backend
 from scratchlm.judging.entries import read_responses
 from scratchlm.judging.llm_judge import LlmJudge
 from scratchlm.judging.overlap import OverlapJudge
 from scratchlm.judging.probes import probe_items
 from scratchlm.judging.prompt import load_prompt
-from scratchlm.judging.verdicts import (
-    ServerGone,
-    Verdict,
-    judge_items,
-    judge_responses,
-    read_concurrency,
-)
+from scratchlm.judging.verdicts import ServerGone, Verdict, judge_items, judge_responses, read_concurrency
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def make_entries(count: int) -> list[dict[str, Any]]:
@@ -440,7 +435,7 @@ def test_ctrl_c_ends_it_at_once_and_keeps_what_was_answered(server: OllamaServer
 import json, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_judging_verdicts import connect_judge, make_entries, judge_responses
+from test_verdicts import connect_judge, make_entries, judge_responses
 try:
     judge_responses(make_entries(10), connect_judge(Path(sys.argv[2])), concurrency=4)
 except KeyboardInterrupt:
@@ -448,7 +443,7 @@ except KeyboardInterrupt:
 """
     running = subprocess.Popen(
         [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path / "c")],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}/src:{REPOSITORY}/tests/servers"},
         stderr=subprocess.PIPE,
         text=True,
     )

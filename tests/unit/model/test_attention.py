@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from scratchlm.attention import AttentionKind, MultiHeadAttention, attention_weights
-from scratchlm.kv_cache import KVCache
+from scratchlm.model.attention import MultiHeadAttention, attention_weights
+from scratchlm.model.config import AttentionKind
+from scratchlm.model.kv_cache import KVCache
 
 KINDS: tuple[AttentionKind, ...] = ("sdpa", "manual", "per_head")
 B, T, D, H, K = 3, 8, 24, 4, 6

@@ -7,8 +7,10 @@ from typing import Literal
 import pytest
 import torch
 
-from scratchlm.kv_cache import KVCache
-from scratchlm.model import GPT, GPTConfig, empty_gpt, n_parameters, new_gpt
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT, n_parameters
+from scratchlm.model.init import empty_gpt, new_gpt
+from scratchlm.model.kv_cache import KVCache
 
 TINY = GPTConfig(50, 16, 24, 3, 2, 0.1, False, False)
 
@@ -65,7 +67,7 @@ def test_every_parameter_is_set_by_its_init(init: Literal["book", "gpt2"], monke
                 parameter.fill_(float("nan"))
         return model
 
-    monkeypatch.setattr("scratchlm.model.empty_gpt", gpt_of_nan)
+    monkeypatch.setattr("scratchlm.model.init.empty_gpt", gpt_of_nan)
     tensors = new_gpt(GPTConfig(50, 16, 24, 3, 2, 0.1, True, False), init).state_dict()
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     norms = [name for name in tensors if "ln_" in name]

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from scratchlm.errors import InputError
-from scratchlm.params import Params
-from scratchlm.params_file import check_params, load_params
+from scratchlm.params.file import check_params, load_params
+from scratchlm.params.schema import Params
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 PROFILE = (REPOSITORY / "profiles/sample.yaml").read_text(encoding="utf-8")
 SAMPLE: dict[str, Any] = YAML(typ="safe", pure=True).load(PROFILE)
 # What the messages below quote, whatever the profile is tuned to.
@@ -222,9 +222,9 @@ RANGES: list[tuple[str, Any, str]] = [
         for judges in (["gpt4"], ["ollama"], ["overlap", "openai:"], ["overlap:x"], ["ollama: "], ["ollama:a\nb"])
     ),
     ("judge.prompt", "Book", "'book' or 'rubric'"),
-    ("gpt2.sizes", "124M", "a list of one or more different values"),
-    ("gpt2.sizes", [], "a list of one or more different values"),
-    ("gpt2.sizes", ["pretrained", "pretrained"], "a list of one or more different values"),
+    ("weights.bases", "124M", "a list of one or more different values"),
+    ("weights.bases", [], "a list of one or more different values"),
+    ("weights.bases", ["pretrained", "pretrained"], "a list of one or more different values"),
     ("corpus.source", [], "sample, the-verdict, or a list of files, folders and URLs"),
     ("corpus.source", "", "sample, the-verdict, or a list of files, folders and URLs"),
     ("corpus.source", ["a.txt", ""], "sample, the-verdict, or a list of files, folders and URLs"),
@@ -307,16 +307,16 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
         for section in TRAININGS
     ),
     (
-        {"gpt2.sizes": ["pretrained", "124M"]},
-        "gpt2.sizes: got 124M, allowed only with tokenizer.kind gpt2, the tokens it knows",
+        {"weights.bases": ["pretrained", "124M"]},
+        "weights.bases: got 124M, allowed only with tokenizer.kind gpt2, the tokens it knows",
     ),
     (
         {"finetune_classifier.base": "124M"},
-        "finetune_classifier.base: got 124M, allowed: one of gpt2.sizes (pretrained)",
+        "finetune_classifier.base: got 124M, allowed: one of weights.bases (pretrained)",
     ),
     (
         {"finetune_instructions.base": "355M"},
-        "finetune_instructions.base: got 355M, allowed: one of gpt2.sizes (pretrained)",
+        "finetune_instructions.base: got 355M, allowed: one of weights.bases (pretrained)",
     ),
     (
         {"finetune_classifier.max_length": 161},
@@ -330,7 +330,7 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
         {
             "tokenizer.kind": "gpt2",
             "tokenizer.vocab_size": 50257,
-            "gpt2.sizes": ["355M", "pretrained"],
+            "weights.bases": ["355M", "pretrained"],
             "finetune_instructions.base": "355M",
             "finetune_instructions.max_length": 1025,
         },
@@ -394,7 +394,7 @@ def test_all_problems_of_all_sections_come_at_once_and_in_order() -> None:
         "pretrain.epochs": 0,
         "pretrain.learning_rate": "5e-05x",
         "pretrain.schedule": "linear",
-        "gpt2.sizes": ["124M", "125M"],
+        "weights.bases": ["124M", "125M"],
         "sms.train_fraction": 0.95,
         "generate": None,
         "judge.min_coverage": 2,
@@ -404,7 +404,7 @@ def test_all_problems_of_all_sections_come_at_once_and_in_order() -> None:
         [
             "corpus.source",
             "generate",
-            "gpt2.sizes.1",
+            "weights.bases.1",
             "judge.min_coverage",
             "model.embdim",
             "pretrain.epochs",
@@ -447,7 +447,7 @@ def test_every_spelling_of_a_small_float_is_a_float(tmp_path: Path, written: str
         ("finetune_classifier.learning_rate=5e-05", "finetune_classifier", "learning_rate", 5e-05),
         ("pretrain.gradient_clip=null", "pretrain", "gradient_clip", None),
         ("model.qkv_bias=true", "model", "qkv_bias", True),
-        ("gpt2.sizes=[pretrained]", "gpt2", "sizes", ["pretrained"]),
+        ("weights.bases=[pretrained]", "weights", "bases", ["pretrained"]),
         ("corpus.source=[a.txt,my notes]", "corpus", "source", ["a.txt", "my notes"]),
         (
             "pretrain.sample_prompt=Every effort moves you",

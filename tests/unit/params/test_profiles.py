@@ -12,9 +12,9 @@ import pytest
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
-from scratchlm.params_file import load_params
+from scratchlm.params.file import load_params
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 PROFILES = sorted((REPOSITORY / "profiles").glob("*.yaml"))
 NAMES = [path.stem for path in PROFILES]
 BOOK_COMMENT = re.compile(r"\(book: ([^;,)]+)")
@@ -154,7 +154,7 @@ BOOK: dict[str, Any] = {
         "eval_every": 5,
         "eval_batches": 5,
     },
-    "gpt2": {"sizes": ["124M", "355M"]},
+    "weights": {"bases": ["124M", "355M"]},
     "sms": {"source": "uci", "train_fraction": 0.7, "validation_fraction": 0.1},
     "finetune_classifier": {
         "base": "124M",
@@ -211,7 +211,7 @@ def test_the_book_profile_splits_1100_entries_as_the_book() -> None:
 def test_the_sample_profile_needs_no_network_and_no_server() -> None:
     sample = load_params(REPOSITORY / "profiles/sample.yaml")
     assert {sample.corpus.source, sample.sms.source, sample.instructions.source} == {"sample"}
-    assert (sample.tokenizer.kind, sample.gpt2.sizes, sample.judge.judges) == (
+    assert (sample.tokenizer.kind, sample.weights.bases, sample.judge.judges) == (
         "bpe",
         ["pretrained"],
         ["overlap"],
@@ -225,7 +225,7 @@ def test_the_laptop_profile_takes_the_real_data_and_a_gpt_of_its_own() -> None:
         "uci",
         "book",
     )
-    assert (laptop.tokenizer.kind, laptop.gpt2.sizes, laptop.judge.judges) == (
+    assert (laptop.tokenizer.kind, laptop.weights.bases, laptop.judge.judges) == (
         "gpt2",
         ["pretrained"],
         ["overlap"],

@@ -16,8 +16,7 @@ from dvc.exceptions import ReproductionError
 from dvc.lock import make_lock
 from dvc.repo import Repo
 from dvc_objects.fs.utils import tmp_fname
-
-from scratchlm.dvc_state import heal, heal_rwlock
+from preflight import heal, heal_rwlock
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 # Every run of a command leaves a line in `runs`; `wait` goes on when there is a file `go`.
@@ -106,7 +105,7 @@ def test_what_is_left_of_the_list_of_locks_stops_dvc_and_is_removed(
         reproduce()
     heal()
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"dvc_state: {project / RWLOCK} was cut short, by a kill or a power cut: removed"
+    assert line == f"preflight: {project / RWLOCK} was cut short, by a kill or a power cut: removed"
     reproduce()
     assert content_of(project) == before
 
@@ -142,7 +141,7 @@ def test_a_lock_that_was_cut_is_kept_aside_and_one_line_says_where(
     heal()
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
-        f"dvc_state: {project / 'dvc.lock'} was cut short, by a kill or a power cut: moved to {project / DAMAGED}, "
+        f"preflight: {project / 'dvc.lock'} was cut short, by a kill or a power cut: moved to {project / DAMAGED}, "
         "DVC writes it anew"
     )
     assert (project / DAMAGED).read_bytes() == cut

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scratchlm.device import choose_device
 from scratchlm.errors import InputError
+from scratchlm.stage.device import choose_device
 
 
 def test_the_cpu_can_be_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

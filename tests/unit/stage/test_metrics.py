@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchlm.metrics import rounded, write_metrics
+from scratchlm.stage.metrics import rounded, write_metrics
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def run_stage(project: Path, body: str) -> subprocess.CompletedProcess[str]:
             "import errno, os, signal, sys",
             "from pathlib import Path",
             "from scratchlm.errors import InputError",
-            "from scratchlm.files import write_text",
-            "from scratchlm.stage import run",
+            "from scratchlm.files.atomic import write_text",
+            "from scratchlm.stage.run import run",
             f"def main(params):\n{lines}",
             "if __name__ == '__main__':\n    run(main)\n",
         ]
@@ -93,7 +93,7 @@ def test_a_missing_out_of_an_earlier_stage_is_one_line(project: Path) -> None:
 
 def test_a_terminated_stage_removes_what_is_half_written(project: Path) -> None:
     body = (
-        "from scratchlm.files import atomic_path\n"
+        "from scratchlm.files.atomic import atomic_path\n"
         "with atomic_path(Path('out.txt')) as temporary:\n"
         "    temporary.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
@@ -118,7 +118,7 @@ def test_a_full_disk_is_one_line_that_says_where_and_what_to_do(project: Path) -
 def test_a_place_that_cannot_be_written_is_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
-    from scratchlm import stage
+    from scratchlm.stage.run import run as stage
 
     (tmp_path / "params.yaml").write_bytes((REPOSITORY / "profiles/sample.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -136,7 +136,7 @@ def test_a_place_that_cannot_be_written_is_one_line(name: str, tmp_path: Path, m
 def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(project: Path) -> None:
     ended = run_stage(
         project,
-        "from scratchlm.files import atomic_path\n"
+        "from scratchlm.files.atomic import atomic_path\n"
         "with atomic_path(Path('out')) as temporary:\n"
         "    temporary.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

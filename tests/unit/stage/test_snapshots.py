@@ -15,18 +15,11 @@ import torch
 from ruamel.yaml import YAML
 
 from scratchlm.errors import InputError
-from scratchlm.snapshots import (
-    KEPT_RUNS,
-    KEPT_SNAPSHOTS,
-    Snapshots,
-    age_s,
-    read_every_s,
-    remove_unless_in_use,
-    run_key,
-)
+from scratchlm.stage.run_key import run_key
+from scratchlm.stage.snapshots import KEPT_RUNS, KEPT_SNAPSHOTS, Snapshots, age_s, read_every_s, remove_unless_in_use
 
 CPU = torch.device("cpu")
-SOURCE = Path(__file__).parents[2] / "src"
+SOURCE = Path(__file__).parents[3] / "src"
 
 
 def save_numbers(snapshots: Snapshots, *numbers: int) -> None:
@@ -126,7 +119,7 @@ def test_a_snapshot_is_due_before_another_step_would_make_the_loss_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = 1000.0
-    monkeypatch.setattr("scratchlm.snapshots.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("scratchlm.stage.snapshots.time.monotonic", lambda: now_s)
     snapshots = Snapshots(tmp_path, every_s=60)
     due = []
     for step_s in (10, 10, 10, 10, 10, 10, 25, 25, 61, 1):

@@ -18,24 +18,25 @@ import tiktoken
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scratchlm.documents import read_documents
+from scratchlm.corpus.documents import read_documents
 from scratchlm.errors import InputError
-from scratchlm.tokenizer import (
-    END_OF_TEXT,
+from scratchlm.tokenizer.bpe import (
     GPT2_SPLIT_PATTERN,
     BytePairTokenizer,
     byte_characters,
+    train_bpe,
+    without_endless_words,
+)
+from scratchlm.tokenizer.folder import (
+    END_OF_TEXT,
     copy_tokenizer_for_hugging_face,
-    end_of_text,
     read_hugging_face_tokenizer,
     read_tokenizer,
-    train_bpe,
-    unknown_percent,
-    without_endless_words,
     write_tokenizer,
 )
+from scratchlm.tokenizer.protocol import end_of_text, unknown_percent
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 WORDS = "the a cat's dogs don't we'll I've 12 1999 naïve 中文 über .. - (x) \U0001f600 low lower lowest new newer"
 TEXTS = [" ".join(random.Random(seed).choices(WORDS.split(), k=200)) + "\n\n\tend  of\u3000line " for seed in range(5)]
 # Characters that Python's Unicode tables know: newer ones are letters to one reader and unknown to another.
@@ -163,8 +164,8 @@ def test_training_is_the_same_in_every_process_and_with_any_number_of_threads(tm
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
-        "from test_tokenizer import TEXTS\n"
-        "from scratchlm.tokenizer import train_bpe, write_tokenizer\n"
+        "from test_bpe import TEXTS\n"
+        "from scratchlm.tokenizer.bpe import train_bpe\nfrom scratchlm.tokenizer.folder import write_tokenizer\n"
         "write_tokenizer(Path(sys.argv[2]), *train_bpe(TEXTS * 20, 500))\n"
     )
     runs = [

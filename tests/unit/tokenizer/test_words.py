@@ -16,26 +16,25 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scratchlm import documents
-from scratchlm.checkpoint import check_vocabulary, load, save_checkpoint
-from scratchlm.documents import read_documents
+from scratchlm.bases.gpt2 import copy_checkpoint
+from scratchlm.checkpoint.folder import check_vocabulary, load, save_checkpoint
+from scratchlm.corpus import documents
+from scratchlm.corpus.documents import read_documents
 from scratchlm.errors import InputError
-from scratchlm.generation import Sampling, generate, generate_text
-from scratchlm.gpt2 import copy_checkpoint
-from scratchlm.model import GPTConfig, new_gpt
-from scratchlm.special_tokens import END_OF_TEXT, UNKNOWN
-from scratchlm.tokenizer import (
+from scratchlm.generation.decode import Sampling, generate, generate_text
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.bpe import train_bpe
+from scratchlm.tokenizer.folder import (
     copy_tokenizer_for_hugging_face,
-    end_of_text,
     read_hugging_face_tokenizer,
     read_tokenizer,
-    train_bpe,
-    unknown_percent,
     write_tokenizer,
 )
-from scratchlm.word_tokenizer import WordTokenizer, build_vocabulary, split_words, write_vocabulary
+from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN, end_of_text, unknown_percent
+from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words, write_vocabulary
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 MARKS = [*",.:;?_!\"()'", "--"]
 TEXT = 'The cat -- a good cat, it\'s said -- sat. "Why?" (said_he): sat; no! -x - 中'
 N_VOCAB = 26 + 2  # different words and marks, and the special tokens
@@ -277,8 +276,8 @@ def test_the_files_have_the_same_bytes_in_every_process(folder: Path, tmp_path: 
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from scratchlm.tokenizer import copy_tokenizer_for_hugging_face\n"
-        "from scratchlm.word_tokenizer import build_vocabulary, write_vocabulary\n"
+        "from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face\n"
+        "from scratchlm.tokenizer.words import build_vocabulary, write_vocabulary\n"
         "folder = Path(sys.argv[1])\n"
         "write_vocabulary(folder, build_vocabulary([sys.argv[2]], 15))\n"
         "copy_tokenizer_for_hugging_face(folder, folder)\n"

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchlm import bigram
-from scratchlm.bigram import bigram_loss
+from scratchlm.tokens import bigram
+from scratchlm.tokens.bigram import bigram_loss
 
 VOCAB_SIZE = 7
 IDS = st.lists(st.integers(0, VOCAB_SIZE - 1), min_size=2, max_size=60)

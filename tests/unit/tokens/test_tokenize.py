@@ -16,15 +16,16 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from scratchlm import documents
-from scratchlm.documents import read_documents, read_pieces
+from scratchlm.corpus import documents
+from scratchlm.corpus.documents import read_documents, read_pieces
 from scratchlm.errors import InputError
-from scratchlm.special_tokens import END_OF_TEXT
-from scratchlm.tokenization import tokenize_corpus
-from scratchlm.tokenizer import BytePairTokenizer, Tokenizer, end_of_text, read_tokenizer, train_bpe, write_tokenizer
-from scratchlm.tokens import TokenManifest, read_ids, read_manifest
-from scratchlm.windows import read_windows
-from scratchlm.word_tokenizer import WordTokenizer, build_vocabulary
+from scratchlm.tokenizer.bpe import BytePairTokenizer, train_bpe
+from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
+from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer, end_of_text
+from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary
+from scratchlm.tokens.folder import TokenManifest, read_ids, read_manifest
+from scratchlm.tokens.tokenize import tokenize_corpus
+from scratchlm.tokens.windows import read_windows
 
 # Every kind of character that a cut could go wrong at; the control characters \x1c-\x1f are white space to
 # Python and none to the tokenizer.

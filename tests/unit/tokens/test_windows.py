@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from scratchlm.errors import InputError
-from scratchlm.files import write_json
-from scratchlm.tokens import n_windows, read_ids
-from scratchlm.windows import Windows, read_windows
+from scratchlm.files.atomic import write_json
+from scratchlm.tokens.folder import n_windows, read_ids
+from scratchlm.tokens.windows import Windows, read_windows
 
 
 def book_windows(ids: list[int], max_length: int, stride: int) -> list[tuple[list[int], list[int]]]:

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from scratchlm.errors import InputError
-from scratchlm.params import TrainingParams
-from scratchlm.snapshots import Snapshots
-from scratchlm.training import learning_rate_at, loaders, mean_loss, measure_losses, train
+from scratchlm.params.schema import TrainingParams
+from scratchlm.stage.snapshots import Snapshots
+from scratchlm.training.loop import learning_rate_at, loaders, mean_loss, measure_losses, train
 
 CPU = torch.device("cpu")
 BAD_EXAMPLE = 15  # which no batch before step 7 holds, and no evaluation

@@ -9,15 +9,17 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from scratchlm import interruption
 from scratchlm.errors import InputError
-from scratchlm.interruption import Interrupted
-from scratchlm.loss import next_token_loss
-from scratchlm.model import GPT, GPTConfig, new_gpt
-from scratchlm.params import TrainingParams
-from scratchlm.snapshots import Snapshots
-from scratchlm.training import loaders, train
-from scratchlm.training_state import Progress, take_up, training_tensors
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
+from scratchlm.params.schema import TrainingParams
+from scratchlm.stage import interruption
+from scratchlm.stage.interruption import Interrupted
+from scratchlm.stage.snapshots import Snapshots
+from scratchlm.training.loop import loaders, train
+from scratchlm.training.loss import next_token_loss
+from scratchlm.training.state import Progress, take_up, training_tensors
 
 CONFIG = GPTConfig(vocab_size=40, context_length=8, emb_dim=16, n_heads=2, n_layers=2, drop_rate=0.1)
 SETTINGS = TrainingParams(
@@ -56,7 +58,7 @@ def run(folder: Path, stop_after: int | None, monkeypatch: pytest.MonkeyPatch, f
         calls += 1
         return stop_after is not None and calls >= stop_after
 
-    monkeypatch.setattr("scratchlm.training.requested", stop)
+    monkeypatch.setattr("scratchlm.training.loop.requested", stop)
     torch.manual_seed(123)
     batches = loaders(data, TensorDataset(*data[:6]), 4)
     note = lambda epoch: [epoch, float(torch.rand(1))]  # noqa: E731

@@ -16,9 +16,9 @@ from scripted_server import BUSY, DROPPED, HALF, HTML, LIMITED, Reply, unused_ho
 
 from scratchlm.errors import InputError
 from scratchlm.judging.backend import Answer, BackendError, TooSlow
-from scratchlm.judging.ollama_backend import OllamaBackend, check_options, connect
+from scratchlm.judging.backends.ollama import OllamaBackend, check_options, connect
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[4]
 SCHEMA = {"type": "object", "properties": {"level": {"type": "integer"}}}
 
 

@@ -11,9 +11,9 @@ from openai_server import OpenAiServer
 from scripted_server import BUSY, DROPPED, HALF, HTML, LIMITED, Reply, unused_host
 
 from scratchlm.errors import InputError
-from scratchlm.judging import openai_backend
 from scratchlm.judging.backend import Answer, BackendError, TooSlow, read_retry_after_s
-from scratchlm.judging.openai_backend import OpenAiBackend, connect
+from scratchlm.judging.backends import openai as openai_backend
+from scratchlm.judging.backends.openai import OpenAiBackend, connect
 
 KEY = "sk-0123456789abcdef"
 SCHEMA = {

@@ -1,0 +1,4 @@
+"""The assistant of chapter 7: instructions, their sources, batches and its model folder.
+
+Imports `training`, `checkpoint`, `download`, `model`, `tokenizer` and what is below them; never `classifier`.
+"""

@@ -1,0 +1,15 @@
+"""Text out of files and into messages: JSON or a clear error, long lines cut."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file in UTF-8; raise ValueError if it is none, or is nested deeper than Python can follow."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

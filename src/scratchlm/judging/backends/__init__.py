@@ -1,0 +1,1 @@
+"""Backends: the servers behind a judge that is a language model."""

@@ -1,0 +1,30 @@
+"""A GPT's shape in the book's names (chapter 4.1), and the choices that it knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+AttentionKind = Literal["sdpa", "manual", "per_head"]
+Activation = Literal["gelu_tanh", "gelu", "relu"]
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT in the book's names (chapter 4.1), and what it computes with it."""
+
+    vocab_size: int
+    context_length: int
+    emb_dim: int
+    n_heads: int
+    n_layers: int
+    drop_rate: float = 0.0
+    qkv_bias: bool = True
+    tie_embeddings: bool = True
+    activation: Activation = "gelu_tanh"
+    shortcuts: bool = True
+    attention: AttentionKind = "sdpa"
+
+    @property
+    def head_dim(self) -> int:
+        return self.emb_dim // self.n_heads

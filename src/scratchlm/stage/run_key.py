@@ -1,0 +1,77 @@
+"""A run's key: a hash of all that decides what a stage computes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Iterator
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+from typing import Any
+
+import torch
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from scratchlm.errors import InputError
+
+
+def run_key(stage: str, device: torch.device) -> str:
+    """Hash all that decides what a stage computes: params, inputs, source, versions, device and threads.
+
+    Raises InputError if the current folder is not the project's, as far as the stage needs it.
+    """
+    described = described_stage(stage)
+    values = listed_params(stage, described.get("params", []))
+    digest = hashlib.sha256()
+    machine = [torch.__version__, platform.python_version(), str(device), torch.get_num_threads()]
+    digest.update(json.dumps([values, machine], sort_keys=True).encode())
+    deps = [Path(dep) for dep in described["deps"]]
+    for path in deps:
+        if not path.exists():
+            raise InputError(
+                f"{path.absolute()} is missing, which dvc.yaml lists for {stage}: run {stage} in the project's folder; "
+                "`make repro` there builds what stages write"
+            )
+    for path in files_of(deps):
+        digest.update(f"{path.as_posix()}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]
+
+
+def described_stage(stage: str) -> dict[str, Any]:
+    """Return what the current folder's dvc.yaml says of a stage; raise InputError if it says nothing."""
+    path = Path("dvc.yaml").absolute()
+    try:
+        described: dict[str, Any] = YAML(typ="safe", pure=True).load(path)["stages"][stage]
+    except (FileNotFoundError, YAMLError, LookupError, TypeError) as error:
+        problem = "is missing" if isinstance(error, FileNotFoundError) else f"describes no stage {stage}"
+        raise InputError(
+            f"{path} {problem}: it says what decides the result of {stage}, so run that in the project's folder "
+            "(`make repro` does)"
+        ) from None
+    return described
+
+
+def listed_params(stage: str, keys: Iterable[str]) -> dict[str, Any]:
+    """Return the values of keys such as `model.emb_dim` in params.yaml; raise InputError if one is not there."""
+    params = YAML(typ="safe", pure=True).load(Path("params.yaml"))
+    values = {}
+    for key in keys:
+        try:
+            values[key] = reduce(getitem, key.split("."), params)
+        except (LookupError, TypeError):
+            raise InputError(
+                f"params.yaml has no {key}, which dvc.yaml lists for {stage}: give it a value, or take it off there"
+            ) from None
+    return values
+
+
+def files_of(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield every file of files and folders, in a fixed order."""
+    for path in paths:
+        yield from sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else (path,)

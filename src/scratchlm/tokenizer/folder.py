@@ -1,0 +1,106 @@
+"""What every tokenizer does, and byte pair encoding (chapter 2.5): GPT-2's two files, or trained on a corpus.
+
+`encoder.json` maps each token to its id, `vocab.bpe` lists the merges in order of rank. Both spell a token
+with one printable character for each byte, GPT-2's way of keeping spaces and control bytes out of text files.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tiktoken_ext.openai_public import r50k_pat_str as GPT2_SPLIT_PATTERN
+
+from scratchlm.errors import InputError
+from scratchlm.files.atomic import write_json, write_text
+from scratchlm.files.text import read_json
+from scratchlm.tokenizer.bpe import BytePairTokenizer, byte_characters
+from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
+from scratchlm.tokenizer.words import (
+    HF_TOKENIZER,
+    VOCABULARY,
+    read_hugging_face_words,
+    read_word_tokenizer,
+    write_hugging_face_words,
+)
+
+ENCODER, MERGES = "encoder.json", "vocab.bpe"  # OpenAI's names
+HF_ENCODER, HF_MERGES = "vocab.json", "merges.txt"  # Hugging Face's names for the same two files
+MERGES_HEADER = "#version: 0.2"
+
+
+def write_tokenizer(folder: Path, encoder: dict[str, int], merges: list[str]) -> None:
+    """Write encoder.json and vocab.bpe in the form of GPT-2's own."""
+    write_json(folder / ENCODER, encoder)
+    write_text(folder / MERGES, "\n".join([MERGES_HEADER, *merges, ""]))
+
+
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """Read `data/tokenizer/`: vocabulary.json, or else encoder.json and vocab.bpe.
+
+    Raises InputError if they are missing, damaged or do not belong together.
+    """
+    if (folder / VOCABULARY).exists():
+        return read_word_tokenizer(folder)
+    return _read_encoding(folder / ENCODER, folder / MERGES)
+
+
+def read_hugging_face_tokenizer(folder: Path) -> Tokenizer:
+    """Read the tokenizer of a model folder: words from tokenizer.json, or else vocab.json and merges.txt."""
+    # GPT-2's own folders hold a tokenizer.json too, which repeats the other two files.
+    if (folder / HF_TOKENIZER).exists() and not (folder / HF_ENCODER).exists():
+        return read_hugging_face_words(folder)
+    return _read_encoding(folder / HF_ENCODER, folder / HF_MERGES)
+
+
+def copy_tokenizer_for_hugging_face(tokenizer_folder: Path, model_folder: Path) -> None:
+    """Put the tokenizer beside a model under the names that transformers' AutoTokenizer looks for."""
+    if (tokenizer_folder / VOCABULARY).exists():
+        write_hugging_face_words(model_folder, read_word_tokenizer(tokenizer_folder).vocabulary)
+        return
+    shutil.copyfile(tokenizer_folder / ENCODER, model_folder / HF_ENCODER)
+    shutil.copyfile(tokenizer_folder / MERGES, model_folder / HF_MERGES)
+    write_json(
+        model_folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "GPT2Tokenizer",
+            "bos_token": END_OF_TEXT,
+            "eos_token": END_OF_TEXT,
+            "unk_token": END_OF_TEXT,
+        },
+    )
+
+
+def _read_encoding(encoder_path: Path, merges_path: Path) -> BytePairTokenizer:
+    try:
+        encoder = read_json(encoder_path)
+        lines = merges_path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename} is missing: run `make repro` to build it") from None
+    except ValueError as error:
+        raise InputError(
+            f"{encoder_path} or {merges_path} is damaged ({error}): run `make repro` to build it again"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be read ({error.strerror}): run `make repro` to build it again"
+        ) from None
+    byte_of = {character: byte for byte, character in byte_characters().items()}
+
+    def spelled_bytes(token: str) -> bytes:
+        return bytes(byte_of[character] for character in token)
+
+    tokens = list(byte_of)
+    tokens += [line.replace(" ", "", 1) for line in lines if line and not line.startswith("#version")]
+    spelled = all(byte_of.keys() >= set(token) for token in tokens)
+    if not spelled or encoder != {token: rank for rank, token in enumerate([*tokens, END_OF_TEXT])}:
+        raise InputError(
+            f"{encoder_path} and {merges_path} do not belong together: expected as ids the 256 bytes, then "
+            f"{len(tokens) - 256} merges in order, then {END_OF_TEXT}; run `make repro` to build both again"
+        )
+    return BytePairTokenizer(
+        name=encoder_path.parent.name,
+        pat_str=GPT2_SPLIT_PATTERN,
+        mergeable_ranks={spelled_bytes(token): rank for rank, token in enumerate(tokens)},
+        special_tokens={END_OF_TEXT: len(tokens)},
+    )
