@@ -1,6 +1,6 @@
 """Write what README.md and docs/ show of a real run: the output in their console blocks, and the two pictures.
 
-`make docs` does this after `make repro`; `python scripts/docs.py FILE...` for some pages alone. Pages are Markdown. A
+`make docs` does this after `make repro`; `python scripts/pages.py FILE...` for some pages alone. Pages are Markdown. A
 console block with this comment above it is run, line by line, and gets the output of its commands (`$ ...`):
 
     <!-- printed by `make docs`, after
@@ -89,7 +89,7 @@ def run(command: str, project: Path, environment: Mapping[str, str], fails: bool
         printed = output.read().decode()
     if (done.returncode != 0) != fails:
         wanted = "a failure" if fails else "0"
-        raise RuntimeError(f"$ {command}\n{printed}docs: error: exit code {done.returncode}, expected {wanted}")
+        raise RuntimeError(f"$ {command}\n{printed}pages: error: exit code {done.returncode}, expected {wanted}")
     return printed
 
 
@@ -135,10 +135,10 @@ def finished_project(folder: Path, environment: Mapping[str, str]) -> None:
     try:
         run(commands, folder, environment)
     except RuntimeError as error:
-        sys.exit(f"{error}\ndocs: error: DVC's cache lacks results of the last run: run `make repro` first")
+        sys.exit(f"{error}\npages: error: DVC's cache lacks results of the last run: run `make repro` first")
     status = run("dvc status", folder, environment)
     if "up to date" not in status:
-        sys.exit(f"{status}docs: error: the last run is not of this code, data or params: run `make repro` first")
+        sys.exit(f"{status}pages: error: the last run is not of this code, data or params: run `make repro` first")
     # DVC's cache of runs learns of the results too, so that going back to them is free, as for a user.
     run("dvc commit --force\ngit add --all\ngit commit --quiet --message 'My baseline'", folder, environment)
 
@@ -171,7 +171,7 @@ def hashes(paths: tuple[str, ...]) -> str:
 def main() -> None:
     """Rewrite the pages that are named, or all of them and the pictures."""
     if (ROOT / "params.yaml").read_bytes() != (ROOT / PROFILE).read_bytes():
-        sys.exit(f"docs: error: params.yaml is not {PROFILE}, whose results the docs show: `make profile P=sample`")
+        sys.exit(f"pages: error: params.yaml is not {PROFILE}, whose results the docs show: `make profile P=sample`")
     named = [Path(name).resolve() for name in sys.argv[1:]]
     with tempfile.TemporaryDirectory(prefix="scratchlm-docs-") as temporary:
         folder = Path(temporary)
@@ -179,13 +179,13 @@ def main() -> None:
         finished = folder / "finished"
         finished_project(finished, environment)
         for page in named or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-            print(f"docs: {page.name}", flush=True)
+            print(f"pages: {page.name}", flush=True)
             project = shutil.copytree(finished, folder / page.stem / "scratchlm", symlinks=True)
             text = page.read_text(encoding="utf-8")
             text = GRAPH.sub(lambda _: run("dvc dag --mermaid", finished, environment).strip() + "\n", text)
             page.write_text(rewritten(text, project, environment), encoding="utf-8")
         if not named:
-            print("docs: pictures", flush=True)
+            print("pages: pictures", flush=True)
             draw_results(ROOT / RESULTS, finished, hashes(SOURCES))
             for source, picture in ATTENTION.items():
                 shutil.copyfile(finished / source, ROOT / picture)
