@@ -56,8 +56,8 @@ class BookProfile:
             mirror = os.environ.get("SCRATCHLM_MIRROR", "")
             if mirror and "://" not in mirror:
                 environment["SCRATCHLM_MIRROR"] = str((ROOT / mirror).resolve())
-            script = ROOT / "stages" / f"{stage}.py"
-            subprocess.run([sys.executable, script], cwd=self.folder, env=environment, check=True, stdout=sys.stderr)
+            command = [sys.executable, "-m", "scratchlm.stage", f"stages/{stage}.py"]
+            subprocess.run(command, cwd=self.folder, env=environment, check=True, stdout=sys.stderr)
             self.done.add(stage)
         return self.folder
 
