@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from book_profile import BookProfile
 
 from scratchlm.anatomy.formulas import DeepNetwork, gradient_means
 from scratchlm.assistant.batches import Example, collate, encode_entries
-from scratchlm.assistant.instructions import read_entries
+from scratchlm.assistant.instructions import format_entry, read_entries
 from scratchlm.bases.gpt2 import SHAPES, download_checkpoint
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.classifier import (
@@ -32,7 +33,6 @@ from scratchlm.classifier.classifier import (
     batch_accuracy,
     encode_messages,
     label_loss,
-    message_length,
 )
 from scratchlm.classifier.messages import read_split_csv
 from scratchlm.generation.decode import Sampling, generate_text
@@ -40,6 +40,7 @@ from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT, n_parameters
 from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokenizer.protocol import end_of_text
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words
 from scratchlm.tokens.windows import read_windows
@@ -237,7 +238,7 @@ def untrained_classifier(book: BookProfile) -> tuple[Classifier, dict[str, Messa
     folder = book.run("prepare_sms") / "data/sms"
     gpt, tokenizer = load(book.run("download_weights") / "models/bases" / book.params.finetune_classifier.base)
     frames = {split: read_split_csv(folder / f"{split}.csv") for split in SPLITS}
-    length = message_length(frames["train"]["Text"].tolist(), tokenizer)
+    length = longest_tokens(tokenizer, frames["train"]["Text"].tolist())
     messages = {
         split: Messages(encode_messages(frame["Text"].tolist(), tokenizer, length), frame["Label"].tolist())
         for split, frame in frames.items()
@@ -280,7 +281,7 @@ def chapter_6() -> Iterator[Figure]:
 
     def longest(book: BookProfile) -> list[int]:
         folder, tokenizer = book.run("prepare_sms") / "data/sms", bpe(book)
-        return [message_length(read_split_csv(folder / f"{split}.csv")["Text"].tolist(), tokenizer) for split in SPLITS]
+        return [longest_tokens(tokenizer, read_split_csv(folder / f"{split}.csv")["Text"].tolist()) for split in SPLITS]
 
     yield Figure("ch06", "messages, ham and spam", [5572, 4825, 747], sms_counts("rows", "ham", "spam"))
     yield Figure("ch06", "balanced messages", [1494], sms_counts("balanced"))
@@ -327,6 +328,12 @@ def collate_example(book: BookProfile) -> list[list[list[int]]]:
     return [part.tolist() for part in collate(examples, pad_id=50256, max_length=1024, mask_prompt=False)]
 
 
+def longest_entry(book: BookProfile) -> list[int]:
+    folder, style = book.run("prepare_instructions") / "data/instructions", book.params.instructions.prompt_style
+    entries = chain.from_iterable(read_entries(folder / f"{split}.json") for split in SPLITS)
+    return [longest_tokens(bpe(book), [format_entry(entry, style) for entry in entries])]
+
+
 def instruction_counts(*keys: str) -> Callable[[BookProfile], list[int]]:
     return lambda book: [book.metrics("prepare_instructions")[key] for key in keys]
 
@@ -352,7 +359,7 @@ def chapter_7() -> Iterator[Figure]:
     splits = instruction_counts("train", "test", "validation")
     yield Figure("ch07", "entries per split", [935, 110, 55], splits)
     yield Figure("ch07", "collate example", padded, collate_example)
-    yield Figure("ch07", "longest entry", [91], instruction_counts("longest_tokens"))
+    yield Figure("ch07", "longest entry", [91], longest_entry)
     yield Figure("ch07", "widths of all 116 batches", BATCH_WIDTHS, batch_widths)
     losses = [3.8259, 3.7619]
     yield Figure("ch07", "losses before", losses, initial_instruction_losses, 0.001, WEIGHTS)

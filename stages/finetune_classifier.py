@@ -16,7 +16,6 @@ from scratchlm.classifier.classifier import (
     encode_messages,
     label_loss,
     measure_labels,
-    message_length,
     save_classifier,
 )
 from scratchlm.classifier.messages import LABELS, read_split_csv
@@ -26,6 +25,7 @@ from scratchlm.stage.metrics import write_metrics
 from scratchlm.stage.run import run
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.stage.tables import write_table
+from scratchlm.tokenizer.measures import longest_tokens, unknown_percent
 from scratchlm.training.loop import loaders, train
 
 SMS = Path("data/sms")
@@ -45,10 +45,11 @@ def main(params: Params) -> None:
     device = choose_device()
     gpt, tokenizer = load(BASES / settings.base)
     frames = {split: read_split_csv(SMS / f"{split}.csv") for split in SPLITS}
-    longest = settings.max_length or message_length(frames["train"]["Text"].tolist(), tokenizer)
+    texts = {split: frame["Text"].tolist() for split, frame in frames.items()}
+    longest = settings.max_length or longest_tokens(tokenizer, texts["train"])
     max_length = min(longest, gpt.config.context_length)
     messages = {
-        split: Messages(encode_messages(frame["Text"].tolist(), tokenizer, max_length), frame["Label"].tolist())
+        split: Messages(encode_messages(texts[split], tokenizer, max_length), frame["Label"].tolist())
         for split, frame in frames.items()
     }
     torch.manual_seed(params.seed)
@@ -91,6 +92,8 @@ def main(params: Params) -> None:
             **{f"test_{name}": scores[name] for name in ("precision", "recall", "f1")},
             **{f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()},
             "max_length": max_length,
+            "longest_tokens": max(longest_tokens(tokenizer, texts[split]) for split in SPLITS),
+            "unknown_percent": unknown_percent(tokenizer, texts["train"]),
         },
     )
     snapshots.finish()

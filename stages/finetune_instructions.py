@@ -8,7 +8,7 @@ import torch
 
 from scratchlm.assistant.batches import check_lengths, collate, encode_entries
 from scratchlm.assistant.folder import save_assistant
-from scratchlm.assistant.instructions import read_entries
+from scratchlm.assistant.instructions import format_entry, read_entries
 from scratchlm.checkpoint.folder import load
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
@@ -16,6 +16,7 @@ from scratchlm.stage.metrics import write_metrics
 from scratchlm.stage.run import run
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.stage.tables import write_table
+from scratchlm.tokenizer.measures import longest_tokens, unknown_percent
 from scratchlm.tokenizer.protocol import end_of_text
 from scratchlm.training.loop import loaders, measure_losses, train
 from scratchlm.training.loss import next_token_loss
@@ -27,6 +28,8 @@ MODEL = Path("models/assistant")
 CURVE = Path("data/plots/finetune_instructions.csv")
 METRICS = Path("metrics/finetune_instructions.json")
 
+SPLITS = ("train", "validation", "test")
+
 
 def main(params: Params) -> None:
     settings = params.finetune_instructions
@@ -34,9 +37,10 @@ def main(params: Params) -> None:
     model, tokenizer = load(BASES / settings.base)
     model.to(device)
     style = params.instructions.prompt_style
+    entries = {split: read_entries(INSTRUCTIONS / f"{split}.json") for split in SPLITS}
+    texts = {split: [format_entry(entry, style) for entry in part] for split, part in entries.items()}
     train_examples, validation_examples = (
-        encode_entries(read_entries(INSTRUCTIONS / f"{split}.json"), style, tokenizer)
-        for split in ("train", "validation")
+        encode_entries(entries[split], style, tokenizer) for split in ("train", "validation")
     )
     truncated, validation_truncated = (
         check_lengths(examples, settings.max_length, settings.mask_prompt)
@@ -76,6 +80,8 @@ def main(params: Params) -> None:
             "tokens_seen": done.tokens_seen,
             "truncated": truncated,
             "validation_truncated": validation_truncated,
+            "longest_tokens": max(longest_tokens(tokenizer, texts[split]) for split in SPLITS),
+            "unknown_percent": unknown_percent(tokenizer, texts["train"]),
         },
     )
     snapshots.finish()

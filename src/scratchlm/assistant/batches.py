@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scratchlm.assistant.instructions import Entry, PromptStyle, format_prompt
+from scratchlm.assistant.instructions import Entry, PromptStyle, format_entry, format_prompt
 from scratchlm.errors import InputError
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loss import IGNORED
@@ -25,7 +25,7 @@ class Example:
 def encode_entries(entries: Sequence[Entry], style: PromptStyle, tokenizer: Tokenizer) -> list[Example]:
     """Tokenize prompts and answers; special tokens in the text are plain text."""
     prompts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) for entry in entries])
-    texts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) + entry["output"] for entry in entries])
+    texts = tokenizer.encode_ordinary_batch([format_entry(entry, style) for entry in entries])
     return [Example(ids, len(prompt)) for ids, prompt in zip(texts, prompts, strict=True)]
 
 
