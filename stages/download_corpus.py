@@ -17,7 +17,7 @@ def main(params: Params) -> None:
     collect_corpus(params.corpus.source, CORPUS, INPUTS)
     documents, characters = len(document_paths(CORPUS)), count_characters(CORPUS)
     write_metrics(METRICS, {"documents": documents, "characters": characters})
-    print(f"{documents:,} documents with {characters:,} characters")
+    print(f"documents: {documents:,}, characters: {characters:,}")
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from scratchlm.checkpoint.folder import load_checkpoint
 from scratchlm.checkpoint.weights import WEIGHTS
 from scratchlm.model.gpt import n_parameters
-from scratchlm.training.loop import MEASURED_BATCHES, Examples, mean_loss
+from scratchlm.training.loop import MEASURED_BATCHES, Loader, mean_loss
 from scratchlm.training.loss import next_token_loss
 
 
@@ -25,16 +26,17 @@ class BaseMeasures:
 
 
 def measure_base(
-    folder: Path, windows: Examples, vocab_size: int, batch_size: int, device: torch.device
+    folder: Path, windows: Dataset[tuple[Tensor, Tensor]], vocab_size: int, batch_size: int, device: torch.device
 ) -> BaseMeasures:
     """Measure a base as pretraining measures its model: the mean loss over whole batches, of which at most 200.
 
-    `windows` yields batches (inputs, targets), each [B, T] int64, of ids below `vocab_size`.
+    `windows` are examples (inputs, targets), each [T] int64, of ids below `vocab_size`; a list of indices gives a
+    batch of them, as `Windows` does.
     """
     model = load_checkpoint(folder).to(device)
     longest = windows[0][0].shape[-1]
     loss = None
     if model.config.vocab_size == vocab_size and longest <= model.config.context_length:
-        batches = DataLoader(windows, batch_size, collate_fn=lambda batch: batch)  # they come gathered already
+        batches: Loader = DataLoader(windows, batch_size, collate_fn=lambda batch: batch)  # gathered already
         loss = mean_loss(model, next_token_loss(model), batches, device, MEASURED_BATCHES)
     return BaseMeasures(n_parameters(model), (folder / WEIGHTS).stat().st_size, loss)
