@@ -684,7 +684,7 @@ BAD_INPUTS = [
     model(
         "of another vocabulary",
         lambda: (
-            text("own.txt", "xy xyz xyzz " * 50),
+            text("own.txt", "xy xyz xyzz " * 100),
             set_params(tokenizer__vocab_size=270),
             run_stage("download_corpus"),
             run_stage("build_tokenizer"),

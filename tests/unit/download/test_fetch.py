@@ -1036,5 +1036,8 @@ def test_a_known_source_is_opened_by_its_parameter(server: FaultServer) -> None:
 
 
 def test_an_unknown_users_home_is_a_clear_error() -> None:
-    with pytest.raises(InputError, match="there is no such user's home"), opened_source("~nobody-here/x", {}, INPUTS, "stage"):
+    with (
+        pytest.raises(InputError, match="there is no such user's home"),
+        opened_source("~nobody-here/x", {}, INPUTS, "stage"),
+    ):
         pass

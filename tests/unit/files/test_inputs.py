@@ -1,4 +1,4 @@
-"""A user's own files: which ones DVC sees, what a queued experiment's copy of the project gives, and the one warning."""
+"""A user's own files: which ones DVC sees, what a queued experiment gets of them, and the one warning."""
 
 from __future__ import annotations
 
@@ -118,9 +118,7 @@ def test_a_linked_folder_is_warned_of_and_a_linked_file_is_not(
     assert "changes of inputs/corpus/link, inputs/corpus/link/far.txt: " in capsys.readouterr().err
 
 
-def test_inputs_themselves_may_be_a_link(
-    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inputs_themselves_may_be_a_link(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / INPUTS).rename(tmp_path / "disk")
     (project / INPUTS).symlink_to(tmp_path / "disk")
     assert resolved("inputs/corpus/books/one.txt") == [project / INPUTS / "books" / "one.txt"]
