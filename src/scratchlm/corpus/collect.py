@@ -11,7 +11,7 @@ from scratchlm.download.fetch import fetch, opened_url, shown
 from scratchlm.download.sources import THE_VERDICT
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path
-from scratchlm.files.inputs import files_in, own_paths
+from scratchlm.files.inputs import own_paths
 from scratchlm.sample import corpus as sample_corpus
 
 READ_BYTES = 1 << 20  # a corpus may be larger than memory
@@ -54,14 +54,14 @@ def _collect_own(source: Sequence[str], folder: Path, inputs: Path) -> None:
 def _own_texts(source: Sequence[str], inputs: Path) -> list[Path | str]:
     """List the user's files, those of folders too, and URLs, in the order given."""
     named = list(dict.fromkeys(item for item in source if "://" not in item))
-    paths = dict(zip(named, own_paths(named, inputs, "download_corpus", TEXT_SUFFIXES), strict=True))
+    paths = dict(zip(named, own_paths(named, inputs, "download_corpus"), strict=True))
     texts: list[Path | str] = []
     for item in source:
         if item not in paths:
             texts.append(item)
             continue
         path = paths[item]
-        files = files_in(path, TEXT_SUFFIXES) if path.is_dir() else [path]
+        files = _texts_in(path) if path.is_dir() else [path]
         if not files:
             raise InputError(f"corpus.source: the folder {item} holds no {', '.join(TEXT_SUFFIXES)} file")
         if not files[0].is_file():  # a pipe could be read for ever
@@ -71,6 +71,20 @@ def _own_texts(source: Sequence[str], inputs: Path) -> list[Path | str]:
             )
         texts += files
     return texts
+
+
+def _texts_in(folder: Path) -> list[Path]:
+    """List the text files of a folder and its subfolders, sorted.
+
+    Linked subfolders are left out, as DVC does not read them. So are hidden ones: .dvcignore has Jupyter's.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in TEXT_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parent.parts)
+    )
 
 
 def _copy_text(path: Path, target: Path, name: str) -> None:

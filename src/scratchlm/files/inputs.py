@@ -11,17 +11,16 @@ from pathlib import Path
 from scratchlm.errors import InputError
 from scratchlm.files.folders import from_root
 
-SHOWN_NAMES = 3
 
-
-def own_paths(named: Sequence[str], inputs: Path, stage: str, suffixes: tuple[str, ...] = ()) -> list[Path]:
-    """Resolve a user's own files, and folders of files with these suffixes; warn once if DVC does not track them all.
+def own_paths(named: Sequence[str], inputs: Path, stage: str) -> list[Path]:
+    """Resolve a user's own files and folders; print one warning if DVC does not track all of them.
 
     `inputs` is the folder that dvc.yaml lists as a dependency of `stage`, relative to the current folder. A queued
     experiment runs in a copy of the project, so what is in `inputs` is taken from there, as it was when the experiment
     was queued. Any other path is relative to the repository's root.
 
-    Raises InputError for what cannot be a path, and for a file of the project that the copy lacks.
+    Raises InputError for what cannot be a path, for what a queued experiment lacks, and for a folder that it could
+    have in part.
     """
     paths, untracked = [], []
     for name in named:
@@ -30,7 +29,7 @@ def own_paths(named: Sequence[str], inputs: Path, stage: str, suffixes: tuple[st
         if tracked is None:
             untracked.append(name)
         else:
-            _check_copy(path, tracked, inputs, suffixes)
+            _check_tracked(name, path, tracked, inputs)
         paths.append(tracked or path)
     if untracked:
         print(
@@ -41,40 +40,33 @@ def own_paths(named: Sequence[str], inputs: Path, stage: str, suffixes: tuple[st
     return paths
 
 
-def files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """List the files with one of the suffixes in a folder and its subfolders, sorted.
-
-    Linked subfolders are left out, as DVC does not read them. So are hidden ones: .dvcignore has Jupyter's.
-    """
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parent.parts)
-    )
-
-
 def _tracked_path(path: Path, inputs: Path) -> Path | None:
-    """Return the current folder's copy of a path in the project's `inputs`, or None if DVC does not track the path."""
+    """Return where the current folder has what is in the project's `inputs`; None if DVC does not track it."""
     path, project_inputs = Path(os.path.normpath(path)), from_root(str(inputs))
     if not path.is_relative_to(project_inputs):
         return None
-    copy = inputs.absolute() / path.relative_to(project_inputs)
-    folder = copy if copy.is_dir() else copy.parent  # DVC reads a linked file, but not what is in a linked folder
-    return copy if folder.resolve().is_relative_to(inputs.resolve()) else None
+    here = inputs.absolute() / path.relative_to(project_inputs)
+    folder = here if here.is_dir() else here.parent  # DVC reads a linked file, but not what is in a linked folder
+    return here if folder.resolve().is_relative_to(inputs.resolve()) else None
 
 
-def _check_copy(path: Path, copy: Path, inputs: Path, suffixes: tuple[str, ...]) -> None:
-    """Raise InputError if a file at or in `path` is missing at or in its copy, which a queued experiment reads."""
-    files = files_in(path, suffixes) if path.is_dir() else [path] if path.exists() else []
-    missing = [copy / file.relative_to(path) for file in files if not (copy / file.relative_to(path)).exists()]
-    if missing:
-        # DVC can keep a subfolder as a whole: what to add is the first name below `inputs`.
-        adds = {f"{inputs}/{file.relative_to(inputs.absolute()).parts[0]}": None for file in missing}
-        names = " ".join(map(shlex.quote, list(adds)[:SHOWN_NAMES]))
-        more = f" and {len(adds) - SHOWN_NAMES} more" if len(adds) > SHOWN_NAMES else ""
+def _check_tracked(name: str, path: Path, here: Path, inputs: Path) -> None:
+    """Raise InputError for what a queued experiment lacks, or could have in part without anyone noticing.
+
+    An experiment has what `dvc add` knows. A file that comes into a folder later is known only if the folder was added
+    as a whole.
+    """
+    below = here.relative_to(inputs.absolute())
+    if not below.parts:
+        raise InputError(f"{name} is where files and folders of your own belong: name those, as in {inputs}/my-texts")
+    if here.is_dir() and (notes := sorted(here.rglob("*.dvc"))):
+        note = shlex.quote(str(inputs / notes[0].relative_to(inputs.absolute())))
         raise InputError(
-            f"{missing[0]} is missing: an experiment in the queue has only the files that Git or DVC keeps; run "
-            f"`dvc add {names}`{more} in the project's folder, then queue the experiment again"
+            f"a part of {name} was added to DVC alone, so that experiments in the queue would miss the rest: run "
+            f"`dvc remove {note}`, then `dvc add {shlex.quote(str(inputs / below))}`"
+        )
+    if path.exists() and not here.exists():
+        raise InputError(
+            f"{name} is not in this experiment, which has only the files that Git or DVC keeps: run "
+            f"`dvc add {shlex.quote(str(inputs / below))}` in the project's folder, then queue the experiment again"
         )

@@ -114,6 +114,13 @@ def test_a_folder_gives_its_text_files_at_any_depth_sorted(project: Path) -> Non
     assert found == ["a/B.TXT", "a/z.md", "b.txt", "c.text", "last"]
 
 
+def test_hidden_and_linked_folders_are_not_looked_into(project: Path) -> None:
+    for name in (".ipynb_checkpoints/a.txt", "b/.hidden/a.txt", "b/c.txt", ".here.txt", "../outside/far.txt"):
+        written(f"inputs/corpus/texts/{name}", name)
+    Path("inputs/corpus/texts/link").symlink_to("../outside")
+    assert [text for _, text in collected(["inputs/corpus/texts"])] == [".here.txt", "b/c.txt"]
+
+
 def test_relative_paths_are_relative_to_the_project_when_dvc_runs_elsewhere(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
