@@ -30,7 +30,6 @@ from scratchlm.classifier.classifier import (
     Messages,
     batch_accuracy,
     label_loss,
-    message_length,
 )
 from scratchlm.classifier.finetune import encode_splits, read_splits
 from scratchlm.classifier.messages import read_split_csv
@@ -39,6 +38,7 @@ from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT, n_parameters
 from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words
 from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.windows import read_windows, window_loaders
@@ -266,7 +266,7 @@ def chapter_6() -> Iterator[Figure]:
 
     def longest(book: BookProfile) -> list[int]:
         folder, tokenizer = book.run("prepare_sms") / "data/sms", bpe(book)
-        return [message_length(read_split_csv(folder / f"{split}.csv")["Text"].tolist(), tokenizer) for split in SPLITS]
+        return [longest_tokens(tokenizer, frame["Text"].tolist()) for frame in read_splits(folder).values()]
 
     yield Figure("ch06", "messages, ham and spam", [5572, 4825, 747], sms_counts("rows", "ham", "spam"))
     yield Figure("ch06", "balanced messages", [1494], sms_counts("balanced"))
