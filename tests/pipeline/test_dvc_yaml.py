@@ -74,7 +74,7 @@ def test_stages_and_their_scripts_are_the_designs() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_its_script_and_says_what_it_is_for(stage: str) -> None:
-    assert PIPELINE["stages"][stage]["cmd"] == f"PYTHONPATH=src python stages/{stage}.py"
+    assert PIPELINE["stages"][stage]["cmd"] == f"PYTHONPATH=src python -m scratchlm.stage stages/{stage}.py"
     assert PIPELINE["stages"][stage]["desc"]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.data import DataLoader
 
 from scratchlm.bases.measure import measure_base
 from scratchlm.checkpoint.folder import load_checkpoint, save_checkpoint
@@ -16,6 +17,7 @@ from scratchlm.model.gpt import n_parameters
 from scratchlm.model.init import new_gpt
 from scratchlm.tokens.windows import Windows
 from scratchlm.training import loop
+from scratchlm.training.loop import Loader
 
 CPU = torch.device("cpu")
 
@@ -34,8 +36,12 @@ def windows(n_tokens: int, max_length: int = 8) -> Windows:
     return Windows(ids, max_length, max_length)
 
 
+def in_batches(corpus: Windows) -> Loader:
+    return DataLoader(corpus, 2, collate_fn=lambda batch: batch)
+
+
 def test_the_size_is_that_of_the_model_and_its_file(folder: Path) -> None:
-    measured = measure_base(folder, windows(50), 280, 2, CPU)
+    measured = measure_base(folder, in_batches(windows(50)), 280, 8, CPU)
     assert measured.parameters == n_parameters(load_checkpoint(folder))
     assert measured.bytes == len((folder / "model.safetensors").read_bytes())
 
@@ -45,9 +51,9 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_next_token(folder: Path) -> N
     assert len(corpus) == 6
     with torch.no_grad():
         losses = [F.cross_entropy(model(inputs[None])[0], targets).item() for inputs, targets in corpus]
-    loss = measure_base(folder, corpus, 280, 2, CPU).validation_loss
+    loss = measure_base(folder, in_batches(corpus), 280, 8, CPU).validation_loss
     assert loss == pytest.approx(sum(losses) / 6, rel=1e-5)
-    assert loss == measure_base(folder, corpus, 280, 2, CPU).validation_loss
+    assert loss == measure_base(folder, in_batches(corpus), 280, 8, CPU).validation_loss
 
 
 def test_a_large_corpus_is_measured_at_its_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,13 +61,15 @@ def test_a_large_corpus_is_measured_at_its_start(folder: Path, monkeypatch: pyte
     assert loop.MEASURED_BATCHES == 200
     start, whole = windows(6 * 8 + 1), windows(50 * 8 + 1)
     assert np.array_equal(start.ids, whole.ids[: len(start.ids)])
-    assert measure_base(folder, whole, 280, 2, CPU) == measure_base(folder, start, 280, 2, CPU)
+    assert measure_base(folder, in_batches(whole), 280, 8, CPU) == measure_base(folder, in_batches(start), 280, 8, CPU)
 
 
 @pytest.mark.parametrize(("vocab_size", "max_length"), [(279, 8), (281, 8), (280, 13)])
 def test_a_base_that_cannot_read_the_corpus_has_no_loss(folder: Path, vocab_size: int, max_length: int) -> None:
-    assert measure_base(folder, windows(100, max_length), vocab_size, 2, CPU).validation_loss is None
+    assert (
+        measure_base(folder, in_batches(windows(100, max_length)), vocab_size, max_length, CPU).validation_loss is None
+    )
 
 
 def test_windows_as_long_as_the_context_can_be_read(folder: Path) -> None:
-    assert measure_base(folder, windows(100, 12), 280, 2, CPU).validation_loss is not None
+    assert measure_base(folder, in_batches(windows(100, 12)), 280, 12, CPU).validation_loss is not None
