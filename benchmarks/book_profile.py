@@ -21,10 +21,10 @@ UPSTREAM = {
     "build_tokenizer": ("download_corpus",),
     "tokenize_corpus": ("build_tokenizer",),
     "pretrain": ("tokenize_corpus",),
-    "download_weights": ("build_tokenizer",),
-    "prepare_sms": ("build_tokenizer",),
+    "download_weights": ("tokenize_corpus",),
+    "prepare_sms": (),
     "finetune_classifier": ("prepare_sms", "download_weights"),
-    "prepare_instructions": ("build_tokenizer",),
+    "prepare_instructions": (),
     "finetune_instructions": ("prepare_instructions", "download_weights"),
     "generate_responses": ("finetune_instructions",),
     "judge_responses": ("generate_responses",),
@@ -56,8 +56,8 @@ class BookProfile:
             mirror = os.environ.get("SCRATCHLM_MIRROR", "")
             if mirror and "://" not in mirror:
                 environment["SCRATCHLM_MIRROR"] = str((ROOT / mirror).resolve())
-            script = ROOT / "stages" / f"{stage}.py"
-            subprocess.run([sys.executable, script], cwd=self.folder, env=environment, check=True, stdout=sys.stderr)
+            command = [sys.executable, "-m", "scratchlm.stage", f"stages/{stage}.py"]
+            subprocess.run(command, cwd=self.folder, env=environment, check=True, stdout=sys.stderr)
             self.done.add(stage)
         return self.folder
 

@@ -189,7 +189,6 @@ def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig
     """Return the shape of a released size, a model folder or params.yaml, with its tokenizer if that is here."""
     from scratchlm.bases.gpt2 import SHAPES, gpt2_config
     from scratchlm.checkpoint.config_json import read_config
-    from scratchlm.model.config import GPTConfig
     from scratchlm.tokenizer.folder import read_hugging_face_tokenizer, read_tokenizer
 
     if size is not None and model is not None:
@@ -204,8 +203,7 @@ def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig
         return gpt2_config(size), tokenizer if tokenizer and tokenizer.n_vocab == GPT2_VOCAB_SIZE else None
     if tokenizer is None:
         raise InputError(f"{folder} is missing: run `make repro` to build it, or give --model FOLDER or --size 124M")
-    shape = load_params(Path("params.yaml")).model.model_dump(exclude={"init", "init_std"})
-    return GPTConfig(vocab_size=tokenizer.n_vocab, **shape), tokenizer
+    return load_params(Path("params.yaml")).model.config(tokenizer.n_vocab), tokenizer
 
 
 def stream(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from scratchlm.model.config import GPTConfig
 
 GPT2_VOCAB_SIZE = 50257
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
@@ -104,6 +107,11 @@ class ModelParams(Section):
     tie_embeddings: bool
     init: Literal["book", "gpt2"]
     init_std: Annotated[float, Field(gt=0, le=1)]
+
+    def config(self, vocab_size: int) -> GPTConfig:
+        """Return the shape of this model with a vocabulary of so many tokens."""
+        shape = {field.name: getattr(self, field.name) for field in fields(GPTConfig) if field.name != "vocab_size"}
+        return GPTConfig(vocab_size=vocab_size, **shape)
 
 
 class TrainingParams(Section):
