@@ -182,7 +182,7 @@ def main() -> None:
             print(f"pages: {page.name}", flush=True)
             project = shutil.copytree(finished, folder / page.stem / "scratchlm", symlinks=True)
             text = page.read_text(encoding="utf-8")
-            text = GRAPH.sub(lambda _: run("dvc dag --mermaid", finished, environment).strip() + "\n", text)
+            text = GRAPH.sub(lambda _: run("dvc dag --mermaid", finished, environment).expandtabs(4), text)
             page.write_text(rewritten(text, project, environment), encoding="utf-8")
         if not named:
             print("pages: pictures", flush=True)

@@ -129,8 +129,9 @@ def test_the_pages_show_how(beginning: str) -> None:
     ("page", "command"), COMMANDS, ids=[f"{page}-{shlex.join(command)}" for page, command in COMMANDS]
 )
 def test_a_command_in_a_page_exists(page: str, command: list[str]) -> None:
-    mistake = mistake_in(command)
-    assert mistake == "" or (mistake.startswith("Missing argument") and " ".join(command) in code_spans(TEXTS[page]))
+    # Prose may name a command without its arguments.
+    left_out = range(3) if " ".join(command) in code_spans(TEXTS[page]) else range(1)
+    assert "" in [mistake_in([*command, *["NAME"] * n]) for n in left_out], mistake_in(command)
 
 
 @pytest.mark.parametrize(
@@ -230,10 +231,10 @@ def test_a_key_in_a_page_is_one_of_params_yaml(page: str) -> None:
 
 # Named in pages, and in no clone: made by tools or users, or the names of downloads.
 NOT_IN_A_CLONE = {
-    *(".venv", ".checkpoints/", "~/.cache/scratchlm", "~/.netrc", ".git/index.lock", "models/gpt2/"),
+    *(".checkpoints/", "~/.cache/scratchlm", "~/.netrc", ".git/index.lock", "models/gpt2/"),
     *("stages/NAME.py", "inputs/messages/mine.csv"),
 }
-PATH = re.compile(r"[\w.~*-]*(/[\w.*-]*)+|[\w-]+\.(py|md|yaml|toml|lock)|\.[a-z]+(/[\w.]+)*")
+PATH = re.compile(r"[\w.~*-]*(/[\w.*-]*)+|[\w-]+\.(py|md|yaml|toml|lock)")
 
 
 def outs() -> set[Path]:
@@ -247,11 +248,12 @@ def is_named_rightly(span: str, page: str) -> bool:
     places = (ROOT, (ROOT / page).parent, ROOT / "src/scratchlm")
     if span in NOT_IN_A_CLONE or any(True for place in places for _ in place.glob(span.rstrip("/"))):
         return True
-    path = (Path(page).parent if page.startswith(("data/", "models/")) else Path()) / span
     written = outs()
-    inside = written.intersection((path, *path.parents))
     above = {folder for out in written for folder in out.parents} - {Path()}
-    return bool(inside) or path in above or any(out.match(str(path)) for out in written)
+    return any(
+        written.intersection((path, *path.parents)) or path in above or any(out.match(str(path)) for out in written)
+        for path in (Path(span), Path(page).parent / span)
+    )
 
 
 @pytest.mark.parametrize("page", TEXTS)
