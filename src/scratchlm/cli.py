@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scratchlm.errors import InputError
-from scratchlm.params.file import load_params
-from scratchlm.params.schema import GPT2_VOCAB_SIZE, MIN_TEMPERATURE
+from scratchlm.errors import BUILD_AGAIN, InputError, explain
+from scratchlm.model.config import GPT2_VOCAB_SIZE
+from scratchlm.params.file import PARAMS, load_params
+from scratchlm.params.schema import MIN_TEMPERATURE
 
 if TYPE_CHECKING:
     from scratchlm.generation.decode import Sampling
@@ -57,10 +58,12 @@ def complete(
     """Continue a text with the pretrained model, printed as it is written."""
     from scratchlm.checkpoint.folder import load
     from scratchlm.generation.decode import Sampling
+    from scratchlm.stage.device import find_device
 
+    device, _ = find_device()
     gpt, tokenizer = load(model)
     ids = tokenizer.encode(text, allowed_special="all")
-    stream(gpt, tokenizer, ids, tokens, None, Sampling(temperature, top_k, seed), show_prompt=True)
+    stream(gpt.to(device), tokenizer, ids, tokens, None, Sampling(temperature, top_k, seed), show_prompt=True)
 
 
 @cli.command()
@@ -71,8 +74,11 @@ def classify(
     """Tell whether a message is spam: label, probability and text, separated by tabs."""
     from scratchlm.classifier.classifier import encode_messages, label_logits, load_classifier
     from scratchlm.classifier.messages import LABELS
+    from scratchlm.stage.device import find_device
 
+    device, _ = find_device()
     classifier, tokenizer, max_length = load_classifier(model)
+    classifier.to(device)
     messages = (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else iter([text])
     for message in messages:
         logits = label_logits(classifier, encode_messages([message], tokenizer, max_length), batch_size=1)
@@ -94,12 +100,14 @@ def ask(
     from scratchlm.assistant.folder import load_assistant
     from scratchlm.assistant.instructions import Entry, format_prompt
     from scratchlm.generation.decode import Sampling
+    from scratchlm.stage.device import find_device
     from scratchlm.tokenizer.protocol import end_of_text
 
+    device, _ = find_device()
     gpt, tokenizer, style = load_assistant(model)
     prompt = format_prompt(Entry(instruction=instruction, input=input, output=""), style)
     ids = tokenizer.encode_ordinary(prompt)
-    stream(gpt, tokenizer, ids, tokens, end_of_text(tokenizer), Sampling(temperature, top_k, seed))
+    stream(gpt.to(device), tokenizer, ids, tokens, end_of_text(tokenizer), Sampling(temperature, top_k, seed))
 
 
 @cli.command()
@@ -189,7 +197,6 @@ def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig
     """Return the shape of a released size, a model folder or params.yaml, with its tokenizer if that is here."""
     from scratchlm.bases.gpt2 import SHAPES, gpt2_config
     from scratchlm.checkpoint.config_json import read_config
-    from scratchlm.model.config import GPTConfig
     from scratchlm.tokenizer.folder import read_hugging_face_tokenizer, read_tokenizer
 
     if size is not None and model is not None:
@@ -203,9 +210,8 @@ def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig
             raise InputError(f"--size is {size}, known: {', '.join(SHAPES)}")
         return gpt2_config(size), tokenizer if tokenizer and tokenizer.n_vocab == GPT2_VOCAB_SIZE else None
     if tokenizer is None:
-        raise InputError(f"{folder} is missing: run `make repro` to build it, or give --model FOLDER or --size 124M")
-    shape = load_params(Path("params.yaml")).model.model_dump(exclude={"init", "init_std"})
-    return GPTConfig(vocab_size=tokenizer.n_vocab, **shape), tokenizer
+        raise InputError(f"{folder} is missing; {BUILD_AGAIN}, or give --model FOLDER or --size 124M")
+    return load_params(PARAMS).model.config(tokenizer.n_vocab), tokenizer
 
 
 def stream(
@@ -243,7 +249,7 @@ def main() -> None:
     try:
         cli()
     except InputError as error:
-        sys.exit(f"scratchlm: error: {error}")
+        sys.exit(f"scratchlm: error: {explain(error)}")
     except OSError as error:
         sys.exit(f"scratchlm: error: {error.strerror}: cannot read the input or write the output")
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scratchlm.assistant.instructions import Entry, PromptStyle, format_prompt
+from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.errors import InputError
+from scratchlm.params.choices import PromptStyle
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loss import IGNORED
 

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 from scratchlm.errors import InputError
+from scratchlm.files.text import shorten
 
-SHOWN_PATH = 60
+SHOWN_CHARACTERS = 60
 
 
 def from_root(folder: str) -> Path:
@@ -25,7 +26,7 @@ def from_root(folder: str) -> Path:
         raise InputError(f"{folder!r} cannot be a path ({error}): give another") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise InputError(f"{folder[:SHOWN_PATH]}... cannot be a path (too long): give another") from None
+            raise InputError(f"{shorten(folder, SHOWN_CHARACTERS)} cannot be a path (too long): give another") from None
     return path
 
 

@@ -15,13 +15,15 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from scratchlm.errors import InputError
-from scratchlm.params.schema import GPT2_VOCAB_SIZE, ModelParams, Params, TokenizerParams, WindowsParams
+from scratchlm.files.text import one_line, shorten
+from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
+from scratchlm.params.schema import ModelParams, Params, TokenizerParams, WindowsParams
 
 PARAMS = Path("params.yaml")
-GPT2_CONTEXT_LENGTH = 1024
 SMALLEST_BPE = 257
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
-SHOWN_CHARACTERS = 60
+SHOWN_CHARACTERS = 60  # of a value or a key
+SHOWN_PROBLEM = 200  # characters of what YAML's reader says
 # Bounded in depth and breadth: a few aliases of YAML can stand for more than memory holds.
 SHORT = reprlib.Repr()
 SHORT.maxlevel = 3
@@ -42,7 +44,7 @@ def load_params(path: Path) -> Params:
             f"{path} cannot be read ({error.strerror}): copy a profile with `make profile P=sample`"
         ) from None
     except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a number or date that is none, or no text
-        problem = " ".join(str(error).split()).partition(";")[0]
+        problem = one_line(error, SHOWN_PROBLEM).partition(";")[0]
         if isinstance(error, MarkedYAMLError) and error.problem_mark:
             problem = f"line {error.problem_mark.line + 1}: {error.problem}"
         raise InputError(
@@ -179,7 +181,7 @@ def _problem(section: str, detail: Any) -> str:
 
 def _unknown_key(location: tuple[str, ...], section: type[BaseModel]) -> str:
     *before, last = location
-    key = _cut(last) if isinstance(last, str) else _shown(last)
+    key = shorten(last, SHOWN_CHARACTERS) if isinstance(last, str) else _shown(last)
     known = list(section.model_fields)
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
@@ -191,8 +193,4 @@ def _shown(value: Any) -> str:
         text = PASSWORD.sub("...", SHORT.repr(value))
     except ValueError:  # Python writes no more than 4,300 digits
         return "a number too long to show"
-    return _cut(text)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+    return shorten(text, SHOWN_CHARACTERS)

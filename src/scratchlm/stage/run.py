@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scratchlm.errors import InputError
+from scratchlm.errors import BUILD_AGAIN, InputError, explain
 from scratchlm.params.file import PARAMS, load_params
 from scratchlm.params.schema import Params
 from scratchlm.stage.interruption import Interrupted, listen
@@ -26,11 +26,11 @@ def run(main: Callable[[Params], None]) -> None:
     try:
         main(load_params(PARAMS))
     except InputError as error:
-        sys.exit(f"{name}: error: {error}")
+        sys.exit(f"{name}: error: {explain(error)}")
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
         if missing and str(error.filename).startswith(WRITTEN_BY_STAGES):
-            sys.exit(f"{name}: error: {error.filename}: {error.strerror}: run `make repro`, which builds it again")
+            sys.exit(f"{name}: error: {error.filename}: {error.strerror}; {BUILD_AGAIN}")
         if error.errno not in MACHINE_ERRORS:
             raise
         place = error.filename2 or error.filename or Path.cwd()  # a write to an open file does not say which
