@@ -163,14 +163,8 @@ def book(folder: Path, dtype: torch.dtype) -> Continue:
 
     model = ch04.GPTModel(
         {
-            **{
-                "vocab_size": GPT2_VOCAB_SIZE,
-                "context_length": GPT2_CONTEXT_LENGTH,
-                "emb_dim": 768,
-                "n_heads": 12,
-                "n_layers": 12,
-            },
-            **{"drop_rate": 0.0, "qkv_bias": True},
+            **{"vocab_size": GPT2_VOCAB_SIZE, "context_length": GPT2_CONTEXT_LENGTH},
+            **{"emb_dim": 768, "n_heads": 12, "n_layers": 12, "drop_rate": 0.0, "qkv_bias": True},
         }
     )
     take_weights(model, folder)
@@ -179,9 +173,7 @@ def book(folder: Path, dtype: torch.dtype) -> Continue:
     def continue_all(prompts: list[list[int]], n: int) -> list[list[int]]:
         texts = []
         for prompt in prompts:
-            made = ch04.generate_text_simple(
-                model, torch.tensor([prompt]), max_new_tokens=n, context_size=GPT2_CONTEXT_LENGTH
-            )
+            made = ch04.generate_text_simple(model, torch.tensor([prompt]), n, GPT2_CONTEXT_LENGTH)
             texts.append(made[0, len(prompt) :].tolist())
         return texts
 

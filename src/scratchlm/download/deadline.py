@@ -9,6 +9,7 @@ from http.client import HTTPResponse
 from typing import Any
 
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError
 
 
 class Deadline:
@@ -52,6 +53,20 @@ class TimedStream(io.RawIOBase):
         super().close()
 
 
+class TimedConnection:
+    """What `TimedAdapter` mixes into urllib3's connections."""
+
+    def connect(self) -> None:
+        """Connect, a proxy's answer and the TLS handshake included; silence in any of them is a failed connection.
+
+        urllib3 calls it a failed reading of the answer, which has a time limit of its own.
+        """
+        try:
+            super().connect()  # type: ignore[misc]
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "no answer while connecting") from error
+
+
 class TimedAdapter(HTTPAdapter):
     """An adapter whose answers, a proxy's included, are read through `TimedStream`."""
 
@@ -69,5 +84,5 @@ class TimedAdapter(HTTPAdapter):
         """Return the pool of connections for a request; requests calls this."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
         plain = type(pool).ConnectionCls
-        pool.ConnectionCls = type("TimedConnection", (plain,), {"response_class": self.response_class})
+        pool.ConnectionCls = type(plain.__name__, (TimedConnection, plain), {"response_class": self.response_class})
         return pool

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from scratchlm.download.archive import extract_member
 from scratchlm.download.sources import Source
 from scratchlm.download.transfer import OTHER_CACHE, Transfer, drop
-from scratchlm.download.web import LIMITS, GaveUp, Limits, WebSession
+from scratchlm.download.web import LIMITS, GaveUp, WebSession
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, write_text
 from scratchlm.files.checksum import measure, mismatch
@@ -30,18 +30,18 @@ NAME_CHARACTERS = 50  # of a URL's file name that are kept, from its end: file s
 COMMIT = re.compile(r"/[0-9a-f]{40}/")  # a URL that names a commit gives the same file for ever
 
 
-def fetch(source: Source, target: Path, limits: Limits = LIMITS) -> Path:
+def fetch(source: Source, target: Path) -> Path:
     """Put the file of `source` at `target`, from the mirror, the user's cache or its URLs.
 
     The mirror is SCRATCHLM_MIRROR, a folder or a base URL. Relative folders are relative to the repository's
     root. The file gets its name only when size and sha256 are right; where none is pinned, the host's own hash is
-    used, and without that the file is accepted. All URLs together get `limits.total_s` seconds. Prints where the file
-    came from and its sha256.
+    used, and without that the file is accepted. All URLs together get the time that `LIMITS` allows. Prints where the
+    file came from and its sha256.
 
     Raises InputError, one line that names each place tried and why it failed.
     """
     failures: list[str] = []
-    with WebSession(limits) as session:
+    with WebSession(LIMITS) as session:
         place = obtain(source, target, session, failures)
     if place is None:
         ways_out = (
@@ -84,7 +84,7 @@ def opened_source(source: str, known: Mapping[str, Source]) -> Iterator[Path]:
             raise InputError(str(error).replace(str(path), shown(source))) from None
 
 
-def fetch_url(url: str, target: Path, limits: Limits = LIMITS) -> Path:
+def fetch_url(url: str, target: Path) -> Path:
     """Put a file from the user's own URL, of which nothing is pinned, at `target`; see `fetch`."""
     try:
         url.encode()
@@ -94,7 +94,7 @@ def fetch_url(url: str, target: Path, limits: Limits = LIMITS) -> Path:
         reachable = False
     if not reachable:
         raise InputError(f"{shown(url)!r} is no URL that can be downloaded; wanted https://host/path")
-    return fetch(Source(name_in(address.path), (url,), own=True), target, limits)
+    return fetch(Source(name_in(address.path), (url,), own=True), target)
 
 
 def name_in(path: str) -> str:

@@ -45,7 +45,7 @@ def find_device() -> tuple[torch.device, str]:
 def use_huge_pages() -> None:
     """Have torch ask the kernel for huge pages, unless the environment says something else.
 
-    Large tensors on the CPU come and go with every step; in huge pages the kernel hands them over in 512 times fewer pieces. torch
-    looks at the environment when it makes the first tensor of a process, and never again.
+    Large tensors on the CPU come and go with every step; huge pages are 512 times fewer to hand over. torch looks at
+    the environment when it makes the first tensor of a process, and never again.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
