@@ -7,7 +7,6 @@ from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import GPT2_BPE
 from scratchlm.files.atomic import atomic_path
 from scratchlm.params.schema import Params
-from scratchlm.stage.run import run
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
 from scratchlm.tokenizer.words import build_vocabulary, write_vocabulary
@@ -29,7 +28,3 @@ def main(params: Params) -> None:
             write_tokenizer(temporary, encoder, merges)
         tokenizer = read_tokenizer(temporary)
     print(f"{params.tokenizer.kind} tokenizer with {tokenizer.n_vocab} tokens")
-
-
-if __name__ == "__main__":
-    run(main)

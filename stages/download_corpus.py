@@ -5,7 +5,6 @@ from pathlib import Path
 from scratchlm.corpus.collect import collect_corpus
 from scratchlm.corpus.documents import document_paths
 from scratchlm.params.schema import Params
-from scratchlm.stage.run import run
 
 CORPUS = Path("data/corpus")
 
@@ -13,7 +12,3 @@ CORPUS = Path("data/corpus")
 def main(params: Params) -> None:
     collect_corpus(params.corpus.source, CORPUS)
     print(f"{len(document_paths(CORPUS))} documents in {CORPUS}")
-
-
-if __name__ == "__main__":
-    run(main)

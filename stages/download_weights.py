@@ -6,7 +6,6 @@ from scratchlm.bases.gpt2 import copy_checkpoint, download_checkpoint
 from scratchlm.checkpoint.folder import check_vocabulary
 from scratchlm.files.atomic import atomic_path
 from scratchlm.params.schema import Params
-from scratchlm.stage.run import run
 from scratchlm.tokenizer.folder import read_tokenizer
 
 TOKENIZER = Path("data/tokenizer")
@@ -26,7 +25,3 @@ def main(params: Params) -> None:
                 config = download_checkpoint(base, folder, TOKENIZER)
                 check_vocabulary(folder, tokenizer)
             print(f"{base}: {config.n_layers} layers, {config.emb_dim} wide, every tensor checked")
-
-
-if __name__ == "__main__":
-    run(main)

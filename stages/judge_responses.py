@@ -16,7 +16,6 @@ from scratchlm.judging.summary import describe, require_coverage, score_histogra
 from scratchlm.judging.verdicts import Row, ServerGone, judge_items, judge_responses, read_concurrency
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
-from scratchlm.stage.run import run
 from scratchlm.stage.tables import write_table
 
 RESPONSES = Path("data/responses.json")
@@ -58,7 +57,3 @@ def main(params: Params) -> None:
         )
     for rows in verdicts.values():
         require_coverage(rows, settings.min_coverage, VERDICTS)
-
-
-if __name__ == "__main__":
-    run(main)

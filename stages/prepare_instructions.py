@@ -7,7 +7,6 @@ from scratchlm.assistant.sources import collect_entries
 from scratchlm.files.atomic import atomic_path, write_json
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
-from scratchlm.stage.run import run
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.protocol import unknown_percent
 
@@ -41,7 +40,3 @@ def main(params: Params) -> None:
         },
     )
     print(f"{len(entries):,} instructions: {len(train):,} train, {len(validation)} validation, {len(test)} test")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -7,7 +7,6 @@ from scratchlm.classifier.sources import collect_messages
 from scratchlm.files.atomic import atomic_path
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
-from scratchlm.stage.run import run
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.protocol import unknown_percent
 
@@ -41,7 +40,3 @@ def main(params: Params) -> None:
         },
     )
     print(f"{len(messages):,} messages, {len(balanced):,} balanced, {len(test)} of them for the test")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -49,7 +49,7 @@ FIXED = {
 def config_to_json(config: GPTConfig, end_of_text_id: int) -> dict[str, Any]:
     """Describe a model in Hugging Face's names, plus `qkv_bias` and `shortcuts`, which they do not know.
 
-    How attention is computed is not part of a model. Other programs would pass over `shortcuts: false` and compute
+    Other programs would pass over `shortcuts: false` and compute
     other logits, so a model without shortcuts gets names that they refuse: transformers' Auto classes know no
     `model_type` gpt2_without_shortcuts, and `GPT2LMHeadModel`, which only warns of that, no such activation.
     """
@@ -103,10 +103,7 @@ def config_problems(found: Mapping[str, Any]) -> list[str]:
 
 
 def config_from_json(found: Mapping[str, Any]) -> GPTConfig:
-    """Return the shape that a config.json without problems describes.
-
-    What attention is computed with is not in it and is `sdpa`.
-    """
+    """Return the shape that a config.json without problems describes."""
     return GPTConfig(
         **{ours: found[theirs] for ours, theirs in SIZES.items()},
         drop_rate=float(_drop_rate(found)),

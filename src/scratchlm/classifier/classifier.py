@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from scratchlm.model.linear import Linear
 from scratchlm.params.choices import TrainLayers
 from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
 from scratchlm.training.loop import Loader, evaluation_mode
+from scratchlm.training.loss import Batch
 
 HEAD, DESCRIPTION = "classifier_head.safetensors", "classifier.json"
 
@@ -78,13 +79,10 @@ def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int)
     return padded
 
 
-def label_loss(classifier: Classifier) -> Callable[[Tensor, Tensor], tuple[Tensor, int]]:
-    """Return the loss of a batch of ids and labels: the sum of the cross entropies, and how many."""
-
-    def loss(ids_BT: Tensor, labels_B: Tensor) -> tuple[Tensor, int]:
-        return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum"), len(labels_B)
-
-    return loss
+def label_loss(classifier: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the sum of the cross entropies of a batch of ids [B, T] and labels [B], and how many labels they are."""
+    ids_BT, labels_B = batch
+    return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum"), torch.tensor(len(labels_B))
 
 
 @dataclass(frozen=True)

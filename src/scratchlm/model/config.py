@@ -28,7 +28,6 @@ class GPTConfig:
     tie_embeddings: bool = True
     activation: Activation = "gelu_tanh"
     shortcuts: bool = True
-    attention: AttentionKind = "sdpa"
 
     @property
     def head_dim(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -106,20 +107,9 @@ class ModelParams(Section):
     init_std: Annotated[float, Field(gt=0, le=1)]
 
     def config(self, vocab_size: int) -> GPTConfig:
-        """Return the shape of this model for a vocabulary."""
-        return GPTConfig(
-            vocab_size=vocab_size,
-            context_length=self.context_length,
-            emb_dim=self.emb_dim,
-            n_heads=self.n_heads,
-            n_layers=self.n_layers,
-            drop_rate=self.drop_rate,
-            qkv_bias=self.qkv_bias,
-            tie_embeddings=self.tie_embeddings,
-            activation=self.activation,
-            shortcuts=self.shortcuts,
-            attention=self.attention,
-        )
+        """Return the shape of this model with a vocabulary of so many tokens."""
+        shape = {field.name: getattr(self, field.name) for field in fields(GPTConfig) if field.name != "vocab_size"}
+        return GPTConfig(vocab_size=vocab_size, **shape)
 
 
 class TrainingParams(Section):
