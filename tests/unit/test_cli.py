@@ -145,7 +145,7 @@ def test_the_models_run_on_the_device_that_is_found(
         cli([command, "the cat"], standalone_mode=False)
     # Every machine has this device, but on it a tensor has no numbers to answer with.
     monkeypatch.setattr("scratchlm.stage.device.find_device", lambda: (torch.device("meta"), "a test"))
-    with pytest.raises(RuntimeError, match="(?i)meta"):
+    with pytest.raises(RuntimeError, match=r"(?i)meta"):
         cli([command, "the cat"], standalone_mode=False)
 
 
