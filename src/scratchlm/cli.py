@@ -1,4 +1,4 @@
-"""The command line: use the trained models, look at shapes and caches, compare revisions."""
+"""The command line: use the trained models, show shapes and caches, compare revisions."""
 
 from __future__ import annotations
 
@@ -39,11 +39,13 @@ def greedy_or_warm(temperature: float) -> float:
 
 Temperature = Annotated[
     float,
-    typer.Option(min=0.0, max=100.0, callback=greedy_or_warm, help="0 takes the likeliest token, higher is freer."),
+    typer.Option(
+        min=0.0, max=100.0, callback=greedy_or_warm, help="0 takes the likeliest token; higher is more random."
+    ),
 ]
-TopK = Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest tokens.")]
-Tokens = Annotated[int, typer.Option(min=1, help="New tokens at most.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the drawing.")]
+TopK = Annotated[int | None, typer.Option(min=1, help="Sample from the k likeliest tokens only.")]
+Tokens = Annotated[int, typer.Option(min=1, help="Maximum number of new tokens.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Sampling seed.")]
 
 
 @cli.command()
@@ -55,7 +57,7 @@ def complete(
     tokens: Tokens = 50,
     seed: Seed = 123,
 ) -> None:
-    """Continue a text with the pretrained model, printed as it is written."""
+    """Continue a text with the pretrained model; tokens are printed as they come."""
     from scratchlm.checkpoint.folder import load
     from scratchlm.generation.decode import Sampling
     from scratchlm.stage.device import find_device
@@ -89,14 +91,14 @@ def classify(
 @cli.command()
 def ask(
     instruction: Annotated[str, typer.Argument(help="What to do.")],
-    input: Annotated[str, typer.Option(help="What to do it with.")] = "",
+    input: Annotated[str, typer.Option(help="What to do it with, such as a sentence to rewrite.")] = "",
     model: Annotated[Path, typer.Option(help="The assistant's folder.")] = Path("models/assistant"),
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     tokens: Tokens = 256,
     seed: Seed = 123,
 ) -> None:
-    """Ask the assistant, and see the answer as it is written."""
+    """Ask the assistant; its answer is printed as it comes."""
     from scratchlm.assistant.folder import load_assistant
     from scratchlm.assistant.instructions import Entry, format_prompt
     from scratchlm.generation.decode import Sampling
@@ -113,7 +115,8 @@ def ask(
 @cli.command()
 def shapes(
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="Of equally many tokens; without, the book's two.")
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="Texts of equally many tokens; by default the book's."),
     ] = None,
     size: Annotated[str | None, typer.Option(help="A released GPT-2: 124M, 355M, 774M or 1558M.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model folder.")] = None,
@@ -133,17 +136,17 @@ def shapes(
         print(describe_shapes(config, texts, tokenizer.encode_ordinary_batch(texts)), end="")
     else:
         ids = tokenizer.encode_ordinary_batch(list(EXAMPLES))
-        length = min(*map(len, ids), config.context_length)  # only GPT-2's tokenizer makes them equally long
+        length = min(*map(len, ids), config.context_length)  # equally long with GPT-2's tokenizer only
         ids = [row[:length] for row in ids]
         print(describe_shapes(config, [tokenizer.decode(row) for row in ids], ids), end="")
 
 
 @cli.command()
 def judge(
-    show_cache: Annotated[bool, typer.Option("--show-cache", help="Say where it is and what it holds.")] = False,
+    show_cache: Annotated[bool, typer.Option("--show-cache", help="Print where it is and what it holds.")] = False,
     clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove all answers from it.")] = False,
 ) -> None:
-    """Look at the cache of what judges said, or empty it."""
+    """Show or clear the cache of the judges' answers."""
     from scratchlm.judging.answer_cache import AnswerCache, cache_path
 
     if show_cache == clear_cache:
@@ -175,9 +178,9 @@ def compare(
 
 @cli.command()
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove the downloads; what judges said stays.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove the downloads; the judges' answers stay.")] = False,
 ) -> None:
-    """Show the folder of verified downloads that all clones share: its place, its files and their sizes."""
+    """Show the folder of verified downloads that all clones share: where it is, its files and their sizes."""
     from scratchlm.download.cache import JUDGE, cached_files, clear_cache, judge_bytes
     from scratchlm.files.folders import cache_folder
 
@@ -190,11 +193,11 @@ def cache(
     for file in files:
         print(f"{file.size_bytes:15,}  {file.name}")
     if judged_bytes:
-        print(f"{judged_bytes:15,}  {JUDGE}/ (what judges said)")
+        print(f"{judged_bytes:15,}  {JUDGE}/ (the judges' answers)")
 
 
 def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig, Tokenizer | None]:
-    """Return the shape of a released size, a model folder or params.yaml, with its tokenizer if that is here."""
+    """Return the shape of a released size, a model folder or params.yaml, and its tokenizer if there is one."""
     from scratchlm.bases.gpt2 import SHAPES, gpt2_config
     from scratchlm.checkpoint.config_json import read_config
     from scratchlm.tokenizer.folder import read_hugging_face_tokenizer, read_tokenizer
@@ -223,7 +226,7 @@ def stream(
     sampling: Sampling,
     show_prompt: bool = False,
 ) -> None:
-    """Print each new token as it is chosen, after the prompt as the model sees it where `show_prompt` asks for it.
+    """Print each new token as it comes; with `show_prompt`, the prompt as the model sees it comes first.
 
     Raises InputError, before anything is printed, if the prompt leaves no room for an answer.
     """

@@ -1,4 +1,4 @@
-"""The assistant's folder: a model folder that also knows how instructions are put to it."""
+"""The assistant's folder: a checkpoint that also says how instructions are put to the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DESCRIPTION = "assistant.json"
 
 
 def save_assistant(folder: Path, model: GPT, tokenizer_folder: Path, style: PromptStyle) -> None:
-    """Write a model folder with one more file: the prompt style that the model was trained on."""
+    """Write a checkpoint with one more file: the prompt style that the model was trained on."""
     with atomic_path(folder) as temporary:
         save_checkpoint(temporary, model, tokenizer_folder)
         write_json(temporary / DESCRIPTION, {"prompt_style": style})

@@ -126,7 +126,7 @@ def label_logits(classifier: Classifier, ids: Tensor, batch_size: int) -> Tensor
 
 
 def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path, max_length: int) -> None:
-    """Write a model folder with two more files: the head, and the label names and padded length."""
+    """Write a checkpoint with two more files: the head, and the label names with the padded length."""
     with atomic_path(folder) as temporary:
         save_checkpoint(temporary, classifier.gpt, tokenizer_folder)
         save_tensors(temporary / HEAD, dict(classifier.head.state_dict()))

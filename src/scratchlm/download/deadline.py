@@ -1,4 +1,4 @@
-"""The moment by which HTTP answers must be over, however slowly their bytes drip."""
+"""A deadline for HTTP answers, however slowly their bytes arrive."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TimedStream(io.RawIOBase):
         self.silence_s = silence_s
 
     def readable(self) -> bool:
-        """Return True: that is all it is for."""
+        """Return True: the stream is only read."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
@@ -54,12 +54,12 @@ class TimedStream(io.RawIOBase):
 
 
 class TimedConnection:
-    """What `TimedAdapter` mixes into urllib3's connections."""
+    """A mixin for urllib3's connections that tells a failed connection from a failed answer."""
 
     def connect(self) -> None:
-        """Connect, a proxy's answer and the TLS handshake included; silence in any of them is a failed connection.
+        """Connect, which includes a proxy's answer and the TLS handshake; raise ConnectTimeoutError in all of them.
 
-        urllib3 calls it a failed reading of the answer, which has a time limit of its own.
+        urllib3 itself reports the last two as a timeout of the answer, which has a time limit of its own.
         """
         try:
             super().connect()  # type: ignore[misc]

@@ -93,12 +93,12 @@ def fetch_url(url: str, target: Path) -> Path:
     except ValueError:  # whose message may quote a password that urllib took for a port
         reachable = False
     if not reachable:
-        raise InputError(f"{shown(url)!r} is no URL that can be downloaded; wanted https://host/path")
+        raise InputError(f"{shown(url)!r} is not a URL that can be downloaded, wanted https://host/path")
     return fetch(Source(name_in(address.path), (url,), own=True), target)
 
 
 def name_in(path: str) -> str:
-    """Return the file name that a URL's path ends with, which leads into no other folder and that any disk takes."""
+    """Return the file name at the end of a URL's path: it leads to no other folder and is short enough for any disk."""
     name = PurePosixPath(unquote(path)).name.replace("\0", "")
     return "download" if name in ("", ".", "..") else name[-NAME_CHARACTERS:]
 
@@ -142,7 +142,7 @@ def obtain_member(
 
 
 def url_key(url: str) -> str:
-    """Return the name in the cache of what is known by its URL alone, which may hold a password."""
+    """Return the cache's name for a file of which only the URL is known; a URL may hold a password."""
     return hashlib.sha256(url.encode()).hexdigest()
 
 
@@ -206,7 +206,7 @@ def locked(path: Path, session: WebSession) -> Iterator[None]:
 def shown(url: str) -> str:
     """Return a URL as it may be printed: without a user's name and password, and without a query, which may be a key.
 
-    An "@" in the path can cost more than the password: better that than less.
+    If the path has an "@", more than the password may be hidden, never less.
     """
     address, *query = re.split("(?=[?#])", url, maxsplit=1)
     # A password with a slash in it, which makes the URL a wrong one, is still a password.

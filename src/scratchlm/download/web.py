@@ -33,7 +33,7 @@ LIMITS = Limits()
 
 
 class GaveUp(Exception):
-    """A place does not give the file; the message says why in a few words."""
+    """A file cannot be had from one place; the message says why in a few words."""
 
 
 class Transient(GaveUp):
@@ -129,7 +129,7 @@ def redirected(url: str, location: str) -> str:
         target = urljoin(url, location)
         scheme = urlsplit(target).scheme
     except ValueError:
-        raise GaveUp("redirects to what is no URL") from None
+        raise GaveUp("redirects to something that is not a URL") from None
     if scheme not in ("http", "https") or (scheme == "http" and urlsplit(url).scheme == "https"):
         raise GaveUp(f"redirects from {urlsplit(url).scheme} to {scheme}: refused")
     return target

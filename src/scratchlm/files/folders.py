@@ -22,7 +22,7 @@ def from_root(folder: str) -> Path:
         path.lstat()
     except RuntimeError:
         raise InputError(f"{folder}: there is no such user's home folder; give the path from / on") from None
-    except ValueError as error:  # zero bytes and what no file system can spell
+    except ValueError as error:  # zero bytes, and characters that no file system can hold
         raise InputError(f"{folder!r} cannot be a path ({error}): give another") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
@@ -31,7 +31,7 @@ def from_root(folder: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the user's cache: downloads, each verified one named by its sha256, and what judges said.
+    """Return the user's cache: downloads, each verified one named by its sha256, and the judges' answers.
 
     It is SCRATCHLM_CACHE, by default scratchlm in XDG_CACHE_HOME or ~/.cache.
     """

@@ -1,4 +1,4 @@
-"""Text out of files and into messages: read or explained, squeezed into a line, cut to a length."""
+"""Reading text and JSON with clear errors, and making long text short for messages."""
 
 from __future__ import annotations
 

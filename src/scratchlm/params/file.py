@@ -1,4 +1,4 @@
-"""params.yaml: read and checked whole, every problem of the file reported at once."""
+"""Reading params.yaml and checking all of it, with every problem reported at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALLEST_BPE = 257
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
 SHOWN_CHARACTERS = 60  # of a value or a key
 SHOWN_PROBLEM = 200  # characters of what YAML's reader says
-# Bounded in depth and breadth: a few aliases of YAML can stand for more than memory holds.
+# Bounded in depth and width: a few YAML aliases can expand to more than fits in memory.
 SHORT = reprlib.Repr()
 SHORT.maxlevel = 3
 SHORT.maxstring = SHORT.maxother = sys.maxsize  # a long text is cut after the passwords are taken out of it
@@ -33,7 +33,7 @@ SHORT.maxstring = SHORT.maxother = sys.maxsize  # a long text is cut after the p
 def load_params(path: Path) -> Params:
     """Read and check a params file; raise InputError that lists everything wrong with it."""
     if path.exists() and not path.is_file():  # a pipe could be read for ever
-        raise InputError(f"{path} is no file: move it elsewhere, then copy a profile with `make profile P=sample`")
+        raise InputError(f"{path} is not a file: move it elsewhere, then copy a profile with `make profile P=sample`")
     try:
         # YAML 1.2, as DVC itself reads it: `5e-05`, which `dvc exp run -S` writes, is a number.
         found = YAML(typ="safe", pure=True).load(path)
@@ -43,7 +43,7 @@ def load_params(path: Path) -> Params:
         raise InputError(
             f"{path} cannot be read ({error.strerror}): copy a profile with `make profile P=sample`"
         ) from None
-    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a number or date that is none, or no text
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible number or date, or not text
         problem = one_line(error, SHOWN_PROBLEM).partition(";")[0]
         if isinstance(error, MarkedYAMLError) and error.problem_mark:
             problem = f"line {error.problem_mark.line + 1}: {error.problem}"
@@ -54,7 +54,7 @@ def load_params(path: Path) -> Params:
 
 
 def check_params(found: Any, name: str = "params.yaml") -> Params:
-    """Turn loaded YAML into `Params`; raise InputError that names key, value and what is allowed, for all."""
+    """Turn loaded YAML into `Params`; raise InputError that lists each wrong key, its value and what is allowed."""
     if not isinstance(found, dict):
         raise InputError(
             f"{name} holds {_shown(found)}, expected sections such as `corpus:` and `model:`; copy a profile "
@@ -83,7 +83,7 @@ def check_params(found: Any, name: str = "params.yaml") -> Params:
 
 
 def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
-    """Check what no single key shows; a check whose sections are not all valid is left out."""
+    """Yield the problems of keys that do not fit together; a section that is invalid already is not compared."""
 
     def have(*sections: str) -> bool:
         return all(section in valid for section in sections)
@@ -191,6 +191,6 @@ def _unknown_key(location: tuple[str, ...], section: type[BaseModel]) -> str:
 def _shown(value: Any) -> str:
     try:
         text = PASSWORD.sub("...", SHORT.repr(value))
-    except ValueError:  # Python writes no more than 4,300 digits
-        return "a number too long to show"
+    except ValueError:  # Python prints at most 4,300 digits
+        return "a number that is too long to show"
     return shorten(text, SHOWN_CHARACTERS)

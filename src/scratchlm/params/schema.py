@@ -1,4 +1,4 @@
-"""The parameters of all stages, as models that say what is allowed; `file` reads and checks params.yaml."""
+"""The parameters of all stages and what each may be; `params.file` reads and checks params.yaml."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from scratchlm.model.config import MAX_LAYERS, Activation, AttentionKind, GPTCon
 from scratchlm.params.choices import Base, PromptName, PromptStyle, Schedule, TokenizerKind, TrainLayers
 
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
-LARGEST_COUNT = 2**31 - 1  # more than any run can count, and no more than every library can
-UNSPELLABLE = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # control characters, and halves that UTF-8 cannot hold
+LARGEST_COUNT = 2**31 - 1  # more than any run needs, and what every library can count to
+UNSPELLABLE = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # control characters, and surrogates, which UTF-8 cannot hold
 
 Positive = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
@@ -113,7 +113,7 @@ class ModelParams(Section):
 
 
 class TrainingParams(Section):
-    """What every training has: length, optimiser, schedule and evaluation."""
+    """What all trainings have: length, optimiser, schedule and evaluation."""
 
     epochs: Positive
     batch_size: Positive
@@ -142,7 +142,7 @@ class VisualizeParams(Section):
 
 
 class WeightsParams(Section):
-    """The checkpoints that fine-tuning can start from."""
+    """The bases: the checkpoints that fine-tuning can start from."""
 
     bases: Annotated[list[Base], BeforeValidator(_different_items)]
 

@@ -1,4 +1,4 @@
-"""What every tokenizer does, and byte pair encoding (chapter 2.5): GPT-2's two files, or trained on a corpus.
+"""A tokenizer on disk: the two files of byte pair encoding (chapter 2.5), or a vocabulary of words.
 
 `encoder.json` maps each token to its id, `vocab.bpe` lists the merges in order of rank. Both spell a token
 with one printable character for each byte, GPT-2's way of keeping spaces and control bytes out of text files.

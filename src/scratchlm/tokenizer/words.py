@@ -1,7 +1,7 @@
 """Words and punctuation marks as tokens (chapters 2.2 to 2.4), on disk as `vocabulary.json`: token -> id.
 
-It is the plainest tokenizer there is, and shows what byte pair encoding is for: white space and everything that
-the corpus did not hold are lost.
+The simplest tokenizer there is. It loses white space, and every word that the corpus lacks, which byte pair
+encoding does not.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def _checked_tokenizer(vocabulary: Any, path: Path) -> WordTokenizer:
     in_order = isinstance(vocabulary, dict) and list(vocabulary.values()) == list(range(len(vocabulary)))
     if not in_order or tuple(vocabulary)[-len(SPECIAL_TOKENS) :] != SPECIAL_TOKENS:
         raise OutputError(
-            f"{path} is no vocabulary of words, wanted words with the ids 0, 1, 2 and so on, then "
+            f"{path} is not a vocabulary of words, wanted words with the ids 0, 1, 2 and so on, then "
             f"{' and '.join(SPECIAL_TOKENS)}"
         )
     return WordTokenizer(vocabulary)

@@ -66,7 +66,7 @@ BAD_INPUTS = [
     corpus(
         "no web address",
         param(corpus__source=["ftp://host/a.txt"]),
-        r"'ftp://host/a\.txt' is no URL that can be downloaded; wanted https://host/path",
+        r"'ftp://host/a\.txt' is not a URL that can be downloaded, wanted https://host/path",
     ),
     corpus(
         "another's home",
@@ -131,7 +131,7 @@ BAD_INPUTS = [
         "tokenizer: words without ids",
         written("data/tokenizer/vocabulary.json", '{"the": 5}'),
         "tokenize_corpus",
-        rf"data/tokenizer/vocabulary\.json is no vocabulary of words, wanted .*{BUILD_AGAIN}",
+        rf"data/tokenizer/vocabulary\.json is not a vocabulary of words, wanted .*{BUILD_AGAIN}",
     ),
     tokens(
         "no manifest",

@@ -35,11 +35,11 @@ BAD_INPUTS = [
     yaml(
         "a folder",
         lambda: (Path("params.yaml").unlink(), Path("params.yaml").mkdir()),
-        rf"params\.yaml is no file: move it elsewhere, then {PROFILE}",
+        rf"params\.yaml is not a file: move it elsewhere, then {PROFILE}",
     ),
     yaml("no text", params(b"\xff\xfe\x00\xd8\x01"), rf"params\.yaml is not valid YAML: .*; correct it, or {PROFILE}"),
     yaml("empty", params(""), rf"params\.yaml holds None, expected sections such as `corpus:` .*; {PROFILE}"),
-    yaml("a pipe", lambda: (Path("params.yaml").unlink(), os.mkfifo("params.yaml")), r"params\.yaml is no file: .*"),
+    yaml("a pipe", lambda: (Path("params.yaml").unlink(), os.mkfifo("params.yaml")), r"params\.yaml is not a file: .*"),
     yaml("a list", params("- a"), rf"params\.yaml holds \['a'\], expected sections .*; {PROFILE}"),
     yaml("a tab", params("seed:\n\t1"), rf"params\.yaml is not valid YAML: line 2: .*; correct it, or {PROFILE}"),
     yaml(
@@ -75,7 +75,8 @@ BAD_INPUTS = [
     yaml(
         "a number beyond writing",
         params(f"seed: 0x{'f' * 5000}"),
-        r"params\.yaml has 14 problems:.*\n  - seed: got a number too long to show, allowed: less than 4294967296\n.*",
+        r"params\.yaml has 14 problems:.*\n  - seed: got a number that is too long to show, allowed: less than "
+        r"4294967296\n.*",
     ),
     yaml(
         "aliases that stand for more than memory holds",

@@ -52,7 +52,7 @@ def test_a_redirect_out_of_the_web_is_refused(server: FaultServer, target: Path)
 
 
 def test_a_redirect_to_no_url_is_refused(server: FaultServer, target: Path) -> None:
-    assert "no URL" in failure(pinned(server.plan("/a", redirect("http://[broken/"))), target)
+    assert "not a URL" in failure(pinned(server.plan("/a", redirect("http://[broken/"))), target)
 
 
 def test_redirects_never_lead_from_https_to_http() -> None:
