@@ -66,6 +66,16 @@ def test_a_saved_model_loads_with_equal_weights(
     assert not loaded.training
 
 
+def test_a_model_without_biases_of_query_key_and_value_is_stored_with_zeros(
+    tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    save_checkpoint(tmp_path / "model", new_gpt(replace(CONFIG, qkv_bias=False), "book"), tokenizer_folder)
+    stored = load_file(tmp_path / "model" / "model.safetensors")
+    for layer in range(CONFIG.n_layers):
+        bias = stored[f"transformer.h.{layer}.attn.c_attn.bias"]
+        assert bias.shape == (3 * CONFIG.emb_dim,) and not bias.any()
+
+
 def test_saving_twice_gives_the_same_bytes(folder: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
     torch.manual_seed(0)
     save_checkpoint(tmp_path / "again", new_gpt(CONFIG, "gpt2"), tokenizer_folder)
@@ -244,6 +254,9 @@ def test_a_folder_written_before_there_was_a_choice_loads_as_gpt2(folder: Path) 
         ({"n_inner": 17}, "n_inner is 17, supported: null or 4"),
         ({"model_type": "llama"}, "model_type is 'llama', supported: 'gpt2'"),
         ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06"),
+        ({"scale_attn_weights": False}, "scale_attn_weights is False, supported: True"),
+        ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True, supported: False"),
+        ({"add_cross_attention": True}, "add_cross_attention is True, supported: False"),
     ],
 )
 def test_a_configuration_that_is_not_this_gpt_is_refused(folder: Path, change: dict[str, Any], message: str) -> None:

@@ -73,4 +73,5 @@ def test_a_text_is_cut_to_the_limit_and_only_where_it_is_longer(text: str, limit
 def test_a_list_of_problems_says_how_many_more_there_are() -> None:
     assert bullets([], 2) == ""
     assert bullets(["a", "b"], 2) == "\n  - a\n  - b"
+    assert bullets(["a", "b", "c"], 2) == "\n  - a\n  - b\n  and 1 more"
     assert bullets(list("abc") * 1000, 2) == "\n  - a\n  - b\n  and 2,998 more"

@@ -406,6 +406,13 @@ def test_files_that_do_not_belong_together_are_refused(
     assert "\n" not in message
 
 
+def test_a_token_that_spells_no_bytes_is_refused_even_where_both_files_have_it(tmp_path: Path) -> None:
+    encoder = {character: rank for rank, character in enumerate(byte_characters().values())}
+    write_tokenizer(tmp_path, encoder | {"t\u2603": 256, END_OF_TEXT: 257}, ["t \u2603"])
+    with pytest.raises(OutputError, match="do not belong together"):
+        read_tokenizer(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
