@@ -22,7 +22,7 @@ import torch
 from book_profile import BookProfile
 
 from scratchlm.anatomy.formulas import DeepNetwork, gradient_means
-from scratchlm.assistant.batches import Example, collate, read_batches
+from scratchlm.assistant.batches import Batches, Example, collate, read_batches
 from scratchlm.bases.gpt2 import SHAPES, download_checkpoint
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.classifier import (
@@ -30,7 +30,6 @@ from scratchlm.classifier.classifier import (
     Messages,
     batch_accuracy,
     label_loss,
-    message_length,
 )
 from scratchlm.classifier.finetune import encode_splits, read_splits
 from scratchlm.classifier.messages import read_split_csv
@@ -39,6 +38,7 @@ from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT, n_parameters
 from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokenizer.measures import longest_tokens, measure_texts
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words
 from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.windows import read_windows, window_loaders
@@ -266,7 +266,7 @@ def chapter_6() -> Iterator[Figure]:
 
     def longest(book: BookProfile) -> list[int]:
         folder, tokenizer = book.run("prepare_sms") / "data/sms", bpe(book)
-        return [message_length(read_split_csv(folder / f"{split}.csv")["Text"].tolist(), tokenizer) for split in SPLITS]
+        return [longest_tokens(tokenizer, frame["Text"].tolist()) for frame in read_splits(folder).values()]
 
     yield Figure("ch06", "messages, ham and spam", [5572, 4825, 747], sms_counts("rows", "ham", "spam"))
     yield Figure("ch06", "balanced messages", [1494], sms_counts("balanced"))
@@ -290,14 +290,18 @@ BATCH_WIDTHS = [
 ]
 
 
-def instruction_batches(book: BookProfile) -> Loaders:
+def instruction_batches(book: BookProfile) -> Batches:
     folder, settings = book.run("prepare_instructions") / "data/instructions", book.params.finetune_instructions
-    return read_batches(folder, book.params.instructions.prompt_style, bpe(book), settings).loaders
+    return read_batches(folder, book.params.instructions.prompt_style, bpe(book), settings)
+
+
+def longest_entry(book: BookProfile) -> list[float]:
+    return [measure_texts(bpe(book), instruction_batches(book).texts)["longest_tokens"]]
 
 
 def batch_widths(book: BookProfile) -> list[int]:
     torch.manual_seed(book.params.seed)
-    return [inputs.shape[1] for inputs, _ in instruction_batches(book)[0]]
+    return [inputs.shape[1] for inputs, _ in instruction_batches(book).loaders.train]
 
 
 def collate_example(book: BookProfile) -> list[list[list[int]]]:
@@ -311,7 +315,7 @@ def instruction_counts(*keys: str) -> Callable[[BookProfile], list[int]]:
 
 def initial_instruction_losses(book: BookProfile) -> list[float]:
     model, _ = load(book.run("download_weights") / "models/bases" / book.params.finetune_instructions.base)
-    batches = instruction_batches(book)
+    batches = instruction_batches(book).loaders
     torch.manual_seed(book.params.seed)
     return [round(mean_loss(model, next_token_loss, split, 5), 4) for split in batches]
 
@@ -330,7 +334,7 @@ def chapter_7() -> Iterator[Figure]:
     splits = instruction_counts("train", "test", "validation")
     yield Figure("ch07", "entries per split", [935, 110, 55], splits)
     yield Figure("ch07", "collate example", padded, collate_example)
-    yield Figure("ch07", "longest entry", [91], instruction_counts("longest_tokens"))
+    yield Figure("ch07", "longest entry", [91], longest_entry)
     yield Figure("ch07", "widths of all 116 batches", BATCH_WIDTHS, batch_widths)
     losses = [3.8259, 3.7619]
     yield Figure("ch07", "losses before", losses, initial_instruction_losses, 0.001, WEIGHTS)

@@ -12,6 +12,7 @@ from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
 from scratchlm.stage.tables import write_table
+from scratchlm.tokenizer.measures import measure_texts
 
 SMS = Path("data/sms")
 TOKENIZER = Path("data/tokenizer")
@@ -39,6 +40,7 @@ def main(params: Params) -> None:
     write_table(ACCURACIES, done.state.epoch_notes)
     write_table(CONFUSION, done.confusion())
     baselines = {f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()}
-    write_metrics(METRICS, {**done.metrics(), **baselines, "max_length": max_length})
+    measured = measure_texts(tokenizer, {split: frame["Text"].tolist() for split, frame in frames.items()})
+    write_metrics(METRICS, {**done.metrics(), **baselines, "max_length": max_length, **measured})
     done.snapshots.finish()
     print(f"test accuracy {done.final['test']['accuracy']:.2f} %, TF-IDF baseline {baseline['test']:.2f} %")

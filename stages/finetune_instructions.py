@@ -11,6 +11,7 @@ from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
 from scratchlm.stage.tables import write_table
+from scratchlm.tokenizer.measures import measure_texts
 from scratchlm.training.fit import fit
 
 INSTRUCTIONS = Path("data/instructions")
@@ -32,6 +33,6 @@ def main(params: Params) -> None:
     done = fit("finetune_instructions", model.to(device), batches.loaders, params=settings, seed=params.seed)
     save_assistant(MODEL, model, TOKENIZER, style)
     write_table(CURVE, done.state.curve_rows())
-    write_metrics(METRICS, {**done.losses(), **done.length(), **cut})
+    write_metrics(METRICS, {**done.losses(), **done.length(), **cut, **measure_texts(tokenizer, batches.texts)})
     done.snapshots.finish()
     print(done)

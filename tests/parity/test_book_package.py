@@ -29,7 +29,6 @@ from scratchlm.classifier.classifier import (
     encode_messages,
     label_loss,
     measure_labels,
-    message_length,
 )
 from scratchlm.classifier.messages import balance, split
 from scratchlm.classifier.sources import read_messages
@@ -39,6 +38,7 @@ from scratchlm.model.config import AttentionKind, GPTConfig
 from scratchlm.model.gpt import GPT, Block, FeedForward
 from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokens.windows import Windows
 from scratchlm.training.loop import loaders, mean_loss
 from scratchlm.training.loss import next_token_loss
@@ -368,7 +368,7 @@ def test_messages_are_padded_as_the_books(tokenizer_folder: Path, tmp_path: Path
     texts = ["the cat", "the cat sat on the mat, and the dog ran", "a", 'the "green" hill']
     path = tmp_path / "messages.csv"
     path.write_text("Label,Text\n" + "".join(f'1,"{text.replace(chr(34), 2 * chr(34))}"\n' for text in texts))
-    longest = message_length(texts, tokenizer)
+    longest = longest_tokens(tokenizer, texts)
     for max_length in (None, longest + 3, 4):
         theirs = ch06.SpamDataset(path, tokenizer, max_length, pad_token_id=tokenizer.eot_token)
         ours = encode_messages(texts, tokenizer, max_length or longest)
@@ -391,7 +391,7 @@ def test_the_sms_splits_and_batches_are_the_books(
     tokenizer = read_tokenizer(mirror)
     messages = []
     for part in split(balance(read_messages(mirror / "SMSSpamCollection"), seed=123), 0.7, 0.1, seed=123):
-        longest = messages[0].ids.shape[1] if messages else message_length(list(part["Text"]), tokenizer)
+        longest = messages[0].ids.shape[1] if messages else longest_tokens(tokenizer, list(part["Text"]))
         messages.append(Messages(encode_messages(list(part["Text"]), tokenizer, longest), list(part["Label"])))
     assert [len(part) for part in messages] == [1045, 149, 300]
     assert torch.equal(messages[2].ids, torch.stack([ids for ids, _ in datasets[2]]))

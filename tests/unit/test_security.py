@@ -20,6 +20,7 @@ from scratchlm.errors import InputError
 from scratchlm.params.file import check_params
 
 REPOSITORY = Path(__file__).parents[2]
+INPUTS = Path("inputs")
 PROGRAMS = sorted(path for folder in ("src", "stages") for path in (REPOSITORY / folder).rglob("*.py"))
 PICKLES = {
     *("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "read_pickle"),
@@ -98,10 +99,10 @@ def test_a_url_names_no_file_outside(project: Path, server: FaultServer, name: s
     url = f"{server.url}/{name}"
     entry = b'[{"instruction": "a", "input": "", "output": "b"}]'
     server.plan("*", serve(b"the text"), serve(entry), serve(b"ham\thello\nspam\twin\n"))
-    collect_corpus([url], Path("data/corpus"))
+    collect_corpus([url], Path("data/corpus"), INPUTS)
     assert [path.read_text() for path in Path("data/corpus").iterdir()] == ["the text"]
-    assert len(collect_entries(url)) == 1
-    assert len(collect_messages(url)) == 2
+    assert len(collect_entries(url, INPUTS)) == 1
+    assert len(collect_messages(url, INPUTS)) == 2
     assert_untouched_beside(project)
 
 
@@ -111,7 +112,7 @@ def test_a_file_of_the_users_names_no_file_outside(project: Path, name: str) -> 
     folder.mkdir()
     (folder / f"{name}.txt").write_text("the text")
     (folder / "sub.txt").mkdir()
-    collect_corpus(["own"], project / "data" / "corpus")
+    collect_corpus(["own"], project / "data" / "corpus", INPUTS)
     (copied,) = (project / "data" / "corpus").iterdir()
     assert copied.read_text() == "the text"
     assert_untouched_beside(project)
@@ -121,7 +122,7 @@ def test_a_link_where_a_stage_writes_is_not_followed(project: Path) -> None:
     (project / "own.txt").write_text("the text")
     (project / "data").mkdir()
     (project / "data" / "corpus").symlink_to("../../outside")
-    collect_corpus(["own.txt"], Path("data/corpus"))
+    collect_corpus(["own.txt"], Path("data/corpus"), INPUTS)
     assert not Path("data/corpus").is_symlink() and len(list(Path("data/corpus").iterdir())) == 1
     assert_untouched_beside(project)
 
@@ -131,7 +132,7 @@ def test_a_hostile_zip_writes_nothing(project: Path) -> None:
         for name in ("../outside/evil", "/etc/evil", "SMSSpamCollection/../../evil", "SMSSpamCollection/"):
             archive.writestr(name, "ham\thello\nspam\twin\n")
     with pytest.raises(InputError, match="member SMSSpamCollection: not there"):
-        collect_messages("own.zip")
+        collect_messages("own.zip", INPUTS)
     assert_untouched_beside(project)
 
 

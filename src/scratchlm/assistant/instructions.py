@@ -21,11 +21,11 @@ ALPACA_INTRODUCTION = (
 
 
 class Entry(TypedDict):
-    """One instruction, what it is applied to (may be empty) and the answer that is wanted."""
+    """One instruction with its answer, in Alpaca's three fields."""
 
-    instruction: str
-    input: str
-    output: str
+    instruction: str  # what to do; never empty
+    input: str  # what to do it with, such as a sentence to rewrite; often empty
+    output: str  # the reference answer, which training teaches and judges compare with; never empty
 
 
 def read_entries(path: Path) -> list[Entry]:
@@ -81,6 +81,11 @@ def format_prompt(entry: Entry, style: PromptStyle) -> str:
     """Return everything that stands before the answer: the task and the mark that an answer follows."""
     mark = "\n\n### Response:\n" if style == "alpaca" else "\n<|assistant|>:\n"
     return format_task(entry, style) + mark
+
+
+def format_entry(entry: Entry, style: PromptStyle) -> str:
+    """Return the prompt and the reference answer as one text, as training sees them."""
+    return format_prompt(entry, style) + entry["output"]
 
 
 def count_prompts_in(entries: list[Entry], others: list[Entry]) -> int:

@@ -65,11 +65,6 @@ def choose_trained_layers(classifier: Classifier, train_layers: TrainLayers) -> 
             block.requires_grad_(True)
 
 
-def message_length(texts: Sequence[str], tokenizer: Tokenizer) -> int:
-    """Return the number of tokens of the longest text."""
-    return max(len(ids) for ids in tokenizer.encode_ordinary_batch(list(texts)))
-
-
 def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> Tensor:
     """Tokenize texts, cut or padded with `<|endoftext|>` to `max_length`, [n, max_length] int64."""
     padded = torch.full((len(texts), max_length), end_of_text(tokenizer))

@@ -18,11 +18,11 @@ from scratchlm.classifier.classifier import (
     encode_messages,
     label_loss,
     measure_labels,
-    message_length,
 )
 from scratchlm.classifier.messages import LABELS, read_split_csv
 from scratchlm.params.schema import ClassifierParams
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
+from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import loaders, train
 from scratchlm.training.state import TrainingState
@@ -42,7 +42,7 @@ def encode_splits(
 
     It is `max_length`, or that of the longest training message, and no more than the model can see.
     """
-    longest = max_length or message_length(frames["train"]["Text"].tolist(), tokenizer)
+    longest = max_length or longest_tokens(tokenizer, frames["train"]["Text"].tolist())
     length = min(longest, context_length)
     messages = {
         split: Messages(encode_messages(frame["Text"].tolist(), tokenizer, length), frame["Label"].tolist())

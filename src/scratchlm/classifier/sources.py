@@ -19,14 +19,14 @@ from scratchlm.files.text import read_text
 from scratchlm.sample import sms as sample_sms
 
 
-def collect_messages(source: str) -> pd.DataFrame:
+def collect_messages(source: str, inputs: Path) -> pd.DataFrame:
     """Return the messages of `source`: `sample`, `uci`, or a file or URL; columns Label and Text.
 
-    Raises InputError as `read_messages` and `fetch` do.
+    `inputs` is where a user's own files are tracked. Raises InputError as `read_messages` and `opened_source` do.
     """
     if source == "sample":
         return pd.DataFrame(sample_sms.messages(), columns=["Label", "Text"])
-    with opened_source(source, {"uci": SMS_SPAM}) as path:
+    with opened_source(source, {"uci": SMS_SPAM}, inputs, "prepare_sms") as path:
         return read_messages(path)
 
 

@@ -55,3 +55,8 @@ def read_documents(folder: Path) -> Iterator[str]:
     """Read all documents of a corpus folder, in pieces and in order."""
     for path in document_paths(folder):
         yield from read_pieces(path)
+
+
+def count_characters(folder: Path) -> int:
+    """Count the characters of all documents of a corpus folder."""
+    return sum(map(len, read_documents(folder)))

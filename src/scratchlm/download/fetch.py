@@ -23,6 +23,7 @@ from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, write_text
 from scratchlm.files.checksum import measure, mismatch
 from scratchlm.files.folders import cache_folder, from_root
+from scratchlm.files.inputs import own_paths
 from scratchlm.files.room import writable
 
 CHUNK_BYTES = 2**20
@@ -59,29 +60,37 @@ def fetch(source: Source, target: Path) -> Path:
 
 
 @contextmanager
-def opened_source(source: str, known: Mapping[str, Source]) -> Iterator[Path]:
-    """Yield a local path to what a parameter names: one of the `known` sources, a URL, or a path of the user's.
+def opened_source(source: str, known: Mapping[str, Source], inputs: Path, stage: str) -> Iterator[Path]:
+    """Yield a local path to what a parameter names: one of the `known` sources, a URL, or a file of the user's.
 
-    Downloads are gone after the block. Raises InputError as `fetch` does; what the block raises names `source`.
+    `inputs` is where `stage` has the user's own files tracked (see `own_paths`). Downloads are gone after the block.
+    Raises InputError as `fetch` and `own_paths` do, and for a path that is no file.
     """
-    if source not in known and "://" not in source:
-        path = from_root(source)
+    if source in known:
+        with tempfile.TemporaryDirectory() as folder:
+            yield fetch(known[source], Path(folder) / known[source].name)
+    elif "://" in source:
+        with opened_url(source) as path:
+            yield path
+    else:
+        (path,) = own_paths([source], inputs, stage)
         if not path.is_file():  # a pipe or a device could be read for ever
             there = "is no file" if path.exists() else "does not exist"
             raise InputError(
                 f"{source} {there} (looked for {path}): give a file, a URL or one of {', '.join(['sample', *known])}"
             )
         yield path
-        return
+
+
+@contextmanager
+def opened_url(url: str) -> Iterator[Path]:
+    """Download a user's own URL; yield a path that is gone after the block, whose errors then name the URL."""
     with tempfile.TemporaryDirectory() as folder:
-        if source in known:
-            yield fetch(known[source], Path(folder) / known[source].name)
-            return
-        path = Path(folder) / name_in(re.split("[?#]", source)[0])
+        path = Path(folder) / name_in(re.split("[?#]", url)[0])
         try:
-            yield fetch_url(source, path)
+            yield fetch_url(url, path)
         except InputError as error:
-            raise InputError(str(error).replace(str(path), shown(source))) from None
+            raise InputError(str(error).replace(str(path), shown(url))) from None
 
 
 def fetch_url(url: str, target: Path) -> Path:

@@ -11,7 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from spoiling import BadInput, assert_refused, cut, edited, folder_at, param, pipe_at, removed, text, written
+from spoiling import (
+    BadInput,
+    assert_refused,
+    cut,
+    edited,
+    folder_at,
+    param,
+    pipe_at,
+    removed,
+    set_params,
+    text,
+    written,
+)
 
 BUILD_AGAIN = "; run `make repro` to build it again"
 MANIFEST = rf"data/tokens/manifest\.json is damaged \({{}}\){BUILD_AGAIN}"
@@ -203,7 +215,10 @@ def test_a_bad_corpus_ends_in_one_message_and_nothing_half_written(row: BadInput
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak memory of a process is read from /proc")
 def test_one_line_of_50_mb_ends_quickly_and_in_bounded_memory(project: Path) -> None:
     third = 17_000_000  # of a word without end, of blanks without end, and of words
-    text("own.txt", "".join([*["acgt"] * (third // 4), " " * third, *["the cat sat on "] * (third // 15)]))
+    Path("inputs/corpus").mkdir(parents=True)
+    long = "".join([*["acgt"] * (third // 4), " " * third, *["the cat sat on "] * (third // 15)])
+    text("inputs/corpus/own.txt", long)
+    set_params(corpus__source=["inputs/corpus/own.txt"])
     code = (
         "import sys; from pathlib import Path; from scratchlm.stage.run import run\n"
         "try: run(Path(sys.argv[1]))\n"
@@ -217,6 +232,6 @@ def test_one_line_of_50_mb_ends_quickly_and_in_bounded_memory(project: Path) -> 
             text=True,
             timeout=120,
         )
-        assert ended.returncode == 0, ended.stderr
+        assert (ended.returncode, ended.stderr) == (0, "")
         peak = re.search(r"VmHWM:\s+(\d+) kB", ended.stdout)
         assert peak and int(peak[1]) < 300_000

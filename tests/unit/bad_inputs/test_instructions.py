@@ -121,9 +121,9 @@ def test_an_entry_of_10_000_tokens_is_counted_cut_and_left_unanswered(project: P
     set_params(finetune_instructions__mask_prompt=False, instructions__test_fraction=0.4)
     for stage in ("prepare_instructions", "finetune_instructions"):
         run_stage(stage)
-    counts = json.loads(Path("metrics/prepare_instructions.json").read_text())
+    counts = json.loads(Path("metrics/finetune_instructions.json").read_text())
     assert counts["longest_tokens"] > 10_000
-    assert json.loads(Path("metrics/finetune_instructions.json").read_text())["truncated"] == 4
+    assert counts["truncated"] == 4
     text("data/instructions/test.json", json.dumps([long, ENTRIES[0]]))
     run_stage("generate_responses")
     answers = json.loads(Path("data/responses.json").read_text())

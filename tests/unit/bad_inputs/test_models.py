@@ -172,10 +172,11 @@ BAD_INPUTS = [
     model(
         "of another vocabulary",
         lambda: (
-            text("own.txt", "xy xyz xyzz " * 50),
+            text("own.txt", "xy xyz xyzz " * 100),
             set_params(tokenizer__vocab_size=270),
             run_stage("download_corpus"),
             run_stage("build_tokenizer"),
+            run_stage("tokenize_corpus"),
         ),
         r"the model in models/pretrained has 280 tokens, the tokenizer 26\d: a model can only be used "
         r"with the tokenizer it was trained with .*",

@@ -19,10 +19,12 @@ from filelock import FileLock
 from http_fault_server import FaultServer, redirect, serve, slow, status
 
 from scratchlm.corpus.collect import collect_corpus
-from scratchlm.download.fetch import fetch, fetch_url, opened_source, shown
+from scratchlm.download.fetch import fetch, fetch_url, opened_source, opened_url, shown
 from scratchlm.download.sources import Source
 from scratchlm.download.web import LIMITS
 from scratchlm.errors import InputError
+
+INPUTS = Path("inputs")
 
 
 def test_a_good_server_gives_the_file_in_one_request(server: FaultServer, target: Path, capsys: Any) -> None:
@@ -204,7 +206,7 @@ def test_a_secret_reaches_no_message_and_no_file(
         "http://me:secret2@no-such-host.invalid/a?key=secret1",
     ):
         with pytest.raises(InputError) as caught:
-            collect_corpus(url, tmp_path / "corpus")
+            collect_corpus(url, tmp_path / "corpus", INPUTS)
         said += str(caught.value)
     printed = capsys.readouterr()
     assert "secret" not in said + printed.out + printed.err
@@ -331,12 +333,12 @@ def test_the_way_out_for_a_users_own_url_is_a_path(server: FaultServer, target: 
 
 def test_a_users_url_is_opened_under_its_own_name_and_errors_show_the_url(server: FaultServer) -> None:
     url = server.plan("/table.csv?raw=1", serve(BODY))
-    with opened_source(url, {}) as path:
+    with opened_url(url) as path:
         assert path.name == "table.csv"
         assert path.read_bytes() == BODY
     assert not path.exists()
     again = server.plan("/other.csv", serve(BODY))
-    with pytest.raises(InputError, match=r"/other\.csv, line 1: wrong") as error, opened_source(again, {}) as path:
+    with pytest.raises(InputError, match=r"/other\.csv, line 1: wrong") as error, opened_url(again) as path:
         raise InputError(f"{path}, line 1: wrong")
     assert str(error.value).startswith(server.url)
 
@@ -345,15 +347,18 @@ def test_a_users_path_is_relative_to_the_repository(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "table.csv").touch()
-    with opened_source("mine/table.csv", {}) as path:
+    with opened_source("mine/table.csv", {}, INPUTS, "stage") as path:
         assert path == tmp_path / "mine" / "table.csv"
 
 
 def test_a_known_source_is_opened_by_its_parameter(server: FaultServer) -> None:
-    with opened_source("book", {"book": pinned(server.plan("/a", serve(BODY)))}) as path:
+    with opened_source("book", {"book": pinned(server.plan("/a", serve(BODY)))}, INPUTS, "stage") as path:
         assert path.read_bytes() == BODY
 
 
 def test_an_unknown_users_home_is_a_clear_error() -> None:
-    with pytest.raises(InputError, match="there is no such user's home"), opened_source("~nobody-here/x", {}):
+    with (
+        pytest.raises(InputError, match="there is no such user's home"),
+        opened_source("~nobody-here/x", {}, INPUTS, "stage"),
+    ):
         pass

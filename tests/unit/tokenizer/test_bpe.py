@@ -29,7 +29,8 @@ from scratchlm.tokenizer.folder import (
     read_tokenizer,
     write_tokenizer,
 )
-from scratchlm.tokenizer.protocol import END_OF_TEXT, end_of_text, unknown_percent
+from scratchlm.tokenizer.measures import unknown_percent
+from scratchlm.tokenizer.protocol import END_OF_TEXT, end_of_text
 
 REPOSITORY = Path(__file__).parents[3]
 WORDS = "the a cat's dogs don't we'll I've 12 1999 naïve 中文 über .. - (x) \U0001f600 low lower lowest new newer"

@@ -31,7 +31,8 @@ from scratchlm.tokenizer.folder import (
     read_tokenizer,
     write_tokenizer,
 )
-from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN, end_of_text, unknown_percent
+from scratchlm.tokenizer.measures import unknown_percent
+from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN, end_of_text
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words, write_vocabulary
 
 REPOSITORY = Path(__file__).parents[3]
