@@ -29,10 +29,11 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from scratchlm.generation.decode import Sampling, generate_text
-from scratchlm.model.config import GPTConfig
+from scratchlm.model.config import GPT2_VOCAB_SIZE, GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
 from scratchlm.model.linear import linear
+from scratchlm.stage.device import use_huge_pages
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.windows import window_loaders
@@ -86,7 +87,7 @@ def run_original(folder: Path) -> dict[str, Any]:
     torch.manual_seed(123)
     train_loader = ch02.create_dataloader_v1(text[:border], **window, drop_last=True, shuffle=True)
     validation_loader = ch02.create_dataloader_v1(text[border:], **window, drop_last=False, shuffle=False)
-    model = ch04.GPTModel({"vocab_size": 50257, **SHAPE})
+    model = ch04.GPTModel({"vocab_size": GPT2_VOCAB_SIZE, **SHAPE})
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0004, weight_decay=0.1)
     printed = io.StringIO()
     started = time.perf_counter()
@@ -102,7 +103,7 @@ def run_original(folder: Path) -> dict[str, Any]:
 
 def book_model() -> GPT:
     torch.manual_seed(123)
-    return new_gpt(GPTConfig(vocab_size=50257, tie_embeddings=False, **SHAPE), "book")  # type: ignore[arg-type]
+    return new_gpt(GPTConfig(vocab_size=GPT2_VOCAB_SIZE, tie_embeddings=False, **SHAPE), "book")  # type: ignore[arg-type]
 
 
 def verdict_batches(folder: Path) -> Any:
@@ -164,6 +165,7 @@ def main() -> None:
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    use_huge_pages()
     if asked.run:
         print(json.dumps(RUNS[asked.run](asked.folder)))
         return

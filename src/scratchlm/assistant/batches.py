@@ -11,8 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scratchlm.assistant.instructions import Entry, PromptStyle, format_entry, format_prompt, read_entries
+from scratchlm.assistant.instructions import Entry, format_entry, format_prompt, read_entries
 from scratchlm.errors import InputError
+from scratchlm.params.choices import PromptStyle
 from scratchlm.params.schema import AssistantParams
 from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
 from scratchlm.training.loop import Loaders, loaders

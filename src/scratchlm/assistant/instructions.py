@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from scratchlm.errors import InputError
-from scratchlm.files.text import read_json
+from scratchlm.files.text import bullets, read_json
+from scratchlm.params.choices import PromptStyle
 
 FIELDS = ("instruction", "input", "output")
+WANTED = f"a list of objects with the fields {', '.join(FIELDS)}"
 MAY_BE_EMPTY = ("input",)
 SHOWN_PROBLEMS = 10
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON can hold one, UTF-8 cannot
 ALPACA_INTRODUCTION = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 )
-
-PromptStyle = Literal["alpaca", "phi3"]
 
 
 class Entry(TypedDict):
@@ -30,31 +30,21 @@ class Entry(TypedDict):
 
 def read_entries(path: Path) -> list[Entry]:
     """Read a JSON list of entries; raise InputError that names the index and the field of what is wrong."""
-    try:
-        found = read_json(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give a JSON file of instructions") from None
-    except ValueError as error:
-        raise InputError(
-            f"{path} is not valid JSON ({error}): expected a list of objects with the fields {', '.join(FIELDS)}"
-        ) from None
-    return check_entries(found, str(path))
+    return check_entries(read_json(path, WANTED), str(path))
 
 
 def check_entries(found: Any, name: str) -> list[Entry]:
     """Check loaded JSON entry by entry; other fields than Alpaca's three are left out."""
     if not isinstance(found, list) or not found:
         shown = "an empty list" if found == [] else f"a {type(found).__name__}"
-        raise InputError(f"{name} holds {shown}, expected a list of objects with the fields {', '.join(FIELDS)}")
+        raise InputError(f"{name} holds {shown}, wanted {WANTED}")
     problems: list[str] = []
     for index, entry in enumerate(found):
         problems += _entry_problems(index, entry)
     if problems:
-        more = len(problems) - SHOWN_PROBLEMS
         raise InputError(
             f"{name} has {len(problems)} entries or fields that cannot be used; correct them or leave the entries out:"
-            + "".join(f"\n  - {problem}" for problem in problems[:SHOWN_PROBLEMS])
-            + (f"\n  and {more} more" if more > 0 else "")
+            + bullets(problems, SHOWN_PROBLEMS)
         )
     return [Entry(instruction=entry["instruction"], input=entry["input"], output=entry["output"]) for entry in found]
 

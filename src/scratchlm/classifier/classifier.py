@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +16,16 @@ from scratchlm.checkpoint.config_json import read_description
 from scratchlm.checkpoint.folder import load, save_checkpoint
 from scratchlm.checkpoint.weights import load_tensors, save_tensors
 from scratchlm.classifier.messages import LABELS
-from scratchlm.errors import InputError
+from scratchlm.errors import OutputError
 from scratchlm.files.atomic import atomic_path, write_json
 from scratchlm.model.gpt import GPT
 from scratchlm.model.linear import Linear
+from scratchlm.params.choices import TrainLayers
 from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
 from scratchlm.training.loop import Loader, evaluation_mode
 from scratchlm.training.loss import Batch
 
 HEAD, DESCRIPTION = "classifier_head.safetensors", "classifier.json"
-
-TrainLayers = Literal["last_layer", "last_block", "last_two_blocks", "all"]
 
 
 class Classifier(nn.Module):
@@ -123,7 +121,7 @@ def label_logits(classifier: Classifier, ids: Tensor, batch_size: int) -> Tensor
 
 
 def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path, max_length: int) -> None:
-    """Write a model folder with two more files: the head, and the label names and padded length."""
+    """Write a checkpoint with two more files: the head, and the label names with the padded length."""
     with atomic_path(folder) as temporary:
         save_checkpoint(temporary, classifier.gpt, tokenizer_folder)
         save_tensors(temporary / HEAD, dict(classifier.head.state_dict()))
@@ -133,14 +131,14 @@ def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path
 def load_classifier(folder: Path) -> tuple[Classifier, Tokenizer, int]:
     """Load a classifier folder; return the model, its tokenizer and the length it pads texts to.
 
-    Raises InputError if the folder holds no classifier.
+    Raises OutputError if the folder holds no classifier.
     """
     max_length = read_description(folder / DESCRIPTION, "classifier").get("max_length")
     gpt, tokenizer = load(folder)
     if type(max_length) is not int or not 0 < max_length <= gpt.config.context_length:
-        raise InputError(
-            f"{folder / DESCRIPTION}: max_length is {max_length!r}, expected 1 to {gpt.config.context_length}: run "
-            "`make repro` to build it again"
+        raise OutputError(
+            f"{folder / DESCRIPTION}: max_length is {max_length!r}, wanted a number from 1 to "
+            f"{gpt.config.context_length}"
         )
     classifier = Classifier(gpt)
     classifier.head.load_state_dict(load_tensors(folder / HEAD, classifier.head))

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from scratchlm.classifier.messages import LABELS, read_utf8
+from scratchlm.classifier.messages import LABELS, WANTED
 from scratchlm.download.archive import extract_member
 from scratchlm.download.fetch import opened_source
 from scratchlm.download.sources import SMS_SPAM
 from scratchlm.errors import InputError
+from scratchlm.files.text import read_text
 from scratchlm.sample import sms as sample_sms
 
 
@@ -45,7 +46,7 @@ def read_messages(path: Path) -> pd.DataFrame:
     """
     is_csv = path.suffix.lower() == ".csv"
     delimiter, separator = (",", "comma") if is_csv else ("\t", "tab")
-    records = _read_records(path, _read_text(path), delimiter)
+    records = _read_records(path, _read_table(path), delimiter)
     columns = ["label", "text"]
     if is_csv:
         _, header = next(records, (1, []))
@@ -109,8 +110,8 @@ def _read_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, 
         raise InputError(f"{path}, line {line}: not readable as CSV: {error}") from error
 
 
-def _read_text(path: Path) -> str:
+def _read_table(path: Path) -> str:
     if path.suffix.lower() != ".zip":
-        return read_utf8(path)
+        return read_text(path, WANTED)
     with tempfile.TemporaryDirectory() as folder:
-        return read_utf8(extract_member(path, SMS_SPAM.name, Path(folder) / SMS_SPAM.name))
+        return read_text(extract_member(path, SMS_SPAM.name, Path(folder) / SMS_SPAM.name), WANTED)

@@ -8,9 +8,10 @@ from typing import Any, Literal, TypedDict
 
 import torch
 
-from scratchlm.assistant.instructions import Entry, PromptStyle, format_prompt
+from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.checkpoint.folder import load
 from scratchlm.generation.decode import Sampling, batches_by_length, continue_batch
+from scratchlm.params.choices import PromptStyle
 from scratchlm.stage.interruption import deferred
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
-from typing import Any, Literal
+from typing import Any
 
 from scratchlm.assistant.instructions import Entry, format_task
 from scratchlm.judging import book_prompt, rubric_prompt
 from scratchlm.judging.reading import Reading
-
-PromptName = Literal["book", "rubric"]
+from scratchlm.params.choices import PromptName
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from scratchlm.errors import InputError
+from scratchlm.errors import BUILD_AGAIN, InputError, explain
 from scratchlm.stage.interruption import Interrupted, deferred, listen, stop_listening
 
 WRITTEN_BY_STAGES = ("data/", "models/")
@@ -25,11 +25,11 @@ def run(script: Path) -> None:
     try:
         call_main(script)
     except InputError as error:
-        sys.exit(f"{name}: error: {error}")
+        sys.exit(f"{name}: error: {explain(error)}")
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
         if missing and str(error.filename).startswith(WRITTEN_BY_STAGES):
-            sys.exit(f"{name}: error: {error.filename}: {error.strerror}: run `make repro`, which builds it again")
+            sys.exit(f"{name}: error: {error.filename}: {error.strerror}; {BUILD_AGAIN}")
         if error.errno not in MACHINE_ERRORS:
             raise
         place = error.filename2 or error.filename or Path.cwd()  # a write to an open file does not say which

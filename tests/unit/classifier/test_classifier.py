@@ -20,7 +20,7 @@ from scratchlm.classifier.classifier import (
     measure_labels,
     save_classifier,
 )
-from scratchlm.errors import InputError
+from scratchlm.errors import OutputError
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.folder import read_tokenizer
@@ -101,9 +101,9 @@ def test_a_saved_classifier_says_the_same(classifier: Classifier, tokenizer_fold
     ("name", "content", "message"),
     [
         ("classifier.json", b"{", "is not valid JSON"),
-        ("classifier.json", b"[]", "holds a list, not a JSON object"),
-        ("classifier.json", b"{}", "max_length is None, expected 1 to 12"),
-        ("classifier.json", b'{"max_length": 13}', "max_length is 13, expected 1 to 12"),
+        ("classifier.json", b"[]", "holds a list, wanted the description of a classifier"),
+        ("classifier.json", b"{}", "max_length is None, wanted a number from 1 to 12"),
+        ("classifier.json", b'{"max_length": 13}', "max_length is 13, wanted a number from 1 to 12"),
         ("classifier_head.safetensors", None, r"classifier_head\.safetensors is missing"),
         ("classifier_head.safetensors", b"cut", "is not a readable safetensors file"),
     ],
@@ -116,18 +116,17 @@ def test_a_damaged_classifier_says_what_is_wrong(
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
-    with pytest.raises(InputError, match=message) as error:
+    with pytest.raises(OutputError, match=message):
         load_classifier(folder)
-    assert "run `make repro`" in str(error.value) or "build it again" in str(error.value)
 
 
 def test_a_head_of_another_shape_is_refused(classifier: Classifier, tokenizer_folder: Path, tmp_path: Path) -> None:
     save_classifier(tmp_path / "classifier", classifier, tokenizer_folder, max_length=9)
     save_tensors(tmp_path / "classifier" / "classifier_head.safetensors", {"weight": torch.zeros(3, 16)})
-    with pytest.raises(InputError, match=r"holds \{'weight': \(3, 16\)\}, expected"):
+    with pytest.raises(OutputError, match=r"holds \{'weight': \(3, 16\)\}, expected"):
         load_classifier(tmp_path / "classifier")
 
 
-def test_a_folder_without_a_classifier_says_what_to_run(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no classifier .* run `make repro`"):
+def test_a_folder_without_a_classifier_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"holds no classifier \(classifier\.json is missing\)"):
         load_classifier(tmp_path)

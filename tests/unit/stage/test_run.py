@@ -88,7 +88,7 @@ def test_a_missing_out_of_an_earlier_stage_is_one_line(project: Path) -> None:
     ended = run_stage(project, "Path('data/corpus').iterdir().__next__()")
     assert ended.returncode == 1
     missing = "data/corpus: No such file or directory"
-    assert ended.stderr == f"teach: error: {missing}: run `make repro`, which builds it again\n"
+    assert ended.stderr == f"teach: error: {missing}; run `make repro` to build it again\n"
 
 
 def test_a_terminated_stage_removes_what_is_half_written(project: Path) -> None:
