@@ -13,3 +13,13 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def one_line(words: object, limit: int) -> str:
+    """Squeeze words into one line of valid Unicode of at most `limit` characters."""
+    return shorten(" ".join(str(words).split()).encode("utf-8", "replace").decode(), limit)
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut a text to `limit` characters; one that was cut ends with three dots."""
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,64 +1,169 @@
-"""The judges that judge.judges names, opened: their servers found, their models there."""
+"""The judges that judge.judges names: language models on servers, and the embedded scorer."""
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
+from scratchlm.assistant.responses import AnsweredEntry
 from scratchlm.errors import InputError
-from scratchlm.judging.answer_cache import AnswerCache
-from scratchlm.judging.backend import Backend, read_seconds
-from scratchlm.judging.llm_judge import LlmJudge
+from scratchlm.judging.answer_cache import AnswerCache, answer_key, cache_path
+from scratchlm.judging.backends import ollama, openai
+from scratchlm.judging.client import Backend, BackendError, Completion
 from scratchlm.judging.overlap import OverlapJudge
-from scratchlm.judging.prompt import load_prompt
-from scratchlm.judging.verdicts import Judge
+from scratchlm.judging.probes import probe_items
+from scratchlm.judging.prompt import JudgePrompt, Reading, load_prompt
+from scratchlm.judging.verdicts import DEFAULT_PATIENCE_S, Judge, Row, ServerGone, Verdict, judge_items, judge_responses
 from scratchlm.params.schema import JudgeParams
 
 DEFAULT_TIMEOUT_S = 120.0  # per question; loading a model's weights falls into the first one
+MOST_AT_ONCE = 64
+BYTES_PER_TOKEN = 3  # fewer than text has (4 to 5), so that tokens are counted too high rather than too low
 
 
-@contextmanager
-def open_judge(name: str, settings: JudgeParams, seed: int, cache: AnswerCache) -> Iterator[Judge]:
-    """Open the judge called `name`, as in judge.judges, and close its connections afterwards.
+class LlmJudge(Judge):
+    """A language model as the judge: what it is asked, which of its words count, and nothing asked twice."""
+
+    def __init__(self, backend: Backend, prompt: JudgePrompt, cache: AnswerCache, *, num_ctx: int) -> None:
+        """`num_ctx` is what the model can see, in tokens."""
+        self.name = f"{backend.kind}:{backend.model}"
+        self.model, self.model_digest = backend.model, backend.model_digest
+        self.settings = {"options": {name: value for name, value in backend.options.items() if name != "base_url"}}
+        self._backend, self._prompt, self._cache, self._num_ctx = backend, prompt, cache, num_ctx
+        self._asked: Counter[str] = Counter()  # how often in vain, by key
+        self._locks: dict[str, threading.Lock] = {}  # by key: two who want one answer ask for it once
+
+    def judge(self, verdict: Verdict, may_ask: bool = True) -> int | None:
+        """Score one answer, asking only for what the cache does not hold.
+
+        Words without a score are followed by one more question, with a reminder of the format, and are then read
+        leniently.
+        """
+        if not verdict.response.strip():
+            verdict.status, verdict.score, verdict.reason = "empty", 0.0, "the response is empty"
+            return 0
+        prompt = self._prompt.render(verdict.entry, verdict.response)
+        said: list[Completion] = []
+        n_new, verdict.failure = 0, None
+        try:
+            for number, question in enumerate((prompt, f"{prompt}\n\n{self._prompt.reminder}"), start=1):
+                key = answer_key(self._backend, self._prompt.schema, question, number)
+                with self._locks.setdefault(key, threading.Lock()):
+                    completion = self._cache.get(key)
+                    if completion is None and not may_ask:
+                        return None
+                    if completion is None:
+                        start_s = time.monotonic()
+                        self._asked[key] += 1
+                        new = self._backend.ask(question, self._prompt.schema)
+                        latency_s = time.monotonic() - start_s
+                        completion = replace(new, attempts=self._asked.pop(key), latency_s=latency_s)
+                        self._cache.put(key, self.name, completion)
+                        n_new += 1
+                said.append(completion)
+                reading, raw = self._read(question, completion), completion.text
+                if reading.score is not None or reading.status == "truncated":
+                    break
+            else:
+                lenient = [(self._prompt.parse_leniently(one.text), one.text) for one in reversed(said)]
+                reading, raw = next((found for found in lenient if found[0].score is not None), (reading, raw))
+        except BackendError as failure:
+            verdict.failure = failure
+            reading, raw = Reading("http_error", None, failure.reason), "".join(one.text for one in said)
+        verdict.status, verdict.score, verdict.reason = reading
+        verdict.raw, verdict.attempts = raw, sum(one.attempts for one in said) + self._asked[key]
+        verdict.prompt, verdict.prompt_sha256 = self._prompt.name, hashlib.sha256(prompt.encode()).hexdigest()
+        return n_new
+
+    def is_alive(self) -> bool:
+        """Ask something that no answer to judge can spoil; whether any reply comes."""
+        try:
+            self._backend.ask(self._prompt.reminder, self._prompt.schema)
+        except BackendError:
+            return False
+        return True
+
+    def _read(self, question: str, reply: Completion) -> Reading:
+        """Read a reply, unless something was cut: a server that drops the front of a long prompt does not say so.
+
+        Its own count does, by reaching `num_ctx`, or by staying below the number of words where the prompt may be too
+        long; without a count, more words than `num_ctx` do. A count that is small for a short prompt means nothing:
+        some servers leave out the part that they remember.
+        """
+        seen, words = reply.prompt_tokens, len(question.split())  # each word is at least one token
+        may_be_too_long = len(question.encode()) / BYTES_PER_TOKEN >= self._num_ctx
+        if max(words, seen or 0) >= self._num_ctx or (seen is not None and seen < words and may_be_too_long):
+            shown = f"{words} words" if seen is None else f"{words} words, of which the judge saw {seen} tokens,"
+            cut = f"a prompt of {shown} does not fit into the {self._num_ctx} tokens of judge.num_ctx: raise it"
+        elif reply.finish == "length":
+            said = "" if reply.answer_tokens is None else f" after {reply.answer_tokens} tokens"
+            cut = f"the judge's answer was cut{said} (judge.max_answer_tokens)"
+        else:
+            return self._prompt.parse(reply.text)
+        return Reading("truncated", None, cut)
+
+
+def open_judge(name: str, settings: JudgeParams, seed: int, cache: AnswerCache) -> Judge:
+    """Open the judge called `name`, as in judge.judges.
 
     SCRATCHLM_JUDGE_TIMEOUT_S sets how long one question may take, 120 s if unset.
     Raises InputError that says what to do where the server or the model is missing.
     """
     if name == "overlap":
-        yield OverlapJudge()
-        return
-    timeout_s = read_seconds("SCRATCHLM_JUDGE_TIMEOUT_S", DEFAULT_TIMEOUT_S)
-    backend = connect(name, settings, seed, timeout_s)
-    try:
-        yield LlmJudge(backend, load_prompt(settings.prompt), cache, num_ctx=settings.num_ctx, timeout_s=timeout_s)
-    finally:
-        backend.close()
-
-
-def connect(name: str, settings: JudgeParams, seed: int, timeout_s: float) -> Backend:
-    """Connect to the model of "ollama:MODEL" or "openai:MODEL"."""
+        return OverlapJudge()
     kind, _, model = name.partition(":")
-    if kind == "openai":
-        from scratchlm.judging.backends import openai as openai_backend
+    connect = {"ollama": ollama.connect, "openai": openai.connect}[kind]
+    backend = connect(model, settings, seed, read_seconds("SCRATCHLM_JUDGE_TIMEOUT_S", DEFAULT_TIMEOUT_S))
+    return LlmJudge(backend, load_prompt(settings.prompt), cache, num_ctx=settings.num_ctx)
 
-        return openai_backend.connect(
-            model,
-            temperature=settings.temperature,
-            max_answer_tokens=settings.max_answer_tokens,
-            seed=seed,
-            timeout_s=timeout_s,
-        )
+
+def judge_by_all(
+    entries: Sequence[AnsweredEntry], settings: JudgeParams, seed: int
+) -> tuple[dict[str, list[Row]], dict[str, list[Row]], list[ServerGone]]:
+    """Have all answers and probes judged by each judge of judge.judges.
+
+    Returns the rows of the answers and of the probes, by the judge's name, and the servers that went away; they have
+    their rows all the same.
+    """
+    concurrency = read_concurrency()
+    patience_s = read_seconds("SCRATCHLM_JUDGE_PATIENCE_S", DEFAULT_PATIENCE_S)
+    probes = probe_items(entries, settings.probes, seed)
+    verdicts: dict[str, list[Row]] = {}
+    verdicts_of_probes: dict[str, list[Row]] = {}
+    gone: list[ServerGone] = []
+    with AnswerCache(cache_path()) as cache:
+        # All of them before the first question: a missing model shows itself at once.
+        for judge in [open_judge(name, settings, seed, cache) for name in settings.judges]:
+            try:
+                verdicts[judge.name] = judge_responses(entries, judge, concurrency, patience_s)
+                verdicts_of_probes[judge.name] = judge_items(probes, judge, concurrency, patience_s, "probes")
+            except ServerGone as server:
+                gone.append(server)
+                verdicts.setdefault(judge.name, server.rows)  # unless it was the probes that it left out
+    return verdicts, verdicts_of_probes, gone
+
+
+def read_concurrency() -> int:
+    """How many answers are judged at a time, from SCRATCHLM_JUDGE_CONCURRENCY."""
+    text = os.environ.get("SCRATCHLM_JUDGE_CONCURRENCY", "4")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_AT_ONCE:
+        raise InputError(f"SCRATCHLM_JUDGE_CONCURRENCY is {text!r}, wanted a whole number from 1 to {MOST_AT_ONCE}")
+    return int(text)
+
+
+def read_seconds(name: str, default_s: float) -> float:
+    """Read a time above 0 from the environment variable `name`; raises InputError for anything else."""
+    text = os.environ.get(name, str(default_s))
     try:
-        from scratchlm.judging.backends import ollama as ollama_backend  # late: the other judges do without the client
-    except ValueError:  # the client reads OLLAMA_HOST when it is imported
-        host = os.environ.get("OLLAMA_HOST", "").rpartition("@")[2]
-        raise InputError(f"OLLAMA_HOST is {host!r}, no address: set it as http://127.0.0.1:11434") from None
-    return ollama_backend.connect(
-        model,
-        temperature=settings.temperature,
-        num_ctx=settings.num_ctx,
-        max_answer_tokens=settings.max_answer_tokens,
-        seed=seed,
-        timeout_s=timeout_s,
-    )
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise InputError(f"{name} is {text!r}, wanted a number of seconds above 0, such as {default_s:g}")
+    return seconds

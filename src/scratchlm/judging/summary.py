@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from scratchlm.assistant.responses import VARIANTS, AnsweredEntry, Variant
 from scratchlm.errors import InputError
-from scratchlm.judging.agreement import agreement
-from scratchlm.judging.backend import one_line
+from scratchlm.files.text import one_line
+from scratchlm.judging.client import MAX_ERROR_CHARS, WAY_OUT
 from scratchlm.judging.probes import KINDS, summarise_probes, warnings
-from scratchlm.judging.verdicts import VARIANTS, Entry, Row
+from scratchlm.judging.verdicts import Row
 
 RESAMPLES = 10_000
 RESAMPLES_AT_ONCE = 500  # 5,000 answers then take 20 MB, not 400
@@ -27,7 +29,7 @@ WORD = re.compile(r"\w+")
 def summarise(
     verdicts: Mapping[str, Sequence[Row]],
     probes: Mapping[str, Sequence[Row]],
-    entries: Sequence[Entry],
+    entries: Sequence[AnsweredEntry],
     seed: int,
 ) -> dict[str, Any]:
     """Turn all judges' rows into the metrics: the first judge's at the top, further ones' below `others`.
@@ -49,7 +51,7 @@ def summarise(
 
 
 def summarise_judge(
-    name: str, rows: Sequence[Row], probes: Sequence[Row], entries: Sequence[Entry], seed: int
+    name: str, rows: Sequence[Row], probes: Sequence[Row], entries: Sequence[AnsweredEntry], seed: int
 ) -> dict[str, Any]:
     """Turn one judge's rows into its metrics: each variant, assistant minus base, probes, slope over length.
 
@@ -59,52 +61,75 @@ def summarise_judge(
     """
     summary: dict[str, Any] = {"judge": name, "backend": name.partition(":")[0], "model": rows[0]["model"]}
     for variant in VARIANTS:
-        summary[variant] = summarise_variant([row for row in rows if row["variant"] == variant], seed)
+        summary[variant] = summarise_variant(rows, variant, seed)
     summary["difference"] = summarise_difference(rows, seed)
     summary["length_slope"] = length_slope(rows, entries, seed)
     return summary | ({"probes": summarise_probes(probes)} if probes else {})
 
 
-def summarise_variant(rows: Sequence[Row], seed: int) -> dict[str, Any]:
+def summarise_variant(rows: Sequence[Row], variant: Variant, seed: int) -> dict[str, Any]:
     """Mean, interval, median and coverage of one variant's answers; coverage is a fraction, scores 0-100."""
-    scores = np.array([row["score"] for row in rows if row["score"] is not None], dtype=np.float64)  # (n_scored,)
-    low, high = bootstrap_mean_interval(scores, seed)
-    return {
-        "mean": float(scores.mean()) if scores.size else None,
-        "ci95_low": low,
-        "ci95_high": high,
+    scores, n = _scores(rows, variant), sum(row["variant"] == variant for row in rows)
+    return _mean_with_interval(scores, seed) | {
         "median": float(np.median(scores)) if scores.size else None,
-        "n": len(rows),
+        "n": n,
         "n_scored": int(scores.size),
-        "coverage": scores.size / len(rows),
-        "mean_failures_as_zero": float(scores.sum() / len(rows)),
+        "coverage": scores.size / n,
+        "mean_failures_as_zero": float(scores.sum() / n),
     }
 
 
 def summarise_difference(rows: Sequence[Row], seed: int) -> dict[str, Any]:
     """The assistant's score minus the base model's on the entries where both have one."""
-    scored = {(row["id"], row["variant"]): row["score"] for row in rows if row["score"] is not None}
-    differences = np.array(
-        [
-            score - scored[identifier, "base"]
-            for (identifier, variant), score in scored.items()
-            if variant == "assistant" and (identifier, "base") in scored
-        ],
-        dtype=np.float64,
-    )  # (pairs,)
-    low, high = bootstrap_mean_interval(differences, seed)
-    return {
-        "mean": float(differences.mean()) if differences.size else None,
-        "ci95_low": low,
-        "ci95_high": high,
+    base, assistant = ({row["id"]: row["score"] for row in rows if row["variant"] == variant} for variant in VARIANTS)
+    pairs = _paired(assistant, base)
+    differences = pairs[:, 0] - pairs[:, 1]
+    return _mean_with_interval(differences, seed) | {
         "wins": int((differences > 0).sum()),
         "ties": int((differences == 0).sum()),
         "losses": int((differences < 0).sum()),
-        "n": int(differences.size),
+        "n": len(pairs),
     }
 
 
-def length_slope(rows: Sequence[Row], entries: Sequence[Entry], seed: int) -> dict[str, float | int | None]:
+def agreement(rows: Sequence[Row], other_rows: Sequence[Row]) -> dict[str, float | int | None]:
+    """Rank correlation and mean absolute difference of two judges' scores, over the rows that both scored.
+
+    `spearman` is None where fewer than two such rows exist or where a judge gave all of them the same score;
+    `mean_absolute_difference` is in points of 100. Rows are paired by `id` and `variant`.
+    """
+    scores, others = ({(row["id"], row["variant"]): row["score"] for row in part} for part in (rows, other_rows))
+    pairs = _paired(scores, others)
+    return {
+        "spearman": spearman(pairs[:, 0], pairs[:, 1]),
+        "mean_absolute_difference": float(np.abs(pairs[:, 0] - pairs[:, 1]).mean()) if len(pairs) else None,
+        "n": len(pairs),
+    }
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Spearman's rank correlation of two arrays of shape (n,), ties sharing their mean rank; None if undefined.
+
+    >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([10.0, 40.0, 30.0]))
+    0.5
+    """
+    if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
+        return None
+    return float(pd.Series(first).rank().corr(pd.Series(second).rank()))
+
+
+def _paired(scores: Mapping[Any, float | None], others: Mapping[Any, float | None]) -> np.ndarray:
+    """The scores of what both scored, (n, 2)."""
+    pairs = [(score, others.get(key)) for key, score in scores.items()]
+    return np.array([pair for pair in pairs if None not in pair], dtype=np.float64).reshape(-1, 2)
+
+
+def _mean_with_interval(values: np.ndarray, seed: int) -> dict[str, float | None]:
+    low, high = bootstrap_mean_interval(values, seed)
+    return {"mean": float(values.mean()) if values.size else None, "ci95_low": low, "ci95_high": high}
+
+
+def length_slope(rows: Sequence[Row], entries: Sequence[AnsweredEntry], seed: int) -> dict[str, float | int | None]:
     """The slope of the assistant's scores over the log of their length, by least squares.
 
     `slope` is in points per factor of e, the length in words of the answer over words of the reference; `n` counts
@@ -216,10 +241,9 @@ def require_coverage(rows: Sequence[Row], min_coverage: float, verdicts_path: Pa
         f"the judge {rows[0]['judge']} scored {n_scored} of {len(rows)} answers ({coverage:.1%}), "
         f"judge.min_coverage wants {min_coverage:.1%}; {len(failed)} failed: "
         f"{', '.join(f'{count} {status}' for status, count in sorted(statuses.items()))}; "
-        f"the commonest reason: {one_line(reason)}. "
-        f"Their raw answers and reasons are in {verdicts_path}. See what the judge's server says and run "
-        f"`make repro` once more (only what has no answer is asked again), name another model in judge.judges, or "
-        f"set `judge.judges: [overlap]`, which needs no server"
+        f"the commonest reason: {one_line(reason, MAX_ERROR_CHARS)}. Their raw answers and reasons are in "
+        f"{verdicts_path}. See what the judge's server says and run again (only what has no answer is asked again), "
+        f"name another model in judge.judges, {WAY_OUT}"
     )
 
 
@@ -228,12 +252,12 @@ def score_histogram(rows: Sequence[Row]) -> list[dict[str, int]]:
 
     Columns: `score`, where the bin of ten begins (100 belongs to the last one), and a count per variant.
     """
-    counts = Counter(
-        (min(int(row["score"] // BIN_WIDTH) * BIN_WIDTH, 100 - BIN_WIDTH), row["variant"])
-        for row in rows
-        if row["score"] is not None
-    )
-    return [
-        {"score": start, **{variant: counts[start, variant] for variant in VARIANTS}}
-        for start in range(0, 100, BIN_WIDTH)
-    ]
+    edges = range(0, 101, BIN_WIDTH)
+    base, assistant = (np.histogram(_scores(rows, variant), edges)[0].tolist() for variant in VARIANTS)
+    return [{"score": edges[n], "base": base[n], "assistant": assistant[n]} for n in range(len(base))]
+
+
+def _scores(rows: Sequence[Row], variant: Variant) -> np.ndarray:
+    """The scores of the variant's scored answers, (n_scored,)."""
+    scores = [row["score"] for row in rows if row["variant"] == variant and row["score"] is not None]
+    return np.array(scores, dtype=np.float64)

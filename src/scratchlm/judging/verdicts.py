@@ -1,76 +1,93 @@
-"""Verdicts: one row for every answer, whatever became of the attempt to score it."""
+"""Verdicts: one record for every answer, which becomes its row whatever happens to the judge's server."""
 
 from __future__ import annotations
 
-import os
-import queue
+import random
 import statistics
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from multiprocessing.pool import ThreadPool
+from types import MappingProxyType
+from typing import Any
 
+from tenacity import RetryCallState, Retrying, retry_if_result
+from tqdm import tqdm
+
+from scratchlm.assistant.responses import VARIANTS, AnsweredEntry
 from scratchlm.errors import InputError
-from scratchlm.judging.backend import BackendError, TooSlow
-from scratchlm.judging.patience import DEFAULT_PATIENCE_S, Patience
-from scratchlm.judging.reading import Status
+from scratchlm.files.text import shorten
+from scratchlm.judging.client import BackendError, TooSlow
+from scratchlm.judging.prompt import MAX_REASON_CHARS, Status
 from scratchlm.stage.metrics import rounded
 from scratchlm.stage.progress import progress_bar
 
-Variant = Literal["base", "assistant"]
-Entry = Mapping[str, Any]  # of data/responses.json: id, instruction, input, output, base, assistant
-Row = dict[str, Any]  # of data/verdicts.json: as make_row writes it
-Item = tuple[str, Entry, str]  # one answer to score: its variant or kind of probe, its entry, its text
+Row = dict[str, Any]  # of data/verdicts.json, as Verdict.row lays it out
 
-VARIANTS: tuple[Variant, ...] = ("base", "assistant")
-MOST_AT_ONCE = 64
-MAX_REASON_CHARS = 1000  # of one row; a judge that does not stop can give a book of them
-STRIKES = 4  # how often an answer may fail again while others succeed
-LOOK_AROUND_S = 0.5  # on some systems Ctrl-C cannot end a longer wait
+DEFAULT_PATIENCE_S = 60.0
+FIRST_WAIT_S = 0.5  # doubles from round to round, plus up to half as much again at random
+LONGEST_WAIT_S = 8.0
+LONGEST_RETRY_AFTER_S = 60.0  # of what a server may ask for
 
 
-@dataclass(frozen=True)
+@dataclass
 class Verdict:
-    """What a judge made of one answer; without a score, `reason` says why and `raw` keeps what it said."""
+    """An answer on its way to its row in data/verdicts.json; until a judge has looked at it, the row says so."""
 
-    status: Status
-    score: float | None
-    reason: str = ""
-    raw: str = ""
-    attempts: int = 1  # questions until now, in earlier runs too
-    prompt: str | None = None  # its name
+    variant: str  # whose answer it is, "base" or "assistant"; of a probe its kind
+    entry: AnsweredEntry  # what it answers, with the reference
+    response: str  # the answer
+    prompt: str | None = None  # the name of the prompt that a model was asked with
     prompt_sha256: str | None = None  # of the prompt as it was sent
+    status: Status = "http_error"
+    score: float | None = None  # from 0 to 100
+    reason: str = "not asked: the server had stopped answering"  # the judge's own, or why there is no score
+    raw: str = ""  # the judge's words that hold the score
+    attempts: int = 0  # questions until now, in earlier runs too
     measures: Mapping[str, float | bool] = field(default_factory=dict)  # further columns of this judge alone
-    asked: int = 0  # questions that a server answered just now, for this verdict
-    failure: BackendError | None = None  # why there is no answer, where the server gave none
+    failure: BackendError | None = None  # why the server said nothing when it was asked last
+    n_others: int | None = None  # answers that the server had judged when it failed this one last
+
+    def row(self, judge: Judge) -> Row:
+        """Lay it out as a row, floats rounded to four decimals."""
+        row: Row = {
+            "id": self.entry["id"],
+            "variant": self.variant,
+            "judge": judge.name,
+            "model": judge.model,
+            "model_digest": judge.model_digest,
+            "prompt": self.prompt,
+            "prompt_sha256": self.prompt_sha256,
+            "status": self.status,
+            "score": self.score,
+            "reason": shorten(self.reason, MAX_REASON_CHARS),
+            "raw": self.raw,
+            "attempts": self.attempts,
+            **self.measures,
+        }
+        return {key: rounded(value) for key, value in row.items()} | dict(judge.settings)
 
 
-class Judge(Protocol):
-    """Anything that scores an answer against its entry's reference and never raises over a single one."""
+class Judge:
+    """Anything that scores an answer against its entry's reference, from many threads at once."""
 
-    @property
-    def name(self) -> str:
-        """As in judge.judges: "overlap", "ollama:llama3"."""
+    name: str  # as in judge.judges: "overlap", "ollama:llama3"
+    model: str  # which one of its kind: a model's name or the scorer's signature
+    model_digest: str | None = None  # the exact weights behind `model`, where a server knows them
+    settings: Mapping[str, Any] = MappingProxyType({})  # what else decides its scores, as further columns of its rows
 
-    @property
-    def model(self) -> str:
-        """Which one of its kind: a model's name or the scorer's signature."""
+    def judge(self, verdict: Verdict, may_ask: bool = True) -> int | None:
+        """Score one answer; return how often a server said something for it, None if it must be asked and may not.
 
-    @property
-    def model_digest(self) -> str | None:
-        """The exact weights behind `model`, where a server knows them."""
-
-    def recall(self, entry: Entry, response: str) -> Verdict | None:
-        """The verdict that needs no server, None where one must be asked."""
-
-    def judge(self, entry: Entry, response: str) -> Verdict:
-        """Score one answer; may be called from several threads at once."""
+        Raises nothing over a single answer: `verdict.failure` says why a server failed, and it can be judged again.
+        """
+        raise NotImplementedError
 
     def is_alive(self) -> bool:
         """Whether the server answers another question, asked now."""
+        return True
 
 
 class ServerGone(InputError):
@@ -86,20 +103,8 @@ class ServerGone(InputError):
         )
 
 
-@dataclass
-class Job:
-    """One answer to score, and what became of it so far."""
-
-    index: int
-    item: Item
-    asked_s: float = 0.0  # when last, monotonic
-    failed: Verdict | None = None  # the last time
-    answers_then: int = 0  # how many others the server had answered at that time
-    strikes: int = 0
-
-
 def judge_responses(
-    entries: Sequence[Entry], judge: Judge, concurrency: int = 1, patience_s: float = DEFAULT_PATIENCE_S
+    entries: Sequence[AnsweredEntry], judge: Judge, concurrency: int = 1, patience_s: float = DEFAULT_PATIENCE_S
 ) -> list[Row]:
     """Have every entry's two answers judged and return their rows, in the entries' order; see `judge_items`."""
     if not entries:
@@ -108,129 +113,102 @@ def judge_responses(
     return judge_items(items, judge, concurrency, patience_s, "answers")
 
 
-def judge_items(items: Sequence[Item], judge: Judge, concurrency: int, patience_s: float, what: str) -> list[Row]:
-    """Have every item judged, `concurrency` at a time, and return their rows, in the items' order.
+def judge_items(
+    items: Sequence[tuple[str, AnsweredEntry, str]], judge: Judge, concurrency: int, patience_s: float, what: str
+) -> list[Row]:
+    """Have every item (variant, entry, response) judged, `concurrency` at a time; return their rows, in order.
 
-    An answer that the server fails goes to the end of the queue, and while the server fails nobody asks: the waits
-    grow, and are at least as long as the server wants. Shows a progress bar with rate, ETA and failures on a
-    terminal, and one line with the times at the end.
-
-    Raises ServerGone, with all rows, when the server has failed for `patience_s` without one answer.
+    Shows a progress bar with rate, ETA and failures on a terminal, and one line with the times at the end.
+    Raises ServerGone, with all rows, when the server has failed for `patience_s` without saying anything.
     """
     start_s = time.monotonic()
-    rows: list[Row | None] = [None] * len(items)
-    latencies_s: list[float] = []
-    n_failed = 0
-    patience = Patience(patience_s)
-    waiting: deque[Job] = deque()
-    running: dict[int, Job] = {}
-    outcomes: queue.SimpleQueue[tuple[Job, Verdict | BaseException]] = queue.SimpleQueue()
-
-    with progress_bar(len(items), f"judge ({judge.name})", what.rstrip("s")) as bar:
-
-        def keep(index: int, verdict: Verdict) -> None:
-            nonlocal n_failed
-            rows[index] = make_row(items[index], judge, verdict)
-            n_failed += verdict.score is None
-            bar.set_postfix(failed=n_failed, refresh=False)
-            bar.update()
-
-        for index, (_, entry, response) in enumerate(items):
-            if known := judge.recall(entry, response):
-                keep(index, known)
-            else:
-                waiting.append(Job(index, items[index]))
-        while (waiting or running) and not patience.is_over:
-            while waiting and len(running) < concurrency and not patience.wait_s:
-                job = waiting.popleft()
-                job.asked_s = time.monotonic()
-                running[job.index] = job
-                # Daemons: on Ctrl-C, and when the server is gone, nobody waits for those that it keeps hanging.
-                threading.Thread(target=_judge_one, args=(judge, job, outcomes), daemon=True).start()
-            try:
-                job, verdict = outcomes.get(timeout=min(patience.wait_s or LOOK_AROUND_S, LOOK_AROUND_S))
-            except queue.Empty:
-                continue
-            if isinstance(verdict, BaseException):
-                raise verdict
-            del running[job.index]
-            if verdict.asked:
-                patience.answered()
-                latencies_s.append(time.monotonic() - job.asked_s)
-            if verdict.failure is not None and verdict.failure.worth_retrying:
-                patience.failed(job.asked_s, verdict.failure.retry_after_s)
-                is_at_fault = _note_failure(job, verdict, patience.answers)
-                if not is_at_fault:
-                    waiting.append(job)
-                    continue
-            keep(job.index, verdict)
-
-    left = [*running.values(), *waiting]
-    for job in left:
-        unasked = Verdict("http_error", None, "not asked: the server had stopped answering", attempts=0)
-        rows[job.index] = make_row(job.item, judge, job.failed or unasked)
-    done = [row for row in rows if row is not None]
-    _print_times(judge, what, done, time.monotonic() - start_s, latencies_s)
-    failures = [job.failed.reason for job in left if job.failed]
-    # Where the server answers another question, the few that it failed are at fault.
-    if any(job.failed is None for job in left) or (left and not judge.is_alive()):
-        raise ServerGone(judge.name, what, done, failures[-1] if failures else "no answer")
-    return done
-
-
-def make_row(item: Item, judge: Judge, verdict: Verdict) -> Row:
-    """Lay one verdict out as a row of data/verdicts.json, floats rounded to four decimals."""
-    variant, entry, _ = item
-    row: Row = {
-        "id": entry["id"],
-        "variant": variant,
-        "judge": judge.name,
-        "model": judge.model,
-        "model_digest": judge.model_digest,
-        "prompt": verdict.prompt,
-        "prompt_sha256": verdict.prompt_sha256,
-        "status": verdict.status,
-        "score": verdict.score,
-        "reason": verdict.reason[:MAX_REASON_CHARS],
-        "raw": verdict.raw,
-        "attempts": verdict.attempts,
-        **verdict.measures,
-    }
-    return {key: rounded(value) for key, value in row.items()}
-
-
-def read_concurrency() -> int:
-    """How many answers are judged at a time, from SCRATCHLM_JUDGE_CONCURRENCY."""
-    text = os.environ.get("SCRATCHLM_JUDGE_CONCURRENCY", "4")
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_AT_ONCE:
-        raise InputError(f"SCRATCHLM_JUDGE_CONCURRENCY is {text!r}, wanted a whole number from 1 to {MOST_AT_ONCE}")
-    return int(text)
-
-
-def _judge_one(judge: Judge, job: Job, outcomes: queue.SimpleQueue[tuple[Job, Verdict | BaseException]]) -> None:
-    _, entry, response = job.item
-    try:
-        outcomes.put((job, judge.judge(entry, response)))
-    except BaseException as defect:  # raised again where the rows are made
-        outcomes.put((job, defect))
-
-
-def _note_failure(job: Job, verdict: Verdict, answers: int) -> bool:
-    """Note that a question failed; whether it is at fault itself: others were answered between its failures."""
-    job.strikes += job.failed is not None and answers > job.answers_then
-    job.failed, job.answers_then = verdict, answers
-    return job.strikes >= (1 if isinstance(verdict.failure, TooSlow) else STRIKES)
-
-
-def _print_times(judge: Judge, what: str, rows: Sequence[Row], duration_s: float, latencies_s: Sequence[float]) -> None:
-    n_failed = sum(row["score"] is None for row in rows)
-    times = ""
-    if latencies_s:
-        times = (
+    verdicts = [Verdict(*item) for item in items]
+    # Its threads are daemons: on Ctrl-C nobody waits for the questions that a server keeps hanging.
+    with ThreadPool(concurrency) as pool, progress_bar(len(items), f"judge ({judge.name})", what[:-1]) as bar:
+        rounds = Rounds(judge, verdicts, patience_s, pool, bar)
+        tries = Retrying(
+            retry=retry_if_result(bool),
+            wait=rounds.pause_s,
+            stop=rounds.is_over,
+            retry_error_callback=lambda state: None,
+        )
+        tries(rounds.ask_all)
+    rows = [verdict.row(judge) for verdict in verdicts]
+    n_failed, duration_s = sum(row["score"] is None for row in rows), time.monotonic() - start_s
+    done = f"judged {len(rows)} {what} in {duration_s:.1f} s, {n_failed} without a score"
+    if latencies_s := rounds.latencies_s:
+        done += (
             f"; the server was asked for {len(latencies_s)} of them, "
             f"{statistics.median(latencies_s):.2f} s each (median), {max(latencies_s):.2f} s at most"
         )
-    print(
-        f"{judge.name}: judged {len(rows)} {what} in {duration_s:.1f} s, {n_failed} without a score{times}",
-        file=sys.stderr,
-    )
+    print(f"{judge.name}: {done}", file=sys.stderr)
+    # Where the server answers another question, the few that it failed are at fault.
+    if any(verdict.failure is None for verdict in rounds.waiting) or (rounds.waiting and not judge.is_alive()):
+        raise ServerGone(judge.name, what, rows, rounds.waiting[-1].reason)
+    return rows
+
+
+class Rounds:
+    """Rounds of questions to one server, a task for each answer that waits for its verdict.
+
+    Once the server fails, nothing more is asked in that round, and the next one waits: longer each time, and at least
+    as long as the server wants. The answers that it failed come last.
+    """
+
+    def __init__(
+        self, judge: Judge, waiting: list[Verdict], patience_s: float, pool: ThreadPool, bar: tqdm[Any]
+    ) -> None:
+        self.judge, self.waiting, self.patience_s, self.pool, self.bar = judge, waiting, patience_s, pool, bar
+        self.n_failed = 0  # answers that have no score
+        self.latencies_s: list[float] = []  # of the answers for which the server said something
+        self.is_failing = threading.Event()  # in this round
+        self.failing_since_s: float | None = None  # without a word
+        self.wait_s, self.retry_after_s = FIRST_WAIT_S, 0.0
+
+    def ask_all(self) -> bool:
+        """Make one round; whether there must be another."""
+        self.is_failing.clear()
+        unasked: list[Verdict] = []
+        failed: list[Verdict] = []
+        self.retry_after_s = 0.0
+        for verdict, n_said, latency_s in self.pool.imap_unordered(self.ask, self.waiting):
+            if n_said:
+                self.latencies_s.append(latency_s)
+                self.wait_s, self.failing_since_s = FIRST_WAIT_S, None
+            if n_said is None:
+                unasked.append(verdict)
+            elif verdict.failure is not None and self.must_ask_again(verdict, verdict.failure):
+                failed.append(verdict)
+                self.retry_after_s = max(self.retry_after_s, verdict.failure.retry_after_s or 0.0)
+            else:
+                self.n_failed += verdict.score is None
+                self.bar.set_postfix(failed=self.n_failed, refresh=False)
+                self.bar.update()
+        self.waiting = unasked + failed
+        if failed and self.failing_since_s is None:
+            self.failing_since_s = time.monotonic()
+        return bool(self.waiting)
+
+    def ask(self, verdict: Verdict) -> tuple[Verdict, int | None, float]:
+        """Have one answer judged, in a thread of the pool; once the server fails, only by what it said before."""
+        start_s = time.monotonic()
+        n_said = self.judge.judge(verdict, may_ask=not self.is_failing.is_set())
+        if n_said is not None and verdict.failure is not None and verdict.failure.worth_retrying:
+            self.is_failing.set()
+        return verdict, n_said, time.monotonic() - start_s
+
+    def must_ask_again(self, verdict: Verdict, failure: BackendError) -> bool:
+        """Whether another question may help: not where the second one was too slow while others were answered."""
+        n_then, verdict.n_others = verdict.n_others, len(self.latencies_s)
+        is_at_fault = isinstance(failure, TooSlow) and n_then not in (None, verdict.n_others)
+        return failure.worth_retrying and not is_at_fault
+
+    def pause_s(self, state: RetryCallState) -> float:
+        """How long to wait before the next round."""
+        pause_s = max(self.wait_s * random.uniform(1.0, 1.5), min(self.retry_after_s, LONGEST_RETRY_AFTER_S))
+        self.wait_s = min(2 * self.wait_s, LONGEST_WAIT_S)
+        return pause_s
+
+    def is_over(self, state: RetryCallState) -> bool:
+        """Whether the server counts as gone."""
+        return self.failing_since_s is not None and time.monotonic() - self.failing_since_s >= self.patience_s
