@@ -149,12 +149,12 @@ class Backend(ABC):
 
 
 def read_completion(text: object, finish: object, prompt_tokens: object, answer_tokens: object) -> Completion:
-    """Make a completion of what a server says: JSON can hold half a character, and a count of tokens any nonsense."""
+    """Make a completion of what a server says, where a count may be nonsense: no database keeps one of 30 digits."""
     if not isinstance(text, str | None):
         raise TypeError(f"a message of type {type(text).__name__}, not text")
     end: Any = finish if finish in ("stop", "length") else "other"
     counts = [n if type(n) is int and 0 <= n <= MOST_TOKENS else None for n in (prompt_tokens, answer_tokens)]
-    return Completion((text or "").encode("utf-8", "replace").decode(), end, counts[0], counts[1])
+    return Completion(text or "", end, counts[0], counts[1])
 
 
 def read_error(body: str) -> str:

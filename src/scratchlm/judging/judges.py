@@ -63,7 +63,8 @@ class LlmJudge(Judge):
                         self._asked[key] += 1
                         new = self._backend.ask(question, self._prompt.schema)
                         latency_s = time.monotonic() - start_s
-                        completion = replace(new, attempts=self._asked.pop(key), latency_s=latency_s)
+                        text = new.text.encode("utf-8", "replace").decode()  # JSON can hold half a character
+                        completion = replace(new, text=text, attempts=self._asked.pop(key), latency_s=latency_s)
                         self._cache.put(key, self.name, completion)
                         n_new += 1
                 said.append(completion)

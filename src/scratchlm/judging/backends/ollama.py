@@ -29,8 +29,8 @@ class OllamaBackend(Backend):
 
 def read_answer(said: Any) -> Completion:
     """Read the answer to a chat request."""
-    counts = said.get("prompt_eval_count"), said.get("eval_count")
-    return read_completion(said["message"]["content"], said.get("done_reason"), *counts)
+    text = said["message"]["content"]
+    return read_completion(text, said.get("done_reason"), said.get("prompt_eval_count"), said.get("eval_count"))
 
 
 def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> OllamaBackend:
@@ -50,7 +50,7 @@ def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> O
     try:
         backend.find_model("/api/tags", "models", "model", full_name, f"run `ollama pull {model}`, or name one it has")
     except BackendError as failure:
-        nobody = failure.worth_retrying and failure.status is None
+        nobody = failure.worth_retrying and not failure.status
         what = f"no Ollama server answers at {backend.address}"
         what = what if nobody else f"what answers at {backend.address} is not Ollama's API"
         raise InputError(

@@ -70,7 +70,7 @@ def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> O
     try:
         backend.find_model("/models", "data", "id", model, "name one it has")
     except BackendError as failure:
-        if failure.status in (None, 401, 403):
+        if failure.status in (0, 401, 403):
             raise InputError(
                 f"no OpenAI-compatible server lets us in at {backend.address} ({failure.reason}): start one, or point "
                 f"OPENAI_BASE_URL at it, as in http://127.0.0.1:8080/v1, with its key in OPENAI_API_KEY, {WAY_OUT}"
