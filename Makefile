@@ -23,7 +23,7 @@ lint: setup ## Check style and types
 	@$(RUN) python -m ruff check .
 	@$(RUN) python -m ruff format --check .
 	@$(RUN) python -m mypy
-	@$(RUN) lint-imports
+	@$(RUN) python -c "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
 
 profile: ## Copy profiles/P.yaml over params.yaml: make profile P=laptop
 	@sh scripts/profile.sh "$$P"

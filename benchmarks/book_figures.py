@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -22,28 +22,27 @@ import torch
 from book_profile import BookProfile
 
 from scratchlm.anatomy.formulas import DeepNetwork, gradient_means
-from scratchlm.assistant.batches import Example, collate, encode_entries
-from scratchlm.assistant.instructions import read_entries
+from scratchlm.assistant.batches import Batches, Example, collate, read_batches
 from scratchlm.bases.gpt2 import SHAPES, download_checkpoint
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.classifier import (
     Classifier,
     Messages,
     batch_accuracy,
-    encode_messages,
     label_loss,
-    message_length,
 )
+from scratchlm.classifier.finetune import encode_splits, read_splits
 from scratchlm.classifier.messages import read_split_csv
 from scratchlm.generation.decode import Sampling, generate_text
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT, n_parameters
 from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.folder import read_tokenizer
-from scratchlm.tokenizer.protocol import end_of_text
+from scratchlm.tokenizer.measures import longest_tokens, measure_texts
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words
-from scratchlm.tokens.windows import read_windows
-from scratchlm.training.loop import Loader, loaders, mean_loss, measure_losses
+from scratchlm.tokens.folder import open_tokens
+from scratchlm.tokens.windows import read_windows, window_loaders
+from scratchlm.training.loop import Loader, Loaders, loaders, mean_loss, measure_losses
 from scratchlm.training.loss import next_token_loss
 
 CPU = torch.device("cpu")
@@ -80,7 +79,7 @@ def chapter_2() -> Iterator[Figure]:
     ids = [1131, 5, 355, 1126, 628, 975, 10, 1130, 55, 988, 956, 984, 722, 988, 1131, 7]
 
     def first_window(book: BookProfile) -> list[list[int]]:
-        window = read_windows(book.run("tokenize_corpus") / "data/tokens", "train")[0]
+        window = read_windows(open_tokens(book.run("tokenize_corpus") / "data/tokens"), "train")[0]
         return [part[:4].tolist() for part in window]
 
     yield Figure("ch02", "characters", 20_479, lambda book: len(verdict_text(book)))
@@ -131,9 +130,8 @@ def shortcut_gradients(shortcuts: bool, book: BookProfile) -> list[float]:
 
 def untrained_model(context_length: int, book: BookProfile) -> GPT:
     """Build the book profile's model, before any training, for a context of chapter 4 (1,024) or 5 (256)."""
-    shape = book.params.model.model_dump(exclude={"init", "init_std", "context_length"})
+    config = replace(book.params.model.config(bpe(book).n_vocab), context_length=context_length)
     torch.manual_seed(book.params.seed)
-    config = GPTConfig(vocab_size=bpe(book).n_vocab, context_length=context_length, **shape)
     return new_gpt(config, book.params.model.init).eval()
 
 
@@ -168,19 +166,14 @@ OPENAI_TEXT = (
 )
 
 
-def verdict_batches(book: BookProfile) -> tuple[Loader, Loader]:
+def verdict_batches(book: BookProfile) -> Loaders:
     tokens = book.run("tokenize_corpus") / "data/tokens"
-    return loaders(
-        read_windows(tokens, "train"),
-        read_windows(tokens, "validation"),
-        book.params.pretrain.batch_size,
-        collate=lambda batch: batch,
-    )
+    return window_loaders(open_tokens(tokens), book.params.pretrain.batch_size)
 
 
 def initial_losses(book: BookProfile) -> list[float]:
     model = untrained_model(256, book)
-    return list(measure_losses(model, next_token_loss(model), *verdict_batches(book), CPU, book.params.seed))
+    return list(measure_losses(model, next_token_loss, verdict_batches(book), book.params.seed))
 
 
 def losses_at(step: int, stage: str, name: str, book: BookProfile) -> list[float]:
@@ -206,7 +199,7 @@ def openai_text(book: BookProfile) -> str:
 
 def pretrained_losses(size: str, book: BookProfile) -> list[float]:
     model, _ = gpt2(size, book)
-    losses = measure_losses(model, next_token_loss(model), *verdict_batches(book), CPU, SEED)
+    losses = measure_losses(model, next_token_loss, verdict_batches(book), SEED)
     return [round(loss, 4) for loss in losses]
 
 
@@ -236,12 +229,7 @@ def sms_counts(*keys: str) -> Callable[[BookProfile], list[int]]:
 def untrained_classifier(book: BookProfile) -> tuple[Classifier, dict[str, Messages]]:
     folder = book.run("prepare_sms") / "data/sms"
     gpt, tokenizer = load(book.run("download_weights") / "models/bases" / book.params.finetune_classifier.base)
-    frames = {split: read_split_csv(folder / f"{split}.csv") for split in SPLITS}
-    length = message_length(frames["train"]["Text"].tolist(), tokenizer)
-    messages = {
-        split: Messages(encode_messages(frame["Text"].tolist(), tokenizer, length), frame["Label"].tolist())
-        for split, frame in frames.items()
-    }
+    messages, _ = encode_splits(read_splits(folder), tokenizer, None, gpt.config.context_length)
     torch.manual_seed(book.params.seed)
     return Classifier(gpt), messages
 
@@ -259,9 +247,7 @@ def initial_accuracies(book: BookProfile) -> list[float]:
 
 
 def initial_classifier_losses(book: BookProfile) -> list[float]:
-    return classifier_start(
-        book, lambda classifier, batches: round(mean_loss(classifier, label_loss(classifier), batches, CPU, 5), 3)
-    )
+    return classifier_start(book, lambda classifier, batches: round(mean_loss(classifier, label_loss, batches, 5), 3))
 
 
 def final_accuracies(book: BookProfile) -> list[float]:
@@ -280,7 +266,7 @@ def chapter_6() -> Iterator[Figure]:
 
     def longest(book: BookProfile) -> list[int]:
         folder, tokenizer = book.run("prepare_sms") / "data/sms", bpe(book)
-        return [message_length(read_split_csv(folder / f"{split}.csv")["Text"].tolist(), tokenizer) for split in SPLITS]
+        return [longest_tokens(tokenizer, frame["Text"].tolist()) for frame in read_splits(folder).values()]
 
     yield Figure("ch06", "messages, ham and spam", [5572, 4825, 747], sms_counts("rows", "ham", "spam"))
     yield Figure("ch06", "balanced messages", [1494], sms_counts("balanced"))
@@ -304,22 +290,18 @@ BATCH_WIDTHS = [
 ]
 
 
-def instruction_batches(book: BookProfile) -> tuple[Loader, Loader]:
+def instruction_batches(book: BookProfile) -> Batches:
     folder, settings = book.run("prepare_instructions") / "data/instructions", book.params.finetune_instructions
-    tokenizer = bpe(book)
-    train, validation = (
-        encode_entries(read_entries(folder / f"{split}.json"), book.params.instructions.prompt_style, tokenizer)
-        for split in ("train", "validation")
-    )
-    pad = partial(
-        collate, pad_id=end_of_text(tokenizer), max_length=settings.max_length, mask_prompt=settings.mask_prompt
-    )
-    return loaders(train, validation, settings.batch_size, pad)
+    return read_batches(folder, book.params.instructions.prompt_style, bpe(book), settings)
+
+
+def longest_entry(book: BookProfile) -> list[float]:
+    return [measure_texts(bpe(book), instruction_batches(book).texts)["longest_tokens"]]
 
 
 def batch_widths(book: BookProfile) -> list[int]:
     torch.manual_seed(book.params.seed)
-    return [inputs.shape[1] for inputs, _ in instruction_batches(book)[0]]
+    return [inputs.shape[1] for inputs, _ in instruction_batches(book).loaders.train]
 
 
 def collate_example(book: BookProfile) -> list[list[list[int]]]:
@@ -333,9 +315,9 @@ def instruction_counts(*keys: str) -> Callable[[BookProfile], list[int]]:
 
 def initial_instruction_losses(book: BookProfile) -> list[float]:
     model, _ = load(book.run("download_weights") / "models/bases" / book.params.finetune_instructions.base)
-    batches = instruction_batches(book)
+    batches = instruction_batches(book).loaders
     torch.manual_seed(book.params.seed)
-    return [round(mean_loss(model, next_token_loss(model), split, CPU, 5), 4) for split in batches]
+    return [round(mean_loss(model, next_token_loss, split, 5), 4) for split in batches]
 
 
 def last_instruction_losses(book: BookProfile) -> list[float]:
@@ -352,7 +334,7 @@ def chapter_7() -> Iterator[Figure]:
     splits = instruction_counts("train", "test", "validation")
     yield Figure("ch07", "entries per split", [935, 110, 55], splits)
     yield Figure("ch07", "collate example", padded, collate_example)
-    yield Figure("ch07", "longest entry", [91], instruction_counts("longest_tokens"))
+    yield Figure("ch07", "longest entry", [91], longest_entry)
     yield Figure("ch07", "widths of all 116 batches", BATCH_WIDTHS, batch_widths)
     losses = [3.8259, 3.7619]
     yield Figure("ch07", "losses before", losses, initial_instruction_losses, 0.001, WEIGHTS)

@@ -11,24 +11,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from scratchlm.params.file import load_params
 from scratchlm.params.schema import Params
 
 ROOT = Path(__file__).parents[1]
-# What must have run before; download_weights here never copies our own model, so that it need not be trained.
-UPSTREAM = {
-    "download_corpus": (),
-    "build_tokenizer": ("download_corpus",),
-    "tokenize_corpus": ("build_tokenizer",),
-    "pretrain": ("tokenize_corpus",),
-    "download_weights": ("build_tokenizer",),
-    "prepare_sms": ("build_tokenizer",),
-    "finetune_classifier": ("prepare_sms", "download_weights"),
-    "prepare_instructions": ("build_tokenizer",),
-    "finetune_instructions": ("prepare_instructions", "download_weights"),
-    "generate_responses": ("finetune_instructions",),
-    "judge_responses": ("generate_responses",),
-}
+STAGES = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
+# The book fine-tunes no model of its own: what is only read for `pretrained` among weights.bases is not made.
+NOT_NEEDED = ("download_weights", "models/pretrained")
+
+
+def stages_before(stage: str) -> list[str]:
+    """Return the stages that write what a stage reads, as dvc.yaml says."""
+    made_by = {out: name for name, described in STAGES.items() for out in described.get("outs", [])}
+    return [made_by[dep] for dep in STAGES[stage]["deps"] if dep in made_by and (stage, dep) != NOT_NEEDED]
 
 
 class BookProfile:
@@ -48,7 +45,7 @@ class BookProfile:
 
     def run(self, stage: str) -> Path:
         """Run a stage and what it needs, once; return the folder. Raises CalledProcessError if it fails."""
-        for earlier in UPSTREAM[stage]:
+        for earlier in stages_before(stage):
             self.run(earlier)
         if stage not in self.done:
             print(f"running {stage} ...", file=sys.stderr, flush=True)
@@ -56,8 +53,8 @@ class BookProfile:
             mirror = os.environ.get("SCRATCHLM_MIRROR", "")
             if mirror and "://" not in mirror:
                 environment["SCRATCHLM_MIRROR"] = str((ROOT / mirror).resolve())
-            script = ROOT / "stages" / f"{stage}.py"
-            subprocess.run([sys.executable, script], cwd=self.folder, env=environment, check=True, stdout=sys.stderr)
+            command = [sys.executable, "-m", "scratchlm.stage", f"stages/{stage}.py"]
+            subprocess.run(command, cwd=self.folder, env=environment, check=True, stdout=sys.stderr)
             self.done.add(stage)
         return self.folder
 

@@ -26,6 +26,8 @@ from typing import Any
 import torch
 from loading import write_random_checkpoint
 
+from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
+
 N_PROMPTS, SHORTEST, LONGEST = 32, 8, 128
 NEW_TOKENS = 64
 ONE_BY_ONE = 3  # prompts of the uncached programs, which would take minutes for all
@@ -106,7 +108,7 @@ def measure(program: str, dtype: str, folder: Path) -> dict[str, Any]:
     """Load and warm up, then time one generation; return seconds, tokens per second and the new tokens."""
     generator = torch.Generator().manual_seed(123)
     lengths = torch.randint(SHORTEST, LONGEST + 1, (N_PROMPTS,), generator=generator).tolist()
-    prompts = [torch.randint(50257, (length,), generator=generator).tolist() for length in lengths]
+    prompts = [torch.randint(GPT2_VOCAB_SIZE, (length,), generator=generator).tolist() for length in lengths]
     if program in dict(UNCACHED):
         prompts = prompts[:ONE_BY_ONE]
     with torch.inference_mode():
@@ -161,8 +163,8 @@ def book(folder: Path, dtype: torch.dtype) -> Continue:
 
     model = ch04.GPTModel(
         {
-            **{"vocab_size": 50257, "context_length": 1024, "emb_dim": 768, "n_heads": 12, "n_layers": 12},
-            **{"drop_rate": 0.0, "qkv_bias": True},
+            **{"vocab_size": GPT2_VOCAB_SIZE, "context_length": GPT2_CONTEXT_LENGTH},
+            **{"emb_dim": 768, "n_heads": 12, "n_layers": 12, "drop_rate": 0.0, "qkv_bias": True},
         }
     )
     take_weights(model, folder)
@@ -171,7 +173,7 @@ def book(folder: Path, dtype: torch.dtype) -> Continue:
     def continue_all(prompts: list[list[int]], n: int) -> list[list[int]]:
         texts = []
         for prompt in prompts:
-            made = ch04.generate_text_simple(model, torch.tensor([prompt]), max_new_tokens=n, context_size=1024)
+            made = ch04.generate_text_simple(model, torch.tensor([prompt]), n, GPT2_CONTEXT_LENGTH)
             texts.append(made[0, len(prompt) :].tolist())
         return texts
 

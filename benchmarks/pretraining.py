@@ -29,13 +29,15 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from scratchlm.generation.decode import Sampling, generate_text
-from scratchlm.model.config import GPTConfig
+from scratchlm.model.config import GPT2_VOCAB_SIZE, GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
 from scratchlm.model.linear import linear
+from scratchlm.stage.device import use_huge_pages
 from scratchlm.tokenizer.folder import read_tokenizer
-from scratchlm.tokens.windows import read_windows
-from scratchlm.training.loop import loaders, train
+from scratchlm.tokens.folder import open_tokens
+from scratchlm.tokens.windows import window_loaders
+from scratchlm.training.loop import train
 from scratchlm.training.loss import next_token_loss
 
 SHAPE = {"context_length": 256, "emb_dim": 768, "n_heads": 12, "n_layers": 12, "drop_rate": 0.1, "qkv_bias": False}
@@ -64,7 +66,7 @@ def run_ours(folder: Path) -> dict[str, Any]:
 
     batches = verdict_batches(folder)
     started = time.perf_counter()
-    done = train(model, next_token_loss(model), *batches, params, torch.device("cpu"), "ours", write_sample)
+    done = train(model, loss=next_token_loss, batches=batches, params=params, name="ours", after_epoch=write_sample)
     seconds = time.perf_counter() - started
     losses = [[f"{row.train_loss:.3f}", f"{row.validation_loss:.3f}"] for row in done.curve if row.step % 5 == 0]
     return {"seconds": seconds, "losses": losses, "texts": texts}
@@ -85,7 +87,7 @@ def run_original(folder: Path) -> dict[str, Any]:
     torch.manual_seed(123)
     train_loader = ch02.create_dataloader_v1(text[:border], **window, drop_last=True, shuffle=True)
     validation_loader = ch02.create_dataloader_v1(text[border:], **window, drop_last=False, shuffle=False)
-    model = ch04.GPTModel({"vocab_size": 50257, **SHAPE})
+    model = ch04.GPTModel({"vocab_size": GPT2_VOCAB_SIZE, **SHAPE})
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0004, weight_decay=0.1)
     printed = io.StringIO()
     started = time.perf_counter()
@@ -101,25 +103,23 @@ def run_original(folder: Path) -> dict[str, Any]:
 
 def book_model() -> GPT:
     torch.manual_seed(123)
-    return new_gpt(GPTConfig(vocab_size=50257, tie_embeddings=False, **SHAPE), "book")  # type: ignore[arg-type]
+    return new_gpt(GPTConfig(vocab_size=GPT2_VOCAB_SIZE, tie_embeddings=False, **SHAPE), "book")  # type: ignore[arg-type]
 
 
 def verdict_batches(folder: Path) -> Any:
-    tokens = folder / "data/tokens"
-    return loaders(read_windows(tokens, "train"), read_windows(tokens, "validation"), 2, collate=lambda batch: batch)
+    return window_loaders(open_tokens(folder / "data/tokens"), 2)
 
 
 def one_step(folder: Path) -> dict[str, Any]:
     """Time steps of ours, and sum what torch's profiler says of one by its parts."""
     model = book_model().train()
-    loss = next_token_loss(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0004, weight_decay=0.1, fused=True)
-    inputs, targets = next(iter(verdict_batches(folder)[0]))
+    batch = next(iter(verdict_batches(folder).train))
 
     def step() -> float:
         started = time.perf_counter()
         optimizer.zero_grad()
-        loss_sum, n = loss(inputs, targets)
+        loss_sum, n = next_token_loss(model, batch)
         (loss_sum / n).backward()
         optimizer.step()
         return time.perf_counter() - started
@@ -132,7 +132,7 @@ def one_step(folder: Path) -> dict[str, Any]:
         parts[PARTS.get(event.key, "everything else")] += event.self_cpu_time_total
     weights = sum(p.numel() for name, p in model.named_parameters() if p.ndim == 2 and name[:3] not in ("wte", "wpe"))
     attention = 2 * 2 * SHAPE["n_layers"] * SHAPE["context_length"] * SHAPE["emb_dim"]
-    flops = 3 * (2 * weights + attention) * inputs.numel()
+    flops = 3 * (2 * weights + attention) * batch[0].numel()
     total = sum(parts.values())
     return {"seconds": seconds, "flops": flops, "parts": {name: value / total for name, value in parts.most_common()}}
 
@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    use_huge_pages()
     if asked.run:
         print(json.dumps(RUNS[asked.run](asked.folder)))
         return

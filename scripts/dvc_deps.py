@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = "scratchlm"
 SOURCES = Path("src")
 DOOR = SOURCES / LIBRARY / "__init__.py"  # only what users import; nothing a stage computes comes from it
+LAUNCHER = SOURCES / LIBRARY / "stage" / "__main__.py"  # which dvc.yaml runs the scripts with
 DVC_YAML = ROOT / "dvc.yaml"
 KEY_INDENT = 4  # of a stage's keys in dvc.yaml
 LINE = 100
@@ -49,7 +50,7 @@ def imported_files(stage: str) -> set[Path]:
     An `__init__.py` that holds its docstring alone is not counted: nothing is computed in it.
     """
     found: set[Path] = set()
-    unread = {script(stage)}
+    unread = {script(stage), LAUNCHER}
     while unread:
         path = unread.pop()
         found.add(path)

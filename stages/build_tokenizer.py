@@ -7,29 +7,40 @@ from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import GPT2_BPE
 from scratchlm.files.atomic import atomic_path
 from scratchlm.params.schema import Params
-from scratchlm.stage.run import run
+from scratchlm.stage.metrics import write_metrics
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
+from scratchlm.tokenizer.measures import characters_per_token
 from scratchlm.tokenizer.words import build_vocabulary, write_vocabulary
 
 CORPUS = Path("data/corpus")
 TOKENIZER = Path("data/tokenizer")
+METRICS = Path("metrics/build_tokenizer.json")
+
+WITHOUT_MERGES = 257  # the tokens of a BPE that no merge made: the 256 bytes and <|endoftext|>
 
 
 def main(params: Params) -> None:
+    kind = params.tokenizer.kind
     with atomic_path(TOKENIZER) as temporary:
         temporary.mkdir()
-        if params.tokenizer.kind == "gpt2":
+        if kind == "gpt2":
             for source in GPT2_BPE:
                 fetch(source, temporary / source.name)
-        elif params.tokenizer.kind == "word":
+        elif kind == "word":
             write_vocabulary(temporary, build_vocabulary(read_documents(CORPUS), params.tokenizer.vocab_size))
         else:
             encoder, merges = train_bpe(read_documents(CORPUS), params.tokenizer.vocab_size)
             write_tokenizer(temporary, encoder, merges)
         tokenizer = read_tokenizer(temporary)
-    print(f"{params.tokenizer.kind} tokenizer with {tokenizer.n_vocab} tokens")
-
-
-if __name__ == "__main__":
-    run(main)
+    per_token = characters_per_token(tokenizer, read_documents(CORPUS))
+    write_metrics(
+        METRICS,
+        {
+            "kind": kind,
+            "vocab_size": tokenizer.n_vocab,
+            "merges": 0 if kind == "word" else tokenizer.n_vocab - WITHOUT_MERGES,
+            "characters_per_token": per_token,
+        },
+    )
+    print(f"{kind} tokenizer with {tokenizer.n_vocab:,} tokens, {per_token:.2f} characters each in the corpus")

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from scratchlm.corpus.collect import collect_corpus
-from scratchlm.corpus.documents import document_paths
+from scratchlm.corpus.documents import count_characters, document_paths
 from scratchlm.params.schema import Params
-from scratchlm.stage.run import run
+from scratchlm.stage.metrics import write_metrics
 
+INPUTS = Path("inputs/corpus")
 CORPUS = Path("data/corpus")
+METRICS = Path("metrics/download_corpus.json")
 
 
 def main(params: Params) -> None:
-    collect_corpus(params.corpus.source, CORPUS)
-    print(f"{len(document_paths(CORPUS))} documents in {CORPUS}")
-
-
-if __name__ == "__main__":
-    run(main)
+    collect_corpus(params.corpus.source, CORPUS, INPUTS)
+    documents, characters = len(document_paths(CORPUS)), count_characters(CORPUS)
+    write_metrics(METRICS, {"documents": documents, "characters": characters})
+    print(f"documents: {documents:,}, characters: {characters:,}")

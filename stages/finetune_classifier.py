@@ -1,32 +1,18 @@
 """Train a spam classifier on top of a pretrained GPT, and a TF-IDF baseline beside it."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from scratchlm.checkpoint.folder import load
-from scratchlm.classifier.baseline import classification_scores, tfidf_accuracies
-from scratchlm.classifier.classifier import (
-    Classifier,
-    Messages,
-    batch_accuracy,
-    choose_trained_layers,
-    encode_messages,
-    label_loss,
-    measure_labels,
-    message_length,
-    save_classifier,
-)
-from scratchlm.classifier.messages import LABELS, read_split_csv
+from scratchlm.classifier.baseline import tfidf_accuracies
+from scratchlm.classifier.classifier import Classifier, choose_trained_layers, save_classifier
+from scratchlm.classifier.finetune import encode_splits, finetune, read_splits
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
-from scratchlm.stage.run import run
-from scratchlm.stage.snapshots import Snapshots
 from scratchlm.stage.tables import write_table
-from scratchlm.training.loop import loaders, train
+from scratchlm.tokenizer.measures import measure_texts
 
 SMS = Path("data/sms")
 TOKENIZER = Path("data/tokenizer")
@@ -37,65 +23,24 @@ ACCURACIES = Path("data/plots/classifier_accuracy.csv")
 CONFUSION = Path("data/plots/classifier_confusion.csv")
 METRICS = Path("metrics/finetune_classifier.json")
 
-SPLITS = ("train", "validation", "test")
-
 
 def main(params: Params) -> None:
     settings = params.finetune_classifier
     device = choose_device()
     gpt, tokenizer = load(BASES / settings.base)
-    frames = {split: read_split_csv(SMS / f"{split}.csv") for split in SPLITS}
-    longest = settings.max_length or message_length(frames["train"]["Text"].tolist(), tokenizer)
-    max_length = min(longest, gpt.config.context_length)
-    messages = {
-        split: Messages(encode_messages(frame["Text"].tolist(), tokenizer, max_length), frame["Label"].tolist())
-        for split, frame in frames.items()
-    }
+    frames = read_splits(SMS)
+    messages, max_length = encode_splits(frames, tokenizer, settings.max_length, gpt.config.context_length)
     torch.manual_seed(params.seed)
     classifier = Classifier(gpt)
     choose_trained_layers(classifier, settings.train_layers)
-    classifier.to(device)
-
-    def measure() -> dict[str, Any]:
-        return {split: asdict(measure_labels(classifier, messages[split], settings.batch_size)) for split in SPLITS}
-
-    snapshots = Snapshots.of_stage("finetune_classifier", device)
-    initial = snapshots.once("initial", measure)
-    batches = loaders(messages["train"], messages["validation"], settings.batch_size)
-
-    def measure_epoch(epoch: int) -> dict[str, float]:
-        train_accuracy, validation_accuracy = (
-            batch_accuracy(classifier, split, settings.eval_batches) for split in batches
-        )
-        return {"epoch": epoch, "train_accuracy": train_accuracy, "validation_accuracy": validation_accuracy}
-
-    torch.manual_seed(params.seed)
-    loss = label_loss(classifier)
-    done = train(classifier, loss, *batches, settings, device, "finetune_classifier", measure_epoch, snapshots)
-    final = measure()
-    test_labels = frames["test"]["Label"].tolist()
-    scores = classification_scores(test_labels, final["test"]["predictions"])
+    done = finetune(classifier.to(device), messages, settings, params.seed)
     baseline = tfidf_accuracies(frames["train"], frames["validation"], frames["test"])
     save_classifier(MODEL, classifier, TOKENIZER, max_length)
-    write_table(LOSSES, [asdict(evaluation) for evaluation in done.curve])
-    write_table(ACCURACIES, done.epoch_notes)
-    predictions = zip(test_labels, final["test"]["predictions"], strict=True)
-    write_table(CONFUSION, [{"actual": LABELS[label], "predicted": LABELS[guess]} for label, guess in predictions])
-    write_metrics(
-        METRICS,
-        {
-            **{f"initial_{split}_accuracy": initial[split]["accuracy"] for split in SPLITS},
-            **{f"{split}_accuracy": final[split]["accuracy"] for split in SPLITS},
-            **{f"initial_{split}_loss": initial[split]["loss"] for split in SPLITS},
-            **{f"{split}_loss": final[split]["loss"] for split in SPLITS},
-            **{f"test_{name}": scores[name] for name in ("precision", "recall", "f1")},
-            **{f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()},
-            "max_length": max_length,
-        },
-    )
-    snapshots.finish()
-    print(f"test accuracy {final['test']['accuracy']:.2f} %, TF-IDF baseline {baseline['test']:.2f} %")
-
-
-if __name__ == "__main__":
-    run(main)
+    write_table(LOSSES, done.state.curve_rows())
+    write_table(ACCURACIES, done.state.epoch_notes)
+    write_table(CONFUSION, done.confusion())
+    baselines = {f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()}
+    measured = measure_texts(tokenizer, {split: frame["Text"].tolist() for split, frame in frames.items()})
+    write_metrics(METRICS, {**done.metrics(), **baselines, "max_length": max_length, **measured})
+    done.snapshots.finish()
+    print(f"test accuracy {done.final['test']['accuracy']:.2f} %, TF-IDF baseline {baseline['test']:.2f} %")

@@ -11,7 +11,6 @@ from scratchlm.judging.report import write_report
 from scratchlm.judging.summary import describe, require_coverage, score_histogram, summarise
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
-from scratchlm.stage.run import run
 from scratchlm.stage.tables import write_table
 
 RESPONSES = Path("data/responses.json")
@@ -38,7 +37,3 @@ def main(params: Params) -> None:
         )
     for rows in verdicts.values():
         require_coverage(rows, settings.min_coverage, VERDICTS)
-
-
-if __name__ == "__main__":
-    run(main)

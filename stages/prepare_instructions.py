@@ -2,27 +2,21 @@
 
 from pathlib import Path
 
-from scratchlm.assistant.instructions import count_answers_in, count_prompts_in, format_prompt, split_entries
+from scratchlm.assistant.instructions import count_answers_in, count_prompts_in, split_entries
 from scratchlm.assistant.sources import collect_entries
 from scratchlm.files.atomic import atomic_path, write_json
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
-from scratchlm.stage.run import run
-from scratchlm.tokenizer.folder import read_tokenizer
-from scratchlm.tokenizer.protocol import unknown_percent
 
-TOKENIZER = Path("data/tokenizer")
+INPUTS = Path("inputs/instructions")
 INSTRUCTIONS = Path("data/instructions")
 METRICS = Path("metrics/prepare_instructions.json")
 
 
 def main(params: Params) -> None:
     settings = params.instructions
-    entries = collect_entries(settings.source)
+    entries = collect_entries(settings.source, INPUTS)
     train, validation, test = split_entries(entries, settings.train_fraction, settings.test_fraction)
-    texts = [format_prompt(entry, settings.prompt_style) + entry["output"] for entry in entries]
-    tokenizer = read_tokenizer(TOKENIZER)
-    lengths = [len(ids) for ids in tokenizer.encode_ordinary_batch(texts)]
     with atomic_path(INSTRUCTIONS) as temporary:
         temporary.mkdir()
         for name, part in (("train", train), ("validation", validation), ("test", test)):
@@ -34,14 +28,8 @@ def main(params: Params) -> None:
             "train": len(train),
             "validation": len(validation),
             "test": len(test),
-            "longest_tokens": max(lengths),
-            "unknown_percent": unknown_percent(tokenizer, texts[: len(train)]),
             "test_prompts_in_train": count_prompts_in(test, train),
             "test_answers_in_train": count_answers_in(test, train),
         },
     )
     print(f"{len(entries):,} instructions: {len(train):,} train, {len(validation)} validation, {len(test)} test")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -7,21 +7,16 @@ from scratchlm.classifier.sources import collect_messages
 from scratchlm.files.atomic import atomic_path
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
-from scratchlm.stage.run import run
-from scratchlm.tokenizer.folder import read_tokenizer
-from scratchlm.tokenizer.protocol import unknown_percent
 
-TOKENIZER = Path("data/tokenizer")
+INPUTS = Path("inputs/messages")
 SMS = Path("data/sms")
 METRICS = Path("metrics/prepare_sms.json")
 
 
 def main(params: Params) -> None:
-    messages = collect_messages(params.sms.source)
+    messages = collect_messages(params.sms.source, INPUTS)
     balanced = balance(messages, params.seed)
     train, validation, test = split(balanced, params.sms.train_fraction, params.sms.validation_fraction, params.seed)
-    tokenizer = read_tokenizer(TOKENIZER)
-    lengths = [len(ids) for ids in tokenizer.encode_ordinary_batch(list(balanced["Text"]))]
     with atomic_path(SMS) as temporary:
         temporary.mkdir()
         for name, part in (("train", train), ("validation", validation), ("test", test)):
@@ -36,12 +31,6 @@ def main(params: Params) -> None:
             "train": len(train),
             "validation": len(validation),
             "test": len(test),
-            "longest_tokens": max(lengths),
-            "unknown_percent": unknown_percent(tokenizer, list(train["Text"])),
         },
     )
     print(f"{len(messages):,} messages, {len(balanced):,} balanced, {len(test)} of them for the test")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
-from scratchlm.stage.run import run
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokens.tokenize import tokenize_corpus
 
@@ -26,7 +25,3 @@ def main(params: Params) -> None:
         f"{manifest.characters:,} characters, {manifest.tokens:,} tokens: {manifest.train_windows:,} windows for "
         f"training, {manifest.validation_windows:,} for validation"
     )
-
-
-if __name__ == "__main__":
-    run(main)

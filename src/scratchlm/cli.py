@@ -1,4 +1,4 @@
-"""The command line: use the trained models, look at shapes and caches, compare revisions."""
+"""The command line: use the trained models, show shapes and caches, compare revisions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scratchlm.errors import InputError
-from scratchlm.params.file import load_params
-from scratchlm.params.schema import GPT2_VOCAB_SIZE, MIN_TEMPERATURE
+from scratchlm.errors import BUILD_AGAIN, InputError, explain
+from scratchlm.model.config import GPT2_VOCAB_SIZE
+from scratchlm.params.file import PARAMS, load_params
+from scratchlm.params.schema import MIN_TEMPERATURE
 
 if TYPE_CHECKING:
     from scratchlm.generation.decode import Sampling
@@ -38,11 +39,13 @@ def greedy_or_warm(temperature: float) -> float:
 
 Temperature = Annotated[
     float,
-    typer.Option(min=0.0, max=100.0, callback=greedy_or_warm, help="0 takes the likeliest token, higher is freer."),
+    typer.Option(
+        min=0.0, max=100.0, callback=greedy_or_warm, help="0 takes the likeliest token; higher is more random."
+    ),
 ]
-TopK = Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest tokens.")]
-Tokens = Annotated[int, typer.Option(min=1, help="New tokens at most.")]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the drawing.")]
+TopK = Annotated[int | None, typer.Option(min=1, help="Sample from the k likeliest tokens only.")]
+Tokens = Annotated[int, typer.Option(min=1, help="Maximum number of new tokens.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Sampling seed.")]
 
 
 @cli.command()
@@ -54,13 +57,15 @@ def complete(
     tokens: Tokens = 50,
     seed: Seed = 123,
 ) -> None:
-    """Continue a text with the pretrained model, printed as it is written."""
+    """Continue a text with the pretrained model; tokens are printed as they come."""
     from scratchlm.checkpoint.folder import load
     from scratchlm.generation.decode import Sampling
+    from scratchlm.stage.device import find_device
 
+    device, _ = find_device()
     gpt, tokenizer = load(model)
     ids = tokenizer.encode(text, allowed_special="all")
-    stream(gpt, tokenizer, ids, tokens, None, Sampling(temperature, top_k, seed), show_prompt=True)
+    stream(gpt.to(device), tokenizer, ids, tokens, None, Sampling(temperature, top_k, seed), show_prompt=True)
 
 
 @cli.command()
@@ -71,8 +76,11 @@ def classify(
     """Tell whether a message is spam: label, probability and text, separated by tabs."""
     from scratchlm.classifier.classifier import encode_messages, label_logits, load_classifier
     from scratchlm.classifier.messages import LABELS
+    from scratchlm.stage.device import find_device
 
+    device, _ = find_device()
     classifier, tokenizer, max_length = load_classifier(model)
+    classifier.to(device)
     messages = (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else iter([text])
     for message in messages:
         logits = label_logits(classifier, encode_messages([message], tokenizer, max_length), batch_size=1)
@@ -83,29 +91,32 @@ def classify(
 @cli.command()
 def ask(
     instruction: Annotated[str, typer.Argument(help="What to do.")],
-    input: Annotated[str, typer.Option(help="What to do it with.")] = "",
+    input: Annotated[str, typer.Option(help="What to do it with, such as a sentence to rewrite.")] = "",
     model: Annotated[Path, typer.Option(help="The assistant's folder.")] = Path("models/assistant"),
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     tokens: Tokens = 256,
     seed: Seed = 123,
 ) -> None:
-    """Ask the assistant, and see the answer as it is written."""
+    """Ask the assistant; its answer is printed as it comes."""
     from scratchlm.assistant.folder import load_assistant
     from scratchlm.assistant.instructions import Entry, format_prompt
     from scratchlm.generation.decode import Sampling
+    from scratchlm.stage.device import find_device
     from scratchlm.tokenizer.protocol import end_of_text
 
+    device, _ = find_device()
     gpt, tokenizer, style = load_assistant(model)
     prompt = format_prompt(Entry(instruction=instruction, input=input, output=""), style)
     ids = tokenizer.encode_ordinary(prompt)
-    stream(gpt, tokenizer, ids, tokens, end_of_text(tokenizer), Sampling(temperature, top_k, seed))
+    stream(gpt.to(device), tokenizer, ids, tokens, end_of_text(tokenizer), Sampling(temperature, top_k, seed))
 
 
 @cli.command()
 def shapes(
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="Of equally many tokens; without, the book's two.")
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="Texts of equally many tokens; by default the book's."),
     ] = None,
     size: Annotated[str | None, typer.Option(help="A released GPT-2: 124M, 355M, 774M or 1558M.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model folder.")] = None,
@@ -125,17 +136,17 @@ def shapes(
         print(describe_shapes(config, texts, tokenizer.encode_ordinary_batch(texts)), end="")
     else:
         ids = tokenizer.encode_ordinary_batch(list(EXAMPLES))
-        length = min(*map(len, ids), config.context_length)  # only GPT-2's tokenizer makes them equally long
+        length = min(*map(len, ids), config.context_length)  # equally long with GPT-2's tokenizer only
         ids = [row[:length] for row in ids]
         print(describe_shapes(config, [tokenizer.decode(row) for row in ids], ids), end="")
 
 
 @cli.command()
 def judge(
-    show_cache: Annotated[bool, typer.Option("--show-cache", help="Say where it is and what it holds.")] = False,
+    show_cache: Annotated[bool, typer.Option("--show-cache", help="Print where it is and what it holds.")] = False,
     clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove all answers from it.")] = False,
 ) -> None:
-    """Look at the cache of what judges said, or empty it."""
+    """Show or clear the cache of the judges' answers."""
     from scratchlm.judging.answer_cache import AnswerCache, cache_path
 
     if show_cache == clear_cache:
@@ -167,9 +178,9 @@ def compare(
 
 @cli.command()
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove the downloads; what judges said stays.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove the downloads; the judges' answers stay.")] = False,
 ) -> None:
-    """Show the folder of verified downloads that all clones share: its place, its files and their sizes."""
+    """Show the folder of verified downloads that all clones share: where it is, its files and their sizes."""
     from scratchlm.download.cache import JUDGE, cached_files, clear_cache, judge_bytes
     from scratchlm.files.folders import cache_folder
 
@@ -182,14 +193,13 @@ def cache(
     for file in files:
         print(f"{file.size_bytes:15,}  {file.name}")
     if judged_bytes:
-        print(f"{judged_bytes:15,}  {JUDGE}/ (what judges said)")
+        print(f"{judged_bytes:15,}  {JUDGE}/ (the judges' answers)")
 
 
 def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig, Tokenizer | None]:
-    """Return the shape of a released size, a model folder or params.yaml, with its tokenizer if that is here."""
+    """Return the shape of a released size, a model folder or params.yaml, and its tokenizer if there is one."""
     from scratchlm.bases.gpt2 import SHAPES, gpt2_config
     from scratchlm.checkpoint.config_json import read_config
-    from scratchlm.model.config import GPTConfig
     from scratchlm.tokenizer.folder import read_hugging_face_tokenizer, read_tokenizer
 
     if size is not None and model is not None:
@@ -203,9 +213,8 @@ def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig
             raise InputError(f"--size is {size}, known: {', '.join(SHAPES)}")
         return gpt2_config(size), tokenizer if tokenizer and tokenizer.n_vocab == GPT2_VOCAB_SIZE else None
     if tokenizer is None:
-        raise InputError(f"{folder} is missing: run `make repro` to build it, or give --model FOLDER or --size 124M")
-    shape = load_params(Path("params.yaml")).model.model_dump(exclude={"init", "init_std"})
-    return GPTConfig(vocab_size=tokenizer.n_vocab, **shape), tokenizer
+        raise InputError(f"{folder} is missing; {BUILD_AGAIN}, or give --model FOLDER or --size 124M")
+    return load_params(PARAMS).model.config(tokenizer.n_vocab), tokenizer
 
 
 def stream(
@@ -217,7 +226,7 @@ def stream(
     sampling: Sampling,
     show_prompt: bool = False,
 ) -> None:
-    """Print each new token as it is chosen, after the prompt as the model sees it where `show_prompt` asks for it.
+    """Print each new token as it comes; with `show_prompt`, the prompt as the model sees it comes first.
 
     Raises InputError, before anything is printed, if the prompt leaves no room for an answer.
     """
@@ -243,7 +252,7 @@ def main() -> None:
     try:
         cli()
     except InputError as error:
-        sys.exit(f"scratchlm: error: {error}")
+        sys.exit(f"scratchlm: error: {explain(error)}")
     except OSError as error:
         sys.exit(f"scratchlm: error: {error.strerror}: cannot read the input or write the output")
 

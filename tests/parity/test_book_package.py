@@ -29,7 +29,6 @@ from scratchlm.classifier.classifier import (
     encode_messages,
     label_loss,
     measure_labels,
-    message_length,
 )
 from scratchlm.classifier.messages import balance, split
 from scratchlm.classifier.sources import read_messages
@@ -39,6 +38,7 @@ from scratchlm.model.config import AttentionKind, GPTConfig
 from scratchlm.model.gpt import GPT, Block, FeedForward
 from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokens.windows import Windows
 from scratchlm.training.loop import loaders, mean_loss
 from scratchlm.training.loss import next_token_loss
@@ -192,7 +192,7 @@ def test_multi_head_attention_is_the_books(kind: AttentionKind, qkv_bias: bool) 
     ours = MultiHeadAttention(24, 4, 0.0, qkv_bias, kind)
     take_attention(ours, theirs)
     for n_tokens in (1, 7, 9):
-        assert_close(ours(random_text(n_tokens, 24), None, None, 0), theirs(random_text(n_tokens, 24)))
+        assert_close(ours(random_text(n_tokens, 24), None, None), theirs(random_text(n_tokens, 24)))
 
 
 # Chapter 4
@@ -236,7 +236,7 @@ def test_the_feed_forward_is_the_books() -> None:
 
 def test_a_block_is_the_books_dropout_included() -> None:
     torch.manual_seed(0)
-    theirs, ours = ch04.TransformerBlock(TINY), Block(gpt_config())
+    theirs, ours = ch04.TransformerBlock(TINY), Block(gpt_config(), "sdpa")
     for norm in (theirs.norm1, theirs.norm2):
         nn.init.normal_(norm.scale)
         nn.init.normal_(norm.shift)
@@ -245,7 +245,7 @@ def test_a_block_is_the_books_dropout_included() -> None:
     for norm, their_norm in ((ours.ln_1, theirs.norm1), (ours.ln_2, theirs.norm2)):
         norm.load_state_dict({"weight": their_norm.scale, "bias": their_norm.shift})
     outputs = []
-    for block in (partial(ours, mask=None, cache=None, layer=0), theirs):
+    for block in (partial(ours, mask=None, cache=None), theirs):
         torch.manual_seed(5)
         outputs.append(block(random_text(7, 48)))
     assert_close(*outputs)
@@ -254,7 +254,7 @@ def test_a_block_is_the_books_dropout_included() -> None:
 def both_gpts(attention: AttentionKind = "sdpa", **changes: Any) -> tuple[GPT, nn.Module]:
     """Our GPT and the book's, each built from the same seed."""
     torch.manual_seed(123)
-    ours = new_gpt(gpt_config(attention=attention, **changes), "book")
+    ours = new_gpt(gpt_config(**changes), "book", attention=attention)
     torch.manual_seed(123)
     return ours, ch04.GPTModel({**TINY, **changes})
 
@@ -353,7 +353,7 @@ def test_evaluation_losses_are_the_books(n_batches: int | None) -> None:
     assert len(windows) % 4  # the last validation batch is a short one
     for loader in batches:
         torch.manual_seed(BATCH_SEED)
-        loss = mean_loss(ours, next_token_loss(ours), loader, torch.device("cpu"), n_batches)
+        loss = mean_loss(ours, next_token_loss, loader, n_batches)
         torch.manual_seed(BATCH_SEED)
         with torch.no_grad():
             expected = ch05.calc_loss_loader(loader, theirs.eval(), torch.device("cpu"), n_batches)
@@ -368,7 +368,7 @@ def test_messages_are_padded_as_the_books(tokenizer_folder: Path, tmp_path: Path
     texts = ["the cat", "the cat sat on the mat, and the dog ran", "a", 'the "green" hill']
     path = tmp_path / "messages.csv"
     path.write_text("Label,Text\n" + "".join(f'1,"{text.replace(chr(34), 2 * chr(34))}"\n' for text in texts))
-    longest = message_length(texts, tokenizer)
+    longest = longest_tokens(tokenizer, texts)
     for max_length in (None, longest + 3, 4):
         theirs = ch06.SpamDataset(path, tokenizer, max_length, pad_token_id=tokenizer.eot_token)
         ours = encode_messages(texts, tokenizer, max_length or longest)
@@ -391,7 +391,7 @@ def test_the_sms_splits_and_batches_are_the_books(
     tokenizer = read_tokenizer(mirror)
     messages = []
     for part in split(balance(read_messages(mirror / "SMSSpamCollection"), seed=123), 0.7, 0.1, seed=123):
-        longest = messages[0].ids.shape[1] if messages else message_length(list(part["Text"]), tokenizer)
+        longest = messages[0].ids.shape[1] if messages else longest_tokens(tokenizer, list(part["Text"]))
         messages.append(Messages(encode_messages(list(part["Text"]), tokenizer, longest), list(part["Label"])))
     assert [len(part) for part in messages] == [1045, 149, 300]
     assert torch.equal(messages[2].ids, torch.stack([ids for ids, _ in datasets[2]]))
@@ -412,7 +412,7 @@ def test_a_classifiers_loss_and_accuracy_are_the_books() -> None:
     device = torch.device("cpu")
     with torch.no_grad():
         expected = ch06.calc_loss_loader(batches, theirs.eval(), device)
-    assert mean_loss(ours, label_loss(ours), batches, device) == pytest.approx(expected, abs=SINGLE)
+    assert mean_loss(ours, label_loss, batches) == pytest.approx(expected, abs=SINGLE)
     accuracy = 100 * ch06.calc_accuracy_loader(batches, theirs, device)
     assert 0 < accuracy < 100 and measure_labels(ours, messages, 8).accuracy == pytest.approx(accuracy)
 

@@ -103,7 +103,12 @@ def test_pretraining_draws_and_learns_as_the_books_loop(capsys: pytest.CaptureFi
 
     torch.manual_seed(SEED)
     curve = train(
-        ours, next_token_loss(ours), *loaders(train_set, validation_set, 4), SETTINGS, CPU, "test", write_sample
+        ours,
+        loss=next_token_loss,
+        batches=loaders(train_set, validation_set, 4),
+        params=SETTINGS,
+        name="test",
+        after_epoch=write_sample,
     ).curve
     capsys.readouterr()
     torch.manual_seed(SEED)
@@ -142,12 +147,11 @@ def test_the_classifier_draws_and_learns_as_the_books_loop(train_layers: Any) ->
     torch.manual_seed(SEED)
     curve = train(
         classifier,
-        label_loss(classifier),
-        *batches,
-        SETTINGS,
-        CPU,
-        "test",
-        lambda epoch: accuracies.append(
+        loss=label_loss,
+        batches=batches,
+        params=SETTINGS,
+        name="test",
+        after_epoch=lambda epoch: accuracies.append(
             [batch_accuracy(classifier, split, SETTINGS.eval_batches) for split in batches]
         ),
     ).curve
@@ -189,7 +193,7 @@ def test_the_assistant_draws_and_learns_as_the_books_loop() -> None:
         partial(collate, pad_id=pad_id, max_length=max_length, mask_prompt=False),
     )
     torch.manual_seed(SEED)
-    curve = train(ours, next_token_loss(ours), *ours_batches, SETTINGS, CPU, "test").curve
+    curve = train(ours, loss=next_token_loss, batches=ours_batches, params=SETTINGS, name="test").curve
 
     def pad(batch: list[list[int]]) -> tuple[Tensor, Tensor]:
         return chapter_7.custom_collate_fn(batch, pad_token_id=pad_id, allowed_max_length=max_length)

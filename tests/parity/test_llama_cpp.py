@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from scratchlm.checkpoint.weights import hugging_face_tensors
+from scratchlm.checkpoint.gpt2_layout import GPT2Layout
 from scratchlm.generation.decode import Sampling, generate
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.judges import open_judge
@@ -139,7 +139,7 @@ def write_gguf(path: Path, model: GPT, tokenizer_folder: Path) -> None:
     writer.add_bos_token_id(end_of_text)
     writer.add_eos_token_id(end_of_text)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GPT2, config.n_layers)
-    for name, tensor in hugging_face_tensors(model).items():
+    for name, tensor in GPT2Layout(config).stored_tensors(model).items():
         # Hugging Face stores GPT-2's linear layers input first, llama.cpp wants them output first.
         stored = tensor.T if ".c_" in name and name.endswith("weight") else tensor
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), stored.contiguous().numpy())

@@ -1,7 +1,9 @@
 """dvc.yaml says exactly what the stages' code depends on, and keeps to what the design promises."""
 
-import hashlib
+import re
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import reduce
 from operator import getitem
 from pathlib import Path
@@ -12,6 +14,7 @@ from dvc.schema import COMPILED_MULTI_STAGE_SCHEMA
 from dvc_deps import (
     DVC_YAML,
     ROOT,
+    deps_lines,
     expand,
     leaf_keys,
     params_read,
@@ -20,6 +23,7 @@ from dvc_deps import (
     with_code_dependencies,
 )
 from project import Project, copy_project
+from ruamel.yaml import YAML
 
 STAGES = (
     "download_corpus",
@@ -35,6 +39,13 @@ STAGES = (
     "generate_responses",
     "judge_responses",
 )
+# Where a stage's own files of the user lie.
+INPUTS = {
+    "download_corpus": "inputs/corpus",
+    "prepare_sms": "inputs/messages",
+    "prepare_instructions": "inputs/instructions",
+}
+CODE = ("src/", "stages/")
 PIPELINE = read_yaml(DVC_YAML)
 PARAMS = read_yaml(ROOT / "params.yaml")
 LEAVES = leaf_keys(PARAMS)
@@ -63,7 +74,7 @@ def test_stages_and_their_scripts_are_the_designs() -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_its_script_and_says_what_it_is_for(stage: str) -> None:
-    assert PIPELINE["stages"][stage]["cmd"] == f"PYTHONPATH=src python stages/{stage}.py"
+    assert PIPELINE["stages"][stage]["cmd"] == f"PYTHONPATH=src python -m scratchlm.stage stages/{stage}.py"
     assert PIPELINE["stages"][stage]["desc"]
 
 
@@ -71,26 +82,39 @@ def test_a_stage_runs_its_script_and_says_what_it_is_for(stage: str) -> None:
 def test_code_deps_are_exactly_what_the_script_imports(stage: str) -> None:
     deps = PIPELINE["stages"][stage]["deps"]
     wanted = wanted_deps(stage, deps)
-    paste = "\n".join(["    deps:", *(f"      - {path}" for path in wanted)])
+    paste = "\n".join(deps_lines(wanted))
     assert deps == wanted, f"the deps of {stage} in dvc.yaml should be\n{paste}\n{WRITE}"
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_missing_and_a_superfluous_dep_would_both_be_noticed(stage: str) -> None:
+    deps = PIPELINE["stages"][stage]["deps"]
+    for path in (path for path in deps if path.startswith(CODE)):
+        assert wanted_deps(stage, [other for other in deps if other != path]) == deps
+    assert wanted_deps(stage, [*deps, "src/scratchlm/cli.py"]) == deps
+
+
 def test_the_program_that_writes_the_deps_changes_only_them() -> None:
-    stale = DVC_YAML.read_text(encoding="utf-8").replace("      - src/scratchlm/errors.py\n", "")
-    assert with_code_dependencies(stale) == DVC_YAML.read_text(encoding="utf-8")
+    text = DVC_YAML.read_text(encoding="utf-8")
+    stale = re.sub(r"src/scratchlm/errors\.py,\s+", "", text).replace("stages/pretrain.py, ", "src/scratchlm/cli.py, ")
+    assert [stage["deps"] for stage in YAML(typ="safe").load(stale)["stages"].values()] != [
+        stage["deps"] for stage in PIPELINE["stages"].values()
+    ]
+    assert with_code_dependencies(stale) == text
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_data_deps_are_outs_of_earlier_stages(stage: str) -> None:
+def test_data_deps_are_outs_of_earlier_stages_and_inputs(stage: str) -> None:
     earlier = [path for other in STAGES[: STAGES.index(stage)] for path in outs(other)]
-    data = {path for path in PIPELINE["stages"][stage]["deps"] if not path.startswith(("src/", "stages/"))}
-    assert data <= set(earlier)
+    data = {path for path in PIPELINE["stages"][stage]["deps"] if not path.startswith(CODE)}
+    own = {INPUTS[stage]} if stage in INPUTS else set()
+    assert own <= data <= {*earlier, *own}
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_paths_that_a_script_names_are_its_deps_outs_and_metrics(stage: str) -> None:
     script = (ROOT / "stages" / f"{stage}.py").read_text(encoding="utf-8")
-    declared = [path for path in PIPELINE["stages"][stage]["deps"] if path.startswith(("data/", "models/"))]
+    declared = [path for path in PIPELINE["stages"][stage]["deps"] if not path.startswith(CODE)]
     declared += outs(stage)
     declared += [path for item in metrics(stage) for path in item]
     named = [part.split('"')[0] for part in script.split('Path("')[1:]]
@@ -111,22 +135,14 @@ def test_every_key_of_params_yaml_is_used() -> None:
     assert set(LEAVES) - used == set()
 
 
-def test_the_lock_is_of_this_code_and_the_default_profile() -> None:
+def test_the_lock_is_of_this_code_and_the_default_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if read_yaml(ROOT / "profiles" / "sample.yaml") != PARAMS:
         pytest.skip("params.yaml is not the default profile, which the committed dvc.lock is of")
-    locked = read_yaml(ROOT / "dvc.lock")["stages"]
-    wrong = [
-        f"{stage}: {dep['path']}"
-        for stage, lock in locked.items()
-        for dep in lock["deps"]
-        if dep["path"].startswith(("src/", "stages/"))
-        and hashlib.md5((ROOT / dep["path"]).read_bytes()).hexdigest() != dep["md5"]
-    ]
+    with opened(copy_project(tmp_path / "project"), monkeypatch) as repo:
+        changed = [(stage.name, path) for stage in repo.index.stages for dep in stage.deps for path in dep.status()]
+    # What stages write is not in the copy.
+    wrong = [f"{stage}: {path}" for stage, path in changed if not path.startswith(("data/", "models/"))]
     assert not wrong, "run `make repro` and commit dvc.lock and metrics/: " + ", ".join(wrong)
-    for stage, keys in ((name, locked[name].get("params", {}).get("params.yaml", {})) for name in STAGES):
-        assert set(keys) == set(PIPELINE["stages"][stage]["params"])
-        for key, value in keys.items():
-            assert value_of(key) == value, f"{stage}: {key}"
 
 
 def test_outs_are_cached_kept_out_of_git_and_written_once(tmp_path: Path) -> None:
@@ -143,9 +159,31 @@ def test_outs_are_cached_kept_out_of_git_and_written_once(tmp_path: Path) -> Non
     assert project.git("check-ignore", *ALL_OUTS).split() == ALL_OUTS
 
 
+def test_a_clone_shows_where_data_models_and_own_files_lie(tmp_path: Path) -> None:
+    project = copy_project(tmp_path / "project")
+    project.run("git", "clone", "--quiet", ".", str(tmp_path / "clone"))
+    for folder in ("data", "models", "inputs"):
+        assert (tmp_path / "clone" / folder / "README.md").is_file()
+    for folder in INPUTS.values():
+        # No text file, which a corpus that names the whole folder would take in.
+        assert [path.name for path in (tmp_path / "clone" / folder).iterdir()] == [".gitkeep"]
+
+
+@pytest.mark.parametrize("folder", INPUTS.values())
+def test_git_takes_nothing_of_an_own_file_but_dvcs_notes(tmp_path: Path, folder: str) -> None:
+    project = copy_project(tmp_path / "project")
+    for name in ("own.txt", "README.md", "books/own.txt", "books/deep/own.csv"):
+        (project.folder / folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.folder / folder / name).write_text("own", encoding="utf-8")
+    project.dvc("add", f"{folder}/own.txt", f"{folder}/books")
+    project.git("add", "--all")
+    staged = project.git("diff", "--cached", "--name-only").split()
+    assert staged == [f"{folder}/{name}" for name in (".gitignore", "books.dvc", "own.txt.dvc")]
+
+
 def test_metrics_are_one_uncached_file_per_stage_that_git_takes(tmp_path: Path) -> None:
     for stage in STAGES:
-        assert metrics(stage) in ([], [{f"metrics/{stage}.json": {"cache": False}}])
+        assert metrics(stage) == [{f"metrics/{stage}.json": {"cache": False}}]
     project = Project(tmp_path)
     project.git("init", "--quiet")
     (tmp_path / ".gitignore").write_bytes((ROOT / ".gitignore").read_bytes())
@@ -172,12 +210,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
         (project.folder / path).parent.mkdir(parents=True, exist_ok=True)
         (project.folder / path).write_text("{}", encoding="utf-8")
     project.dvc("commit", "--force", "--quiet")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in project.environment.items():
-            patch.setenv(name, value)
-        # Held open, because only params.yaml changes and reading dvc.yaml anew takes most of the time.
-        with Repo(str(project.folder)) as repo, repo.lock:
-            yield repo
+    with pytest.MonkeyPatch.context() as patch, opened(project, patch) as repo:
+        yield repo
+
+
+@contextmanager
+def opened(project: Project, patch: pytest.MonkeyPatch) -> Iterator[Repo]:
+    """Open a project in this process: to ask DVC many times, or once without running it, reads dvc.yaml only once."""
+    for name, value in project.environment.items():
+        patch.setenv(name, value)
+    with Repo(str(project.folder)) as repo, repo.lock:
+        yield repo
 
 
 def stale_stages(repo: Repo) -> set[str]:
@@ -198,6 +241,27 @@ def test_changing_a_key_makes_exactly_the_stages_stale_that_use_it(finished: Rep
         assert stale_stages(finished) == {stage for stage in STAGES if key in params_read(stage, LEAVES)}
     finally:
         params_yaml.write_bytes(unchanged)
+
+
+@pytest.mark.parametrize("stage", INPUTS)
+def test_an_own_file_makes_exactly_the_stage_stale_that_reads_it(finished: Repo, stage: str) -> None:
+    folder = Path(finished.root_dir, INPUTS[stage])
+    for number, name in enumerate(("own.txt", "own.txt", "books/deep/own.txt")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"text {number}", encoding="utf-8")
+        assert stale_stages(finished) == {stage}
+    shutil.rmtree(folder / "books")
+    (folder / "own.txt").unlink()
+    assert stale_stages(finished) == set()
+
+
+@pytest.mark.parametrize("name", ["a.txt~", "a.txt.orig", ".ipynb_checkpoints/a.txt", "__pycache__/a.pyc", ".DS_Store"])
+def test_what_editors_leave_behind_makes_nothing_stale(finished: Repo, name: str) -> None:
+    for folder in ("inputs/corpus", "src/scratchlm/files"):
+        path = Path(finished.root_dir, folder, name)
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert stale_stages(finished) == set()
 
 
 def value_of(key: str) -> object:

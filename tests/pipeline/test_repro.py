@@ -15,6 +15,9 @@ STAGES = list(PIPELINE["stages"])
 # What readers of the metrics files rely on; more keys are welcome.
 INTERVAL = ("mean", "ci95_low", "ci95_high")
 METRICS = {
+    "download_corpus": ["documents", "characters"],
+    "build_tokenizer": ["kind", "vocab_size", "merges", "characters_per_token"],
+    "download_weights": ["pretrained.parameters", "pretrained.bytes", "pretrained.validation_loss"],
     "tokenize_corpus": [
         "characters",
         "tokens",
@@ -50,8 +53,6 @@ METRICS = {
         "train",
         "validation",
         "test",
-        "longest_tokens",
-        "unknown_percent",
     ],
     "finetune_classifier": [
         *(f"{when}{split}_accuracy" for when in ("initial_", "") for split in ("train", "validation", "test")),
@@ -60,14 +61,14 @@ METRICS = {
         "test_recall",
         "test_f1",
         "baseline_test_accuracy",
+        "longest_tokens",
+        "unknown_percent",
     ],
     "prepare_instructions": [
         "entries",
         "train",
         "validation",
         "test",
-        "longest_tokens",
-        "unknown_percent",
         "test_prompts_in_train",
     ],
     "finetune_instructions": [
@@ -75,6 +76,8 @@ METRICS = {
         "initial_validation_loss",
         "train_loss",
         "validation_loss",
+        "longest_tokens",
+        "unknown_percent",
     ],
     "generate_responses": ["answers", "empty", "stopped_at_end"],
     "judge_responses": [
@@ -131,6 +134,55 @@ def test_metrics_are_finite_and_rounded(tiny_run: TinyRun) -> None:
         assert floats == [round(value, 4) for value in floats]
 
 
+def read_metrics(project: Project, stage: str) -> dict:
+    return json.loads(project.read(f"metrics/{stage}.json"))
+
+
+def test_stages_agree_on_what_they_both_measure(tiny_run: TinyRun) -> None:
+    corpus, tokenizer, tokens, pretrain = (
+        read_metrics(tiny_run.project, stage)
+        for stage in ("download_corpus", "build_tokenizer", "tokenize_corpus", "pretrain")
+    )
+    assert corpus == {key: tokens[key] for key in ("documents", "characters")}
+    # `tokens` holds an end of text between two documents, too.
+    per_token = tokens["characters"] / (tokens["tokens"] - (tokens["documents"] - 1))
+    assert tokenizer == {
+        "kind": "bpe",
+        "vocab_size": tokens["vocab_size"],
+        "merges": tokens["vocab_size"] - 257,
+        "characters_per_token": round(per_token, 4),
+    }
+    weights = tiny_run.project.folder / "models/bases/pretrained/model.safetensors"
+    assert read_metrics(tiny_run.project, "download_weights")["pretrained"] == {
+        "parameters": pretrain["parameters"],
+        "bytes": weights.stat().st_size,
+        "validation_loss": pretrain["validation_loss"],
+    }
+
+
+def test_fine_tuning_counts_the_tokens_of_all_its_texts(tiny_run: TinyRun) -> None:
+    from scratchlm.tokenizer.folder import read_tokenizer
+
+    folder = tiny_run.project.folder / "data"
+    tokenizer = read_tokenizer(folder / "tokenizer")
+    messages, entries = [], []
+    for split in ("train", "validation", "test"):
+        with (folder / f"sms/{split}.csv").open(encoding="utf-8", newline="") as file:
+            messages += [row["Text"] for row in csv.DictReader(file)]
+        entries += json.loads((folder / f"instructions/{split}.json").read_text(encoding="utf-8"))
+    # The profile's prompt style.
+    shown = [
+        f"<|user|>\n{entry['instruction']}"
+        + (f"\n{entry['input']}" if entry["input"] else "")
+        + f"\n<|assistant|>:\n{entry['output']}"
+        for entry in entries
+    ]
+    for stage, texts in (("finetune_classifier", messages), ("finetune_instructions", shown)):
+        found = read_metrics(tiny_run.project, stage)
+        assert found["longest_tokens"] == max(len(tokenizer.encode_ordinary(text)) for text in texts)
+        assert found["unknown_percent"] == 0
+
+
 def test_every_answer_has_one_verdict(tiny_run: TinyRun) -> None:
     responses = json.loads(tiny_run.project.read("data/responses.json"))
     verdicts = json.loads(tiny_run.project.read("data/verdicts.json"))
@@ -172,11 +224,11 @@ def test_a_forced_repro_gives_the_same_bytes(project: Project) -> None:
 
 
 def test_a_deleted_model_comes_back_without_a_run(project: Project) -> None:
-    before = all_bytes(project, "models/**/*")
+    before = all_bytes(project, "models/*/**/*")
     for path in before:
         (project.folder / path).unlink()
     assert stages_run(project.dvc("repro").stdout) == []
-    assert all_bytes(project, "models/**/*") == before
+    assert all_bytes(project, "models/*/**/*") == before
 
 
 def test_answers_are_counted_as_they_stand_in_the_file(tiny_run: TinyRun) -> None:
@@ -224,8 +276,8 @@ def test_a_wrong_value_fails_in_one_line_that_names_the_key(project: Project) ->
 
 
 def test_a_stage_that_fails_after_others_succeeded_leaves_git_free_of_data(project: Project) -> None:
-    (project.folder / "note.txt").write_text("Good morning to all of you.", encoding="utf-8")
-    project.set_params({"corpus.source": ["note.txt"]})
+    (project.folder / "inputs/corpus/note.txt").write_text("Good morning to all of you.", encoding="utf-8")
+    project.set_params({"corpus.source": ["inputs/corpus/note.txt"]})
     failed = project.dvc("repro", fails=True)
     assert stages_run(failed.stdout) == ["download_corpus", "build_tokenizer", "tokenize_corpus"]
     assert_one_clear_message(failed, "tokenize_corpus")

@@ -19,6 +19,8 @@ from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.bases.gpt2 import gpt2_config
 from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.classifier.classifier import Classifier, save_classifier
+from scratchlm.cli import cli
+from scratchlm.errors import InputError
 from scratchlm.generation.decode import Sampling, generate, generate_text
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
@@ -52,7 +54,13 @@ def scratchlm_command(folder: Path, *words: str, stdin: str = "") -> subprocess.
         input=stdin,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SOURCE),
+            "OMP_NUM_THREADS": "1",
+            "PYTHONUTF8": "1",
+            "SCRATCHLM_DEVICE": "cpu",
+        },
     )
 
 
@@ -78,6 +86,18 @@ def test_classify_reads_an_argument_or_lines(project: Path) -> None:
     assert lines[0] == one.stdout.rstrip("\n")
 
 
+@pytest.mark.parametrize(("logits", "said"), [((0.0, 5.0), "spam\t0.993"), ((3.0, 1.0), "ham\t0.881")])
+def test_classify_says_spam_where_class_1_is_likelier(
+    project: Path, tmp_path: Path, logits: tuple[float, float], said: str
+) -> None:
+    classifier = Classifier(scratchlm.load(project / "models" / "pretrained")[0])
+    with torch.no_grad():  # the same answer to every message
+        classifier.head.weight.zero_()
+        classifier.head.bias.copy_(torch.tensor(logits))
+    save_classifier(tmp_path / "models" / "classifier", classifier, project / "data" / "tokenizer", max_length=20)
+    assert scratchlm_command(tmp_path, "classify", "the cat").stdout == f"{said}\tthe cat\n"
+
+
 @pytest.mark.parametrize("given_input", ["", "cat"])
 def test_ask_puts_instruction_and_input_as_in_training(project: Path, given_input: str) -> None:
     done = scratchlm_command(project, "ask", "Name it.", "--input", given_input, "--tokens", "8")
@@ -91,9 +111,9 @@ def test_ask_puts_instruction_and_input_as_in_training(project: Path, given_inpu
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("complete", "a", "--model", "nowhere"), "nowhere holds no model .* run `make repro`"),
-        (("classify", "a", "--model", "models/pretrained"), "holds no classifier .* run `make repro`"),
-        (("ask", "a", "--model", "models/pretrained"), "holds no assistant .* run `make repro`"),
+        (("complete", "a", "--model", "nowhere"), "nowhere holds no model .*; run `make repro` to build it again$"),
+        (("classify", "a", "--model", "models/pretrained"), "holds no classifier .*; run `make repro`"),
+        (("ask", "a", "--model", "models/pretrained"), "holds no assistant .*; run `make repro`"),
         (("complete", ""), "the prompt has 0 tokens"),
         (("complete", "x " * 400), "this model takes 1 to 199"),
         (
@@ -115,6 +135,20 @@ def test_a_users_mistake_ends_in_one_line(project: Path, words: tuple[str, ...],
     assert re.search(message, done.stderr)
 
 
+@pytest.mark.parametrize("command", ["complete", "classify", "ask"])
+def test_the_models_run_on_the_device_that_is_found(
+    project: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("SCRATCHLM_DEVICE", "tpu")
+    with pytest.raises(InputError, match="SCRATCHLM_DEVICE is 'tpu', which cannot be used here"):
+        cli([command, "the cat"], standalone_mode=False)
+    # Every machine has this device, but on it a tensor has no numbers to answer with.
+    monkeypatch.setattr("scratchlm.stage.device.find_device", lambda: (torch.device("meta"), "a test"))
+    with pytest.raises(RuntimeError, match=r"(?i)meta"):
+        cli([command, "the cat"], standalone_mode=False)
+
+
 def test_shapes_are_of_a_released_size_a_folder_or_params_yaml(project: Path, tmp_path: Path) -> None:
     released = scratchlm_command(tmp_path, "shapes", "--size", "1558M")
     assert released.stdout == describe_shapes(gpt2_config("1558M"), EXAMPLES, GPT2_EXAMPLE_IDS)
@@ -123,7 +157,7 @@ def test_shapes_are_of_a_released_size_a_folder_or_params_yaml(project: Path, tm
     ids = tokenizer.encode_ordinary("the cat sat")
     assert folder.stdout == describe_shapes(model.config, ["the cat sat"], [ids])
     missing = scratchlm_command(tmp_path, "shapes")
-    assert missing.returncode == 1 and "data/tokenizer is missing: run `make repro`" in missing.stderr
+    assert missing.returncode == 1 and "data/tokenizer is missing; run `make repro`" in missing.stderr
     shutil.copytree(project / "data", tmp_path / "data")
     shutil.copyfile(SOURCE.parent / "profiles" / "sample.yaml", tmp_path / "params.yaml")
     own = scratchlm_command(tmp_path, "shapes").stdout

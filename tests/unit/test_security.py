@@ -20,8 +20,12 @@ from scratchlm.errors import InputError
 from scratchlm.params.file import check_params
 
 REPOSITORY = Path(__file__).parents[2]
+INPUTS = Path("inputs")
 PROGRAMS = sorted(path for folder in ("src", "stages") for path in (REPOSITORY / folder).rglob("*.py"))
-PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "read_pickle"}
+PICKLES = {
+    *("pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "read_pickle"),
+    *("torch.load", "allow_pickle", "unsafe_load", "full_load"),
+}
 SERVERS = {"bind", "serve_forever", "start_server", "create_server", "http.server", "socketserver"}
 
 
@@ -42,39 +46,9 @@ def names_in(source: str) -> Iterator[str]:
                 yield name
 
 
-def pickles_in(source: str) -> set[str]:
-    return set(names_in(source)) & {*PICKLES, "torch.load", "allow_pickle", "unsafe_load", "full_load"}
-
-
-def servers_in(source: str) -> set[str]:
-    return set(names_in(source)) & SERVERS
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import pickle",
-        "from pickle import loads",
-        "import joblib.numpy_pickle",
-        "import torch\ntorch.load('x')",
-        "from torch import load",
-        "import numpy as np\nnp.load('x', allow_pickle=True)",
-        "import pandas as pd\npd.read_pickle('x')",
-        "yaml.unsafe_load('x')",
-    ],
-)
-def test_every_way_to_read_a_pickle_would_be_found(source: str) -> None:
-    assert pickles_in(source)
-
-
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_no_program_reads_a_pickle_or_listens(path: Path) -> None:
-    source = path.read_text(encoding="utf-8")
-    assert pickles_in(source) == set() and servers_in(source) == set()
-
-
-def test_every_way_to_listen_would_be_found() -> None:
-    assert servers_in("socket.socket().bind(('', 0))") and servers_in("from http.server import HTTPServer")
+    assert set(names_in(path.read_text(encoding="utf-8"))) & {*PICKLES, *SERVERS} == set()
 
 
 def test_the_tests_listen_on_127_0_0_1_alone() -> None:
@@ -125,10 +99,10 @@ def test_a_url_names_no_file_outside(project: Path, server: FaultServer, name: s
     url = f"{server.url}/{name}"
     entry = b'[{"instruction": "a", "input": "", "output": "b"}]'
     server.plan("*", serve(b"the text"), serve(entry), serve(b"ham\thello\nspam\twin\n"))
-    collect_corpus([url], Path("data/corpus"))
+    collect_corpus([url], Path("data/corpus"), INPUTS)
     assert [path.read_text() for path in Path("data/corpus").iterdir()] == ["the text"]
-    assert len(collect_entries(url)) == 1
-    assert len(collect_messages(url)) == 2
+    assert len(collect_entries(url, INPUTS)) == 1
+    assert len(collect_messages(url, INPUTS)) == 2
     assert_untouched_beside(project)
 
 
@@ -138,7 +112,7 @@ def test_a_file_of_the_users_names_no_file_outside(project: Path, name: str) -> 
     folder.mkdir()
     (folder / f"{name}.txt").write_text("the text")
     (folder / "sub.txt").mkdir()
-    collect_corpus(["own"], project / "data" / "corpus")
+    collect_corpus(["own"], project / "data" / "corpus", INPUTS)
     (copied,) = (project / "data" / "corpus").iterdir()
     assert copied.read_text() == "the text"
     assert_untouched_beside(project)
@@ -148,7 +122,7 @@ def test_a_link_where_a_stage_writes_is_not_followed(project: Path) -> None:
     (project / "own.txt").write_text("the text")
     (project / "data").mkdir()
     (project / "data" / "corpus").symlink_to("../../outside")
-    collect_corpus(["own.txt"], Path("data/corpus"))
+    collect_corpus(["own.txt"], Path("data/corpus"), INPUTS)
     assert not Path("data/corpus").is_symlink() and len(list(Path("data/corpus").iterdir())) == 1
     assert_untouched_beside(project)
 
@@ -158,7 +132,7 @@ def test_a_hostile_zip_writes_nothing(project: Path) -> None:
         for name in ("../outside/evil", "/etc/evil", "SMSSpamCollection/../../evil", "SMSSpamCollection/"):
             archive.writestr(name, "ham\thello\nspam\twin\n")
     with pytest.raises(InputError, match="member SMSSpamCollection: not there"):
-        collect_messages("own.zip")
+        collect_messages("own.zip", INPUTS)
     assert_untouched_beside(project)
 
 

@@ -6,19 +6,26 @@ Shape suffixes as in model.py: B batch, T tokens, D emb_dim, H n_heads, V vocab_
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from scratchlm.anatomy.figures import token_label
 from scratchlm.anatomy.formulas import gradient_means
 from scratchlm.errors import InputError
 from scratchlm.model.attention import MultiHeadAttention, attention_weights
 from scratchlm.model.gpt import GPT, Block
+from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loss import next_token_loss
 
 LEARNING_RATE = 1e-3  # of the few steps after which gradients are looked at
+LIKELIEST = 10  # tokens that are shown
+STEPS = 10  # of training on one window, after which missing shortcuts show
+WINDOW = 128  # tokens of that window at most: seconds on a CPU even for 124M parameters
 SMALLEST = torch.finfo(torch.float32).tiny  # stands for a gradient that float32 rounded to 0
 
 
@@ -56,6 +63,36 @@ def next_token_probabilities(model: GPT, ids: Sequence[int], temperatures: Seque
     return torch.softmax(logits_V / torch.tensor(temperatures, device=model.device)[:, None], dim=-1)
 
 
+@dataclass(frozen=True)
+class NextToken:
+    """The likeliest next tokens and, last, all others together, with their probabilities under each temperature."""
+
+    labels: list[str]
+    temperatures: list[float]
+    probabilities: list[list[float]]  # per temperature, one per label
+    entropy: float  # in nats, at temperature 1
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row per temperature and token, as a table wants them."""
+        return [
+            {"token": label, "temperature": temperature, "probability": probability}
+            for temperature, row in zip(self.temperatures, self.probabilities, strict=True)
+            for label, probability in zip(self.labels, row, strict=True)
+        ]
+
+
+def expect_next_token(model: GPT, tokenizer: Tokenizer, ids: Sequence[int], temperatures: list[float]) -> NextToken:
+    """Return how likely the ten likeliest tokens after `ids` are under each temperature (chapter 5.3.1).
+
+    Raises InputError as `next_token_probabilities` does.
+    """
+    natural, *warmed = next_token_probabilities(model, ids, [1.0, *temperatures]).cpu()
+    likeliest = natural.topk(min(LIKELIEST, len(natural))).indices
+    labels = [*token_labels(tokenizer, likeliest.tolist()), f"{len(natural) - len(likeliest):,} others"]
+    shown = [[*row[likeliest].tolist(), max(0.0, 1 - row[likeliest].sum().item())] for row in warmed]
+    return NextToken(labels, temperatures, shown, entropy(natural))
+
+
 def entropy(probabilities_V: Tensor) -> float:
     """Return the entropy of a distribution in nats; 0 where one token is certain, log(V) where all are alike."""
     return float(torch.special.entr(probabilities_V.double()).sum())
@@ -71,10 +108,9 @@ def block_gradients(model: GPT, inputs_BT: Tensor, targets_BT: Tensor, after_ste
     4 blocks of width 128, by 12 over the 12 blocks of the 124M shape.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
-    loss = next_token_loss(model)
     for step in range(after_steps + 1):
         optimizer.zero_grad()
-        loss_sum, n_targets = loss(inputs_BT, targets_BT)
+        loss_sum, n_targets = next_token_loss(model, (inputs_BT, targets_BT))
         (loss_sum / n_targets).backward()  # type: ignore[no-untyped-call]
         if step < after_steps:
             optimizer.step()
@@ -83,10 +119,39 @@ def block_gradients(model: GPT, inputs_BT: Tensor, targets_BT: Tensor, after_ste
     return means
 
 
+def compare_gradients(
+    model: GPT, example: tuple[Tensor, Tensor], seed: int, init: Literal["book", "gpt2"], init_std: float
+) -> dict[str, list[float]]:
+    """Return the gradients of every block on one example, for new models with and without shortcuts, and for `model`.
+
+    Those of new models are taken at the start and, under names without `new_`, after ten steps. `example` is inputs
+    and targets, each [T] int64, of which the first 128 count.
+    """
+    inputs_1T, targets_1T = (part[None, :WINDOW].to(model.device) for part in example)
+    gradients = {}
+    for name, shortcuts in (("with_shortcuts", True), ("without_shortcuts", False)):
+        torch.manual_seed(seed)  # the same weights for both
+        new = new_gpt(replace(model.config, shortcuts=shortcuts), init, init_std).to(model.device)
+        gradients[f"new_{name}"] = block_gradients(new, inputs_1T, targets_1T)
+        gradients[name] = block_gradients(new, inputs_1T, targets_1T, after_steps=STEPS)
+    return {**gradients, "trained": block_gradients(model, inputs_1T, targets_1T)}
+
+
+def gradient_rows(gradients: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
+    """Return a row per block, the first one next to the embeddings, as a table wants them."""
+    rows = zip(*gradients.values(), strict=True)
+    return [{"block": block, **dict(zip(gradients, row, strict=True))} for block, row in enumerate(rows, 1)]
+
+
 def decades(gradients: Sequence[float]) -> float:
     """Return by how many powers of ten the first block's gradient is above the last's; vanishing is far below 0."""
     first, last = (max(gradient, SMALLEST) for gradient in (gradients[0], gradients[-1]))
     return math.log10(first / last)
+
+
+def token_labels(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+    """Return each token as an axis shows it."""
+    return [token_label(tokenizer.decode([token])) for token in ids]
 
 
 def _one_row(model: GPT, ids: Sequence[int]) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Size, Tensor, nn
 
 from scratchlm.errors import InputError
+from scratchlm.files.text import shorten
 from scratchlm.model.attention import attention_weights
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT, Block, n_parameters
@@ -128,14 +129,16 @@ def describe_shapes(config: GPTConfig, texts: Sequence[str], ids: Sequence[Seque
     Raises InputError if the texts do not have equally many tokens, or a number that the model cannot take.
     """
     if len({len(row) for row in ids}) > 1:
-        counts = ", ".join(f"{len(row)} ({_cut(json.dumps(text), 30)})" for text, row in zip(texts, ids, strict=True))
+        counts = ", ".join(
+            f"{len(row)} ({shorten(json.dumps(text), 30)})" for text, row in zip(texts, ids, strict=True)
+        )
         raise InputError(
             f"the texts have different numbers of tokens: {counts}; a batch is one tensor, so give texts of equally "
             "many tokens, or one text"
         )
     steps = trace_shapes(config, len(ids), len(ids[0]))
     lines = [
-        _cut(f"{json.dumps(text, ensure_ascii=False)}  {' '.join(map(str, row))}", LINE)
+        shorten(f"{json.dumps(text, ensure_ascii=False)}  {' '.join(map(str, row))}", LINE)
         for text, row in zip(texts, ids, strict=True)
     ]
     return "\n".join([*lines, "", *_table(steps), "", LEGEND, "", *_totals(config, steps)]) + "\n"
@@ -168,7 +171,3 @@ def _totals(config: GPTConfig, steps: Sequence[Step]) -> Iterator[str]:
     for is_tied, name, parameters in ((True, "head tied to wte", tied), (False, "head of its own", tied + head)):
         this = " (this model)" if is_tied == config.tie_embeddings else ""
         yield f"{name + this:31}{parameters:13,}{parameters * FLOAT32_BYTES / MIB:16,.2f}"
-
-
-def _cut(line: str, length: int) -> str:
-    return line if len(line) <= length else line[: length - 3] + "..."

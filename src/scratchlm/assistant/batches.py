@@ -4,14 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from scratchlm.assistant.instructions import Entry, PromptStyle, format_prompt
+from scratchlm.assistant.instructions import Entry, format_entry, format_prompt, read_entries
 from scratchlm.errors import InputError
-from scratchlm.tokenizer.protocol import Tokenizer
+from scratchlm.params.choices import PromptStyle
+from scratchlm.params.schema import AssistantParams
+from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
+from scratchlm.training.loop import Loaders, loaders
 from scratchlm.training.loss import IGNORED
+
+SPLITS = ("train", "validation", "test")
+
+
+class Batches(NamedTuple):
+    """The batches of both splits, how many of their entries are cut to the largest length, and all texts."""
+
+    loaders: Loaders
+    truncated: int
+    validation_truncated: int
+    texts: dict[str, list[str]]  # prompts and answers of all three splits
+
+
+def read_batches(folder: Path, style: PromptStyle, tokenizer: Tokenizer, params: AssistantParams) -> Batches:
+    """Read the training and validation entries of a folder as batches.
+
+    Raises InputError as `check_lengths` does.
+    """
+    entries = {split: read_entries(folder / f"{split}.json") for split in SPLITS}
+    train, validation = (encode_entries(entries[split], style, tokenizer) for split in ("train", "validation"))
+    cut, validation_cut = (
+        check_lengths(examples, params.max_length, params.mask_prompt) for examples in (train, validation)
+    )
+    texts = {split: [format_entry(entry, style) for entry in part] for split, part in entries.items()}
+    pad = partial(collate, pad_id=end_of_text(tokenizer), max_length=params.max_length, mask_prompt=params.mask_prompt)
+    return Batches(loaders(train, validation, params.batch_size, pad), cut, validation_cut, texts)
 
 
 @dataclass(frozen=True)

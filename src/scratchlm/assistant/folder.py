@@ -1,34 +1,32 @@
-"""The assistant's folder: a model folder that also knows how instructions are put to it."""
+"""The assistant's folder: a checkpoint that also says how instructions are put to the model."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, get_args
 
-from scratchlm.assistant.instructions import PromptStyle
 from scratchlm.checkpoint.config_json import read_description
 from scratchlm.checkpoint.folder import load, save_checkpoint
-from scratchlm.errors import InputError
+from scratchlm.errors import OutputError
 from scratchlm.files.atomic import atomic_path, write_json
 from scratchlm.model.gpt import GPT
+from scratchlm.params.choices import PromptStyle
 from scratchlm.tokenizer.protocol import Tokenizer
 
 DESCRIPTION = "assistant.json"
 
 
 def save_assistant(folder: Path, model: GPT, tokenizer_folder: Path, style: PromptStyle) -> None:
-    """Write a model folder with one more file: the prompt style that the model was trained on."""
+    """Write a checkpoint with one more file: the prompt style that the model was trained on."""
     with atomic_path(folder) as temporary:
         save_checkpoint(temporary, model, tokenizer_folder)
         write_json(temporary / DESCRIPTION, {"prompt_style": style})
 
 
 def load_assistant(folder: Path) -> tuple[GPT, Tokenizer, PromptStyle]:
-    """Load an assistant; raise InputError if the folder holds none."""
+    """Load an assistant; raise OutputError if the folder holds none."""
     path = folder / DESCRIPTION
     style: Any = read_description(path, "assistant").get("prompt_style")
     if style not in get_args(PromptStyle):
-        raise InputError(
-            f"{path}: prompt_style is {style!r}, expected {' or '.join(get_args(PromptStyle))}: run `make repro`"
-        )
+        raise OutputError(f"{path}: prompt_style is {style!r}, wanted {' or '.join(get_args(PromptStyle))}")
     return *load(folder), style

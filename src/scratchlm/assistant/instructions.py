@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from scratchlm.errors import InputError
-from scratchlm.files.text import read_json
+from scratchlm.files.text import bullets, read_json
+from scratchlm.params.choices import PromptStyle
 
 FIELDS = ("instruction", "input", "output")
+WANTED = f"a list of objects with the fields {', '.join(FIELDS)}"
 MAY_BE_EMPTY = ("input",)
 SHOWN_PROBLEMS = 10
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON can hold one, UTF-8 cannot
@@ -17,44 +19,32 @@ ALPACA_INTRODUCTION = (
     "Below is an instruction that describes a task. Write a response that appropriately completes the request."
 )
 
-PromptStyle = Literal["alpaca", "phi3"]
-
 
 class Entry(TypedDict):
-    """One instruction, what it is applied to (may be empty) and the answer that is wanted."""
+    """One instruction with its answer, in Alpaca's three fields."""
 
-    instruction: str
-    input: str
-    output: str
+    instruction: str  # what to do; never empty
+    input: str  # what to do it with, such as a sentence to rewrite; often empty
+    output: str  # the reference answer, which training teaches and judges compare with; never empty
 
 
 def read_entries(path: Path) -> list[Entry]:
     """Read a JSON list of entries; raise InputError that names the index and the field of what is wrong."""
-    try:
-        found = read_json(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): give a JSON file of instructions") from None
-    except ValueError as error:
-        raise InputError(
-            f"{path} is not valid JSON ({error}): expected a list of objects with the fields {', '.join(FIELDS)}"
-        ) from None
-    return check_entries(found, str(path))
+    return check_entries(read_json(path, WANTED), str(path))
 
 
 def check_entries(found: Any, name: str) -> list[Entry]:
     """Check loaded JSON entry by entry; other fields than Alpaca's three are left out."""
     if not isinstance(found, list) or not found:
         shown = "an empty list" if found == [] else f"a {type(found).__name__}"
-        raise InputError(f"{name} holds {shown}, expected a list of objects with the fields {', '.join(FIELDS)}")
+        raise InputError(f"{name} holds {shown}, wanted {WANTED}")
     problems: list[str] = []
     for index, entry in enumerate(found):
         problems += _entry_problems(index, entry)
     if problems:
-        more = len(problems) - SHOWN_PROBLEMS
         raise InputError(
             f"{name} has {len(problems)} entries or fields that cannot be used; correct them or leave the entries out:"
-            + "".join(f"\n  - {problem}" for problem in problems[:SHOWN_PROBLEMS])
-            + (f"\n  and {more} more" if more > 0 else "")
+            + bullets(problems, SHOWN_PROBLEMS)
         )
     return [Entry(instruction=entry["instruction"], input=entry["input"], output=entry["output"]) for entry in found]
 
@@ -91,6 +81,11 @@ def format_prompt(entry: Entry, style: PromptStyle) -> str:
     """Return everything that stands before the answer: the task and the mark that an answer follows."""
     mark = "\n\n### Response:\n" if style == "alpaca" else "\n<|assistant|>:\n"
     return format_task(entry, style) + mark
+
+
+def format_entry(entry: Entry, style: PromptStyle) -> str:
+    """Return the prompt and the reference answer as one text, as training sees them."""
+    return format_prompt(entry, style) + entry["output"]
 
 
 def count_prompts_in(entries: list[Entry], others: list[Entry]) -> int:

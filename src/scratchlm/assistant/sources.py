@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from scratchlm.assistant.instructions import Entry, check_entries, read_entries
 from scratchlm.download.fetch import opened_source
 from scratchlm.download.sources import ALPACA, INSTRUCTIONS
@@ -10,12 +12,12 @@ from scratchlm.sample import instructions as sample_instructions
 DOWNLOADS = {"book": INSTRUCTIONS, "alpaca": ALPACA}
 
 
-def collect_entries(source: str) -> list[Entry]:
+def collect_entries(source: str, inputs: Path) -> list[Entry]:
     """Return the entries of `source`: `sample`, `book`, `alpaca`, or a JSON file or URL, checked.
 
-    Raises InputError as `read_entries` and `fetch` do.
+    `inputs` is where a user's own files are tracked. Raises InputError as `read_entries` and `opened_source` do.
     """
     if source == "sample":
         return check_entries(sample_instructions.entries(), "the sample")
-    with opened_source(source, DOWNLOADS) as path:
+    with opened_source(source, DOWNLOADS, inputs, "prepare_instructions") as path:
         return read_entries(path)

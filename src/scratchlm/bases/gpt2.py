@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from scratchlm.checkpoint.config_json import read_config, write_config
+from scratchlm.checkpoint.config_json import write_config
+from scratchlm.checkpoint.folder import check_checkpoint
+from scratchlm.checkpoint.gpt2_layout import GPT2Layout
 from scratchlm.checkpoint.weights import WEIGHTS, check_weights
 from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import GPT2_WEIGHTS
-from scratchlm.model.config import GPTConfig
-from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer, read_tokenizer
+from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, GPTConfig
+from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_tokenizer
 from scratchlm.tokenizer.protocol import end_of_text
 
 # Radford et al. 2019, table 2; the parameter counts in the names are those of the released files.
@@ -21,8 +23,8 @@ def gpt2_config(size: str) -> GPTConfig:
     """Return the shape of a released GPT-2."""
     emb_dim, n_heads, n_layers = SHAPES[size]
     return GPTConfig(
-        vocab_size=50257,
-        context_length=1024,
+        vocab_size=GPT2_VOCAB_SIZE,
+        context_length=GPT2_CONTEXT_LENGTH,
         emb_dim=emb_dim,
         n_heads=n_heads,
         n_layers=n_layers,
@@ -42,15 +44,13 @@ def download_checkpoint(size: str, folder: Path, tokenizer_folder: Path) -> GPTC
     fetch(GPT2_WEIGHTS[size], folder / WEIGHTS)
     write_config(folder, config, end_of_text(read_tokenizer(tokenizer_folder)))
     copy_tokenizer_for_hugging_face(tokenizer_folder, folder)
-    check_weights(config, folder / WEIGHTS)
+    check_weights(GPT2Layout(config), folder / WEIGHTS)
     return config
 
 
 def copy_checkpoint(source: Path, folder: Path) -> GPTConfig:
     """Copy a model folder, through the same checks as a downloaded one."""
-    config = read_config(source)
-    check_weights(config, source / WEIGHTS)
-    read_hugging_face_tokenizer(source)
+    config = check_checkpoint(source)
     folder.mkdir(parents=True)
     for path in sorted(path for path in source.iterdir() if path.is_file()):
         shutil.copyfile(path, folder / path.name)

@@ -1,4 +1,4 @@
-"""Model folders: config.json, weights and tokenizer as Hugging Face lays them out.
+"""Checkpoints: model folders in Hugging Face's layout, with config.json, weights and tokenizer.
 
 Imports `model`, `tokenizer`, `files` and `errors`.
 """

@@ -1,4 +1,4 @@
-"""Model folders: Hugging Face GPT-2 checkpoints (config.json, model.safetensors, tokenizer files), both ways."""
+"""Model folders: checkpoints in Hugging Face's layout (config.json, model.safetensors, tokenizer files), both ways."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from scratchlm.checkpoint.config_json import CONFIG, read_config, read_description, write_config
-from scratchlm.checkpoint.weights import WEIGHTS, check_weights, hugging_face_tensors, load_weights, save_tensors
+from scratchlm.checkpoint.gpt2_layout import GPT2Layout
+from scratchlm.checkpoint.weights import WEIGHTS, check_weights, load_weights, save_tensors
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path
+from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import empty_gpt
 from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer, read_tokenizer
@@ -18,13 +20,24 @@ from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
 def save_checkpoint(folder: Path, model: GPT, tokenizer_folder: Path) -> None:
     """Write `model` and its tokenizer as a folder that transformers' `GPT2LMHeadModel` loads.
 
-    All but a model without shortcuts, which is no GPT-2: see `write_config`.
+    All but a model without shortcuts, which is no GPT-2: see `gpt2_layout.config_to_json`.
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         write_config(temporary, model.config, end_of_text(read_tokenizer(tokenizer_folder)))
-        save_tensors(temporary / WEIGHTS, hugging_face_tensors(model))
+        save_tensors(temporary / WEIGHTS, GPT2Layout(model.config).stored_tensors(model))
         copy_tokenizer_for_hugging_face(tokenizer_folder, temporary)
+
+
+def check_checkpoint(folder: Path) -> GPTConfig:
+    """Return the shape of the model in a folder, whose weights and tokenizer were checked but not loaded.
+
+    Raises InputError that lists every missing, unknown or misshapen tensor at once.
+    """
+    config = read_config(folder)
+    check_weights(GPT2Layout(config), folder / WEIGHTS)
+    read_hugging_face_tokenizer(folder)
+    return config
 
 
 def load_checkpoint(folder: Path) -> GPT:
@@ -33,9 +46,10 @@ def load_checkpoint(folder: Path) -> GPT:
     Raises InputError that lists every missing, unknown or misshapen tensor at once.
     """
     config = replace(read_config(folder), drop_rate=0.0)
-    check_weights(config, folder / WEIGHTS)  # before memory is taken for what the file does not hold
+    layout = GPT2Layout(config)
+    check_weights(layout, folder / WEIGHTS)  # before memory is taken for what the file does not hold
     model = empty_gpt(config)
-    load_weights(model, folder / WEIGHTS)
+    load_weights(model, layout, folder / WEIGHTS)
     return model.eval()
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +16,16 @@ from scratchlm.checkpoint.config_json import read_description
 from scratchlm.checkpoint.folder import load, save_checkpoint
 from scratchlm.checkpoint.weights import load_tensors, save_tensors
 from scratchlm.classifier.messages import LABELS
-from scratchlm.errors import InputError
+from scratchlm.errors import OutputError
 from scratchlm.files.atomic import atomic_path, write_json
 from scratchlm.model.gpt import GPT
 from scratchlm.model.linear import Linear
+from scratchlm.params.choices import TrainLayers
 from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
 from scratchlm.training.loop import Loader, evaluation_mode
+from scratchlm.training.loss import Batch
 
 HEAD, DESCRIPTION = "classifier_head.safetensors", "classifier.json"
-
-TrainLayers = Literal["last_layer", "last_block", "last_two_blocks", "all"]
 
 
 class Classifier(nn.Module):
@@ -66,11 +65,6 @@ def choose_trained_layers(classifier: Classifier, train_layers: TrainLayers) -> 
             block.requires_grad_(True)
 
 
-def message_length(texts: Sequence[str], tokenizer: Tokenizer) -> int:
-    """Return the number of tokens of the longest text."""
-    return max(len(ids) for ids in tokenizer.encode_ordinary_batch(list(texts)))
-
-
 def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> Tensor:
     """Tokenize texts, cut or padded with `<|endoftext|>` to `max_length`, [n, max_length] int64."""
     padded = torch.full((len(texts), max_length), end_of_text(tokenizer))
@@ -80,13 +74,10 @@ def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int)
     return padded
 
 
-def label_loss(classifier: Classifier) -> Callable[[Tensor, Tensor], tuple[Tensor, int]]:
-    """Return the loss of a batch of ids and labels: the sum of the cross entropies, and how many."""
-
-    def loss(ids_BT: Tensor, labels_B: Tensor) -> tuple[Tensor, int]:
-        return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum"), len(labels_B)
-
-    return loss
+def label_loss(classifier: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the sum of the cross entropies of a batch of ids [B, T] and labels [B], and how many labels they are."""
+    ids_BT, labels_B = batch
+    return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum"), torch.tensor(len(labels_B))
 
 
 @dataclass(frozen=True)
@@ -130,7 +121,7 @@ def label_logits(classifier: Classifier, ids: Tensor, batch_size: int) -> Tensor
 
 
 def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path, max_length: int) -> None:
-    """Write a model folder with two more files: the head, and the label names and padded length."""
+    """Write a checkpoint with two more files: the head, and the label names with the padded length."""
     with atomic_path(folder) as temporary:
         save_checkpoint(temporary, classifier.gpt, tokenizer_folder)
         save_tensors(temporary / HEAD, dict(classifier.head.state_dict()))
@@ -140,14 +131,14 @@ def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path
 def load_classifier(folder: Path) -> tuple[Classifier, Tokenizer, int]:
     """Load a classifier folder; return the model, its tokenizer and the length it pads texts to.
 
-    Raises InputError if the folder holds no classifier.
+    Raises OutputError if the folder holds no classifier.
     """
     max_length = read_description(folder / DESCRIPTION, "classifier").get("max_length")
     gpt, tokenizer = load(folder)
     if type(max_length) is not int or not 0 < max_length <= gpt.config.context_length:
-        raise InputError(
-            f"{folder / DESCRIPTION}: max_length is {max_length!r}, expected 1 to {gpt.config.context_length}: run "
-            "`make repro` to build it again"
+        raise OutputError(
+            f"{folder / DESCRIPTION}: max_length is {max_length!r}, wanted a number from 1 to "
+            f"{gpt.config.context_length}"
         )
     classifier = Classifier(gpt)
     classifier.head.load_state_dict(load_tensors(folder / HEAD, classifier.head))

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from scratchlm.errors import InputError
+from scratchlm.errors import InputError, OutputError
 from scratchlm.files.atomic import write_text
+from scratchlm.files.text import read_text
 
 LABELS = ("ham", "spam")  # the position is the class: ham 0, spam 1
+WANTED = "a table of labelled messages"
 
 
 def balance(messages: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -69,34 +71,17 @@ def write_split_csv(path: Path, messages: pd.DataFrame) -> None:
 def read_split_csv(path: Path) -> pd.DataFrame:
     """Read what `write_split_csv` wrote: columns Label (int64, 0 or 1) and Text.
 
-    Raises InputError naming the row (header not counted) where columns or labels are others.
+    Raises OutputError that names the row (header not counted) where columns or labels are others.
     """
     try:
-        rows = list(csv.reader(io.StringIO(read_utf8(path), newline="")))
+        rows = list(csv.reader(io.StringIO(read_text(path, WANTED, OutputError), newline="")))
     except csv.Error as error:
-        raise InputError(f"{path}: not readable as CSV: {error}: run prepare_sms again") from None
+        raise OutputError(f"{path}: not readable as CSV: {error}") from None
     if not rows or rows[0] != ["Label", "Text"]:
-        raise InputError(
-            f"{path}: the columns are {rows[0] if rows else []}, wanted Label and Text: run prepare_sms again"
-        )
+        raise OutputError(f"{path}: the columns are {rows[0] if rows else []}, wanted Label and Text")
     for number, row in enumerate(rows[1:], 1):
         if len(row) != 2 or row[0] not in ("0", "1"):
-            raise InputError(f"{path}, row {number}: got {row}, wanted 0 or 1 and a text: run prepare_sms again")
+            raise OutputError(f"{path}, row {number}: got {row}, wanted 0 or 1 and a text")
     if len(rows) == 1:
-        raise InputError(f"{path} holds no messages: run prepare_sms again")
+        raise OutputError(f"{path} holds no messages")
     return pd.DataFrame({"Label": [int(row[0]) for row in rows[1:]], "Text": [row[1] for row in rows[1:]]})
-
-
-def read_utf8(path: Path) -> str:
-    """Read a table of messages as text; raise InputError that names the line if it is not UTF-8."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): wanted a file of labelled messages") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        ) from error

@@ -10,22 +10,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from scratchlm.classifier.messages import LABELS, read_utf8
+from scratchlm.classifier.messages import LABELS, WANTED
 from scratchlm.download.archive import extract_member
 from scratchlm.download.fetch import opened_source
 from scratchlm.download.sources import SMS_SPAM
 from scratchlm.errors import InputError
+from scratchlm.files.text import read_text
 from scratchlm.sample import sms as sample_sms
 
 
-def collect_messages(source: str) -> pd.DataFrame:
+def collect_messages(source: str, inputs: Path) -> pd.DataFrame:
     """Return the messages of `source`: `sample`, `uci`, or a file or URL; columns Label and Text.
 
-    Raises InputError as `read_messages` and `fetch` do.
+    `inputs` is where a user's own files are tracked. Raises InputError as `read_messages` and `opened_source` do.
     """
     if source == "sample":
         return pd.DataFrame(sample_sms.messages(), columns=["Label", "Text"])
-    with opened_source(source, {"uci": SMS_SPAM}) as path:
+    with opened_source(source, {"uci": SMS_SPAM}, inputs, "prepare_sms") as path:
         return read_messages(path)
 
 
@@ -45,7 +46,7 @@ def read_messages(path: Path) -> pd.DataFrame:
     """
     is_csv = path.suffix.lower() == ".csv"
     delimiter, separator = (",", "comma") if is_csv else ("\t", "tab")
-    records = _read_records(path, _read_text(path), delimiter)
+    records = _read_records(path, _read_table(path), delimiter)
     columns = ["label", "text"]
     if is_csv:
         _, header = next(records, (1, []))
@@ -109,8 +110,8 @@ def _read_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, 
         raise InputError(f"{path}, line {line}: not readable as CSV: {error}") from error
 
 
-def _read_text(path: Path) -> str:
+def _read_table(path: Path) -> str:
     if path.suffix.lower() != ".zip":
-        return read_utf8(path)
+        return read_text(path, WANTED)
     with tempfile.TemporaryDirectory() as folder:
-        return read_utf8(extract_member(path, SMS_SPAM.name, Path(folder) / SMS_SPAM.name))
+        return read_text(extract_member(path, SMS_SPAM.name, Path(folder) / SMS_SPAM.name), WANTED)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from scratchlm.download.fetch import fetch, opened_source, shown
+from scratchlm.download.fetch import fetch, opened_url, shown
 from scratchlm.download.sources import THE_VERDICT
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path
-from scratchlm.files.folders import from_root
+from scratchlm.files.inputs import own_paths
 from scratchlm.sample import corpus as sample_corpus
 
 READ_BYTES = 1 << 20  # a corpus may be larger than memory
@@ -20,10 +20,11 @@ NAME_CHARACTERS = 50  # of a document's own name that are kept: file systems tak
 TEXT_SUFFIXES = (".txt", ".md", ".text")
 
 
-def collect_corpus(source: str | Sequence[str], folder: Path) -> None:
+def collect_corpus(source: str | Sequence[str], folder: Path, inputs: Path) -> None:
     """Fill `folder` with the documents of `source`: `sample`, `the-verdict`, or files, folders and URLs.
 
-    Raises InputError for a source that is missing, empty or not UTF-8; `folder` is then not written.
+    `inputs` is where a user's own files are tracked (see `own_paths`). Raises InputError for a source that is missing,
+    empty or not UTF-8; `folder` is then not written.
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
@@ -33,35 +34,57 @@ def collect_corpus(source: str | Sequence[str], folder: Path) -> None:
         elif source == "the-verdict":
             fetch(THE_VERDICT, temporary / THE_VERDICT.name)
         else:
-            _collect_own([source] if isinstance(source, str) else source, temporary)
+            _collect_own([source] if isinstance(source, str) else source, temporary, inputs)
 
 
-def _collect_own(source: Sequence[str], folder: Path) -> None:
-    inputs: list[Path | str] = []
-    for item in source:
-        if "://" in item:
-            inputs.append(item)
-            continue
-        path = from_root(item)
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES and file.is_file())
-            if not files:
-                raise InputError(f"corpus.source: the folder {item} holds no {', '.join(TEXT_SUFFIXES)} file")
-            inputs += files
-        elif path.is_file():
-            inputs.append(path)
+def _collect_own(source: Sequence[str], folder: Path, inputs: Path) -> None:
+    texts = _own_texts(source, inputs)
+    digits = max(NUMBER_DIGITS, len(str(len(texts))))
+    for number, text in enumerate(texts, start=1):
+        # The number keeps the user's order and two files of the same name apart.
+        name = text if isinstance(text, Path) else Path(re.split("[?#]", text)[0])
+        target = folder / f"{number:0{digits}}-{name.stem[:NAME_CHARACTERS]}.txt"
+        if isinstance(text, Path):
+            _copy_text(text, target, str(text))
         else:
+            with opened_url(text) as path:
+                _copy_text(path, target, shown(text))
+
+
+def _own_texts(source: Sequence[str], inputs: Path) -> list[Path | str]:
+    """List the user's files, those of folders too, and URLs, in the order given."""
+    named = list(dict.fromkeys(item for item in source if "://" not in item))
+    paths = dict(zip(named, own_paths(named, inputs, "download_corpus"), strict=True))
+    texts: list[Path | str] = []
+    for item in source:
+        if item not in paths:
+            texts.append(item)
+            continue
+        path = paths[item]
+        files = _texts_in(path) if path.is_dir() else [path]
+        if not files:
+            raise InputError(f"corpus.source: the folder {item} holds no {', '.join(TEXT_SUFFIXES)} file")
+        if not files[0].is_file():  # a pipe could be read for ever
             raise InputError(
                 f"corpus.source: {item} is neither a file nor a folder nor a URL; paths are relative to the "
                 "project's folder; `sample` and `the-verdict` are built in"
             )
-    digits = max(NUMBER_DIGITS, len(str(len(inputs))))
-    for number, text in enumerate(inputs, start=1):
-        # The number keeps the user's order and two files of the same name apart.
-        own = text if isinstance(text, Path) else Path(re.split("[?#]", text)[0])
-        target = folder / f"{number:0{digits}}-{own.stem[:NAME_CHARACTERS]}.txt"
-        with opened_source(str(text), {}) as path:
-            _copy_text(path, target, shown(text) if isinstance(text, str) else str(text))
+        texts += files
+    return texts
+
+
+def _texts_in(folder: Path) -> list[Path]:
+    """List the text files of a folder and its subfolders, sorted.
+
+    Linked subfolders are left out, as DVC does not read them. So are hidden ones: .dvcignore has Jupyter's.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in TEXT_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parent.parts)
+    )
 
 
 def _copy_text(path: Path, target: Path, name: str) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from scratchlm.errors import InputError
+from scratchlm.errors import OutputError
 
 READ_CHARACTERS = 1 << 17  # a corpus is read piece by piece: it may be larger than memory
 CUT_CHARACTERS = 4096  # how far back from a piece's end a place to cut is looked for first
@@ -17,10 +17,10 @@ BEFORE_BLANK = re.compile(r"(?<=\S)(?=[ \t\n])")
 
 
 def document_paths(folder: Path) -> list[Path]:
-    """List a corpus folder's documents in order; raise InputError if there are none."""
+    """List a corpus folder's documents in order; raise OutputError if there are none."""
     paths = sorted(path for path in folder.iterdir() if path.is_file())
     if not paths:
-        raise InputError(f"{folder} holds no documents: run `make repro` to collect them again")
+        raise OutputError(f"{folder} holds no documents")
     return paths
 
 
@@ -29,7 +29,7 @@ def read_pieces(path: Path) -> Iterator[str]:
 
     A piece ends before a blank that follows something else: GPT-2's split pattern never joins those two. A
     text with nothing but blanks, or without any, is cut after 260,000 characters, wherever that is. Line ends become
-    newlines, as in the book. Raises InputError if the file is not UTF-8.
+    newlines, as in the book. Raises OutputError if the file is not UTF-8.
     """
     held = ""
     with path.open(encoding="utf-8") as stream:
@@ -44,9 +44,8 @@ def read_pieces(path: Path) -> Iterator[str]:
                     yield held[:end]
                     held = held[end:]
         except UnicodeDecodeError as error:
-            raise InputError(
-                f"{path.name} is not UTF-8 text any more (byte {error.object[error.start]:#04x}): run `make repro` to "
-                "collect it again"
+            raise OutputError(
+                f"{path.name} is not UTF-8 text any more (byte {error.object[error.start]:#04x})"
             ) from None
     if held:
         yield held
@@ -56,3 +55,8 @@ def read_documents(folder: Path) -> Iterator[str]:
     """Read all documents of a corpus folder, in pieces and in order."""
     for path in document_paths(folder):
         yield from read_pieces(path)
+
+
+def count_characters(folder: Path) -> int:
+    """Count the characters of all documents of a corpus folder."""
+    return sum(map(len, read_documents(folder)))

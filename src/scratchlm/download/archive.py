@@ -1,4 +1,4 @@
-"""Taking one file out of a zip that somebody else made."""
+"""Extracting one file from a zip that may be broken or hostile."""
 
 from __future__ import annotations
 

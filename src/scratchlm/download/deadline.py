@@ -1,4 +1,4 @@
-"""The moment by which HTTP answers must be over, however slowly their bytes drip."""
+"""A deadline for HTTP answers, however slowly their bytes arrive."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from http.client import HTTPResponse
 from typing import Any
 
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError
 
 
 class Deadline:
@@ -35,7 +36,7 @@ class TimedStream(io.RawIOBase):
         self.silence_s = silence_s
 
     def readable(self) -> bool:
-        """Return True: that is all it is for."""
+        """Return True: the stream is only read."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
@@ -50,6 +51,20 @@ class TimedStream(io.RawIOBase):
         """Close the connection's stream too."""
         self.stream.close()
         super().close()
+
+
+class TimedConnection:
+    """A mixin for urllib3's connections that tells a failed connection from a failed answer."""
+
+    def connect(self) -> None:
+        """Connect, which includes a proxy's answer and the TLS handshake; raise ConnectTimeoutError in all of them.
+
+        urllib3 itself reports the last two as a timeout of the answer, which has a time limit of its own.
+        """
+        try:
+            super().connect()  # type: ignore[misc]
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "no answer while connecting") from error
 
 
 class TimedAdapter(HTTPAdapter):
@@ -69,5 +84,5 @@ class TimedAdapter(HTTPAdapter):
         """Return the pool of connections for a request; requests calls this."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
         plain = type(pool).ConnectionCls
-        pool.ConnectionCls = type("TimedConnection", (plain,), {"response_class": self.response_class})
+        pool.ConnectionCls = type(plain.__name__, (TimedConnection, plain), {"response_class": self.response_class})
         return pool

@@ -18,11 +18,12 @@ from filelock import FileLock, Timeout
 from scratchlm.download.archive import extract_member
 from scratchlm.download.sources import Source
 from scratchlm.download.transfer import OTHER_CACHE, Transfer, drop
-from scratchlm.download.web import LIMITS, GaveUp, Limits, WebSession
+from scratchlm.download.web import LIMITS, GaveUp, WebSession
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, write_text
 from scratchlm.files.checksum import measure, mismatch
 from scratchlm.files.folders import cache_folder, from_root
+from scratchlm.files.inputs import own_paths
 from scratchlm.files.room import writable
 
 CHUNK_BYTES = 2**20
@@ -30,18 +31,18 @@ NAME_CHARACTERS = 50  # of a URL's file name that are kept, from its end: file s
 COMMIT = re.compile(r"/[0-9a-f]{40}/")  # a URL that names a commit gives the same file for ever
 
 
-def fetch(source: Source, target: Path, limits: Limits = LIMITS) -> Path:
+def fetch(source: Source, target: Path) -> Path:
     """Put the file of `source` at `target`, from the mirror, the user's cache or its URLs.
 
     The mirror is SCRATCHLM_MIRROR, a folder or a base URL. Relative folders are relative to the repository's
     root. The file gets its name only when size and sha256 are right; where none is pinned, the host's own hash is
-    used, and without that the file is accepted. All URLs together get `limits.total_s` seconds. Prints where the file
-    came from and its sha256.
+    used, and without that the file is accepted. All URLs together get the time that `LIMITS` allows. Prints where the
+    file came from and its sha256.
 
     Raises InputError, one line that names each place tried and why it failed.
     """
     failures: list[str] = []
-    with WebSession(limits) as session:
+    with WebSession(LIMITS) as session:
         place = obtain(source, target, session, failures)
     if place is None:
         ways_out = (
@@ -59,32 +60,40 @@ def fetch(source: Source, target: Path, limits: Limits = LIMITS) -> Path:
 
 
 @contextmanager
-def opened_source(source: str, known: Mapping[str, Source]) -> Iterator[Path]:
-    """Yield a local path to what a parameter names: one of the `known` sources, a URL, or a path of the user's.
+def opened_source(source: str, known: Mapping[str, Source], inputs: Path, stage: str) -> Iterator[Path]:
+    """Yield a local path to what a parameter names: one of the `known` sources, a URL, or a file of the user's.
 
-    Downloads are gone after the block. Raises InputError as `fetch` does; what the block raises names `source`.
+    `inputs` is where `stage` has the user's own files tracked (see `own_paths`). Downloads are gone after the block.
+    Raises InputError as `fetch` and `own_paths` do, and for a path that is no file.
     """
-    if source not in known and "://" not in source:
-        path = from_root(source)
+    if source in known:
+        with tempfile.TemporaryDirectory() as folder:
+            yield fetch(known[source], Path(folder) / known[source].name)
+    elif "://" in source:
+        with opened_url(source) as path:
+            yield path
+    else:
+        (path,) = own_paths([source], inputs, stage)
         if not path.is_file():  # a pipe or a device could be read for ever
             there = "is no file" if path.exists() else "does not exist"
             raise InputError(
                 f"{source} {there} (looked for {path}): give a file, a URL or one of {', '.join(['sample', *known])}"
             )
         yield path
-        return
+
+
+@contextmanager
+def opened_url(url: str) -> Iterator[Path]:
+    """Download a user's own URL; yield a path that is gone after the block, whose errors then name the URL."""
     with tempfile.TemporaryDirectory() as folder:
-        if source in known:
-            yield fetch(known[source], Path(folder) / known[source].name)
-            return
-        path = Path(folder) / name_in(re.split("[?#]", source)[0])
+        path = Path(folder) / name_in(re.split("[?#]", url)[0])
         try:
-            yield fetch_url(source, path)
+            yield fetch_url(url, path)
         except InputError as error:
-            raise InputError(str(error).replace(str(path), shown(source))) from None
+            raise InputError(str(error).replace(str(path), shown(url))) from None
 
 
-def fetch_url(url: str, target: Path, limits: Limits = LIMITS) -> Path:
+def fetch_url(url: str, target: Path) -> Path:
     """Put a file from the user's own URL, of which nothing is pinned, at `target`; see `fetch`."""
     try:
         url.encode()
@@ -93,12 +102,12 @@ def fetch_url(url: str, target: Path, limits: Limits = LIMITS) -> Path:
     except ValueError:  # whose message may quote a password that urllib took for a port
         reachable = False
     if not reachable:
-        raise InputError(f"{shown(url)!r} is no URL that can be downloaded; wanted https://host/path")
-    return fetch(Source(name_in(address.path), (url,), own=True), target, limits)
+        raise InputError(f"{shown(url)!r} is not a URL that can be downloaded, wanted https://host/path")
+    return fetch(Source(name_in(address.path), (url,), own=True), target)
 
 
 def name_in(path: str) -> str:
-    """Return the file name that a URL's path ends with, which leads into no other folder and that any disk takes."""
+    """Return the file name at the end of a URL's path: it leads to no other folder and is short enough for any disk."""
     name = PurePosixPath(unquote(path)).name.replace("\0", "")
     return "download" if name in ("", ".", "..") else name[-NAME_CHARACTERS:]
 
@@ -142,7 +151,7 @@ def obtain_member(
 
 
 def url_key(url: str) -> str:
-    """Return the name in the cache of what is known by its URL alone, which may hold a password."""
+    """Return the cache's name for a file of which only the URL is known; a URL may hold a password."""
     return hashlib.sha256(url.encode()).hexdigest()
 
 
@@ -206,7 +215,7 @@ def locked(path: Path, session: WebSession) -> Iterator[None]:
 def shown(url: str) -> str:
     """Return a URL as it may be printed: without a user's name and password, and without a query, which may be a key.
 
-    An "@" in the path can cost more than the password: better that than less.
+    If the path has an "@", more than the password may be hidden, never less.
     """
     address, *query = re.split("(?=[?#])", url, maxsplit=1)
     # A password with a slash in it, which makes the URL a wrong one, is still a password.

@@ -10,7 +10,7 @@ class Source:
     """One file that can be fetched.
 
     `name` is the file name looked for in the mirror, `urls` are tried in order. `size_bytes` and `sha256`
-    (lower-case hex) are None where nobody pinned them. With `archive`, the file is the member `name` of that
+    (lower-case hex) are None where they are not known. With `archive`, the file is the member `name` of that
     zip, which is fetched when the file itself is found nowhere. A user's `own` URL is not looked for in the mirror,
     which tells files apart by name alone.
     """

@@ -13,6 +13,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from scratchlm.download.sources import Source
 from scratchlm.download.web import GaveUp, NoConnection, Transient, WebSession
+from scratchlm.errors import InputError
 from scratchlm.files.atomic import write_json
 from scratchlm.files.checksum import mismatch
 from scratchlm.files.room import check_room, writable
@@ -105,9 +106,9 @@ class Transfer:
         if not self.part.exists() or not record.exists():
             return 0, None
         try:
-            seen = read_json(record)
+            seen = read_json(record, "the record of a download")
             validator = seen["validator"] if seen["url_sha256"] == self.url_sha256 else None
-        except (ValueError, LookupError, TypeError):  # damaged, or of an older version
+        except (InputError, LookupError, TypeError):  # damaged, or of an older version
             return 0, None
         if validator is None and self.source.sha256 is None:
             return 0, None

@@ -18,9 +18,9 @@ MAX_REDIRECTS = 10
 
 @dataclass(frozen=True)
 class Limits:
-    """How long and how much one download may take; the tests use shorter ones."""
+    """How long and how much one download may take."""
 
-    connect_s: float = 6.0
+    connect_s: float = 6.0  # until the connection stands, encryption and a proxy's answer included
     read_s: float = 30.0  # silence between two pieces of an answer
     total_s: float = 6 * 3600.0  # all URLs together: GPT-2 1558M (6.4 GB) at 0.3 MB/s
     max_bytes: int = 20 * 2**30  # where the size is not known
@@ -33,7 +33,7 @@ LIMITS = Limits()
 
 
 class GaveUp(Exception):
-    """A place does not give the file; the message says why in a few words."""
+    """A file cannot be had from one place; the message says why in a few words."""
 
 
 class Transient(GaveUp):
@@ -129,7 +129,7 @@ def redirected(url: str, location: str) -> str:
         target = urljoin(url, location)
         scheme = urlsplit(target).scheme
     except ValueError:
-        raise GaveUp("redirects to what is no URL") from None
+        raise GaveUp("redirects to something that is not a URL") from None
     if scheme not in ("http", "https") or (scheme == "http" and urlsplit(url).scheme == "https"):
         raise GaveUp(f"redirects from {urlsplit(url).scheme} to {scheme}: refused")
     return target

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, checked, read with clear errors; the folders that do not move.
+"""Files: atomic writes, checksums, clear errors for what cannot be read or stored, and the fixed folders.
 
 Imports `errors` alone.
 """

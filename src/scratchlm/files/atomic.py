@@ -29,10 +29,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     except (FileExistsError, NotADirectoryError):
         blocking = next(parent for parent in target.parents if parent.exists() or parent.is_symlink())
         raise InputError(f"{blocking} is in the way: {target} is to be written in it; move it elsewhere") from None
-    # What a killed process left. Nobody else is writing this target: DVC locks stages, `fetch` locks downloads.
+    # Left by a killed process. No other process writes this target: DVC locks stages, `fetch` locks downloads.
     for abandoned in target.parent.glob(f".{glob.escape(target.stem)}.????????{glob.escape(target.suffix)}"):
         _remove(abandoned)
-    # The suffix stays last, for the libraries that look at it.
+    # The suffix stays at the end, for libraries that look at it.
     temporary = target.with_name(f".{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}")
     try:
         yield temporary
@@ -52,7 +52,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Have the disk hold a file's content, or a folder's names, before going on."""
+    """Wait until a file's content, or a folder's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

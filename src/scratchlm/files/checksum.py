@@ -1,4 +1,4 @@
-"""What a file is told apart by: its size and its sha256."""
+"""A file's size and sha256, measured and compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def measure(path: Path) -> tuple[int, str]:
 
 
 def mismatch(path: Path, size_bytes: int | None, sha256: str | None) -> str | None:
-    """Say how a file differs from what is known of it, or return None."""
+    """Say how a file differs from the size and sha256 that are known, or return None."""
     size = path.stat().st_size
     if size_bytes is not None and size != size_bytes:
         return f"size {size:,}, expected {size_bytes:,}"

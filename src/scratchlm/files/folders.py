@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 
 from scratchlm.errors import InputError
+from scratchlm.files.text import shorten
 
-SHOWN_PATH = 60
+SHOWN_CHARACTERS = 60
 
 
 def from_root(folder: str) -> Path:
@@ -21,16 +22,16 @@ def from_root(folder: str) -> Path:
         path.lstat()
     except RuntimeError:
         raise InputError(f"{folder}: there is no such user's home folder; give the path from / on") from None
-    except ValueError as error:  # zero bytes and what no file system can spell
+    except ValueError as error:  # zero bytes, and characters that no file system can hold
         raise InputError(f"{folder!r} cannot be a path ({error}): give another") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise InputError(f"{folder[:SHOWN_PATH]}... cannot be a path (too long): give another") from None
+            raise InputError(f"{shorten(folder, SHOWN_CHARACTERS)} cannot be a path (too long): give another") from None
     return path
 
 
 def cache_folder() -> Path:
-    """Return the user's cache: downloads, each verified one named by its sha256, and what judges said.
+    """Return the user's cache: downloads, each verified one named by its sha256, and the judges' answers.
 
     It is SCRATCHLM_CACHE, by default scratchlm in XDG_CACHE_HOME or ~/.cache.
     """

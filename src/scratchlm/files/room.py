@@ -1,4 +1,4 @@
-"""A disk that is full or closed: how much is needed and where, in one clear line."""
+"""A disk that is full or cannot be written, in one clear line: where, and how much is needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def check_room(folder: Path, needed_bytes: int | None, hint: str = "") -> None:
-    """Raise InputError before a file is begun that the disk has no room for."""
+    """Raise InputError if the disk has no room for what is about to be written."""
     free_bytes = shutil.disk_usage(folder).free
     if needed_bytes is not None and needed_bytes > free_bytes:
         raise InputError(f"no space left in {folder}: {needed_bytes:,} bytes are needed, {free_bytes:,} are free{hint}")
@@ -23,7 +23,7 @@ def check_room(folder: Path, needed_bytes: int | None, hint: str = "") -> None:
 
 @contextmanager
 def writable(folder: Path, needed_bytes: int | None, hint: str = "") -> Iterator[None]:
-    """Turn what the system says of a full or closed disk in the block into an InputError."""
+    """Turn the system's errors of a full or read-only disk into an InputError."""
     try:
         yield
     except OSError as error:

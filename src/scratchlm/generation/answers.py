@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from scratchlm.assistant.instructions import Entry, PromptStyle, format_prompt
+from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.assistant.responses import Answer
 from scratchlm.checkpoint.folder import load
 from scratchlm.generation.decode import Sampling, batches_by_length, continue_batch
-from scratchlm.stage.interruption import Interrupted, deferred, requested
+from scratchlm.params.choices import PromptStyle
+from scratchlm.stage.interruption import deferred
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.tokenizer.protocol import end_of_text
@@ -19,12 +21,13 @@ from scratchlm.tokenizer.protocol import end_of_text
 
 def answer(
     folders: Mapping[str, Path],
-    device: torch.device,
     entries: Sequence[Entry],
+    *,
     style: PromptStyle,
     max_new_tokens: int,
     sampling: Sampling,
     batch_size: int,
+    device: torch.device,
     snapshots: Snapshots,
 ) -> dict[str, list[Answer]]:
     """Let the model of each folder answer every entry, in order; the names of `folders` are those of the result.
@@ -37,20 +40,11 @@ def answer(
     # By the entry's number as a string, as JSON has it.
     answers: dict[str, dict[str, Answer]] = saved[1] if saved else {name: {} for name in folders}
 
-    def progress() -> str:
+    def position() -> str:
         return f"{sum(map(len, answers.values()))} of {len(folders) * len(entries)} answers"
 
-    def keep_if_asked(ended: bool = False) -> None:
-        stopping = requested()
-        if stopping or ended or snapshots.is_due():
-            snapshots.save({}, answers)
-        if stopping and not snapshots.are_kept:
-            raise KeyboardInterrupt
-        if stopping:
-            raise Interrupted(f"after {progress()}")
-
     if saved:
-        print(f"going on after {progress()}")
+        print(f"going on after {position()}")
     with deferred():
         for name, given in answers.items():
             if len(given) == len(entries):
@@ -62,11 +56,27 @@ def answer(
                 for numbers in batches_by_length(prompts, batch_size):
                     if str(numbers[0]) in given:
                         continue
-                    keep_if_asked()
+                    snapshots.keep(lambda: ({}, answers), position())
                     batch = continue_batch(model, prompts, numbers, max_new_tokens, end_of_text(tokenizer), sampling)
                     for number, new in zip(numbers, batch, strict=True):
                         text = tokenizer.decode(new.ids).strip()
                         given[str(number)] = Answer(text=text, finish=new.finish, tokens=len(new.ids))
                     bar.update(len(numbers))
-        keep_if_asked(ended=True)
+        snapshots.keep(lambda: ({}, answers), position(), ended=True)
     return {name: [given[str(number)] for number in range(len(entries))] for name, given in answers.items()}
+
+
+def as_rows(entries: Sequence[Entry], answers: Mapping[str, Sequence[Answer]]) -> list[dict[str, Any]]:
+    """Lay out entries and their answers as data/responses.json has them, a row per entry."""
+    return [
+        {"id": number, **entry, **{name: given[number] for name, given in answers.items()}}
+        for number, entry in enumerate(entries)
+    ]
+
+
+def count_endings(answers: Sequence[Answer], prefix: str = "") -> dict[str, int]:
+    """Count the empty answers and those that the model ended itself."""
+    return {
+        f"{prefix}empty": sum(not given["text"] for given in answers),
+        f"{prefix}stopped_at_end": sum(given["finish"] == "stop" for given in answers),
+    }

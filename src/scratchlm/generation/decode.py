@@ -123,11 +123,8 @@ def decode(
     generators = [torch.Generator(device).manual_seed(sampling.seed + numbers[row]) for row in rows]
     longest = max(len(prompts[row]) for row in rows)
     shortest = min(len(prompts[row]) for row in rows)
-    config = model.config
     capacity = min(longest + max_new_tokens, longest + context - shortest)
-    cache = KVCache(
-        config.n_layers, len(rows), config.n_heads, capacity, config.head_dim, model.wte.weight.dtype, device
-    )
+    cache = model.new_cache(len(rows), capacity)
     logits_BV = prefill(model, [prompts[row] for row in rows], cache)
     padding_B = torch.tensor([longest - len(prompts[row]) for row in rows], device=device)
     columns_S = torch.arange(capacity, device=device)

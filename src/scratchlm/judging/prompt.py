@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 
 from scratchlm.assistant.instructions import Entry, format_task
 from scratchlm.files.text import one_line
+from scratchlm.params.choices import PromptName
 
-PromptName = Literal["book", "rubric"]
 Status = Literal["ok", "empty", "parse_error", "out_of_range", "truncated", "http_error"]
 
 SCORES = 0, 100  # from the lowest to the highest

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scratchlm.model.config import AttentionKind
-from scratchlm.model.kv_cache import KVCache
+from scratchlm.model.kv_cache import LayerCache
 from scratchlm.model.linear import Linear
 
 
@@ -22,7 +22,7 @@ class MultiHeadAttention(nn.Module):
 
     `kind` chooses how: `sdpa` is torch's own and the fastest, `manual` writes out the formula for all heads
     at once, `per_head` computes one head after the other, as stacked single heads would (chapter 3.6.1).
-    All three give the same values, but that dropout under `per_head` draws other numbers.
+    Same values; only `per_head`'s dropout uses another random stream.
     """
 
     def __init__(self, emb_dim: int, n_heads: int, drop_rate: float, qkv_bias: bool, kind: AttentionKind) -> None:
@@ -33,7 +33,7 @@ class MultiHeadAttention(nn.Module):
         self.c_attn = Linear(emb_dim, 3 * emb_dim, bias=qkv_bias)
         self.c_proj = Linear(emb_dim, emb_dim)
 
-    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
+    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: LayerCache | None) -> Tensor:
         """Let every token gather from those it may see, [B, T, D] to [B, T, D].
 
         `mask` is bool, broadcastable to [B, 1, T, S], True where a token may look, the same for all heads; without
@@ -41,7 +41,7 @@ class MultiHeadAttention(nn.Module):
         """
         q, k, v = self.queries_keys_values(x_BTD)
         if cache is not None:
-            k, v = cache.append(layer, k, v)  # [B, H, S, K]
+            k, v = cache.append(k, v)  # [B, H, S, K]
         drop_rate = self.drop_rate if self.training else 0.0
         if self.kind == "sdpa":
             T, S = q.shape[2], k.shape[2]

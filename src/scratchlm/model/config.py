@@ -7,6 +7,11 @@ from typing import Literal
 
 AttentionKind = Literal["sdpa", "manual", "per_head"]
 Activation = Literal["gelu_tanh", "gelu", "relu"]
+Init = Literal["book", "gpt2"]
+
+GPT2_VOCAB_SIZE = 50257
+GPT2_CONTEXT_LENGTH = 1024
+MAX_LAYERS = 1000  # GPT-3 has 96; far beyond, building the blocks alone takes minutes
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,6 @@ class GPTConfig:
     tie_embeddings: bool = True
     activation: Activation = "gelu_tanh"
     shortcuts: bool = True
-    attention: AttentionKind = "sdpa"
 
     @property
     def head_dim(self) -> int:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scratchlm.model.attention import MultiHeadAttention
-from scratchlm.model.config import Activation, GPTConfig
-from scratchlm.model.kv_cache import KVCache
+from scratchlm.model.config import Activation, AttentionKind, GPTConfig
+from scratchlm.model.kv_cache import KVCache, LayerCache
 from scratchlm.model.linear import Linear, linear
 
 
@@ -45,19 +45,17 @@ class Block(nn.Module):
     Without shortcuts (chapter 4.4) it hardly learns: queries and keys get almost no gradient.
     """
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, attention: AttentionKind) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(config.emb_dim)
-        self.attn = MultiHeadAttention(
-            config.emb_dim, config.n_heads, config.drop_rate, config.qkv_bias, config.attention
-        )
+        self.attn = MultiHeadAttention(config.emb_dim, config.n_heads, config.drop_rate, config.qkv_bias, attention)
         self.ln_2 = nn.LayerNorm(config.emb_dim)
         self.mlp = FeedForward(config)
         self.dropout = nn.Dropout(config.drop_rate)
         self.shortcuts = config.shortcuts
 
-    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: KVCache | None, layer: int) -> Tensor:
-        attended_BTD = self.dropout(self.attn(self.ln_1(x_BTD), mask, cache, layer))
+    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: LayerCache | None) -> Tensor:
+        attended_BTD = self.dropout(self.attn(self.ln_1(x_BTD), mask, cache))
         x_BTD = x_BTD + attended_BTD if self.shortcuts else attended_BTD
         fed_BTD: Tensor = self.dropout(self.mlp(self.ln_2(x_BTD)))
         return x_BTD + fed_BTD if self.shortcuts else fed_BTD
@@ -69,13 +67,13 @@ class GPT(nn.Module):
     A tied head is no parameter of its own: the logits are taken with the token embedding.
     """
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, attention: AttentionKind = "sdpa") -> None:
         super().__init__()
         self.config = config
         self.wte = nn.Embedding(config.vocab_size, config.emb_dim)
         self.wpe = nn.Embedding(config.context_length, config.emb_dim)
         self.dropout = nn.Dropout(config.drop_rate)
-        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.h = nn.ModuleList(Block(config, attention) for _ in range(config.n_layers))
         self.ln_f = nn.LayerNorm(config.emb_dim)
         if not config.tie_embeddings:
             self.lm_head = Linear(config.emb_dim, config.vocab_size, bias=False)
@@ -101,10 +99,16 @@ class GPT(nn.Module):
             positions_BT = torch.arange(start, start + ids_BT.shape[1], device=ids_BT.device)
         x_BTD = self.dropout(self.wte(ids_BT) + self.wpe(positions_BT))
         for layer, block in enumerate(self.h):
-            x_BTD = block(x_BTD, mask, cache, layer)
+            x_BTD = block(x_BTD, mask, cache.layer(layer) if cache is not None else None)
         if cache is not None:
             cache.length += ids_BT.shape[1]
         return self.ln_f(x_BTD)  # type: ignore[no-any-return]
+
+    def new_cache(self, batch_size: int, capacity: int) -> KVCache:
+        """Return an empty cache for `batch_size` texts of up to `capacity` tokens."""
+        config = self.config
+        shape = (config.n_layers, batch_size, config.n_heads, capacity, config.head_dim)
+        return KVCache(*shape, self.wte.weight.dtype, self.device)
 
     def head(self, x_BTD: Tensor) -> Tensor:
         """Turn hidden states into logits, [..., D] to [..., V]."""

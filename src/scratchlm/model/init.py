@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import psutil
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from scratchlm.errors import InputError
-from scratchlm.model.config import GPTConfig
+from scratchlm.model.config import AttentionKind, GPTConfig, Init
 from scratchlm.model.gpt import GPT, Block
 
 GPT2_STD = 0.02  # of GPT-2's random start, at widths of 768 and more
@@ -29,14 +29,14 @@ class _WithoutInit(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def empty_gpt(config: GPTConfig) -> GPT:
+def empty_gpt(config: GPTConfig, attention: AttentionKind = "sdpa") -> GPT:
     """Build a GPT whose parameters are allocated but not set, for a caller that fills every one of them."""
     # On the meta device, which would do as well, torch's init first imports its compiler: a second and 75 MB.
     with _WithoutInit():
-        return GPT(config)
+        return GPT(config, attention)
 
 
-def new_gpt(config: GPTConfig, init: Literal["book", "gpt2"], init_std: float = GPT2_STD) -> GPT:
+def new_gpt(config: GPTConfig, init: Init, init_std: float = GPT2_STD, attention: AttentionKind = "sdpa") -> GPT:
     """Build a GPT with random weights from torch's global generator.
 
     `book` draws as the book's code does: torch's default init, query, key and value apart, the head last.
@@ -46,7 +46,7 @@ def new_gpt(config: GPTConfig, init: Literal["book", "gpt2"], init_std: float = 
     Raises InputError if the model is larger than the machine's memory.
     """
     _check_memory(config)
-    model = empty_gpt(config)
+    model = empty_gpt(config, attention)
     if init == "book":
         _init_as_the_book(model)
     else:

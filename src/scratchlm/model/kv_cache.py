@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from copy import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class LayerCache(NamedTuple):
+    """One block's keys and values, [B, H, capacity, K], of which `length` tokens are in use."""
+
+    keys: Tensor
+    values: Tensor
+    length: int
+
+    def append(self, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new keys and values and return all in view, each [B, H, S, K]."""
+        end = self.length + k_BHTK.shape[2]
+        self.keys[:, :, self.length : end] = k_BHTK
+        self.values[:, :, self.length : end] = v_BHTK
+        return self.keys[:, :, :end], self.values[:, :, :end]
 
 
 class KVCache:
@@ -29,15 +45,12 @@ class KVCache:
         self.values = torch.zeros(shape, dtype=dtype, device=device)
         self.length = 0
 
-    def append(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
-        """Store a layer's new keys and values and return all in view, each [B, H, S, K]."""
-        end = self.length + k_BHTK.shape[2]
-        self.keys[layer, :, :, self.length : end] = k_BHTK
-        self.values[layer, :, :, self.length : end] = v_BHTK
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+    def layer(self, index: int) -> LayerCache:
+        """Return one block's part of the cache; writes reach this cache."""
+        return LayerCache(self.keys[index], self.values[index], self.length)
 
     def part(self, first_row: int, last_row: int, first_column: int) -> KVCache:
-        """Return an empty cache that fills this one's rows up to `last_row`, exclusive, from a column on."""
+        """Return an empty view of rows [first, last) from a column on; writes reach this cache."""
         part = copy(self)
         part.keys = self.keys[:, first_row:last_row, :, first_column:]
         part.values = self.values[:, first_row:last_row, :, first_column:]

@@ -7,7 +7,6 @@ instead of 2.9 s. Everywhere else, and for products too small to matter, this is
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import Any, cast
 
@@ -16,10 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SMALL_PRODUCT = 1 << 20  # multiplications; below, oneDNN's 10 microseconds per call weigh more
-
-# Large tensors come and go with every step; in huge pages the kernel hands them over 512 times fewer.
-# torch reads this when it allocates its first large tensor.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 class Linear(nn.Linear):

@@ -1,4 +1,4 @@
 """Params: the schema of params.yaml, and reading it with every mistake told at once.
 
-Imports `errors` and the choices of `model.config`.
+Imports `errors`, `files` and the choices of `model.config`.
 """

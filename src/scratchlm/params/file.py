@@ -1,4 +1,4 @@
-"""params.yaml: read and checked whole, every problem of the file reported at once."""
+"""Reading params.yaml and checking all of it, with every problem reported at once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from scratchlm.errors import InputError
-from scratchlm.params.schema import GPT2_VOCAB_SIZE, ModelParams, Params, TokenizerParams, WindowsParams
+from scratchlm.files.text import one_line, shorten
+from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
+from scratchlm.params.schema import ModelParams, Params, TokenizerParams, WindowsParams
 
 PARAMS = Path("params.yaml")
-GPT2_CONTEXT_LENGTH = 1024
 SMALLEST_BPE = 257
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
-SHOWN_CHARACTERS = 60
-# Bounded in depth and breadth: a few aliases of YAML can stand for more than memory holds.
+SHOWN_CHARACTERS = 60  # of a value or a key
+SHOWN_PROBLEM = 200  # characters of what YAML's reader says
+# Bounded in depth and width: a few YAML aliases can expand to more than fits in memory.
 SHORT = reprlib.Repr()
 SHORT.maxlevel = 3
 SHORT.maxstring = SHORT.maxother = sys.maxsize  # a long text is cut after the passwords are taken out of it
@@ -31,7 +33,7 @@ SHORT.maxstring = SHORT.maxother = sys.maxsize  # a long text is cut after the p
 def load_params(path: Path) -> Params:
     """Read and check a params file; raise InputError that lists everything wrong with it."""
     if path.exists() and not path.is_file():  # a pipe could be read for ever
-        raise InputError(f"{path} is no file: move it elsewhere, then copy a profile with `make profile P=sample`")
+        raise InputError(f"{path} is not a file: move it elsewhere, then copy a profile with `make profile P=sample`")
     try:
         # YAML 1.2, as DVC itself reads it: `5e-05`, which `dvc exp run -S` writes, is a number.
         found = YAML(typ="safe", pure=True).load(path)
@@ -41,8 +43,8 @@ def load_params(path: Path) -> Params:
         raise InputError(
             f"{path} cannot be read ({error.strerror}): copy a profile with `make profile P=sample`"
         ) from None
-    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: a number or date that is none, or no text
-        problem = " ".join(str(error).split()).partition(";")[0]
+    except (YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible number or date, or not text
+        problem = one_line(error, SHOWN_PROBLEM).partition(";")[0]
         if isinstance(error, MarkedYAMLError) and error.problem_mark:
             problem = f"line {error.problem_mark.line + 1}: {error.problem}"
         raise InputError(
@@ -52,7 +54,7 @@ def load_params(path: Path) -> Params:
 
 
 def check_params(found: Any, name: str = "params.yaml") -> Params:
-    """Turn loaded YAML into `Params`; raise InputError that names key, value and what is allowed, for all."""
+    """Turn loaded YAML into `Params`; raise InputError that lists each wrong key, its value and what is allowed."""
     if not isinstance(found, dict):
         raise InputError(
             f"{name} holds {_shown(found)}, expected sections such as `corpus:` and `model:`; copy a profile "
@@ -81,7 +83,7 @@ def check_params(found: Any, name: str = "params.yaml") -> Params:
 
 
 def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
-    """Check what no single key shows; a check whose sections are not all valid is left out."""
+    """Yield the problems of keys that do not fit together; a section that is invalid already is not compared."""
 
     def have(*sections: str) -> bool:
         return all(section in valid for section in sections)
@@ -179,7 +181,7 @@ def _problem(section: str, detail: Any) -> str:
 
 def _unknown_key(location: tuple[str, ...], section: type[BaseModel]) -> str:
     *before, last = location
-    key = _cut(last) if isinstance(last, str) else _shown(last)
+    key = shorten(last, SHOWN_CHARACTERS) if isinstance(last, str) else _shown(last)
     known = list(section.model_fields)
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
@@ -189,10 +191,6 @@ def _unknown_key(location: tuple[str, ...], section: type[BaseModel]) -> str:
 def _shown(value: Any) -> str:
     try:
         text = PASSWORD.sub("...", SHORT.repr(value))
-    except ValueError:  # Python writes no more than 4,300 digits
-        return "a number too long to show"
-    return _cut(text)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
+    except ValueError:  # Python prints at most 4,300 digits
+        return "a number that is too long to show"
+    return shorten(text, SHOWN_CHARACTERS)

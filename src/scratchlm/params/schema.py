@@ -1,24 +1,25 @@
-"""The parameters of all stages, as models that say what is allowed; `params_file` reads and checks the file."""
+"""The parameters of all stages and what each may be; `params.file` reads and checks params.yaml."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from dataclasses import fields
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-GPT2_VOCAB_SIZE = 50257
+from scratchlm.model.config import MAX_LAYERS, Activation, AttentionKind, GPTConfig, Init
+from scratchlm.params.choices import Base, PromptName, PromptStyle, Schedule, TokenizerKind, TrainLayers
+
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
-LARGEST_COUNT = 2**31 - 1  # more than any run can count, and no more than every library can
-MAX_LAYERS = 1000  # GPT-3 has 96; far beyond, building the blocks alone takes minutes
-UNSPELLABLE = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # control characters, and halves that UTF-8 cannot hold
+LARGEST_COUNT = 2**31 - 1  # more than any run needs, and what every library can count to
+UNSPELLABLE = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # control characters, and surrogates, which UTF-8 cannot hold
 
 Positive = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Base = Literal["pretrained", "124M", "355M", "774M", "1558M"]
 
 
 def _text_or_list_of_texts(value: Any) -> Any:
@@ -77,7 +78,7 @@ class CorpusParams(Section):
 class TokenizerParams(Section):
     """GPT-2's tokenizer, or a byte-level BPE or the words of the corpus."""
 
-    kind: Literal["gpt2", "bpe", "word"]
+    kind: TokenizerKind
     vocab_size: Annotated[int, Field(ge=3, le=1_000_000)]
 
 
@@ -98,22 +99,27 @@ class ModelParams(Section):
     n_layers: Annotated[int, Field(gt=0, le=MAX_LAYERS)]
     drop_rate: Annotated[float, Field(ge=0, lt=1)]
     qkv_bias: bool
-    activation: Literal["gelu_tanh", "gelu", "relu"]
+    activation: Activation
     shortcuts: bool
-    attention: Literal["sdpa", "manual", "per_head"]
+    attention: AttentionKind
     tie_embeddings: bool
-    init: Literal["book", "gpt2"]
+    init: Init
     init_std: Annotated[float, Field(gt=0, le=1)]
+
+    def config(self, vocab_size: int) -> GPTConfig:
+        """Return the shape of this model with a vocabulary of so many tokens."""
+        shape = {field.name: getattr(self, field.name) for field in fields(GPTConfig) if field.name != "vocab_size"}
+        return GPTConfig(vocab_size=vocab_size, **shape)
 
 
 class TrainingParams(Section):
-    """What every training has: length, optimiser, schedule and evaluation."""
+    """What all trainings have: length, optimiser, schedule and evaluation."""
 
     epochs: Positive
     batch_size: Positive
     learning_rate: AboveZero
     weight_decay: NonNegative
-    schedule: Literal["constant", "cosine"]
+    schedule: Schedule
     warmup_steps: Count
     min_learning_rate: NonNegative
     gradient_clip: AboveZero | None
@@ -136,7 +142,7 @@ class VisualizeParams(Section):
 
 
 class WeightsParams(Section):
-    """The checkpoints that fine-tuning can start from."""
+    """The bases: the checkpoints that fine-tuning can start from."""
 
     bases: Annotated[list[Base], BeforeValidator(_different_items)]
 
@@ -153,7 +159,7 @@ class ClassifierParams(TrainingParams):
     """The fine-tuning of the spam classifier."""
 
     base: Base
-    train_layers: Literal["last_layer", "last_block", "last_two_blocks", "all"]
+    train_layers: TrainLayers
     max_length: Positive | None
 
 
@@ -161,7 +167,7 @@ class InstructionsParams(Section):
     """The instructions, how they are put to the model, and their split; the rest is the validation set."""
 
     source: Place
-    prompt_style: Literal["alpaca", "phi3"]
+    prompt_style: PromptStyle
     train_fraction: Fraction
     test_fraction: Fraction
 
@@ -187,7 +193,7 @@ class JudgeParams(Section):
     """Who scores the answers."""
 
     judges: Annotated[list[str], BeforeValidator(_different_items), AfterValidator(_known_judges)]
-    prompt: Literal["book", "rubric"]
+    prompt: PromptName
     temperature: NonNegative
     num_ctx: Positive
     max_answer_tokens: Positive

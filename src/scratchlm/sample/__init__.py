@@ -1,4 +1,4 @@
-"""The embedded data: generators of a corpus, messages and instructions, the same for the same seed.
+"""The sample data: generators of a corpus, messages and instructions; the same seed gives the same data.
 
 Imports nothing of the rest.
 """

@@ -13,9 +13,9 @@ QUIZZES = 190
 
 
 def documents() -> dict[str, str]:
-    """Return the documents as file name to text, the same every time; a line is a paragraph.
+    """Return file name -> text of all documents, the same every time; each line is a paragraph.
 
-    The names carry the order, in which all kinds are mixed: the end of the corpus is as varied as its start.
+    The names give the order, which mixes all kinds: the end of the corpus is as varied as its start.
     """
     rng = random.Random(SEED)
     subjects = language.subjects() + nature.subjects()

@@ -1,4 +1,4 @@
-"""The small world of the sample profile: a village, its people and animals, and the words they use.
+"""The world of the sample profile: a village, its people and animals, and the words they use.
 
 Everything that the corpus tells and the instructions ask comes from these tables, so the two never disagree.
 """

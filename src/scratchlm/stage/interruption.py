@@ -1,4 +1,4 @@
-"""Stopping between two steps: Ctrl-C, SIGTERM or the death of DVC asks, the step in hand ends first."""
+"""Graceful stop: on Ctrl-C, SIGTERM or the death of DVC, finish the current step, then exit."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 import psutil
@@ -18,41 +19,56 @@ class Interrupted(Exception):
     """Work was stopped on request, with all of it kept."""
 
 
-class _Request:
-    deferred = False
-    made = False
+@dataclass
+class Request:
+    """The request to stop that this process may have received, and whether it waits for the end of a step."""
+
+    made: bool = False
+    deferred: bool = False
+
+
+request = Request()
 
 
 def requested() -> bool:
     """Tell whether somebody asked to stop; for loops inside `deferred`."""
-    return _Request.made
+    return request.made
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Let the first request to stop wait for the block, which looks at `requested`; the second one does not wait."""
-    _Request.deferred = True
+    """Let a request to stop wait for the block, which looks at `requested`; a second Ctrl-C does not wait."""
+    request.deferred = True
     try:
         yield
     finally:
-        _Request.deferred = False
-    if _Request.made:  # since the block last looked
+        request.deferred = False
+    if request.made:  # since the block last looked
         raise KeyboardInterrupt
 
 
 def listen() -> None:
     """Take SIGINT and SIGTERM as requests to stop, and the death of the processes above as one too.
 
-    Outside of `deferred` a request raises KeyboardInterrupt at once.
+    The first request raises KeyboardInterrupt, inside `deferred` at the end of the block. Later ones change nothing,
+    since schedulers send SIGTERM twice; but a second Ctrl-C does not wait for the end of `deferred`.
     """
     signal.signal(signal.SIGINT, _on_signal)
     signal.signal(signal.SIGTERM, _on_signal)
     threading.Thread(target=_watch_parents, name="parents", daemon=True).start()
 
 
+def stop_listening() -> None:
+    """Ignore further requests: the process is about to end, and says itself how."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    first, _Request.made = not _Request.made, True
-    if not (_Request.deferred and first):
+    is_first, request.made = not request.made, True
+    is_second_ctrl_c = not is_first and request.deferred and number == signal.SIGINT
+    if is_second_ctrl_c or (is_first and not request.deferred):
+        request.deferred = False  # what the exception does on its way must not be cut short by a third one
         raise KeyboardInterrupt
 
 
@@ -70,8 +86,7 @@ def _watch_parents() -> None:
     gone = threading.Event()
     while above and all(map(is_alive, above)):
         gone.wait(LOOK_EVERY_S)
-    if not _Request.made:  # a signal to the whole group came here too: a second one would not wait for the step
-        os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def is_dvc(process: psutil.Process) -> bool:

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import errno
+import runpy
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from scratchlm.errors import InputError
-from scratchlm.params.file import PARAMS, load_params
-from scratchlm.params.schema import Params
-from scratchlm.stage.interruption import Interrupted, listen
+from scratchlm.errors import BUILD_AGAIN, InputError, explain
+from scratchlm.stage.interruption import Interrupted, deferred, listen, stop_listening
 
 WRITTEN_BY_STAGES = ("data/", "models/")
 MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def run(main: Callable[[Params], None]) -> None:
-    """Call a stage's `main` with the current folder's params; exit with 1 and one message on InputError.
+def run(script: Path) -> None:
+    """Call the `main(params)` of a stage script with the current folder's params.
 
-    The message begins with the script's name.
+    A mistake of the user's, a machine's failure and a request to stop end with exit code 1 and one message, which
+    begins with the script's name.
     """
-    name = Path(sys.argv[0]).stem
+    name = script.stem
     listen()
     try:
-        main(load_params(PARAMS))
+        call_main(script)
     except InputError as error:
-        sys.exit(f"{name}: error: {error}")
+        sys.exit(f"{name}: error: {explain(error)}")
     except OSError as error:
         missing = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
         if missing and str(error.filename).startswith(WRITTEN_BY_STAGES):
-            sys.exit(f"{name}: error: {error.filename}: {error.strerror}: run `make repro`, which builds it again")
+            sys.exit(f"{name}: error: {error.filename}: {error.strerror}; {BUILD_AGAIN}")
         if error.errno not in MACHINE_ERRORS:
             raise
         place = error.filename2 or error.filename or Path.cwd()  # a write to an open file does not say which
@@ -39,3 +38,15 @@ def run(main: Callable[[Params], None]) -> None:
         sys.exit(f"{name}: interrupted {stopped}; run `make repro` to go on from there")
     except KeyboardInterrupt:
         sys.exit(f"{name}: interrupted; run `make repro` to go on")
+    finally:
+        stop_listening()
+
+
+def call_main(script: Path) -> None:
+    """Check the params, load the script, and call its `main`."""
+    with deferred():  # loading torch takes seconds, and cut short it ends in errors of all kinds
+        from scratchlm.params.file import PARAMS, load_params
+
+        params = load_params(PARAMS)
+        main = runpy.run_path(str(script))["main"]
+    main(params)

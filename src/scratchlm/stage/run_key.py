@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pathspec import GitIgnoreSpec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -72,6 +73,15 @@ def listed_params(stage: str, keys: Iterable[str]) -> dict[str, Any]:
 
 
 def files_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield every file of files and folders, in a fixed order."""
+    """Yield every file of files and folders in a fixed order, but for what `.dvcignore` names in folders.
+
+    DVC passes over it too, and a `__pycache__` that appears between a kill and a restart changes no result.
+    """
+    dvcignore = Path(".dvcignore")
+    ignored = GitIgnoreSpec.from_lines(dvcignore.read_text(encoding="utf-8").splitlines() if dvcignore.exists() else ())
     for path in paths:
-        yield from sorted(inner for inner in path.rglob("*") if inner.is_file()) if path.is_dir() else (path,)
+        if path.is_dir():
+            inner = sorted(inner for inner in path.rglob("*") if inner.is_file())
+            yield from (file for file in inner if not ignored.match_file(file))
+        else:
+            yield path

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -26,6 +26,7 @@ from torch import Tensor
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, flush
 from scratchlm.files.checksum import measure
+from scratchlm.stage.interruption import Interrupted, requested
 from scratchlm.stage.run_key import run_key
 
 DEFAULT_EVERY_S = 60.0  # SCRATCHLM_CHECKPOINT_EVERY_S; the most work that can be lost, or a step that takes longer
@@ -33,6 +34,9 @@ KEPT_SNAPSHOTS = 2  # the one before is used where the last is damaged
 KEPT_RUNS = 3  # per stage: interrupted experiments, the oldest forgotten first
 NOTES = "notes"  # JSON as bytes, so that one file holds all of a snapshot
 DONE = "done"  # marks the snapshots of a stage that has written its results
+
+Tensors = Mapping[str, Tensor]
+Notes = Mapping[str, Any]  # what JSON can hold
 
 
 class Snapshots:
@@ -52,33 +56,31 @@ class Snapshots:
         except Timeout:
             print(f"another process computes the same and keeps {folder}: no snapshots here", file=sys.stderr)
 
-    @classmethod
-    def of_stage(cls, stage: str, device: torch.device) -> Self:
-        """Open the snapshots of the run that the current folder's dvc.yaml, params and files describe."""
-        root = Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints" / stage
-        folder = root / run_key(stage, device)
-        snapshots = cls(folder, read_every_s())
-        done = [path.parent for path in root.parent.glob(f"*/*/{DONE}")]
-        for forgotten in [*done, *sorted(root.iterdir(), key=age_s)[KEPT_RUNS:]]:
-            if forgotten != folder:
-                remove_unless_in_use(forgotten)
-        return snapshots
-
     @property
     def are_kept(self) -> bool:
         """Tell whether this process, and no other, writes the snapshots of this run."""
         return self.lock.is_locked
 
     def is_due(self) -> bool:
-        """Tell, between two steps, whether more than may be lost would be if the process died before the next is over.
-
-        The next step is taken to last as long as it is since the last one ended.
-        """
+        """Return True if `every_s` could pass before the next step ends, taken to be as long as the last one."""
         now_s = time.monotonic()
         step_s, self.asked_s = now_s - self.asked_s, now_s
         return self.are_kept and now_s + step_s - self.last_s >= self.every_s
 
-    def save(self, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> None:
+    def keep(self, contents: Callable[[], tuple[Tensors, Notes]], position: str, ended: bool = False) -> None:
+        """Save `contents` between two steps if a snapshot is due, or the work has `ended`, or somebody asked to stop.
+
+        Raises Interrupted, which says the `position`, on a request to stop; KeyboardInterrupt if nothing is kept.
+        """
+        stopping = requested()
+        if stopping or ended or self.is_due():
+            self.save(*contents())
+        if stopping and not self.are_kept:
+            raise KeyboardInterrupt
+        if stopping:
+            raise Interrupted(f"after {position}")
+
+    def save(self, tensors: Tensors, notes: Notes) -> None:
         """Write a snapshot: tensors, and notes that JSON can hold. Raises InputError if there is no room."""
         if not self.are_kept:
             return
@@ -157,6 +159,21 @@ def age_s(folder: Path) -> float:
         return time.time() - folder.stat().st_mtime
     except FileNotFoundError:
         return math.inf
+
+
+def open_snapshots(stage: str, device: torch.device) -> Snapshots:
+    """Open the snapshots of the run that the current folder's dvc.yaml, params and files describe.
+
+    Removes those of stages that have written their results, and of all but the last three runs of this stage.
+    """
+    root = Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints" / stage
+    folder = root / run_key(stage, device)
+    snapshots = Snapshots(folder, read_every_s())
+    done = [path.parent for path in root.parent.glob(f"*/*/{DONE}")]
+    for forgotten in [*done, *sorted(root.iterdir(), key=age_s)[KEPT_RUNS:]]:
+        if forgotten != folder:
+            remove_unless_in_use(forgotten)
+    return snapshots
 
 
 def remove_unless_in_use(folder: Path) -> None:

@@ -19,9 +19,9 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: _shortened(value) for key, value in row.items()})
+        writer.writerow({key: _rounded(value) for key, value in row.items()})
     write_text(path, text.getvalue())
 
 
-def _shortened(value: Any) -> Any:
+def _rounded(value: Any) -> Any:
     return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

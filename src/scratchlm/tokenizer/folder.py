@@ -1,4 +1,4 @@
-"""What every tokenizer does, and byte pair encoding (chapter 2.5): GPT-2's two files, or trained on a corpus.
+"""A tokenizer on disk: the two files of byte pair encoding (chapter 2.5), or a vocabulary of words.
 
 `encoder.json` maps each token to its id, `vocab.bpe` lists the merges in order of rank. Both spell a token
 with one printable character for each byte, GPT-2's way of keeping spaces and control bytes out of text files.
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tiktoken_ext.openai_public import r50k_pat_str as GPT2_SPLIT_PATTERN
 
-from scratchlm.errors import InputError
+from scratchlm.errors import OutputError
 from scratchlm.files.atomic import write_json, write_text
-from scratchlm.files.text import read_json
+from scratchlm.files.text import read_json, read_text
 from scratchlm.tokenizer.bpe import BytePairTokenizer, byte_characters
 from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
 from scratchlm.tokenizer.words import (
@@ -38,7 +38,7 @@ def write_tokenizer(folder: Path, encoder: dict[str, int], merges: list[str]) ->
 def read_tokenizer(folder: Path) -> Tokenizer:
     """Read `data/tokenizer/`: vocabulary.json, or else encoder.json and vocab.bpe.
 
-    Raises InputError if they are missing, damaged or do not belong together.
+    Raises OutputError if they are missing, damaged or do not belong together.
     """
     if (folder / VOCABULARY).exists():
         return read_word_tokenizer(folder)
@@ -72,19 +72,8 @@ def copy_tokenizer_for_hugging_face(tokenizer_folder: Path, model_folder: Path) 
 
 
 def _read_encoding(encoder_path: Path, merges_path: Path) -> BytePairTokenizer:
-    try:
-        encoder = read_json(encoder_path)
-        lines = merges_path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename} is missing: run `make repro` to build it") from None
-    except ValueError as error:
-        raise InputError(
-            f"{encoder_path} or {merges_path} is damaged ({error}): run `make repro` to build it again"
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"{error.filename} cannot be read ({error.strerror}): run `make repro` to build it again"
-        ) from None
+    encoder = read_json(encoder_path, "tokens with their ids", OutputError)
+    lines = read_text(merges_path, "merges of byte pairs", OutputError).splitlines()
     byte_of = {character: byte for byte, character in byte_characters().items()}
 
     def spelled_bytes(token: str) -> bytes:
@@ -94,9 +83,9 @@ def _read_encoding(encoder_path: Path, merges_path: Path) -> BytePairTokenizer:
     tokens += [line.replace(" ", "", 1) for line in lines if line and not line.startswith("#version")]
     spelled = all(byte_of.keys() >= set(token) for token in tokens)
     if not spelled or encoder != {token: rank for rank, token in enumerate([*tokens, END_OF_TEXT])}:
-        raise InputError(
-            f"{encoder_path} and {merges_path} do not belong together: expected as ids the 256 bytes, then "
-            f"{len(tokens) - 256} merges in order, then {END_OF_TEXT}; run `make repro` to build both again"
+        raise OutputError(
+            f"{encoder_path} and {merges_path} do not belong together, wanted as ids the 256 bytes, then "
+            f"{len(tokens) - 256} merges in order, then {END_OF_TEXT}"
         )
     return BytePairTokenizer(
         name=encoder_path.parent.name,

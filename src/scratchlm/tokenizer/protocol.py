@@ -49,11 +49,3 @@ class Tokenizer(Protocol):
 def end_of_text(tokenizer: Tokenizer) -> int:
     """Return the id of `<|endoftext|>`."""
     return tokenizer.eot_token
-
-
-def unknown_percent(tokenizer: Tokenizer, texts: list[str]) -> float:
-    """Return how many of the tokens of texts are `<|unk|>`, in percent."""
-    if tokenizer.unk_token is None:
-        return 0.0
-    encoded = tokenizer.encode_ordinary_batch(texts)
-    return 100 * sum(ids.count(tokenizer.unk_token) for ids in encoded) / sum(map(len, encoded))

@@ -1,7 +1,7 @@
 """Words and punctuation marks as tokens (chapters 2.2 to 2.4), on disk as `vocabulary.json`: token -> id.
 
-It is the plainest tokenizer there is, and shows what byte pair encoding is for: white space and everything that
-the corpus did not hold are lost.
+The simplest tokenizer there is. It loses white space, and every word that the corpus lacks, which byte pair
+encoding does not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from scratchlm.errors import InputError
+from scratchlm.errors import InputError, OutputError
 from scratchlm.files.atomic import write_json
 from scratchlm.files.text import read_json
 from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN
@@ -24,6 +24,7 @@ from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN
 SPECIAL_TOKENS = (END_OF_TEXT, UNKNOWN)  # the last two ids, in this order
 VOCABULARY = "vocabulary.json"
 HF_TOKENIZER = "tokenizer.json"  # Hugging Face's name for a tokenizer in one file
+WANTED = "a vocabulary of words"
 
 MARKS = r"""[,.:;?_!"()']|--"""
 WORDS_AND_MARKS = re.compile(rf"({MARKS})|\s")  # white space is not in the group: it leaves None behind
@@ -132,9 +133,9 @@ def write_vocabulary(folder: Path, vocabulary: Mapping[str, int]) -> None:
 
 
 def read_word_tokenizer(folder: Path) -> WordTokenizer:
-    """Read a folder's vocabulary.json; raise InputError if it is damaged."""
+    """Read a folder's vocabulary.json; raise OutputError if it is damaged."""
     path = folder / VOCABULARY
-    return _checked_tokenizer(_read_json(path), path)
+    return _checked_tokenizer(read_json(path, WANTED, OutputError), path)
 
 
 def write_hugging_face_words(model_folder: Path, vocabulary: Mapping[str, int]) -> None:
@@ -171,29 +172,18 @@ def write_hugging_face_words(model_folder: Path, vocabulary: Mapping[str, int]) 
 
 
 def read_hugging_face_words(model_folder: Path) -> WordTokenizer:
-    """Read what `write_hugging_face_words` wrote; raise InputError if it is damaged or another tokenizer."""
+    """Read what `write_hugging_face_words` wrote; raise OutputError if it is damaged or another tokenizer."""
     path = model_folder / HF_TOKENIZER
-    found = _read_json(path)
+    found = read_json(path, WANTED, OutputError)
     model = found.get("model") if isinstance(found, dict) else None
     return _checked_tokenizer(model.get("vocab") if isinstance(model, dict) else None, path)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: run `make repro` to build it") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): run `make repro` to build it again") from None
-    except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}): run `make repro` to build it again") from None
 
 
 def _checked_tokenizer(vocabulary: Any, path: Path) -> WordTokenizer:
     in_order = isinstance(vocabulary, dict) and list(vocabulary.values()) == list(range(len(vocabulary)))
     if not in_order or tuple(vocabulary)[-len(SPECIAL_TOKENS) :] != SPECIAL_TOKENS:
-        raise InputError(
-            f"{path} is no vocabulary of words: expected words with the ids 0, 1, 2 and so on, then "
-            f"{' and '.join(SPECIAL_TOKENS)}; run `make repro` to build it again"
+        raise OutputError(
+            f"{path} is not a vocabulary of words, wanted words with the ids 0, 1, 2 and so on, then "
+            f"{' and '.join(SPECIAL_TOKENS)}"
         )
     return WordTokenizer(vocabulary)

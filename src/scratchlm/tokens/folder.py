@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from scratchlm.errors import InputError
+from scratchlm.errors import OutputError
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
@@ -39,25 +39,55 @@ class TokenManifest:
     dtype: str
 
 
+@dataclass(frozen=True)
+class TokenFolder:
+    """An opened `data/tokens/`: what its manifest says, and its ids, which stay on disk until they are read."""
+
+    path: Path
+    manifest: TokenManifest
+
+    def ids(self, split: str) -> np.ndarray:
+        """Map a split's token ids into memory, [n] unsigned integers, without reading them.
+
+        Raises OutputError if the file has another size than the manifest says.
+        """
+        path, manifest = self.path / f"{split}.bin", self.manifest
+        n_tokens = manifest.train_tokens if split == "train" else manifest.validation_tokens
+        wanted, got = n_tokens * np.dtype(manifest.dtype).itemsize, path.stat().st_size if path.exists() else 0
+        if got != wanted:
+            raise OutputError(f"{path} has {got:,} bytes, expected {wanted:,}")
+        return np.memmap(path, dtype=manifest.dtype, mode="r")
+
+    def check_ids(self, n_vocab: int) -> None:
+        """Raise OutputError if the ids are not those of a tokenizer with `n_vocab` tokens."""
+        vocab_size = self.manifest.vocab_size
+        if vocab_size != n_vocab:
+            raise OutputError(f"{self.path} was made with {vocab_size} tokens, the tokenizer has {n_vocab}")
+        for split in SPLITS:
+            largest = int(self.ids(split).max())
+            if largest >= n_vocab:
+                raise OutputError(f"{self.path}/{split}.bin holds the id {largest}, the largest is {n_vocab - 1}")
+
+
 def n_windows(n_tokens: int, max_length: int, stride: int) -> int:
     """Count the windows of `max_length` tokens that have a target for every token."""
     return len(range(0, n_tokens - max_length, stride))
 
 
-def read_manifest(folder: Path) -> TokenManifest:
-    """Read the manifest of a token folder; raise InputError if it is missing or damaged."""
+def open_tokens(folder: Path) -> TokenFolder:
+    """Open a token folder; raise OutputError if its manifest is missing or damaged."""
     path = folder / MANIFEST
     try:
         manifest = TypeAdapter(TokenManifest).validate_json(path.read_bytes(), strict=True)
         _check_counts(manifest)
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): run `make repro` to build it") from None
+        raise OutputError(f"{path} cannot be read ({error.strerror})") from None
     except ValidationError as error:
         problems = "; ".join(": ".join([*map(str, detail["loc"]), detail["msg"]]) for detail in error.errors())
-        raise InputError(f"{path} is damaged ({problems}): run `make repro` to build it again") from None
+        raise OutputError(f"{path} is damaged ({problems})") from None
     except ValueError as error:
-        raise InputError(f"{path} is damaged ({error}): run `make repro` to build it again") from None
-    return manifest
+        raise OutputError(f"{path} is damaged ({error})") from None
+    return TokenFolder(folder, manifest)
 
 
 def _check_counts(manifest: TokenManifest) -> None:
@@ -72,34 +102,3 @@ def _check_counts(manifest: TokenManifest) -> None:
         windows = n_windows(n_tokens, manifest.max_length, manifest.stride)
         if windows != stated or not windows:
             raise ValueError(f"{split}_windows is {stated}, but {n_tokens} tokens make {windows}, and one is needed")
-
-
-def check_ids(folder: Path, n_vocab: int) -> None:
-    """Raise InputError if the ids of a token folder are not those of a tokenizer with `n_vocab` tokens."""
-    vocab_size = read_manifest(folder).vocab_size
-    if vocab_size != n_vocab:
-        raise InputError(
-            f"{folder} was made with {vocab_size} tokens, the tokenizer has {n_vocab}: run `make repro` to tokenize "
-            "again"
-        )
-    for split in SPLITS:
-        largest = int(read_ids(folder, split).max())
-        if largest >= n_vocab:
-            raise InputError(
-                f"{folder}/{split}.bin holds the id {largest}, the largest is {n_vocab - 1}: run `make repro` to "
-                "tokenize again"
-            )
-
-
-def read_ids(folder: Path, split: str) -> np.ndarray:
-    """Map a split's token ids into memory, [n] unsigned integers, without reading them.
-
-    Raises InputError if the file has another size than the manifest says.
-    """
-    manifest = read_manifest(folder)
-    path = folder / f"{split}.bin"
-    n_tokens = manifest.train_tokens if split == "train" else manifest.validation_tokens
-    wanted, got = n_tokens * np.dtype(manifest.dtype).itemsize, path.stat().st_size if path.exists() else 0
-    if got != wanted:
-        raise InputError(f"{path} has {got:,} bytes, expected {wanted:,}: run `make repro` to build it again")
-    return np.memmap(path, dtype=manifest.dtype, mode="r")

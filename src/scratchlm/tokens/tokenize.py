@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchlm.corpus.documents import document_paths, read_pieces
+from scratchlm.corpus.documents import count_characters, document_paths, read_pieces
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, write_json
 from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
@@ -30,7 +30,7 @@ def tokenize_corpus(
     Raises InputError if a split is shorter than one window.
     """
     paths = document_paths(corpus_folder)
-    characters = sum(len(piece) for path in paths for piece in read_pieces(path))
+    characters = count_characters(corpus_folder)
     train_characters = int(train_fraction * characters)
     dtype = np.dtype("<u2" if tokenizer.n_vocab <= 1 << 16 else "<u4")
     tokens, n_tokens, n_unknown = 0, dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from scratchlm.tokens.folder import n_windows, read_ids, read_manifest
+from scratchlm.tokens.folder import SPLITS, TokenFolder, n_windows
+from scratchlm.training.loop import Loaders, loaders
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):
@@ -35,7 +34,13 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         return ids[:, :-1], ids[:, 1:]
 
 
-def read_windows(folder: Path, split: str) -> Windows:
-    """Open a split of a token folder as a dataset of windows."""
-    manifest = read_manifest(folder)
-    return Windows(read_ids(folder, split), manifest.max_length, manifest.stride)
+def read_windows(tokens: TokenFolder, split: str) -> Windows:
+    """Return a split of a token folder as a dataset of windows."""
+    return Windows(tokens.ids(split), tokens.manifest.max_length, tokens.manifest.stride)
+
+
+def window_loaders(tokens: TokenFolder, batch_size: int) -> Loaders:
+    """Return the windows of both splits in batches, [batch_size, max_length] int64 each."""
+    train, validation = (read_windows(tokens, split) for split in SPLITS)
+    # A batch of windows comes gathered: nothing is left to collate.
+    return loaders(train, validation, batch_size, collate=lambda batch: batch)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +19,37 @@ from torch.utils.data import DataLoader, Dataset
 
 from scratchlm.errors import InputError
 from scratchlm.params.schema import TrainingParams
-from scratchlm.stage.interruption import Interrupted, deferred, requested
+from scratchlm.stage.interruption import deferred, requested
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
+from scratchlm.training.guard import FiniteGuard
+from scratchlm.training.loss import Batch, Loss
 from scratchlm.training.state import (
     Evaluation,
-    Progress,
+    TrainingState,
     remaining_batches,
-    take_up,
+    restore,
+    state_tensors,
     trained_parameters,
-    training_tensors,
 )
 
-Batch = tuple[Tensor, Tensor]
-# Inputs and targets in; the SUM of the losses (a scalar tensor) and how many there were out.
-Loss = Callable[[Tensor, Tensor], tuple[Tensor, int]]
 Loader = DataLoader[Any]
 
 MEASURED_BATCHES = 200  # bounds what measuring a large corpus costs
+
+
+class Loaders(NamedTuple):
+    """The batches of both splits that a training sees."""
+
+    train: Loader
+    validation: Loader
+
+
+class Losses(NamedTuple):
+    """The mean loss of each split, in nats per target."""
+
+    train: float
+    validation: float
 
 
 class Examples(Protocol):
@@ -48,98 +61,143 @@ class Examples(Protocol):
 
 def train(
     model: nn.Module,
+    *,
     loss: Loss,
-    train_batches: Loader,
-    validation_batches: Loader,
+    batches: Loaders,
     params: TrainingParams,
-    device: torch.device,
     name: str,
     after_epoch: Callable[[int], Any] = lambda epoch: None,
     snapshots: Snapshots | None = None,
-) -> Progress:
+) -> TrainingState:
     """Train the parameters of `model` that require a gradient; return the curve and what `after_epoch` returned.
 
     A row is added to the curve after the first step and every `eval_every` steps from there, as the book counts, and
     after the last. `after_epoch(epoch)` is called with the epoch's number, from 1, the model in evaluation mode; what
     it returns must be something JSON can hold. With `snapshots` an interrupted training goes on where it stopped.
-    Raises InputError when a loss or gradient is not finite (before the update, if it shows before), and when the
-    warmup would never end; Interrupted on request, between two steps.
+    Raises InputError when a loss or gradient is not finite, with the weights as they were before that step, and when
+    the warmup would never end; Interrupted on request, between two steps.
     """
-    trainable = [parameter for _, parameter in trained_parameters(model)]
-    optimizer = torch.optim.AdamW(trainable, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True)
-    total_steps = params.epochs * len(train_batches)
-    if params.warmup_steps >= total_steps:
-        raise InputError(
-            f"{name}.warmup_steps is {params.warmup_steps}, but the training has {total_steps} steps in all: the "
-            "learning rate would never be reached; warm up for fewer steps or train for longer"
-        )
-    saved = snapshots.load() if snapshots else None
-    progress = take_up(model, optimizer, *saved) if saved else Progress()
-    if saved:
-        print(f"going on after step {progress.steps} of {total_steps}")
-    seconds, first_step = 0.0, progress.steps
-
-    def keep_if_asked() -> None:
-        stopping, ended = requested(), progress.epoch > params.epochs  # what comes after takes time, too
-        if snapshots and (stopping or ended or snapshots.is_due()):
-            # The last update has not met a batch yet: a snapshot must be one to go on from.
-            norm = nn.utils.get_total_norm([parameter.detach() for parameter in trainable])
-            _check_finite(norm.item(), "norm of the weights", name, step, learning_rate, snapshots)
-            snapshots.save(training_tensors(model, optimizer, progress), progress.notes())
-        if stopping and not (snapshots and snapshots.are_kept):
-            raise KeyboardInterrupt
-        if stopping:
-            raise Interrupted(f"after step {progress.steps} of {total_steps}")
-
+    run = Training(model, loss, batches, params, name, snapshots)
+    state = run.state
     model.train()
-    with deferred(), progress_bar(total_steps, name, "step", initial=progress.steps) as bar:
-        while progress.epoch <= params.epochs:
-            for inputs, targets in remaining_batches(train_batches, progress):
-                started = time.perf_counter()
-                step = progress.steps
-                learning_rate = learning_rate_at(step, total_steps, params)
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate
-                optimizer.zero_grad()
-                loss_sum, n_targets = loss(inputs.to(device), targets.to(device))
-                batch_loss = loss_sum / n_targets
-                batch_loss.backward()  # type: ignore[no-untyped-call]
-                _check_finite(batch_loss.item(), "loss", name, step, learning_rate, snapshots)
-                gradients = [parameter.grad for parameter in trainable if parameter.grad is not None]
-                norm = nn.utils.get_total_norm(gradients)
-                _check_finite(norm.item(), "gradient", name, step, learning_rate, snapshots)
-                if params.gradient_clip is not None:
-                    nn.utils.clip_grads_with_norm_(trainable, params.gradient_clip, norm)
-                optimizer.step()
-                progress.tokens_seen += inputs.numel()
-                progress.steps += 1
-                progress.batch += 1
-                seconds += time.perf_counter() - started
+    with deferred(), progress_bar(run.total_steps, name, "step", initial=state.steps) as bar:
+        while state.epoch <= params.epochs:
+            for batch in remaining_batches(batches.train, state):
+                run.update(batch)
                 bar.update()
-                scheduled = step % params.eval_every == 0
-                if scheduled or step == total_steps - 1:
-                    # The book does not evaluate after the last step: ours must not change what is drawn from there.
-                    with nullcontext() if scheduled else torch.random.fork_rng():
-                        train_loss = mean_loss(model, loss, train_batches, device, params.eval_batches)
-                        validation_loss = mean_loss(model, loss, validation_batches, device, params.eval_batches)
-                    _check_finite(train_loss + validation_loss, "evaluated loss", name, step, learning_rate, snapshots)
-                    progress.curve.append(
-                        Evaluation(step, progress.tokens_seen, learning_rate, train_loss, validation_loss)
-                    )
-                    per_step = seconds / (progress.steps - first_step)
-                    bar.write(
-                        f"step {step:5d} {100 * (step + 1) / total_steps:3.0f} %  train {train_loss:.3f}  "
-                        f"val {validation_loss:.3f}  lr {learning_rate:.1e}  {inputs.numel() / per_step:,.0f} tok/s  "
-                        f"{(total_steps - progress.steps) * per_step:.0f} s left"
-                    )
-                if progress.batch < len(train_batches):
-                    keep_if_asked()
+                if run.is_evaluation_due():
+                    run.evaluate()
+                    bar.write(run.console_line())
+                if state.batch < len(batches.train):
+                    run.keep()
+            run.guard.check()
             with evaluation_mode(model):
-                progress.epoch_notes.append(after_epoch(progress.epoch))
-            progress.epoch, progress.batch = progress.epoch + 1, 0
-            keep_if_asked()
+                state.epoch_notes.append(after_epoch(state.epoch))
+            state.epoch, state.batch = state.epoch + 1, 0
+            run.keep()
     model.eval()
-    return progress
+    return state
+
+
+class Training:
+    """One training while it runs: what `train` was given, and what changes from step to step."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        batches: Loaders,
+        params: TrainingParams,
+        name: str,
+        snapshots: Snapshots | None,
+    ) -> None:
+        self.model, self.loss, self.batches, self.params = model, loss, batches, params
+        self.snapshots = snapshots
+        self.total_steps = params.epochs * len(batches.train)
+        if params.warmup_steps >= self.total_steps:
+            raise InputError(
+                f"{name}.warmup_steps is {params.warmup_steps}, but the training has {self.total_steps} steps in all: "
+                "the learning rate would never be reached; warm up for fewer steps or train for longer"
+            )
+        self.weights = [parameter for _, parameter in trained_parameters(model)]
+        self.optimizer = torch.optim.AdamW(
+            self.weights, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
+        )
+        self.guard = FiniteGuard(self.optimizer, name, lambda: snapshots and snapshots.latest)
+        self.state = TrainingState()
+        if snapshots and (saved := snapshots.load()):
+            self.state = restore(model, self.optimizer, *saved)
+            print(f"going on after {self.position()}")
+        self.seconds, self.first_step = 0.0, self.state.steps  # of this process
+        self.learning_rate = params.learning_rate  # of the last step
+
+    def update(self, batch: Batch) -> None:
+        """Take one step on a batch that is still on the CPU; nothing here waits for a GPU."""
+        started = time.perf_counter()
+        state = self.state
+        self.learning_rate = learning_rate_at(state.steps, self.total_steps, self.params)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self.optimizer.zero_grad()
+        loss_sum, n_targets = self.loss(self.model, on_device(batch, self.model))
+        mean = loss_sum / n_targets
+        mean.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.get_total_norm([weight.grad for weight in self.weights if weight.grad is not None])
+        if self.params.gradient_clip is not None:
+            nn.utils.clip_grads_with_norm_(self.weights, self.params.gradient_clip, norm)
+        self.guard.watch(state.steps, self.learning_rate, mean, norm)
+        self.optimizer.step()
+        state.steps, state.batch = state.steps + 1, state.batch + 1
+        state.tokens_seen += batch[0].numel()
+        self.seconds += time.perf_counter() - started
+
+    def is_evaluation_due(self) -> bool:
+        """Tell whether the step that just ended adds a row to the curve."""
+        return self.is_scheduled() or self.state.steps == self.total_steps
+
+    def is_scheduled(self) -> bool:
+        return (self.state.steps - 1) % self.params.eval_every == 0
+
+    def evaluate(self) -> None:
+        """Add a row to the curve: the mean loss over the first batches of both splits."""
+        self.guard.check()
+        state = self.state
+        # The book does not evaluate after the last step: ours must not change what is drawn from there.
+        with nullcontext() if self.is_scheduled() else torch.random.fork_rng():
+            train_loss, validation_loss = (
+                mean_loss(self.model, self.loss, split, self.params.eval_batches) for split in self.batches
+            )
+        self.guard.require("evaluated loss", train_loss + validation_loss, state.steps - 1, self.learning_rate)
+        state.curve.append(
+            Evaluation(state.steps - 1, state.tokens_seen, self.learning_rate, train_loss, validation_loss)
+        )
+
+    def keep(self) -> None:
+        """Save a snapshot where one is due, and stop where that is asked for."""
+        ended = self.state.epoch > self.params.epochs  # what comes after the training takes time, too
+        if self.snapshots:
+            self.snapshots.keep(self.contents, self.position(), ended)
+        elif requested():
+            raise KeyboardInterrupt
+
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what a snapshot holds, once it is known to be one to go on from."""
+        self.guard.check_weights(self.weights, self.state.steps - 1, self.learning_rate)
+        return state_tensors(self.model, self.optimizer, self.state), self.state.notes()
+
+    def position(self) -> str:
+        return f"step {self.state.steps} of {self.total_steps}"
+
+    def console_line(self) -> str:
+        """Return the curve's last row for people, with the speed of this process and the time that is left."""
+        row, state = self.state.curve[-1], self.state
+        step_s = self.seconds / (state.steps - self.first_step)
+        tokens_per_step = state.tokens_seen / state.steps
+        return (
+            f"step {row.step:5d} {100 * state.steps / self.total_steps:3.0f} %  train {row.train_loss:.3f}  "
+            f"val {row.validation_loss:.3f}  lr {row.learning_rate:.1e}  {tokens_per_step / step_s:,.0f} tok/s  "
+            f"{(self.total_steps - state.steps) * step_s:.0f} s left"
+        )
 
 
 def loaders(
@@ -147,7 +205,7 @@ def loaders(
     validation_set: Examples,
     batch_size: int,
     collate: Callable[[Any], Batch] | None = None,
-) -> tuple[Loader, Loader]:
+) -> Loaders:
     """Return the batches of both splits: training shuffled, its last short batch dropped; validation neither.
 
     Raises InputError if there is no full batch to train on, or nothing to validate with.
@@ -159,7 +217,7 @@ def loaders(
         )
     if not len(validation_set):
         raise InputError("the validation set is empty: use more data or another split")
-    return (
+    return Loaders(
         DataLoader(cast(Dataset[Any], train_set), batch_size, shuffle=True, drop_last=True, collate_fn=collate),
         DataLoader(cast(Dataset[Any], validation_set), batch_size, collate_fn=collate),
     )
@@ -171,40 +229,41 @@ def learning_rate_at(step: int, total_steps: int, params: TrainingParams) -> flo
         return params.learning_rate * (step + 1) / params.warmup_steps
     if params.schedule == "constant":
         return params.learning_rate
-    progress = (step - params.warmup_steps) / max(1, total_steps - params.warmup_steps)
+    fraction = (step - params.warmup_steps) / max(1, total_steps - params.warmup_steps)
     span = params.learning_rate - params.min_learning_rate
-    return params.min_learning_rate + span * 0.5 * (1 + math.cos(math.pi * progress))
+    return params.min_learning_rate + span * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
 @torch.no_grad()
-def mean_loss(
-    model: nn.Module, loss: Loss, batches: Loader, device: torch.device, n_batches: int | None = None
-) -> float:
+def mean_loss(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | None = None) -> float:
     """Average the loss over the first `n_batches` batches (all if None), each batch counting the same.
 
     The mean of the batches' means is what the book prints; with batches of one size it is the mean of all.
     """
+    means = []
     with evaluation_mode(model):
-        means = []
-        for inputs, targets in islice(batches, n_batches):
-            loss_sum, n_targets = loss(inputs.to(device), targets.to(device))
-            means.append((loss_sum / n_targets).item())
-    return sum(means) / len(means)
+        for batch in islice(loader, n_batches):
+            loss_sum, n_targets = loss(model, on_device(batch, model))
+            means.append(loss_sum / n_targets)
+    values: list[float] = torch.stack(means).tolist()  # one wait for the device, not one per batch
+    return sum(values) / len(values)
 
 
-def measure_losses(
-    model: nn.Module, loss: Loss, train_batches: Loader, validation_batches: Loader, device: torch.device, seed: int
-) -> tuple[float, float]:
+def measure_losses(model: nn.Module, loss: Loss, batches: Loaders, seed: int) -> Losses:
     """Return the training and validation loss over whole splits (200 batches of a larger one).
 
     Draws from a generator of its own, seeded with `seed`, so that measuring does not change a training.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return (
-            mean_loss(model, loss, train_batches, device, MEASURED_BATCHES),
-            mean_loss(model, loss, validation_batches, device, MEASURED_BATCHES),
-        )
+        return Losses(*(mean_loss(model, loss, split, MEASURED_BATCHES) for split in batches))
+
+
+def on_device(batch: Batch, model: nn.Module) -> Batch:
+    """Move a batch to where the model is."""
+    device = next(model.parameters()).device
+    inputs, targets = batch
+    return inputs.to(device), targets.to(device)
 
 
 @contextmanager
@@ -216,17 +275,3 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
-
-
-def _check_finite(
-    value: float, what: str, name: str, step: int, learning_rate: float, snapshots: Snapshots | None
-) -> None:
-    if math.isfinite(value):
-        return
-    latest = snapshots.latest if snapshots else None
-    kept = f"the last good snapshot is {latest}" if latest else "there is no snapshot yet"
-    raise InputError(
-        f"the {what} is {value} at step {step} (learning rate {learning_rate:.2g}); stopped; {kept}. Run again as it "
-        f"is, the training ends here again: lower {name}.learning_rate, or set {name}.warmup_steps and "
-        f"{name}.gradient_clip, which starts it anew"
-    )

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import exp
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratchlm.model.gpt import GPT
+IGNORED = -100  # a target that does not count; cross entropy's own default
 
-IGNORED = -100  # a target that does not count, cross entropy's own default
+LARGEST_EXPONENT = 700  # exp(710) is no float any more
+
+Batch = tuple[Tensor, Tensor]  # inputs and targets, on the model's device
+# The SUM of the losses of a batch and how many targets count, two scalar tensors: no wait for the device.
+Loss = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
 
 
-def next_token_loss(model: GPT) -> Callable[[Tensor, Tensor], tuple[Tensor, int]]:
-    """Return the loss of a batch: the SUM of the cross entropies of the targets that count, and how many.
+def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the sum of the cross entropies of the targets that count, float32, and how many they are, int64.
 
     Inputs and targets are [B, T] int64; a target of -100 does not count.
     """
+    inputs_BT, targets_BT = batch
+    logits_BTV = model(inputs_BT)
+    loss_sum = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum")
+    return loss_sum, (targets_BT != IGNORED).sum()
 
-    def loss(inputs_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, int]:
-        logits_BTV = model(inputs_BT)
-        loss_sum = F.cross_entropy(
-            logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-        return loss_sum, int((targets_BT != IGNORED).sum())
 
-    return loss
+def perplexity(loss: float) -> float:
+    """Return exp(loss), the number of tokens among which a model that guesses is as unsure (chapter 5.1.2)."""
+    return exp(min(loss, LARGEST_EXPONENT))

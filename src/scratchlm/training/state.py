@@ -32,7 +32,7 @@ class Evaluation:
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a training is: `steps` done in all, `batch` of them in the current epoch (from 1), and its records."""
 
     epoch: int = 1
@@ -46,12 +46,16 @@ class Progress:
     def notes(self) -> dict[str, Any]:
         """Return all but the tensor, as JSON can hold it."""
         fields = {key: value for key, value in vars(self).items() if key != EPOCH_GENERATOR}
-        return {**fields, "curve": [asdict(row) for row in self.curve]}
+        return {**fields, "curve": self.curve_rows()}
+
+    def curve_rows(self) -> list[dict[str, Any]]:
+        """Return a row per evaluation, as a table wants them."""
+        return [asdict(row) for row in self.curve]
 
 
-def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> dict[str, Tensor]:
+def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> dict[str, Tensor]:
     """Name every tensor that the next step depends on; frozen parameters are not among them."""
-    tensors = {GENERATOR: torch.get_rng_state(), EPOCH_GENERATOR: progress.generator_at_epoch}
+    tensors = {GENERATOR: torch.get_rng_state(), EPOCH_GENERATOR: state.generator_at_epoch}
     for name, parameter in trained_parameters(model):
         tensors[f"model.{name}"] = parameter.detach()
         for key, value in optimizer.state.get(parameter, {}).items():
@@ -65,9 +69,9 @@ def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, progres
 
 
 @torch.no_grad()
-def take_up(
+def restore(
     model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
-) -> Progress:
+) -> TrainingState:
     """Put `model`, `optimizer` and torch's generators into a saved state, so that the next step is the next.
 
     Both must have been built as they were before the first step. Raises InputError if the state is of another model.
@@ -94,18 +98,18 @@ def take_up(
         torch.mps.set_rng_state(tensors[DEVICE_GENERATOR])
     torch.set_rng_state(tensors[GENERATOR])
     curve = [Evaluation(**row) for row in notes["curve"]]
-    return Progress(**{**notes, "curve": curve, EPOCH_GENERATOR: tensors[EPOCH_GENERATOR]})
+    return TrainingState(**{**notes, "curve": curve, EPOCH_GENERATOR: tensors[EPOCH_GENERATOR]})
 
 
-def remaining_batches(batches: DataLoader[Any], progress: Progress) -> Iterator[Any]:
-    """Iterate over an epoch's batches from where `progress` is, the same ones as without an interruption."""
-    if progress.batch == 0:
-        progress.generator_at_epoch = torch.get_rng_state()
+def remaining_batches(batches: DataLoader[Any], state: TrainingState) -> Iterator[Any]:
+    """Iterate over an epoch's batches from where `state` is, the same ones as without an interruption."""
+    if state.batch == 0:
+        state.generator_at_epoch = torch.get_rng_state()
         return iter(batches)
     now = torch.get_rng_state()
-    torch.set_rng_state(progress.generator_at_epoch)
+    torch.set_rng_state(state.generator_at_epoch)
     iterator = iter(batches)
-    for _ in islice(iterator, progress.batch):
+    for _ in islice(iterator, state.batch):
         pass  # the shuffle is drawn again, and what it gave before is passed over
     torch.set_rng_state(now)
     return iterator

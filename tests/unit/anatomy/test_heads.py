@@ -81,7 +81,7 @@ def test_multi_head_attention_gives_the_books_values(kind: AttentionKind) -> Non
             attention.c_attn.weight[4 * part : 4 * part + 2, :3] = linear.weight
         attention.c_proj.weight[:2, :2] = out_proj.weight
         attention.c_proj.bias[:2] = out_proj.bias
-        contexts_BTD = attention(nn.functional.pad(JOURNEY_TD, (0, 1))[None], None, None, 0)
+        contexts_BTD = attention(nn.functional.pad(JOURNEY_TD, (0, 1))[None], None, None)
     assert_close(contexts_BTD[0, 0], [0.3190, 0.4858, 0.0, 0.0], PRINTED)
 
 
@@ -128,7 +128,7 @@ def test_stacked_heads_are_the_heads_side_by_side() -> None:
 def test_merged_heads_give_what_stacked_heads_give(kind: AttentionKind, qkv_bias: bool) -> None:
     torch.manual_seed(0)
     stacked = StackedHeads(CausalHead(6, 2, 0.0, qkv_bias) for _ in range(3))
-    assert_close(merge_heads(stacked, kind)(random_text(), None, None, 0), stacked(random_text()))
+    assert_close(merge_heads(stacked, kind)(random_text(), None, None), stacked(random_text()))
 
 
 def test_one_step_leads_to_the_next_all_the_way() -> None:
@@ -137,7 +137,7 @@ def test_one_step_leads_to_the_next_all_the_way() -> None:
     causal = CausalHead.from_linear(LinearHead.from_parameters(parameters), drop_rate=0.0)
     attention = merge_heads(StackedHeads([causal]))
     # The last token sees all, so there even the head without a mask agrees.
-    assert_close(attention(random_text(), None, None, 0)[:, -1], parameters(random_text())[:, -1], 1e-5)
+    assert_close(attention(random_text(), None, None)[:, -1], parameters(random_text())[:, -1], 1e-5)
 
 
 def test_merged_heads_drop_as_their_heads_did() -> None:
@@ -147,8 +147,8 @@ def test_merged_heads_drop_as_their_heads_did() -> None:
     torch.manual_seed(2)
     wanted = stacked(random_text())
     torch.manual_seed(2)
-    assert_close(merged(random_text(), None, None, 0), wanted)
-    assert not torch.allclose(merged(random_text(), None, None, 0), wanted, atol=1e-3)  # other draws
+    assert_close(merged(random_text(), None, None), wanted)
+    assert not torch.allclose(merged(random_text(), None, None), wanted, atol=1e-3)  # other draws
 
 
 def test_heads_that_do_not_fill_the_input_cannot_be_merged() -> None:

@@ -24,8 +24,8 @@ TOLERANCE = 1e-5  # float32
 
 def random_model(attention: AttentionKind = "sdpa", shortcuts: bool = True) -> GPT:
     torch.manual_seed(3)
-    config = GPTConfig(280, 32, 48, 4, 3, 0.1, True, True, shortcuts=shortcuts, attention=attention)
-    return new_gpt(config, "gpt2", init_std=0.2).eval()  # 0.2: attention that is far from even
+    config = GPTConfig(280, 32, 48, 4, 3, 0.1, True, True, shortcuts=shortcuts)
+    return new_gpt(config, "gpt2", init_std=0.2, attention=attention).eval()  # 0.2: attention that is far from even
 
 
 def generator(seed: int) -> torch.Generator:
@@ -64,7 +64,7 @@ def test_attention_maps_are_of_the_blocks_as_they_are_composed(kind: AttentionKi
         for block in model.h:
             q, k, _ = block.attn.queries_keys_values(block.ln_1(x))
             expected.append(attention_weights(q, k)[0])
-            attended = block.attn(block.ln_1(x), None, None, 0)
+            attended = block.attn(block.ln_1(x), None, None)
             x = x + attended if shortcuts else attended
             fed = block.mlp(block.ln_2(x))
             x = x + fed if shortcuts else fed

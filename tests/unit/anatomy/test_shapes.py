@@ -12,7 +12,7 @@ import torch
 from scratchlm.anatomy.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, Step, describe_shapes, trace_shapes
 from scratchlm.bases.gpt2 import SHAPES, gpt2_config
 from scratchlm.errors import InputError
-from scratchlm.model.config import AttentionKind, GPTConfig
+from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT, n_parameters
 from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.folder import read_tokenizer
@@ -20,10 +20,8 @@ from scratchlm.tokenizer.folder import read_tokenizer
 BOOK_124M = GPTConfig(50257, 1024, 768, 12, 12, 0.1, qkv_bias=False, tie_embeddings=False)
 
 
-def tiny(
-    n_layers: int = 3, shortcuts: bool = True, tie: bool = True, attention: AttentionKind = "sdpa", bias: bool = True
-) -> GPTConfig:
-    return GPTConfig(70, 20, 24, 3, n_layers, 0.1, bias, tie, shortcuts=shortcuts, attention=attention)
+def tiny(n_layers: int = 3, shortcuts: bool = True, tie: bool = True, bias: bool = True) -> GPTConfig:
+    return GPTConfig(70, 20, 24, 3, n_layers, 0.1, bias, tie, shortcuts=shortcuts)
 
 
 VARIANTS = [
@@ -32,8 +30,6 @@ VARIANTS = [
     tiny(n_layers=2, bias=False),
     tiny(shortcuts=False),
     tiny(tie=False),
-    tiny(attention="manual"),
-    tiny(attention="per_head"),
 ]
 
 

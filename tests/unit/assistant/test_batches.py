@@ -93,10 +93,9 @@ def test_masking_takes_the_prompts_out_of_any_batch_and_nothing_else(
 def test_padding_does_not_change_the_loss() -> None:
     torch.manual_seed(0)
     model = new_gpt(GPTConfig(100, 16, 16, 2, 1, 0.0, False, True), "gpt2").eval()
-    loss = next_token_loss(model)
     examples = [Example([1, 2, 3, 4, 5, 6], 2), Example([7, 8], 1), Example([9], 1)]
-    together, n_together = loss(*collate(examples, 99, 16, mask_prompt=False))
-    alone = [loss(*collate([example], 99, 16, mask_prompt=False)) for example in examples]
+    together, n_together = next_token_loss(model, collate(examples, 99, 16, mask_prompt=False))
+    alone = [next_token_loss(model, collate([example], 99, 16, mask_prompt=False)) for example in examples]
     assert n_together == sum(n for _, n in alone) == 9
     assert torch.allclose(together, sum((part for part, _ in alone), torch.tensor(0.0)), atol=1e-4)
 

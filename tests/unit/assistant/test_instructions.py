@@ -100,7 +100,7 @@ def test_a_split_that_would_be_empty_is_refused(n: int, empty: str) -> None:
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ({"instruction": "a"}, "holds a dict, expected a list"),
+        ({"instruction": "a"}, "holds a dict, wanted a list"),
         ([], "holds an empty list"),
         ([{**ENTRY}, "text"], "entry 1: is a str, expected an object"),
         ([{**ENTRY}, {"instruction": "a", "input": ""}], "entry 1, output: is missing"),
@@ -132,7 +132,7 @@ def test_a_file_that_is_not_json_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match="is not valid JSON"):
         read_entries(path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is missing, wanted a list of objects with the fields"):
         read_entries(tmp_path / "other.json")
 
 

@@ -16,6 +16,8 @@ from scratchlm.corpus.documents import document_paths, read_documents
 from scratchlm.errors import InputError
 from scratchlm.sample import corpus as sample_corpus
 
+INPUTS = Path("inputs/corpus")
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -37,7 +39,7 @@ def server() -> Iterator[FaultServer]:
 
 def collected(source: str | list[str], folder: Path = Path("data/corpus")) -> list[tuple[str, str]]:
     """Collect and return (name, text) of the documents in the order in which they are read."""
-    collect_corpus(source, folder)
+    collect_corpus(source, folder, INPUTS)
     return [(path.name, path.read_bytes().decode()) for path in document_paths(folder)]
 
 
@@ -47,7 +49,7 @@ def refusal(source: str | list[str]) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "old.txt").write_text("old", encoding="utf-8")
     with pytest.raises(InputError) as raised:
-        collect_corpus(source, folder)
+        collect_corpus(source, folder, INPUTS)
     assert [path.name for path in Path("data").iterdir()] == ["corpus"]
     assert [path.name for path in folder.iterdir()] == ["old.txt"]
     message = str(raised.value)
@@ -68,7 +70,7 @@ def test_the_sample_is_our_own_documents_and_replaces_what_was_there(project: Pa
     written("data/corpus/old.txt", "old")
     assert collected("sample") == list(sample_corpus.documents().items())
     again = {path.name: path.read_bytes() for path in document_paths(Path("data/corpus"))}
-    collect_corpus("sample", Path("again"))
+    collect_corpus("sample", Path("again"), INPUTS)
     assert {path.name: path.read_bytes() for path in document_paths(Path("again"))} == again
 
 
@@ -110,6 +112,13 @@ def test_a_folder_gives_its_text_files_at_any_depth_sorted(project: Path) -> Non
     written("last.txt", "last")
     found = [text for _, text in collected(["texts", "last.txt"])]
     assert found == ["a/B.TXT", "a/z.md", "b.txt", "c.text", "last"]
+
+
+def test_hidden_and_linked_folders_are_not_looked_into(project: Path) -> None:
+    for name in (".ipynb_checkpoints/a.txt", "b/.hidden/a.txt", "b/c.txt", ".here.txt", "../outside/far.txt"):
+        written(f"inputs/corpus/texts/{name}", name)
+    Path("inputs/corpus/texts/link").symlink_to("../outside")
+    assert [text for _, text in collected(["inputs/corpus/texts"])] == [".here.txt", "b/c.txt"]
 
 
 def test_relative_paths_are_relative_to_the_project_when_dvc_runs_elsewhere(

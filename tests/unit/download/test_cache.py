@@ -79,8 +79,8 @@ def test_the_command_shows_place_files_and_sizes_and_clears(cache: Path) -> None
         f"              4  {OTHER} (under way)\n"
         "              7  gpt2-355M.safetensors\n"
         "         20,479  the-verdict.txt\n"
-        "              7  judge/ (what judges said)\n"
+        "              7  judge/ (the judges' answers)\n"
     )
     assert run_cache("--clear") == (
-        f"{cache}: 7 bytes (SCRATCHLM_CACHE names another folder)\n              7  judge/ (what judges said)\n"
+        f"{cache}: 7 bytes (SCRATCHLM_CACHE names another folder)\n              7  judge/ (the judges' answers)\n"
     )

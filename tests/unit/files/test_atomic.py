@@ -13,7 +13,6 @@ import pytest
 
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, write_json, write_text
-from scratchlm.files.text import read_json
 from scratchlm.stage.tables import write_table
 
 
@@ -89,15 +88,6 @@ def test_a_link_at_the_target_is_replaced_and_what_it_leads_to_left_alone(tmp_pa
     assert file.read_text() == broken.read_text() == "new"
     assert names(tmp_path / "elsewhere") == ["file"]
     assert (tmp_path / "elsewhere" / "file").read_text() == "mine"
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"), [(b"[" * 100_000, "nested too deeply"), (b"\xff", "utf-8"), (b"", "line 1")]
-)
-def test_json_that_cannot_be_read_is_a_value_error(tmp_path: Path, content: bytes, problem: str) -> None:
-    (tmp_path / "file.json").write_bytes(content)
-    with pytest.raises(ValueError, match=problem):
-        read_json(tmp_path / "file.json")
 
 
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:

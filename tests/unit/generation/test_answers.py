@@ -32,7 +32,7 @@ BATCHES = 6  # three for each of two models
 
 @pytest.fixture(autouse=True)
 def nobody_asks_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interruption._Request, "made", False)
+    monkeypatch.setattr(interruption.request, "made", False)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,16 @@ def ask(
     batch_size: int = 2,
 ) -> dict[str, list[Answer]]:
     kept = Snapshots(snapshots) if isinstance(snapshots, Path) else snapshots
-    return answer(folders, torch.device("cpu"), entries, "phi3", max_new_tokens, sampling, batch_size, kept)
+    return answer(
+        folders,
+        entries,
+        style="phi3",
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        batch_size=batch_size,
+        device=torch.device("cpu"),
+        snapshots=kept,
+    )
 
 
 def test_answers_are_the_new_tokens_up_to_end_of_text(
@@ -137,7 +146,9 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 def stop_when(monkeypatch: pytest.MonkeyPatch, batches: list[tuple[int, ...]], n_batches: int | None) -> None:
     """Have a stop requested as soon as so many batches are generated in all."""
-    monkeypatch.setattr(responses, "requested", lambda: n_batches is not None and len(batches) >= n_batches)
+    monkeypatch.setattr(
+        "scratchlm.stage.snapshots.requested", lambda: n_batches is not None and len(batches) >= n_batches
+    )
 
 
 @pytest.mark.parametrize("n_batches", range(BATCHES + 1))

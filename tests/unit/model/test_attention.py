@@ -61,7 +61,7 @@ def test_all_kinds_give_the_same_values_and_gradients(mask: Tensor | None, qkv_b
     results = []
     for attention in attentions(qkv_bias=qkv_bias):
         x_BTD = random_text().requires_grad_()
-        y_BTD = attention(x_BTD, mask, None, 0)
+        y_BTD = attention(x_BTD, mask, None)
         (y_BTD * probe_BTD).sum().backward()
         gradients = {name: parameter.grad for name, parameter in attention.named_parameters()}
         results.append({"values": y_BTD.detach(), "input": x_BTD.grad, **gradients})
@@ -79,11 +79,11 @@ def test_a_mask_hides_what_it_says(mask: Tensor | None) -> None:
     seen_BTS = visible.expand(B, H, T, T).any(dim=1)
     for attention in attentions():
         with torch.no_grad():
-            before = attention(random_text(), mask, None, 0)
+            before = attention(random_text(), mask, None)
             for column in range(T):
                 changed_BTD = random_text()
                 changed_BTD[:, column] += 1
-                differs_BT = (attention(changed_BTD, mask, None, 0) != before).any(dim=-1)
+                differs_BT = (attention(changed_BTD, mask, None) != before).any(dim=-1)
                 # A token's own query changes with it, so its own row differs wherever it sees anything but itself.
                 others = torch.arange(T) != column
                 assert torch.equal(differs_BT[:, others], seen_BTS[:, others, column])
@@ -97,9 +97,9 @@ def test_the_cache_gives_what_the_whole_text_gives(kind: AttentionKind, pieces: 
     parts = []
     with torch.no_grad():
         for x_BTD in random_text().split(pieces, dim=1):
-            parts.append(attention(x_BTD, None, cache, 1))
+            parts.append(attention(x_BTD, None, cache.layer(1)))
             cache.length += x_BTD.shape[1]
-        whole_BTD = attention(random_text(), None, None, 0)
+        whole_BTD = attention(random_text(), None, None)
     assert_close(torch.cat(parts, dim=1), whole_BTD)
 
 
@@ -111,11 +111,11 @@ def test_padded_texts_with_the_cache_give_what_each_gives_alone(kind: AttentionK
     cache = empty_cache()
     x_BTD = random_text()
     with torch.no_grad():
-        attention(x_BTD[:, :-1], mask[:, :, :-1, :-1], cache, 0)
+        attention(x_BTD[:, :-1], mask[:, :, :-1, :-1], cache.layer(0))
         cache.length = T - 1
-        last_BD = attention(x_BTD[:, -1:], mask[:, :, -1:], cache, 0)[:, 0]
+        last_BD = attention(x_BTD[:, -1:], mask[:, :, -1:], cache.layer(0))[:, 0]
         for row, length in enumerate(lengths):
-            alone_BD = attention(x_BTD[[row], T - length :], None, None, 0)[:, -1]
+            alone_BD = attention(x_BTD[[row], T - length :], None, None)[:, -1]
             assert_close(last_BD[[row]], alone_BD)
 
 
@@ -124,19 +124,19 @@ def test_the_manual_formula_drops_what_sdpa_drops(mask: Tensor | None) -> None:
     outputs = []
     for attention in attentions(drop_rate=0.3)[:2]:
         torch.manual_seed(4)
-        outputs.append(attention(random_text(), mask, None, 0).detach())
-        assert not torch.allclose(attention(random_text(), mask, None, 0), outputs[-1], atol=1e-3)  # other draws
+        outputs.append(attention(random_text(), mask, None).detach())
+        assert not torch.allclose(attention(random_text(), mask, None), outputs[-1], atol=1e-3)  # other draws
     assert_close(outputs[1], outputs[0])
 
 
 def test_dropout_acts_in_training_only_and_keeps_the_mean() -> None:
     for attention in attentions(drop_rate=0.3):
         with torch.no_grad():
-            wanted = attention.eval()(random_text(), None, None, 0)
-            assert torch.equal(attention(random_text(), None, None, 0), wanted)
+            wanted = attention.eval()(random_text(), None, None)
+            assert torch.equal(attention(random_text(), None, None), wanted)
             attention.train()
             torch.manual_seed(5)
-            draws = torch.stack([attention(random_text(), None, None, 0) for _ in range(1000)])
+            draws = torch.stack([attention(random_text(), None, None) for _ in range(1000)])
         sigmas = (draws.mean(dim=0) - wanted) / (draws.std(dim=0) / 1000**0.5)
         assert sigmas.abs().max() < 5 and draws.std(dim=0).min() > 0.01
 

@@ -7,10 +7,9 @@ from typing import Literal
 import pytest
 import torch
 
-from scratchlm.model.config import GPTConfig
+from scratchlm.model.config import AttentionKind, GPTConfig
 from scratchlm.model.gpt import GPT, n_parameters
 from scratchlm.model.init import empty_gpt, new_gpt
-from scratchlm.model.kv_cache import KVCache
 
 TINY = GPTConfig(50, 16, 24, 3, 2, 0.1, False, False)
 
@@ -60,8 +59,8 @@ def test_the_books_init_equals_building_its_modules_one_by_one() -> None:
 
 @pytest.mark.parametrize("init", ["book", "gpt2"])
 def test_every_parameter_is_set_by_its_init(init: Literal["book", "gpt2"], monkeypatch: pytest.MonkeyPatch) -> None:
-    def gpt_of_nan(config: GPTConfig) -> GPT:
-        model = empty_gpt(config)
+    def gpt_of_nan(config: GPTConfig, attention: AttentionKind) -> GPT:
+        model = empty_gpt(config, attention)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.fill_(float("nan"))
@@ -99,7 +98,7 @@ def test_the_cache_gives_the_logits_of_the_whole_text() -> None:
     torch.manual_seed(0)
     model = new_gpt(TINY, "book").eval()
     ids = torch.randint(50, (2, 12))
-    cache = KVCache(TINY.n_layers, 2, TINY.n_heads, 12, TINY.head_dim, torch.float32, torch.device("cpu"))
+    cache = model.new_cache(2, 12)
     with torch.no_grad():
         whole = model(ids)
         parts = [model.head(model.features(ids[:, a:b], cache=cache)) for a, b in ((0, 7), (7, 8), (8, 9))]

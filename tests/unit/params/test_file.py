@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from scratchlm.errors import InputError
+from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, MAX_LAYERS
 from scratchlm.params.file import check_params, load_params
 from scratchlm.params.schema import Params
 
@@ -192,7 +193,7 @@ RANGES: list[tuple[str, Any, str]] = [
     ("seed", 2**32, "less than 4294967296"),
     ("generate.batch_size", 2**31, "less than or equal to 2147483647"),
     ("pretrain.warmup_steps", 2**31, "less than or equal to 2147483647"),
-    ("model.n_layers", 1001, "less than or equal to 1000"),
+    ("model.n_layers", MAX_LAYERS + 1, f"less than or equal to {MAX_LAYERS}"),
     ("tokenizer.vocab_size", 2, "greater than or equal to 3"),
     ("tokenizer.vocab_size", 1_000_001, "less than or equal to 1000000"),
     ("model.drop_rate", -0.1, "greater than or equal to 0"),
@@ -268,7 +269,7 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     ({"model.n_heads": 3}, "model.emb_dim: got 128, allowed: a multiple of model.n_heads (3)"),
     (
         {"tokenizer.kind": "gpt2"},
-        "tokenizer.vocab_size: got 1500, allowed with tokenizer.kind gpt2: 50257",
+        f"tokenizer.vocab_size: got 1500, allowed with tokenizer.kind gpt2: {GPT2_VOCAB_SIZE}",
     ),
     (
         {"tokenizer.vocab_size": 256},
@@ -329,12 +330,13 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     (
         {
             "tokenizer.kind": "gpt2",
-            "tokenizer.vocab_size": 50257,
+            "tokenizer.vocab_size": GPT2_VOCAB_SIZE,
             "weights.bases": ["355M", "pretrained"],
             "finetune_instructions.base": "355M",
-            "finetune_instructions.max_length": 1025,
+            "finetune_instructions.max_length": GPT2_CONTEXT_LENGTH + 1,
         },
-        "finetune_instructions.max_length: got 1025, allowed: at most the context of its base 355M (1024)",
+        f"finetune_instructions.max_length: got {GPT2_CONTEXT_LENGTH + 1}, allowed: at most the context of its base "
+        f"355M ({GPT2_CONTEXT_LENGTH})",
     ),
     (
         {"generate.max_new_tokens": 160},

@@ -1,4 +1,4 @@
-"""The profiles: complete, commented alternatives to params.yaml with the same keys; one is the book's."""
+"""The profiles: complete, commented alternatives to params.yaml with the same keys."""
 
 from __future__ import annotations
 
@@ -126,81 +126,7 @@ def test_the_committed_params_yaml_is_the_sample_profile() -> None:
     assert staged.stdout.decode() == read("sample")
 
 
-# --- the settings of book_figures.md ------------------------------------------------------------------------
-
-BOOK: dict[str, Any] = {
-    "seed": 123,
-    "corpus": {"source": "the-verdict"},
-    "tokenizer": {"kind": "gpt2", "vocab_size": 50257},
-    "windows": {"max_length": 256, "stride": 256, "train_fraction": 0.9},
-    "model": {
-        "context_length": 256,
-        "emb_dim": 768,
-        "n_heads": 12,
-        "n_layers": 12,
-        "drop_rate": 0.1,
-        "qkv_bias": False,
-        "tie_embeddings": False,
-        "init": "book",
-    },
-    "pretrain": {
-        "epochs": 10,
-        "batch_size": 2,
-        "learning_rate": 4e-4,
-        "weight_decay": 0.1,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "gradient_clip": None,
-        "eval_every": 5,
-        "eval_batches": 5,
-    },
-    "weights": {"bases": ["124M", "355M"]},
-    "sms": {"source": "uci", "train_fraction": 0.7, "validation_fraction": 0.1},
-    "finetune_classifier": {
-        "base": "124M",
-        "train_layers": "last_block",
-        "max_length": None,
-        "epochs": 5,
-        "batch_size": 8,
-        "learning_rate": 5e-5,
-        "weight_decay": 0.1,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "gradient_clip": None,
-        "eval_every": 50,
-        "eval_batches": 5,
-    },
-    "instructions": {
-        "source": "book",
-        "prompt_style": "alpaca",
-        "train_fraction": 0.85,
-        "test_fraction": 0.1,
-    },
-    "finetune_instructions": {
-        "base": "355M",
-        "max_length": 1024,
-        "mask_prompt": False,
-        "epochs": 2,
-        "batch_size": 8,
-        "learning_rate": 5e-5,
-        "weight_decay": 0.1,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "gradient_clip": None,
-        "eval_every": 5,
-        "eval_batches": 5,
-    },
-    "generate": {"temperature": 0.0, "top_k": None},
-    "judge": {"judges": ["ollama:llama3"], "prompt": "book", "temperature": 0.0, "num_ctx": 2048},
-}
-
-
-def test_the_book_profile_holds_the_book_s_settings() -> None:
-    found = load_params(REPOSITORY / "profiles/book.yaml").model_dump()
-    expected = dict(flat(BOOK))
-    assert {key: value for key, value in flat(found) if key in expected and not isinstance(value, dict)} == {
-        key: value for key, value in expected.items() if not isinstance(value, dict)
-    }
+# --- what each profile is for -------------------------------------------------------------------------------
 
 
 def test_the_book_profile_splits_1100_entries_as_the_book() -> None:

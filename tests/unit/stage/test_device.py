@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from scratchlm.errors import InputError
-from scratchlm.stage.device import choose_device
+from scratchlm.stage.device import choose_device, find_device
 
 
 def test_the_cpu_can_be_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -19,3 +21,14 @@ def test_a_device_that_cannot_be_used_is_named(asked: str, monkeypatch: pytest.M
     monkeypatch.setenv("SCRATCHLM_DEVICE", asked)
     with pytest.raises(InputError, match=f"SCRATCHLM_DEVICE is {asked!r}, which cannot be used here .*use cpu"):
         choose_device()
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
+def test_huge_pages_are_asked_for_unless_the_environment_says_something_else(
+    before: str | None, after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", before or "")
+    if before is None:
+        monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+    find_device()
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == after

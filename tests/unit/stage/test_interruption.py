@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 STEP = """
 import time
-from scratchlm.interruption import Interrupted, deferred, listen, requested
+from scratchlm.stage.interruption import Interrupted, deferred, listen, requested
 
 listen()
 try:
@@ -51,20 +52,32 @@ def test_a_request_to_dvc_and_to_the_stage_waits_for_the_step(whole_group: bool)
     process.wait(timeout=10)
 
 
-def test_a_second_request_does_not_wait() -> None:
+@pytest.mark.parametrize(
+    ("first", "second", "end"),
+    [
+        (signal.SIGINT, signal.SIGINT, "lost\n"),  # somebody who presses Ctrl-C twice means it
+        (signal.SIGTERM, signal.SIGINT, "lost\n"),
+        (signal.SIGTERM, signal.SIGTERM, "the step ends\nkept\n"),  # schedulers send two
+        (signal.SIGINT, signal.SIGTERM, "the step ends\nkept\n"),
+    ],
+)
+def test_a_second_ctrl_c_does_not_wait_for_the_step_and_a_second_sigterm_does(
+    first: signal.Signals, second: signal.Signals, end: str
+) -> None:
     process = subprocess.Popen([sys.executable, "-c", STEP], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "the step begins\n"
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGTERM)
-    assert process.stdout.read() == "lost\n"
+    process.send_signal(first)
+    time.sleep(0.2)  # two signals that wait at once come in the order of their numbers
+    process.send_signal(second)
+    assert process.stdout.read() == end
     process.wait(timeout=10)
 
 
 def test_a_request_after_the_last_look_is_not_swallowed() -> None:
     script = """
 import os, signal
-from scratchlm.interruption import deferred, listen
+from scratchlm.stage.interruption import deferred, listen
 listen()
 try:
     with deferred():

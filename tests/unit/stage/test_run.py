@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -29,14 +31,12 @@ def run_stage(project: Path, body: str) -> subprocess.CompletedProcess[str]:
             "from pathlib import Path",
             "from scratchlm.errors import InputError",
             "from scratchlm.files.atomic import write_text",
-            "from scratchlm.stage.run import run",
             f"def main(params):\n{lines}",
-            "if __name__ == '__main__':\n    run(main)\n",
         ]
     )
     (project / "stages/teach.py").write_text(script, encoding="utf-8")
     return subprocess.run(
-        [sys.executable, "stages/teach.py"],
+        [sys.executable, "-m", "scratchlm.stage", "stages/teach.py"],
         cwd=project,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
         capture_output=True,
@@ -88,7 +88,7 @@ def test_a_missing_out_of_an_earlier_stage_is_one_line(project: Path) -> None:
     ended = run_stage(project, "Path('data/corpus').iterdir().__next__()")
     assert ended.returncode == 1
     missing = "data/corpus: No such file or directory"
-    assert ended.stderr == f"teach: error: {missing}: run `make repro`, which builds it again\n"
+    assert ended.stderr == f"teach: error: {missing}; run `make repro` to build it again\n"
 
 
 def test_a_terminated_stage_removes_what_is_half_written(project: Path) -> None:
@@ -115,22 +115,11 @@ def test_a_full_disk_is_one_line_that_says_where_and_what_to_do(project: Path) -
 
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM"])
-def test_a_place_that_cannot_be_written_is_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import errno
-
-    from scratchlm.stage.run import run as stage
-
-    (tmp_path / "params.yaml").write_bytes((REPOSITORY / "profiles/sample.yaml").read_bytes())
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["stages/teach.py"])
-    code = getattr(errno, name)
-
-    def main(params: object) -> None:
-        raise OSError(code, os.strerror(code), "data/x")
-
-    with pytest.raises(SystemExit) as ended:
-        stage.run(main)
-    assert ended.value.code == (f"teach: error: data/x: {os.strerror(code)}: make room or give access, then run again")
+def test_a_place_that_cannot_be_written_is_one_line(project: Path, name: str) -> None:
+    ended = run_stage(project, f"raise OSError(errno.{name}, os.strerror(errno.{name}), 'data/x')")
+    said = os.strerror(getattr(errno, name))
+    assert ended.returncode == 1
+    assert ended.stderr == f"teach: error: data/x: {said}: make room or give access, then run again\n"
 
 
 def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(project: Path) -> None:
@@ -145,3 +134,53 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(project: Path) -> No
     assert ended.returncode == 1
     assert ended.stderr == "teach: interrupted; run `make repro` to go on\n"
     assert sorted(path.name for path in project.iterdir()) == ["params.yaml", "stages"]
+
+
+def test_two_signals_shortly_one_after_the_other_end_in_one_line(project: Path) -> None:
+    """The second one comes while the first one's exception is on its way, and another one at the very end."""
+    ended = run_stage(
+        project,
+        "import atexit\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "finally:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n",
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "teach: interrupted; run `make repro` to go on\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stage_that_is_stopped_while_it_loads_ends_in_one_line(project: Path, number: signal.Signals) -> None:
+    (project / "stages/slow.py").write_text(
+        "import time\nprint('loading', flush=True)\nfor _ in range(20):\n    time.sleep(0.05)\n"
+        "def main(params):\n    print('swallowed')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scratchlm.stage", "stages/slow.py"],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "loading\n"
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (1, "")
+    assert errors == "slow: interrupted; run `make repro` to go on\n"
+
+
+@pytest.mark.parametrize("words", [(), ("stages/none.py",), ("pretrain",), ("stages/teach.py", "more")])
+def test_the_launcher_wants_one_script(project: Path, words: tuple[str, ...]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "scratchlm.stage", *words],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == f"stage: error: got {list(words)}, wanted one stage script, such as stages/pretrain.py\n"

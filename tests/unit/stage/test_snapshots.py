@@ -16,7 +16,15 @@ from ruamel.yaml import YAML
 
 from scratchlm.errors import InputError
 from scratchlm.stage.run_key import run_key
-from scratchlm.stage.snapshots import KEPT_RUNS, KEPT_SNAPSHOTS, Snapshots, age_s, read_every_s, remove_unless_in_use
+from scratchlm.stage.snapshots import (
+    KEPT_RUNS,
+    KEPT_SNAPSHOTS,
+    Snapshots,
+    age_s,
+    open_snapshots,
+    read_every_s,
+    remove_unless_in_use,
+)
 
 CPU = torch.device("cpu")
 SOURCE = Path(__file__).parents[3] / "src"
@@ -147,7 +155,7 @@ def test_the_latest_snapshot_is_the_one_written_or_gone_on_from(snapshots: Snaps
 HOLDER = """
 import sys
 from pathlib import Path
-from scratchlm.snapshots import Snapshots
+from scratchlm.stage.snapshots import Snapshots
 snapshots = Snapshots(Path(sys.argv[1]), every_s=0)
 print(snapshots.is_due(), flush=True)
 sys.stdin.read()
@@ -241,9 +249,24 @@ def test_a_stage_run_by_hand_elsewhere_ends_in_one_message(
     if content is not None:
         (project / file).write_text(content)
     with pytest.raises(InputError) as raised:
-        Snapshots.of_stage("pretrain", CPU)
+        open_snapshots("pretrain", CPU)
     assert re.fullmatch(message.format(re.escape(str(project))), str(raised.value))
     assert not (project / ".checkpoints").exists()
+
+
+def test_what_dvc_ignores_is_no_part_of_the_key(project: Path) -> None:
+    (project / ".dvcignore").write_text("__pycache__\n*~\n/.checkpoints/\n")
+    (project / "package").mkdir()
+    (project / "package/model.py").write_text("width = 2")
+    described = {"deps": ["data/tokens", "package"], "params": ["seed"]}
+    YAML().dump({"stages": {"pretrain": described}}, project / "dvc.yaml")
+    before = run_key("pretrain", CPU)
+    (project / "package/inner/__pycache__").mkdir(parents=True)
+    (project / "package/inner/__pycache__/model.cpython-311.pyc").write_bytes(b"compiled")
+    (project / "package/model.py~").write_text("an editor's copy")
+    assert run_key("pretrain", CPU) == before
+    (project / "package/inner/linear.py").write_text("")
+    assert run_key("pretrain", CPU) != before
 
 
 def test_device_and_threads_are_part_of_the_key(project: Path) -> None:
@@ -260,7 +283,7 @@ def test_the_snapshots_of_few_other_runs_are_kept_and_none_in_use_is_removed(pro
     running = None
     for seed in range(6):
         (project / "params.yaml").write_text(f"seed: {seed}\nmodel:\n  width: 2\n")
-        snapshots = Snapshots.of_stage("pretrain", CPU)
+        snapshots = open_snapshots("pretrain", CPU)
         save_numbers(snapshots, seed)
         os.utime(snapshots.folder, (seed, seed))
         if running is None:
@@ -275,12 +298,12 @@ def test_the_snapshots_of_few_other_runs_are_kept_and_none_in_use_is_removed(pro
 def test_the_next_stage_removes_what_finished_ones_left_and_no_more(project: Path) -> None:
     described = {"deps": ["data/tokens", "stage.py"], "params": ["seed", "model.width"]}
     YAML().dump({"stages": dict.fromkeys(("pretrain", "tune", "answer"), described)}, project / "dvc.yaml")
-    finished, killed = (Snapshots.of_stage(stage, CPU) for stage in ("pretrain", "tune"))
+    finished, killed = (open_snapshots(stage, CPU) for stage in ("pretrain", "tune"))
     for snapshots in (finished, killed):
         save_numbers(snapshots, 1)
     finished.finish()
     killed.lock.release()
-    Snapshots.of_stage("answer", CPU)
+    open_snapshots("answer", CPU)
     assert not finished.folder.exists() and killed.folder.exists()
 
 
@@ -295,7 +318,7 @@ def test_in_an_experiments_folder_the_snapshots_lie_in_the_project(
 ) -> None:
     root = tmp_path_factory.mktemp("root")
     monkeypatch.setenv("DVC_ROOT", str(root))
-    assert Snapshots.of_stage("pretrain", CPU).folder.is_relative_to(root / ".checkpoints" / "pretrain")
+    assert open_snapshots("pretrain", CPU).folder.is_relative_to(root / ".checkpoints" / "pretrain")
 
 
 @pytest.mark.parametrize("given", ["soon", "-1", "nan"])

@@ -20,7 +20,7 @@ from scratchlm.bases.gpt2 import copy_checkpoint
 from scratchlm.checkpoint.folder import check_vocabulary, load, save_checkpoint
 from scratchlm.corpus import documents
 from scratchlm.corpus.documents import read_documents
-from scratchlm.errors import InputError
+from scratchlm.errors import InputError, OutputError
 from scratchlm.generation.decode import Sampling, generate, generate_text
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
@@ -31,7 +31,8 @@ from scratchlm.tokenizer.folder import (
     read_tokenizer,
     write_tokenizer,
 )
-from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN, end_of_text, unknown_percent
+from scratchlm.tokenizer.measures import unknown_percent
+from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN, end_of_text
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words, write_vocabulary
 
 REPOSITORY = Path(__file__).parents[3]
@@ -330,20 +331,22 @@ def test_a_file_that_is_no_vocabulary_of_words_is_refused(
     read = read_tokenizer if name == "vocabulary.json" else read_hugging_face_tokenizer
     assert read(tmp_path).n_vocab == N_VOCAB
     (tmp_path / name).write_text(damage((tmp_path / name).read_text(encoding="utf-8")), encoding="utf-8")
-    with pytest.raises(InputError) as raised:
+    with pytest.raises(OutputError) as raised:
         read(tmp_path)
     assert str(raised.value) == (
-        f"{tmp_path / name} is no vocabulary of words: expected words with the ids 0, 1, 2 and so on, then "
-        f"{END_OF_TEXT} and {UNKNOWN}; run `make repro` to build it again"
+        f"{tmp_path / name} is not a vocabulary of words, wanted words with the ids 0, 1, 2 and so on, then "
+        f"{END_OF_TEXT} and {UNKNOWN}"
     )
 
 
-@pytest.mark.parametrize("content", [b'{"a": 0', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b'{"a": 0', " is not valid JSON "), (b"\xff\xfe", ", line 1: byte 0xff")]
+)
 @pytest.mark.parametrize("name", ["vocabulary.json", "tokenizer.json"])
-def test_a_damaged_file_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_damaged_file_is_refused(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
     (tmp_path / name).write_bytes(content)
     read = read_tokenizer if name == "vocabulary.json" else read_hugging_face_tokenizer
-    with pytest.raises(InputError, match=rf"{name} is damaged .*: run `make repro` to build it again"):
+    with pytest.raises(OutputError, match=f"{name}{problem}.*, wanted a vocabulary of words"):
         read(tmp_path)
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import write_json
-from scratchlm.tokens.folder import n_windows, read_ids
+from scratchlm.tokens.folder import n_windows, open_tokens
 from scratchlm.tokens.windows import Windows, read_windows
 
 
@@ -78,9 +78,9 @@ def test_a_token_folder_is_mapped_not_read(tmp_path: Path) -> None:
     write_json(tmp_path / "manifest.json", manifest)
     np.arange(70_000, 70_008, dtype="<u4").tofile(tmp_path / "train.bin")
     with pytest.raises(InputError, match=r"train\.bin has 32 bytes, expected 16"):
-        read_ids(tmp_path, "train")
+        open_tokens(tmp_path).ids("train")
     write_json(tmp_path / "manifest.json", {**manifest, "train_tokens": 8, "train_windows": 3})
-    assert isinstance(read_ids(tmp_path, "train"), np.memmap)
-    windows = read_windows(tmp_path, "train")
+    assert isinstance(open_tokens(tmp_path).ids("train"), np.memmap)
+    windows = read_windows(open_tokens(tmp_path), "train")
     assert isinstance(windows.ids, np.memmap) and len(windows) == 3
     assert windows[2][1].tolist() == [70_005, 70_006, 70_007]

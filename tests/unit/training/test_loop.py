@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from scratchlm.errors import InputError
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.snapshots import Snapshots
-from scratchlm.training.loop import learning_rate_at, loaders, mean_loss, measure_losses, train
+from scratchlm.training.loop import Training, learning_rate_at, loaders, mean_loss, measure_losses, train
+from scratchlm.training.loss import Batch, Loss, next_token_loss, perplexity
+from scratchlm.training.state import TrainingState
 
-CPU = torch.device("cpu")
 BAD_EXAMPLE = 15  # which no batch before step 7 holds, and no evaluation
 SETTINGS: dict[str, Any] = {
     "epochs": 3,
@@ -43,18 +44,26 @@ def regression(n: int = 18) -> tuple[nn.Module, Any, TensorDataset, TensorDatase
     inputs = torch.randn(n, 3)
     data = TensorDataset(inputs, inputs.sum(dim=1, keepdim=True))
 
-    def loss(inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-        return ((model(inputs) - targets) ** 2).sum(), len(inputs)
+    return model, squared_error, data, TensorDataset(*data[:6])
 
-    return model, loss, data, TensorDataset(*data[:6])
+
+def squared_error(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    inputs, targets = batch
+    return ((model(inputs) - targets) ** 2).sum(), torch.tensor(len(inputs))
+
+
+def train_on(
+    model: nn.Module, loss: Loss, train_set: Any, validation_set: Any, params: TrainingParams, **options: Any
+) -> TrainingState:
+    batches = loaders(train_set, validation_set, params.batch_size)
+    return train(model, loss=loss, batches=batches, params=params, name="test", **options)
 
 
 def run(**changes: Any) -> tuple[nn.Module, list[Any]]:
     model, loss, train_set, validation_set = regression()
     params = settings(**changes)
     torch.manual_seed(123)
-    curve = train(model, loss, *loaders(train_set, validation_set, params.batch_size), params, CPU, "test").curve
-    return model, curve
+    return model, train_on(model, loss, train_set, validation_set, params).curve
 
 
 def test_training_equals_the_plain_loop_of_the_book() -> None:
@@ -105,22 +114,15 @@ def test_frozen_parameters_stay_as_they_were() -> None:
     model, loss, train_set, validation_set = regression()
     first = next(model.parameters()).requires_grad_(False)
     before = first.clone()
-    train(model, loss, *loaders(train_set, validation_set, 4), settings(), CPU, "test")
+    train_on(model, loss, train_set, validation_set, settings())
     assert torch.equal(first, before)
 
 
 def test_after_epoch_is_called_in_evaluation_mode_with_the_epochs_number() -> None:
     model, loss, train_set, validation_set = regression()
     calls: list[tuple[int, bool]] = []
-    train(
-        model,
-        loss,
-        *loaders(train_set, validation_set, 4),
-        settings(),
-        CPU,
-        "test",
-        lambda epoch: calls.append((epoch, model.training)),
-    )
+    note = lambda epoch: calls.append((epoch, model.training))  # noqa: E731
+    train_on(model, loss, train_set, validation_set, settings(), after_epoch=note)
     assert calls == [(1, False), (2, False), (3, False)]
 
 
@@ -157,18 +159,11 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(gradient_clip: float 
     model, _, train_set, validation_set = regression()
     before = [parameter.clone() for parameter in model.parameters()]
 
-    def loss(inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-        return model(inputs).sum() * math.inf, len(inputs)
+    def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        return model(batch[0]).sum() * math.inf, torch.tensor(len(batch[0]))
 
     with pytest.raises(InputError, match=r"the loss is (nan|-?inf) at step 0 .*; stopped; there is no snapshot yet\."):
-        train(
-            model,
-            loss,
-            *loaders(train_set, validation_set, 4),
-            settings(gradient_clip=gradient_clip),
-            CPU,
-            "test",
-        )
+        train_on(model, loss, train_set, validation_set, settings(gradient_clip=gradient_clip))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
 
 
@@ -176,11 +171,12 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
     model, _, train_set, validation_set = regression()
     before = [parameter.clone() for parameter in model.parameters()]
 
-    def loss(inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-        return (model(inputs) * 0).abs().sqrt().sum(), len(inputs)  # sqrt has no gradient at 0, but a value
+    def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        inputs, _ = batch
+        return (model(inputs) * 0).abs().sqrt().sum(), torch.tensor(len(inputs))  # sqrt has no gradient at 0
 
     with pytest.raises(InputError, match="the gradient is nan at step 0"):
-        train(model, loss, *loaders(train_set, validation_set, 4), settings(), CPU, "test")
+        train_on(model, loss, train_set, validation_set, settings())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
 
 
@@ -193,9 +189,8 @@ def test_a_loss_that_is_not_finite_names_the_last_good_snapshot_and_repeated_it_
         train_set.tensors[1][BAD_EXAMPLE] = math.nan
         torch.manual_seed(123)
         snapshots = Snapshots(tmp_path, every_s=0)
-        batches = loaders(train_set, validation_set, 4)
         with pytest.raises(InputError) as raised:
-            train(model, loss, *batches, settings(eval_every=1000), CPU, "test", snapshots=snapshots)
+            train_on(model, loss, train_set, validation_set, settings(eval_every=1000), snapshots=snapshots)
         ends.append(str(raised.value))
         tensors, notes = snapshots.load() or ({}, {})
         for name, parameter in model.named_parameters():
@@ -205,7 +200,7 @@ def test_a_loss_that_is_not_finite_names_the_last_good_snapshot_and_repeated_it_
     assert step == 7
     assert ends == 2 * [
         f"the loss is nan at step {step} (learning rate 0.01); stopped; the last good snapshot is {snapshots.latest}. "
-        "Run again as it is, the training ends here again: lower test.learning_rate, or set test.warmup_steps and "
+        "Rerunning unchanged fails at the same step: lower test.learning_rate, or set test.warmup_steps and "
         "test.gradient_clip, which starts it anew"
     ]
 
@@ -214,12 +209,12 @@ def test_weights_that_diverged_are_never_kept(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 1), nn.Tanh())  # no weight is large enough for its loss
     data = TensorDataset(torch.ones(8, 3), torch.zeros(8, 1))
 
-    def loss(inputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
-        return (model(inputs) - targets).sum(), len(inputs)
+    def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        return (model(batch[0]) - batch[1]).sum(), torch.tensor(len(batch[0]))
 
     snapshots = Snapshots(tmp_path, every_s=0)
     with pytest.raises(InputError, match=r"the norm of the weights is inf at step 0 .*there is no snapshot yet"):
-        train(model, loss, *loaders(data, data, 4), settings(learning_rate=1e38), CPU, "test", snapshots=snapshots)
+        train_on(model, loss, data, data, settings(learning_rate=1e38), snapshots=snapshots)
     assert snapshots.paths() == []
 
 
@@ -249,16 +244,85 @@ def test_measuring_does_not_change_what_training_draws() -> None:
     batches = loaders(train_set, validation_set, 4)
     torch.manual_seed(9)
     state = torch.get_rng_state()
-    first = measure_losses(model, loss, *batches, CPU, seed=1)
+    first = measure_losses(model, loss, batches, seed=1)
     assert torch.equal(torch.get_rng_state(), state)
     assert model.training
-    assert measure_losses(model, loss, *batches, CPU, seed=1) == first
+    assert measure_losses(model, loss, batches, seed=1) == first
 
 
 def test_the_mean_loss_is_the_mean_of_the_batches_means() -> None:
     model, loss, train_set, _ = regression()
     loader: Any = DataLoader(train_set, 4)
     model.eval()
-    means = [(loss(x, y)[0] / len(x)).item() for x, y in loader]
-    assert mean_loss(model, loss, loader, CPU) == sum(means) / 5
-    assert mean_loss(model, loss, loader, CPU, 2) == sum(means[:2]) / 2
+    means = [(loss(model, (x, y))[0] / len(x)).item() for x, y in loader]
+    assert mean_loss(model, loss, loader) == sum(means) / 5
+    assert mean_loss(model, loss, loader, 2) == sum(means[:2]) / 2
+
+
+def test_steps_between_a_bad_one_and_the_look_at_it_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, loss, train_set, validation_set = regression()
+    train_set.tensors[1][BAD_EXAMPLE] = math.nan
+    monkeypatch.setattr("scratchlm.training.guard.LOOK_EVERY", 1000)
+    torch.manual_seed(123)
+    with pytest.raises(InputError, match=r"the loss is nan at step \d+ "):  # at the end of the epoch
+        train_on(model, loss, train_set, validation_set, settings(eval_every=1000))
+    late = [parameter.clone() for parameter in model.parameters()]
+    model, loss, _, _ = regression()
+    monkeypatch.setattr("scratchlm.training.guard.LOOK_EVERY", 1)
+    torch.manual_seed(123)
+    with pytest.raises(InputError, match=r"the loss is nan at step \d+ "):
+        train_on(model, loss, train_set, validation_set, settings(eval_every=1000))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), late, strict=True))
+    assert all(parameter.isfinite().all() for parameter in late)
+
+
+def test_a_step_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read of a tensor's value is what a GPU would be waited for: one look for ten steps, none between."""
+    reads = 0
+
+    def count(read: Any) -> Any:
+        def counted(self: Tensor) -> Any:
+            nonlocal reads
+            reads += 1
+            return read(self)
+
+        return counted
+
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__"):
+        monkeypatch.setattr(Tensor, name, count(getattr(Tensor, name)))
+    model, loss, train_set, validation_set = regression(n=80)
+    run = Training(model, loss, loaders(train_set, validation_set, 4), settings(gradient_clip=1.0), "test", None)
+    batches = list(run.batches.train)
+    reads = 0
+    for batch in batches[:10]:
+        run.update(batch)
+    assert reads == 1
+
+
+def test_the_loss_may_be_of_a_wrapped_model() -> None:
+    """Several processes train one model that is wrapped: what is called must be what `train` was given."""
+
+    class Wrapped(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module, self.calls = module, 0
+
+        def forward(self, *inputs: Tensor) -> Any:
+            self.calls += 1
+            return self.module(*inputs)
+
+    model, loss, train_set, validation_set = regression()
+    wrapped = Wrapped(model)
+    train_on(wrapped, loss, train_set, validation_set, settings(eval_every=1000))
+    assert wrapped.calls == 12 + 2 * 4  # every step, and two batches of two splits at the first and the last
+
+
+def test_perplexity_is_the_number_of_equally_likely_tokens() -> None:
+    assert perplexity(0.0) == 1.0
+    assert perplexity(math.log(50257)) == pytest.approx(50257)
+    assert perplexity(1e6) < math.inf
+    # Logits that are all alike: the model is as unsure as a fair die with 7 sides.
+    model = lambda ids: torch.zeros(*ids.shape, 7)  # noqa: E731
+    ids = torch.tensor([[1, 2, 3]])
+    loss_sum, count = next_token_loss(model, (ids, ids))  # type: ignore[arg-type]
+    assert perplexity(float(loss_sum / count)) == pytest.approx(7)

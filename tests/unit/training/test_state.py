@@ -19,7 +19,7 @@ from scratchlm.stage.interruption import Interrupted
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.loop import loaders, train
 from scratchlm.training.loss import next_token_loss
-from scratchlm.training.state import Progress, take_up, training_tensors
+from scratchlm.training.state import TrainingState, restore, state_tensors
 
 CONFIG = GPTConfig(vocab_size=40, context_length=8, emb_dim=16, n_heads=2, n_layers=2, drop_rate=0.1)
 SETTINGS = TrainingParams(
@@ -39,7 +39,7 @@ STEPS = 15  # 3 epochs of 5 batches
 
 @pytest.fixture(autouse=True)
 def nobody_asks_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interruption._Request, "made", False)
+    monkeypatch.setattr(interruption.request, "made", False)
 
 
 def run(folder: Path, stop_after: int | None, monkeypatch: pytest.MonkeyPatch, frozen: bool = False) -> Any:
@@ -58,19 +58,26 @@ def run(folder: Path, stop_after: int | None, monkeypatch: pytest.MonkeyPatch, f
         calls += 1
         return stop_after is not None and calls >= stop_after
 
-    monkeypatch.setattr("scratchlm.training.loop.requested", stop)
+    monkeypatch.setattr("scratchlm.stage.snapshots.requested", stop)
     torch.manual_seed(123)
     batches = loaders(data, TensorDataset(*data[:6]), 4)
     note = lambda epoch: [epoch, float(torch.rand(1))]  # noqa: E731
-    loss = next_token_loss(model)
     try:
-        done = train(model, loss, *batches, SETTINGS, torch.device("cpu"), "test", note, Snapshots(folder))
+        done = train(
+            model,
+            loss=next_token_loss,
+            batches=batches,
+            params=SETTINGS,
+            name="test",
+            after_epoch=note,
+            snapshots=Snapshots(folder),
+        )
     except Interrupted:
         return None
     return model, done, torch.rand(2)
 
 
-def same(first: tuple[GPT, Progress, Any], second: tuple[GPT, Progress, Any]) -> None:
+def same(first: tuple[GPT, TrainingState, Any], second: tuple[GPT, TrainingState, Any]) -> None:
     for name, parameter in first[0].named_parameters():
         assert torch.equal(parameter, second[0].get_parameter(name)), name
     assert first[1].notes() == second[1].notes()
@@ -120,8 +127,8 @@ def test_without_the_moments_the_end_would_be_another(tmp_path: Path, monkeypatc
 def test_the_state_of_another_model_is_refused_and_changes_nothing() -> None:
     model, other = new_gpt(CONFIG, "gpt2"), new_gpt(GPTConfig(40, 12, 16, 2, 2), "gpt2")
     optimizers = [torch.optim.AdamW(each.parameters()) for each in (model, other)]
-    progress = Progress()
+    state = TrainingState()
     before = other.wpe.weight.detach().clone()
     with pytest.raises(InputError, match=r"another model: model.wpe.weight \(1 tensors\) differ"):
-        take_up(other, optimizers[1], training_tensors(model, optimizers[0], progress), progress.notes())
+        restore(other, optimizers[1], state_tensors(model, optimizers[0], state), state.notes())
     assert torch.equal(other.wpe.weight, before)

@@ -1,0 +1,35 @@
+"""What a base model is: how large, and how well it predicts a corpus before any fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from scratchlm.checkpoint.folder import load_checkpoint
+from scratchlm.checkpoint.weights import WEIGHTS
+from scratchlm.model.gpt import n_parameters
+from scratchlm.training.loop import MEASURED_BATCHES, Loader, mean_loss
+from scratchlm.training.loss import next_token_loss
+
+
+@dataclass(frozen=True)
+class BaseMeasures:
+    """A base's size, and its loss on a corpus that its tokenizer has cut, in nats per token."""
+
+    parameters: int
+    bytes: int  # of the weights file
+    validation_loss: float | None  # None where the base cannot read the corpus: another vocabulary, longer windows
+
+
+def measure_base(folder: Path, batches: Loader, vocab_size: int, max_length: int, device: torch.device) -> BaseMeasures:
+    """Measure a base as pretraining measures its model: the mean loss over the first 200 batches, or over all.
+
+    `batches` are inputs and targets, each [B, max_length] int64, of ids below `vocab_size`.
+    """
+    model = load_checkpoint(folder).to(device)
+    loss = None
+    if model.config.vocab_size == vocab_size and max_length <= model.config.context_length:
+        loss = mean_loss(model, next_token_loss, batches, MEASURED_BATCHES)
+    return BaseMeasures(n_parameters(model), (folder / WEIGHTS).stat().st_size, loss)

@@ -1,0 +1,209 @@
+"""GPT-2's checkpoints as Hugging Face lays them out: the keys of config.json, the names and the shapes of the tensors.
+
+All that is known of this layout stands here; another architecture gets a module beside this one. The modules of
+model/gpt.py carry GPT-2's own names, so a tensor is renamed by no more than a prefix. Its direction differs: GPT-2
+stores the weights of its four linear layers as [in, out], `nn.Linear` as [out, in].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratchlm.model.config import MAX_LAYERS, Activation, GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import empty_gpt
+
+# --- config.json --------------------------------------------------------------------------------------------
+
+SIZES = {
+    "vocab_size": "vocab_size",
+    "context_length": "n_positions",
+    "emb_dim": "n_embd",
+    "n_heads": "n_head",
+    "n_layers": "n_layer",
+}
+# The largest GPT-3 is 12,288 wide. Far beyond, building the model to compare with takes minutes.
+LARGEST = {"n_layer": MAX_LAYERS, "n_embd": 10**6, "n_head": 10**6, "n_positions": 10**9, "vocab_size": 10**9}
+DROP_RATES = ("embd_pdrop", "attn_pdrop", "resid_pdrop")
+# transformers' names for what the feed-forward does; its `gelu` is the exact one.
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+}
+WITHOUT_SHORTCUTS = "_without_shortcuts"  # ends the names that would tell others that this is a GPT-2
+# What this GPT computes: a checkpoint that wants something else would load and give wrong logits.
+FIXED = {
+    "layer_norm_epsilon": (1e-5,),
+    "scale_attn_weights": (True,),
+    "scale_attn_by_inverse_layer_idx": (False,),
+    "add_cross_attention": (False,),
+}
+
+
+def config_to_json(config: GPTConfig, end_of_text_id: int) -> dict[str, Any]:
+    """Describe a model in Hugging Face's names, plus `qkv_bias` and `shortcuts`, which they do not know.
+
+    Other programs would pass over `shortcuts: false` and compute
+    other logits, so a model without shortcuts gets names that they refuse: transformers' Auto classes know no
+    `model_type` gpt2_without_shortcuts, and `GPT2LMHeadModel`, which only warns of that, no such activation.
+    """
+    ending = "" if config.shortcuts else WITHOUT_SHORTCUTS
+    activation = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.activation)
+    return {
+        "architectures": [f"GPT2LMHeadModel{ending}"],
+        "model_type": f"gpt2{ending}",
+        "activation_function": f"{activation}{ending}",
+        **{key: allowed[0] for key, allowed in FIXED.items()},
+        **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
+        **dict.fromkeys(DROP_RATES, config.drop_rate),
+        "qkv_bias": config.qkv_bias,
+        "shortcuts": config.shortcuts,
+        "tie_word_embeddings": config.tie_embeddings,
+        "bos_token_id": end_of_text_id,
+        "eos_token_id": end_of_text_id,
+    }
+
+
+def config_problems(found: Mapping[str, Any]) -> list[str]:
+    """Say why a config.json does not describe a GPT-2 that can be used; nothing if it does."""
+    problems = [
+        f"{key} is {found.get(key)!r}, expected a whole number from 1 to {LARGEST[key]:,}"
+        for key in SIZES.values()
+        if type(found.get(key)) is not int or not 1 <= found[key] <= LARGEST[key]
+    ]
+    drop_rate = _drop_rate(found)
+    if type(drop_rate) not in (int, float) or not 0 <= drop_rate < 1:
+        problems.append(f"resid_pdrop is {drop_rate!r}, expected a number from 0 to below 1")
+    problems += [
+        f"{key} is {found[key]!r}, expected true or false"
+        for key in ("qkv_bias", "shortcuts", "tie_word_embeddings")
+        if type(found.get(key, True)) is not bool
+    ]
+    supported = {
+        "model_type": (f"gpt2{_ending(found)}",),
+        "activation_function": tuple(_activations(found)),
+        **FIXED,
+    }
+    problems += [
+        f"{key} is {found[key]!r}, supported: {' or '.join(map(repr, allowed))}"
+        for key, allowed in supported.items()
+        if key in found and found[key] not in allowed
+    ]
+    if not problems and found["n_embd"] % found["n_head"]:
+        problems.append(f"n_embd {found['n_embd']} is not a multiple of n_head {found['n_head']}")
+    if not problems and found.get("n_inner") not in (None, 4 * found["n_embd"]):
+        problems.append(f"n_inner is {found['n_inner']}, supported: null or 4 * n_embd = {4 * found['n_embd']}")
+    return problems
+
+
+def config_from_json(found: Mapping[str, Any]) -> GPTConfig:
+    """Return the shape that a config.json without problems describes."""
+    return GPTConfig(
+        **{ours: found[theirs] for ours, theirs in SIZES.items()},
+        drop_rate=float(_drop_rate(found)),
+        qkv_bias=found.get("qkv_bias", True),
+        tie_embeddings=found.get("tie_word_embeddings", True),
+        activation=_activations(found)[found.get("activation_function", f"gelu_new{_ending(found)}")],
+        shortcuts=found.get("shortcuts", True),
+    )
+
+
+def _drop_rate(found: Mapping[str, Any]) -> Any:
+    return found.get("resid_pdrop", 0.1)  # transformers' default
+
+
+def _ending(found: Mapping[str, Any]) -> str:
+    return "" if found.get("shortcuts", True) else WITHOUT_SHORTCUTS
+
+
+def _activations(found: Mapping[str, Any]) -> dict[str, Activation]:
+    return {f"{theirs}{_ending(found)}": ours for theirs, ours in ACTIVATIONS.items()}
+
+
+# --- the tensors --------------------------------------------------------------------------------------------
+
+PREFIX = "transformer."  # transformers' name for the model below the head; OpenAI's own upload has none
+HEAD = "lm_head.weight"
+TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
+MASK_BUFFERS = (".attn.bias", ".attn.masked_bias")  # the causal mask, stored as a tensor by old versions
+
+
+class GPT2Layout:
+    """How a checkpoint names and stores the tensors of one GPT; see `weights.Layout`.
+
+    A file has biases of query, key and value also for a model without them: zeros. It may leave out all of them.
+    """
+
+    def __init__(self, config: GPTConfig) -> None:
+        self.config = config
+        self.qkv_biases = {f"h.{layer}.attn.c_attn.bias" for layer in range(config.n_layers)}
+
+    def stored_tensors(self, model: GPT) -> dict[str, Tensor]:
+        """Return the model's tensors in GPT2LMHeadModel's names and shapes, in float32."""
+        tensors = {}
+        for name, tensor in model.state_dict().items():
+            tensors[name if name == HEAD else PREFIX + name] = self.turned(name, tensor).float()
+        if not self.config.qkv_bias:
+            for name in sorted(self.qkv_biases):
+                tensors[PREFIX + name] = torch.zeros(3 * self.config.emb_dim)
+        return tensors
+
+    def stored_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name every tensor that a checkpoint of this model holds, in the model's names, with its shape in the file."""
+        with torch.device("meta"):
+            parameters = empty_gpt(self.config).state_dict()
+        shapes = {name: tuple(self.turned(name, tensor).shape) for name, tensor in parameters.items()}
+        return shapes | dict.fromkeys(self.qkv_biases, (3 * self.config.emb_dim,))
+
+    def parameter_name(self, stored_name: str) -> str | None:
+        """Return the model's name for a stored tensor, None for a mask or a tied head, which repeat what is known."""
+        name = stored_name.removeprefix(PREFIX)
+        repeated = name.endswith(MASK_BUFFERS) or (name == HEAD and self.config.tie_embeddings)
+        return None if repeated else name
+
+    def turned(self, name: str, tensor: Tensor) -> Tensor:
+        """Turn a tensor from its direction in the model to that in the file, or back."""
+        return tensor.T if name.endswith(TRANSPOSED) else tensor
+
+    def missing_problems(self, missing: Mapping[str, tuple[int, ...]]) -> list[str]:
+        """Say what is wrong with a file that lacks tensors: names in the model and expected shapes."""
+        all_biases = self.qkv_biases <= missing.keys()
+        problems = [
+            f"{name} is missing, expected {list(shape)}"
+            for name, shape in missing.items()
+            if not (all_biases and name in self.qkv_biases)
+        ]
+        if all_biases and self.config.qkv_bias:
+            problems.append(
+                f"qkv_bias is true, but {_first_of(sorted(self.qkv_biases))} missing: the model was trained without "
+                "biases of query, key and value; set qkv_bias to false in config.json"
+            )
+        return problems
+
+    def surplus_problem(self, stored_names: list[str]) -> str:
+        """Say why the model cannot do without these tensors, which are not zero: its biases of query, key and value."""
+        return (
+            f"qkv_bias is false, but {_first_of(stored_names)} not zero: the model was trained with biases of "
+            "query, key and value, and its logits would be wrong without them; set qkv_bias to true in config.json"
+        )
+
+    def shape_hint(self, name: str, stored_shape: tuple[int, ...]) -> str:
+        """Say where another shape than expected comes from: another context length. Else return ""."""
+        if name != "wpe.weight" or stored_shape[1:] != (self.config.emb_dim,):
+            return ""
+        wanted = self.config.context_length
+        return (
+            f": it holds one trained vector for each of {stored_shape[0]} positions, so the model that it belongs to "
+            f"has context_length {stored_shape[0]}, not {wanted} (texts may be shorter); set n_positions to "
+            f"{stored_shape[0]} in config.json, or use weights trained with {wanted}"
+        )
+
+
+def _first_of(names: list[str]) -> str:
+    return f"{names[0]} is" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more are"

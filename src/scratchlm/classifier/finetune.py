@@ -1,0 +1,111 @@
+"""The fine-tuning of the classifier (chapter 6): its messages, its training, and what is measured around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from scratchlm.classifier.baseline import classification_scores
+from scratchlm.classifier.classifier import (
+    Classifier,
+    Messages,
+    batch_accuracy,
+    encode_messages,
+    label_loss,
+    measure_labels,
+)
+from scratchlm.classifier.messages import LABELS, read_split_csv
+from scratchlm.params.schema import ClassifierParams
+from scratchlm.stage.snapshots import Snapshots, open_snapshots
+from scratchlm.tokenizer.measures import longest_tokens
+from scratchlm.tokenizer.protocol import Tokenizer
+from scratchlm.training.loop import loaders, train
+from scratchlm.training.state import TrainingState
+
+SPLITS = ("train", "validation", "test")
+
+
+def read_splits(folder: Path) -> dict[str, pd.DataFrame]:
+    """Read the messages of all three splits, columns Label and Text."""
+    return {split: read_split_csv(folder / f"{split}.csv") for split in SPLITS}
+
+
+def encode_splits(
+    frames: Mapping[str, pd.DataFrame], tokenizer: Tokenizer, max_length: int | None, context_length: int
+) -> tuple[dict[str, Messages], int]:
+    """Tokenize and pad all splits to one length, which is returned too.
+
+    It is `max_length`, or that of the longest training message, and no more than the model can see.
+    """
+    longest = max_length or longest_tokens(tokenizer, frames["train"]["Text"].tolist())
+    length = min(longest, context_length)
+    messages = {
+        split: Messages(encode_messages(frame["Text"].tolist(), tokenizer, length), frame["Label"].tolist())
+        for split, frame in frames.items()
+    }
+    return messages, length
+
+
+@dataclass(frozen=True)
+class Finetuning:
+    """What the training did: accuracy, loss and predictions of every split before and after it, and its curve."""
+
+    initial: dict[str, dict[str, Any]]
+    final: dict[str, dict[str, Any]]
+    test_labels: list[int]
+    state: TrainingState
+    snapshots: Snapshots  # to be finished once the results are written
+
+    def metrics(self) -> dict[str, float]:
+        """Return accuracies in percent and losses in nats of all splits, and the test's scores for spam in percent."""
+        scores = classification_scores(self.test_labels, self.final["test"]["predictions"])
+        return {
+            f"{prefix}{split}_{measure}": measures[split][measure]
+            for measure in ("accuracy", "loss")
+            for prefix, measures in (("initial_", self.initial), ("", self.final))
+            for split in SPLITS
+        } | {f"test_{name}": scores[name] for name in ("precision", "recall", "f1")}
+
+    def confusion(self) -> list[dict[str, str]]:
+        """Return a row per test message, its actual and its predicted label, as DVC's confusion plot wants them."""
+        pairs = zip(self.test_labels, self.final["test"]["predictions"], strict=True)
+        return [{"actual": LABELS[label], "predicted": LABELS[guess]} for label, guess in pairs]
+
+
+def finetune(
+    classifier: Classifier, messages: Mapping[str, Messages], params: ClassifierParams, seed: int
+) -> Finetuning:
+    """Train a classifier's unfrozen layers on the training messages, and measure all splits before and after.
+
+    Raises InputError and Interrupted as `train` does.
+    """
+
+    def measure() -> dict[str, dict[str, Any]]:
+        return {split: asdict(measure_labels(classifier, messages[split], params.batch_size)) for split in SPLITS}
+
+    def measure_epoch(epoch: int) -> dict[str, float]:
+        accuracies = {
+            f"{split}_accuracy": batch_accuracy(classifier, loader, params.eval_batches)
+            for split, loader in batches._asdict().items()
+        }
+        return {"epoch": epoch, **accuracies}
+
+    snapshots = open_snapshots("finetune_classifier", classifier.head.weight.device)
+    initial = snapshots.once("initial", measure)
+    batches = loaders(messages["train"], messages["validation"], params.batch_size)
+    torch.manual_seed(seed)
+    state = train(
+        classifier,
+        loss=label_loss,
+        batches=batches,
+        params=params,
+        name="finetune_classifier",
+        after_epoch=measure_epoch,
+        snapshots=snapshots,
+    )
+    return Finetuning(initial, measure(), messages["test"].labels.tolist(), state, snapshots)

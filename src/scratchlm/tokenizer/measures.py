@@ -1,0 +1,37 @@
+"""How a tokenizer cuts texts: the longest one, the share of unknown tokens, and how much text a token stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
+
+
+def longest_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
+    """Return the number of tokens of the longest text."""
+    return max(len(ids) for ids in tokenizer.encode_ordinary_batch(list(texts)))
+
+
+def unknown_percent(tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+    """Return how many of the tokens of texts are `<|unk|>`, in percent."""
+    if tokenizer.unk_token is None:
+        return 0.0
+    encoded = tokenizer.encode_ordinary_batch(list(texts))
+    return 100 * sum(ids.count(tokenizer.unk_token) for ids in encoded) / sum(map(len, encoded))
+
+
+def measure_texts(tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Measure the texts of all splits by the names in a stage's metrics; what is unknown is looked for in `train`."""
+    return {
+        "longest_tokens": max(longest_tokens(tokenizer, part) for part in texts.values()),
+        "unknown_percent": unknown_percent(tokenizer, texts["train"]),
+    }
+
+
+def characters_per_token(tokenizer: Tokenizer, texts: Iterable[str]) -> float:
+    """Return the mean number of characters that a token stands for, in a corpus read piece by piece."""
+    characters, tokens = 0, 0
+    for text in texts:
+        characters += len(text)
+        tokens += len(tokenizer.encode_to_numpy(text, allowed_special={END_OF_TEXT}))
+    return characters / tokens

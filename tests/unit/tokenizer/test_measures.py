@@ -1,0 +1,38 @@
+"""How a tokenizer cuts texts: lengths, unknown tokens and characters per token, against plain counting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.tokenizer.measures import characters_per_token, longest_tokens, unknown_percent
+from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
+from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary
+
+TEXTS = ["the cat sat", "", "the dog ran over the green hill", "a zebra"]
+
+
+@pytest.fixture(params=["bpe", "word"])
+def tokenizer(request: pytest.FixtureRequest, tokenizer_folder: Path) -> Tokenizer:
+    if request.param == "bpe":
+        return read_tokenizer(tokenizer_folder)
+    return WordTokenizer(build_vocabulary(["the cat sat on the mat and the dog ran"], 100))
+
+
+def test_the_longest_text_is_the_one_of_most_tokens(tokenizer: Tokenizer) -> None:
+    lengths = [len(tokenizer.encode_ordinary(text)) for text in TEXTS]
+    assert longest_tokens(tokenizer, TEXTS) == lengths[2] == max(lengths)
+
+
+def test_unknown_tokens_are_counted_in_all_texts_together(tokenizer: Tokenizer) -> None:
+    ids = [index for text in TEXTS for index in tokenizer.encode_ordinary(text)]
+    assert unknown_percent(tokenizer, TEXTS) == 100 * ids.count(tokenizer.unk_token) / len(ids)
+
+
+def test_characters_per_token_do_not_depend_on_the_pieces(tokenizer: Tokenizer) -> None:
+    pieces = ["the cat sat", " on the mat", f" and the dog{END_OF_TEXT}the hill"]
+    whole = "".join(pieces)
+    wanted = len(whole) / len(tokenizer.encode(whole, allowed_special="all"))
+    assert characters_per_token(tokenizer, iter(pieces)) == characters_per_token(tokenizer, [whole]) == wanted > 1
