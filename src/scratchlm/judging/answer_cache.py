@@ -1,7 +1,7 @@
 """The cache of what judges said: raw answers in one SQLite file of the user's, shared by all projects and runs.
 
-What a model said is kept raw and read anew in each run, so a changed parser costs no question. It is committed as it
-comes: a killed run loses none, and several processes may write at once (SQLite's write-ahead log).
+They are read anew in each run, so a changed parser costs no question. Every answer is committed as it comes: a killed
+run loses none, and several processes may write at once (SQLite's write-ahead log).
 """
 
 from __future__ import annotations
@@ -12,18 +12,14 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import FileLock
-
+from scratchlm.files.database import files_of, open_database
 from scratchlm.files.folders import cache_folder
 from scratchlm.judging.client import Backend, Completion
 
-BUSY_TIMEOUT_S = 30.0  # for another process's write, which takes milliseconds
-BESIDE = ("", "-wal", "-shm")  # the file, and SQLite's own beside it while it is open
 COLUMNS = "text, finish, prompt_tokens, answer_tokens, attempts, latency_s"
 TABLE = f"CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, judge TEXT NOT NULL, {COLUMNS})"
 
@@ -40,9 +36,9 @@ def answer_key(backend: Backend, schema: Mapping[str, Any] | None, prompt: str, 
 
 
 class AnswerCache:
-    """Replies by key, for many threads and processes; `with` it, and the file is closed afterwards.
+    """Answers by key, for many threads and processes; `with` it, and the file is closed afterwards.
 
-    The file is made when the first completion is looked for: who asks nobody needs none.
+    The file is made when the first answer is looked for: who asks nobody needs none.
     A file that is spoilt is renamed and begun anew, one that cannot be read or written is done without: one line
     on standard error says so. What this run was told is remembered until it ends, whatever becomes of the file.
     """
@@ -61,23 +57,23 @@ class AnswerCache:
         self.close()
 
     def get(self, key: str) -> Completion | None:
-        """The completion with this key, None where there is none."""
+        """The answer with this key, None where there is none."""
         if key in self._remembered:
             return self._remembered[key]
         rows = self._run(f"SELECT {COLUMNS} FROM answers WHERE key = ?", key)
         return Completion(*rows[0]) if rows else None
 
-    def put(self, key: str, judge: str, completion: Completion) -> None:
-        """Keep a completion of `judge`, on disk when this returns; what is there already stays."""
-        self._remembered[key] = completion
-        self._run("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", key, judge, *astuple(completion))
+    def put(self, key: str, judge: str, answer: Completion) -> None:
+        """Keep an answer of `judge`, on disk when this returns; what is there already stays."""
+        self._remembered[key] = answer
+        self._run("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", key, judge, *astuple(answer))
 
     def count(self) -> int:
-        """How many completions the file holds."""
+        """How many answers the file holds."""
         return len(self._run("SELECT key FROM answers"))
 
     def latencies_by_judge(self) -> dict[str, list[float]]:
-        """The seconds that each completion in the file took, by judge in alphabetical order."""
+        """The seconds that each answer in the file took, by judge in alphabetical order."""
         latencies: dict[str, list[float]] = {}
         for judge, latency_s in self._run("SELECT judge, latency_s FROM answers ORDER BY judge"):
             latencies.setdefault(judge, []).append(latency_s)
@@ -85,15 +81,15 @@ class AnswerCache:
 
     def size_bytes(self) -> int:
         """What the file takes on disk, with SQLite's files beside it."""
-        return sum(path.stat().st_size for path in beside(self.path, "") if path.exists())
+        return sum(path.stat().st_size for path in files_of(self.path) if path.exists())
 
     def clear(self) -> int:
-        """Remove all completions, and a spoilt file that was set aside; return how many completions there were."""
+        """Remove all answers, and a spoilt file that was set aside; return how many answers there were."""
         removed = self.count()
         for statement in ("DELETE FROM answers", "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
             self._run(statement)
         self._remembered.clear()
-        for path in beside(self.path, ".spoilt"):
+        for path in files_of(self.path, ".spoilt"):
             path.unlink(missing_ok=True)
         return removed
 
@@ -107,10 +103,10 @@ class AnswerCache:
     def _run(self, statement: str, *values: object) -> list[Any]:
         """Execute a statement and return its rows; none where that fails, which the user is told once."""
         with self._lock:
-            if self._is_closed:
-                return []
             try:
-                self._database = self._database or open_database(self.path)
+                if self._is_closed:
+                    return []
+                self._database = self._database or open_database(self.path, TABLE, "judge cache")
                 return self._database.execute(statement, values).fetchall()
             except (sqlite3.Error, OSError) as error:
                 if not self._has_warned:
@@ -122,41 +118,3 @@ class AnswerCache:
                     )
                 self._has_warned = True
                 return []
-
-
-def open_database(path: Path) -> sqlite3.Connection:
-    """Open the file, or make it where it is missing or spoilt; every statement is a transaction of its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Another process may do the same: switching to the write-ahead log does not wait for it.
-    with FileLock(f"{path}.lock", timeout=BUSY_TIMEOUT_S):
-        if not is_sound(path):
-            for old, new in zip(beside(path, ""), beside(path, ".spoilt"), strict=True):
-                if old.exists():
-                    old.replace(new)
-            print(f"judge cache: {path} is spoilt, set aside as {path.name}.spoilt and begun anew", file=sys.stderr)
-        database = connect(path)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")  # a power cut may take the last answers, never the file
-        database.execute(TABLE)
-    return database
-
-
-def is_sound(path: Path) -> bool:
-    """Whether every page of the file can be read."""
-    with closing(connect(path)) as database:
-        try:
-            return bool(database.execute("PRAGMA quick_check").fetchall() == [("ok",)])
-        except sqlite3.OperationalError:  # the machine's fault
-            raise
-        except sqlite3.DatabaseError:
-            return False
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a connection for all threads, in which every statement is a transaction of its own."""
-    return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-
-
-def beside(path: Path, suffix: str) -> list[Path]:
-    """The names of the file and of SQLite's own files beside it, with `suffix` after the file's name."""
-    return [path.with_name(path.name + suffix + end) for end in BESIDE]

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from scratchlm.assistant.responses import VARIANTS, AnsweredEntry, Variant
 from scratchlm.errors import InputError
 from scratchlm.files.text import one_line
 from scratchlm.judging.client import MAX_ERROR_CHARS, WAY_OUT
+from scratchlm.judging.comparison import Mean, agreement, compare_scores, mean_of, resamples
 from scratchlm.judging.probes import KINDS, summarise_probes, warnings
 from scratchlm.judging.verdicts import Row
 
-RESAMPLES = 10_000
-RESAMPLES_AT_ONCE = 500  # 5,000 answers then take 20 MB, not 400
 BIN_WIDTH = 10
 WORD = re.compile(r"\w+")
 
@@ -70,7 +68,7 @@ def summarise_judge(
 def summarise_variant(rows: Sequence[Row], variant: Variant, seed: int) -> dict[str, Any]:
     """Mean, interval, median and coverage of one variant's answers; coverage is a fraction, scores 0-100."""
     scores, n = _scores(rows, variant), sum(row["variant"] == variant for row in rows)
-    return _mean_with_interval(scores, seed) | {
+    return _as_metrics(mean_of(scores, seed)) | {
         "median": float(np.median(scores)) if scores.size else None,
         "n": n,
         "n_scored": int(scores.size),
@@ -82,51 +80,13 @@ def summarise_variant(rows: Sequence[Row], variant: Variant, seed: int) -> dict[
 def summarise_difference(rows: Sequence[Row], seed: int) -> dict[str, Any]:
     """The assistant's score minus the base model's on the entries where both have one."""
     base, assistant = ({row["id"]: row["score"] for row in rows if row["variant"] == variant} for variant in VARIANTS)
-    pairs = _paired(assistant, base)
-    differences = pairs[:, 0] - pairs[:, 1]
-    return _mean_with_interval(differences, seed) | {
-        "wins": int((differences > 0).sum()),
-        "ties": int((differences == 0).sum()),
-        "losses": int((differences < 0).sum()),
-        "n": len(pairs),
-    }
+    found = compare_scores(rows[0]["judge"], base, assistant, seed)
+    counts = {"wins": found.wins, "ties": found.ties, "losses": found.losses, "n": found.n}
+    return _as_metrics(found.difference) | counts
 
 
-def agreement(rows: Sequence[Row], other_rows: Sequence[Row]) -> dict[str, float | int | None]:
-    """Rank correlation and mean absolute difference of two judges' scores, over the rows that both scored.
-
-    `spearman` is None where fewer than two such rows exist or where a judge gave all of them the same score;
-    `mean_absolute_difference` is in points of 100. Rows are paired by `id` and `variant`.
-    """
-    scores, others = ({(row["id"], row["variant"]): row["score"] for row in part} for part in (rows, other_rows))
-    pairs = _paired(scores, others)
-    return {
-        "spearman": spearman(pairs[:, 0], pairs[:, 1]),
-        "mean_absolute_difference": float(np.abs(pairs[:, 0] - pairs[:, 1]).mean()) if len(pairs) else None,
-        "n": len(pairs),
-    }
-
-
-def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Spearman's rank correlation of two arrays of shape (n,), ties sharing their mean rank; None if undefined.
-
-    >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([10.0, 40.0, 30.0]))
-    0.5
-    """
-    if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
-        return None
-    return float(pd.Series(first).rank().corr(pd.Series(second).rank()))
-
-
-def _paired(scores: Mapping[Any, float | None], others: Mapping[Any, float | None]) -> np.ndarray:
-    """The scores of what both scored, (n, 2)."""
-    pairs = [(score, others.get(key)) for key, score in scores.items()]
-    return np.array([pair for pair in pairs if None not in pair], dtype=np.float64).reshape(-1, 2)
-
-
-def _mean_with_interval(values: np.ndarray, seed: int) -> dict[str, float | None]:
-    low, high = bootstrap_mean_interval(values, seed)
-    return {"mean": float(values.mean()) if values.size else None, "ci95_low": low, "ci95_high": high}
+def _as_metrics(mean: Mean) -> dict[str, float | None]:
+    return {"mean": mean.value, "ci95_low": mean.low, "ci95_high": mean.high}
 
 
 def length_slope(rows: Sequence[Row], entries: Sequence[AnsweredEntry], seed: int) -> dict[str, float | int | None]:
@@ -149,7 +109,7 @@ def length_slope(rows: Sequence[Row], entries: Sequence[AnsweredEntry], seed: in
         return {"slope": None, "ci95_low": None, "ci95_high": None, "n": len(points)}
     ratios, scores = np.array(points, dtype=np.float64).T  # both (n,)
     (slope,) = _slopes(ratios[None], scores[None])
-    resampled = np.concatenate([_slopes(ratios[index], scores[index]) for index in _resamples(len(points), seed)])
+    resampled = np.concatenate([_slopes(ratios[index], scores[index]) for index in resamples(len(points), seed)])
     low, high = np.percentile(resampled, [2.5, 97.5])
     return {"slope": float(slope), "ci95_low": float(low), "ci95_high": float(high), "n": len(points)}
 
@@ -161,25 +121,6 @@ def _slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     centred = x - x.mean(axis=1, keepdims=True)
     slopes: np.ndarray = (centred * y).sum(axis=1) / (centred * centred).sum(axis=1)  # (m',)
     return slopes
-
-
-def bootstrap_mean_interval(scores: np.ndarray, seed: int) -> tuple[float, float] | tuple[None, None]:
-    """The 95 % percentile bootstrap interval of the mean (Efron 1979), from 10,000 seeded resamples.
-
-    `scores` has shape (n,); fewer than two give (None, None).
-    """
-    if scores.size < 2:
-        return None, None
-    means = np.concatenate([scores[index].mean(axis=1) for index in _resamples(scores.size, seed)])  # (RESAMPLES,)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _resamples(n: int, seed: int) -> Iterator[np.ndarray]:
-    """Draw the indices of 10,000 resamples of `n`, (RESAMPLES_AT_ONCE, n) at a time."""
-    generator = np.random.default_rng(seed)
-    for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
-        yield generator.integers(n, size=(RESAMPLES_AT_ONCE, n))
 
 
 def describe(summary: dict[str, Any]) -> str:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from scratchlm.judging import summary as module
-from scratchlm.judging.summary import agreement, spearman
+from scratchlm.judging import comparison as module
+from scratchlm.judging.comparison import agreement, spearman
 
 
 def make_rows(scores: list[float | None]) -> list[dict[str, Any]]:

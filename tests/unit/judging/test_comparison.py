@@ -98,6 +98,17 @@ def test_each_judge_of_both_is_compared_and_others_are_left() -> None:
             "its model_digest is x in a and y in b",
         ),
         (make_judged("a", [1], prompt="book"), make_judged("b", [1], prompt="rubric"), "its prompt is book in a"),
+        (
+            make_judged("a", [1], options={"seed": 1, "temperature": 0.0}),
+            make_judged("b", [1], options={"seed": 1, "temperature": 1.0}),
+            "overlap is not the same judge in both: its temperature is 0.0 in a and 1.0 in b",
+        ),
+        (make_judged("a", [1], options={"seed": 1}), make_judged("b", [1], options={"seed": 2}), "its seed is 1 in a"),
+        (
+            make_judged("a", [1], options={"num_ctx": 2048}),
+            make_judged("b", [1], options={"max_tokens": 9}),
+            "its num_ctx is 2048 in a and not given in b",
+        ),
         (make_judged("a", [None, 1]), make_judged("b", [1, None]), "overlap gave no entry a score in both"),
     ],
 )
@@ -105,6 +116,12 @@ def test_what_is_not_comparable_is_refused_with_what_differs(first: Judged, seco
     with pytest.raises(InputError) as stopped:
         compare(first, second)
     assert said in str(stopped.value) and "\n" not in str(stopped.value)
+
+
+def test_rows_from_before_the_options_were_kept_are_compared_without_them() -> None:
+    judged = make_judged("b", [1, 2], options={"seed": 1, "temperature": 0.0})
+    assert only(make_judged("a", [1, 2]), judged).ties == 2
+    assert only(judged, judged).ties == 2
 
 
 def test_the_table_fits_80_columns_whatever_the_names() -> None:

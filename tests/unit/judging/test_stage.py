@@ -53,7 +53,7 @@ def start_stage(project: Path, judges: list[str], host: str = "", url: str = "",
     listed = "".join(f"  - {judge}\n" for judge in judges)
     (project / "params.yaml").write_text(params.replace("  - overlap\n", listed), encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, REPOSITORY / "stages" / "judge_responses.py"],
+        [sys.executable, "-m", "scratchlm.stage", REPOSITORY / "stages" / "judge_responses.py"],
         cwd=project,
         env={
             **os.environ,

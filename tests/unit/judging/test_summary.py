@@ -12,9 +12,9 @@ import pytest
 from scipy.stats import linregress
 
 from scratchlm.errors import InputError
-from scratchlm.judging import summary
+from scratchlm.judging import comparison
+from scratchlm.judging.comparison import bootstrap_mean_interval
 from scratchlm.judging.summary import (
-    bootstrap_mean_interval,
     describe,
     length_slope,
     require_coverage,
@@ -101,7 +101,7 @@ def test_the_seed_decides_the_interval_and_the_batches_do_not(monkeypatch: pytes
     assert first == bootstrap_mean_interval(scores, seed=123)
     # A lumpy mean's percentiles coincide for most seeds, not for all.
     assert {bootstrap_mean_interval(scores, seed=seed) for seed in range(20)} != {first}
-    monkeypatch.setattr(summary, "RESAMPLES_AT_ONCE", summary.RESAMPLES)
+    monkeypatch.setattr(comparison, "RESAMPLES_AT_ONCE", comparison.RESAMPLES)
     assert first == bootstrap_mean_interval(scores, seed=123)
 
 
