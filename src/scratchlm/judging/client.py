@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
@@ -61,7 +60,7 @@ class TooSlow(BackendError):
         super().__init__(f"no answer within {timeout_s:g} s", worth_retrying=True)
 
 
-class Backend(ABC):
+class Backend:
     """A model on a server, for many threads; two of equal kind, model, digest and options say the same."""
 
     kind: ClassVar[str]  # of API: "ollama" or "openai"
@@ -71,19 +70,18 @@ class Backend(ABC):
         self.model = model  # its name as the user gave it
         self.model_digest: str | None = None  # the exact weights behind the name, where the server knows them
         self.options = options  # everything else that decides a completion
-        self.address, self.timeout_s, self._key = address, timeout_s, key
+        self.address, self._timeout_s, self._key = address, timeout_s, key
 
-    @abstractmethod
     def ask(self, question: str, schema: Mapping[str, Any] | None) -> Completion:
         """Ask once, for a completion that keeps to the JSON schema if there is one; raises only BackendError."""
+        raise NotImplementedError
 
     def find_model(self, path: str, key: str, name: str, model: str, way_to_get: str) -> None:
         """Look `model` up in the server's list and note its digest.
 
         Raises BackendError where no list comes, and InputError, with what to do, where the model is not in it.
         """
-        timeout_s = min(self.timeout_s, CONNECT_S)
-        digests = self.send(path, timeout_s, lambda said: {str(one[name]): one.get("digest") for one in said[key]})
+        digests = self.send(path, lambda said: {str(one[name]): one.get("digest") for one in said[key]})
         if model not in digests:
             names = sorted(digests)[:MAX_LISTED_MODELS]
             more = f" and {len(digests) - len(names)} more" if len(digests) > len(names) else ""
@@ -93,13 +91,13 @@ class Backend(ABC):
             )
         self.model_digest = digests[model] if isinstance(digests[model], str) else None
 
-    def send(
-        self, path: str, timeout_s: float, read: Callable[[Any], T], payload: Mapping[str, Any] | None = None
-    ) -> T:
+    def send(self, path: str, read: Callable[[Any], T], payload: Mapping[str, Any] | None = None) -> T:
         """Post `payload` as JSON, or get where there is none, and `read` the JSON that comes back whole and in time.
 
         Raises only BackendError, worth retrying after 429, 5xx, timeouts and lost connections.
         """
+        connect_s = min(self._timeout_s, CONNECT_S)
+        timeout_s = connect_s if payload is None else self._timeout_s
         session = requests.Session()
         session.trust_env = self.uses_proxies
         session.auth = lambda request: request  # or requests would send a password from ~/.netrc
@@ -112,22 +110,22 @@ class Backend(ABC):
                     self.address + path,
                     json=payload,
                     headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-                    timeout=(min(CONNECT_S, timeout_s), timeout_s),
+                    timeout=(connect_s, timeout_s),
                     allow_redirects=False,  # the key is for this server alone
                     stream=True,
                 )
                 content = response.raw.read(MAX_BODY_BYTES + 1, decode_content=True)
+            if len(content) > MAX_BODY_BYTES:
+                raise BackendError(f"an answer of more than {MAX_BODY_BYTES:,} bytes")
+            if response.is_redirect:
+                target = urlsplit(response.headers["Location"]).hostname or "another address"
+                raise BackendError(f"a redirect to {target}, which is not followed")
         except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
             raise TooSlow(timeout_s) from None
         except (requests.ConnectionError, urllib3.exceptions.ProtocolError) as problem:
             raise BackendError(type(problem).__name__, worth_retrying=True) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as problem:
             raise BackendError(self._without_key(f"{type(problem).__name__}: {problem}")) from None
-        if len(content) > MAX_BODY_BYTES:
-            raise BackendError(f"an answer of more than {MAX_BODY_BYTES:,} bytes")
-        if response.is_redirect:
-            target = urlsplit(response.headers["Location"]).hostname or "another address"
-            raise BackendError(f"a redirect to {target}, which is not followed")
         body, status = self._without_key(content.decode("utf-8", "replace")), response.status_code
         if status != 200:
             raise BackendError(

@@ -34,7 +34,8 @@ class LlmJudge(Judge):
         """`num_ctx` is what the model can see, in tokens."""
         self.name = f"{backend.kind}:{backend.model}"
         self.model, self.model_digest = backend.model, backend.model_digest
-        self.settings = {"options": {name: value for name, value in backend.options.items() if name != "base_url"}}
+        # What decides its scores too, but for the address: that may change from run to run.
+        self._columns = {"options": {name: value for name, value in backend.options.items() if name != "base_url"}}
         self._backend, self._prompt, self._cache, self._num_ctx = backend, prompt, cache, num_ctx
         self._asked: Counter[str] = Counter()  # how often in vain, by key
         self._locks: dict[str, threading.Lock] = {}  # by key: two who want one answer ask for it once
@@ -45,6 +46,7 @@ class LlmJudge(Judge):
         Words without a score are followed by one more question, with a reminder of the format, and are then read
         leniently.
         """
+        verdict.columns = self._columns
         if not verdict.response.strip():
             verdict.status, verdict.score, verdict.reason = "empty", 0.0, "the response is empty"
             return 0

@@ -122,7 +122,7 @@ class OverlapJudge(Judge):
         """Score one answer and put the raw measures beside it."""
         entry, response = verdict.entry, verdict.response
         overlap = score(entry["instruction"], entry["input"], entry["output"], response)
-        verdict.measures = {
+        verdict.columns = {
             "exact_match": overlap.exact_match,
             "token_f1": overlap.token_f1,
             "chrf": overlap.chrf,

@@ -10,11 +10,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
-from types import MappingProxyType
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_result
-from tqdm import tqdm
 
 from scratchlm.assistant.responses import VARIANTS, AnsweredEntry
 from scratchlm.errors import InputError
@@ -46,7 +44,7 @@ class Verdict:
     reason: str = "not asked: the server had stopped answering"  # the judge's own, or why there is no score
     raw: str = ""  # the judge's words that hold the score
     attempts: int = 0  # questions until now, in earlier runs too
-    measures: Mapping[str, float | bool] = field(default_factory=dict)  # further columns of this judge alone
+    columns: Mapping[str, Any] = field(default_factory=dict)  # further ones, of this judge alone
     failure: BackendError | None = None  # why the server said nothing when it was asked last
     n_others: int | None = None  # answers that the server had judged when it failed this one last
 
@@ -65,23 +63,22 @@ class Verdict:
             "reason": shorten(self.reason, MAX_REASON_CHARS),
             "raw": self.raw,
             "attempts": self.attempts,
-            **self.measures,
+            **self.columns,
         }
-        return {key: rounded(value) for key, value in row.items()} | dict(judge.settings)
+        return {key: rounded(value) if isinstance(value, float) else value for key, value in row.items()}
 
 
 class Judge:
-    """Anything that scores an answer against its entry's reference, from many threads at once."""
+    """Anything that scores answers against their entries' references, from many threads at once."""
 
     name: str  # as in judge.judges: "overlap", "ollama:llama3"
     model: str  # which one of its kind: a model's name or the scorer's signature
     model_digest: str | None = None  # the exact weights behind `model`, where a server knows them
-    settings: Mapping[str, Any] = MappingProxyType({})  # what else decides its scores, as further columns of its rows
 
     def judge(self, verdict: Verdict, may_ask: bool = True) -> int | None:
         """Score one answer; return how often a server said something for it, None if it must be asked and may not.
 
-        Raises nothing over a single answer: `verdict.failure` says why a server failed, and it can be judged again.
+        Never raises over a single answer: `verdict.failure` says why a server failed, and it can be judged again.
         """
         raise NotImplementedError
 
@@ -93,14 +90,9 @@ class Judge:
 class ServerGone(InputError):
     """The judge's server stopped answering; `rows` holds a row for every item all the same."""
 
-    def __init__(self, judge: str, what: str, rows: list[Row], reason: str) -> None:
+    def __init__(self, message: str, rows: list[Row]) -> None:
+        super().__init__(message)
         self.rows = rows
-        n_scored = sum(row["score"] is not None for row in rows)
-        n_missing = sum(row["status"] == "http_error" for row in rows)
-        super().__init__(
-            f"{judge} stopped answering ({reason}): {n_scored} of {len(rows)} {what} have a score, "
-            f"{n_missing} are missing"
-        )
 
 
 def judge_responses(
@@ -123,28 +115,27 @@ def judge_items(
     """
     start_s = time.monotonic()
     verdicts = [Verdict(*item) for item in items]
+    rounds = Rounds(judge, verdicts, patience_s)
+    tries = Retrying(retry=retry_if_result(bool), wait=rounds.pause_s)
     # Its threads are daemons: on Ctrl-C nobody waits for the questions that a server keeps hanging.
     with ThreadPool(concurrency) as pool, progress_bar(len(items), f"judge ({judge.name})", what[:-1]) as bar:
-        rounds = Rounds(judge, verdicts, patience_s, pool, bar)
-        tries = Retrying(
-            retry=retry_if_result(bool),
-            wait=rounds.pause_s,
-            stop=rounds.is_over,
-            retry_error_callback=lambda state: None,
-        )
-        tries(rounds.ask_all)
+        tries(rounds.ask_all, pool, bar)
     rows = [verdict.row(judge) for verdict in verdicts]
     n_failed, duration_s = sum(row["score"] is None for row in rows), time.monotonic() - start_s
-    done = f"judged {len(rows)} {what} in {duration_s:.1f} s, {n_failed} without a score"
-    if latencies_s := rounds.latencies_s:
-        done += (
-            f"; the server was asked for {len(latencies_s)} of them, "
-            f"{statistics.median(latencies_s):.2f} s each (median), {max(latencies_s):.2f} s at most"
-        )
-    print(f"{judge.name}: {done}", file=sys.stderr)
+    times = f"{judge.name}: judged {len(rows)} {what} in {duration_s:.1f} s, {n_failed} without a score"
+    if rounds.latencies_s:
+        median_s, most_s = statistics.median(rounds.latencies_s), max(rounds.latencies_s)
+        times += f"; the server was asked for {len(rounds.latencies_s)} of them, {median_s:.2f} s each (median), "
+        times += f"{most_s:.2f} s at most"
+    print(times, file=sys.stderr)
     # Where the server answers another question, the few that it failed are at fault.
     if any(verdict.failure is None for verdict in rounds.waiting) or (rounds.waiting and not judge.is_alive()):
-        raise ServerGone(judge.name, what, rows, rounds.waiting[-1].reason)
+        n_missing = sum(row["status"] == "http_error" for row in rows)
+        raise ServerGone(
+            f"{judge.name} stopped answering ({rounds.waiting[-1].reason}): {len(rows) - n_failed} of {len(rows)} "
+            f"{what} have a score, {n_missing} are missing",
+            rows,
+        )
     return rows
 
 
@@ -155,39 +146,38 @@ class Rounds:
     as long as the server wants. The answers that it failed come last.
     """
 
-    def __init__(
-        self, judge: Judge, waiting: list[Verdict], patience_s: float, pool: ThreadPool, bar: tqdm[Any]
-    ) -> None:
-        self.judge, self.waiting, self.patience_s, self.pool, self.bar = judge, waiting, patience_s, pool, bar
-        self.n_failed = 0  # answers that have no score
+    def __init__(self, judge: Judge, waiting: list[Verdict], patience_s: float) -> None:
+        self.judge, self.waiting, self.patience_s = judge, waiting, patience_s
+        self.n_failed = 0  # answers without a score
         self.latencies_s: list[float] = []  # of the answers for which the server said something
         self.is_failing = threading.Event()  # in this round
         self.failing_since_s: float | None = None  # without a word
         self.wait_s, self.retry_after_s = FIRST_WAIT_S, 0.0
 
-    def ask_all(self) -> bool:
-        """Make one round; whether there must be another."""
+    def ask_all(self, pool: ThreadPool, bar: Any) -> bool:
+        """Make one round; whether there must be another: not where the server has failed for all the patience."""
         self.is_failing.clear()
-        unasked: list[Verdict] = []
-        failed: list[Verdict] = []
-        self.retry_after_s = 0.0
-        for verdict, n_said, latency_s in self.pool.imap_unordered(self.ask, self.waiting):
+        unasked, failed = [], []
+        for verdict, n_said, latency_s in pool.imap_unordered(self.ask, self.waiting):
             if n_said:
                 self.latencies_s.append(latency_s)
                 self.wait_s, self.failing_since_s = FIRST_WAIT_S, None
             if n_said is None:
                 unasked.append(verdict)
-            elif verdict.failure is not None and self.must_ask_again(verdict, verdict.failure):
+            elif self.must_ask_again(verdict):
                 failed.append(verdict)
-                self.retry_after_s = max(self.retry_after_s, verdict.failure.retry_after_s or 0.0)
             else:
                 self.n_failed += verdict.score is None
-                self.bar.set_postfix(failed=self.n_failed, refresh=False)
-                self.bar.update()
+                bar.set_postfix(failed=self.n_failed, refresh=False)
+                bar.update()
         self.waiting = unasked + failed
+        wishes = [verdict.failure.retry_after_s for verdict in failed if verdict.failure]
+        self.retry_after_s = min(max(filter(None, wishes), default=0.0), LONGEST_RETRY_AFTER_S)
+        now_s = time.monotonic()
         if failed and self.failing_since_s is None:
-            self.failing_since_s = time.monotonic()
-        return bool(self.waiting)
+            self.failing_since_s = now_s
+        is_over = self.failing_since_s is not None and now_s - self.failing_since_s >= self.patience_s
+        return bool(self.waiting) and not is_over
 
     def ask(self, verdict: Verdict) -> tuple[Verdict, int | None, float]:
         """Have one answer judged, in a thread of the pool; once the server fails, only by what it said before."""
@@ -197,18 +187,14 @@ class Rounds:
             self.is_failing.set()
         return verdict, n_said, time.monotonic() - start_s
 
-    def must_ask_again(self, verdict: Verdict, failure: BackendError) -> bool:
+    def must_ask_again(self, verdict: Verdict) -> bool:
         """Whether another question may help: not where the second one was too slow while others were answered."""
         n_then, verdict.n_others = verdict.n_others, len(self.latencies_s)
-        is_at_fault = isinstance(failure, TooSlow) and n_then not in (None, verdict.n_others)
-        return failure.worth_retrying and not is_at_fault
+        is_at_fault = isinstance(verdict.failure, TooSlow) and n_then not in (None, verdict.n_others)
+        return verdict.failure is not None and verdict.failure.worth_retrying and not is_at_fault
 
     def pause_s(self, state: RetryCallState) -> float:
         """How long to wait before the next round."""
-        pause_s = max(self.wait_s * random.uniform(1.0, 1.5), min(self.retry_after_s, LONGEST_RETRY_AFTER_S))
+        pause_s = max(self.wait_s * random.uniform(1.0, 1.5), self.retry_after_s)
         self.wait_s = min(2 * self.wait_s, LONGEST_WAIT_S)
         return pause_s
-
-    def is_over(self, state: RetryCallState) -> bool:
-        """Whether the server counts as gone."""
-        return self.failing_since_s is not None and time.monotonic() - self.failing_since_s >= self.patience_s

@@ -159,11 +159,11 @@ def test_the_judge_says_why_it_gave_nothing() -> None:
         return verdict
 
     empty = judged(" \n")
-    assert (empty.status, empty.score, empty.measures["chrf"]) == ("empty", 0, 0)
+    assert (empty.status, empty.score, empty.columns["chrf"]) == ("empty", 0, 0)
     wrong = judged("15")
     assert (wrong.status, wrong.score, wrong.reason) == ("ok", 0, "lacks the reference's 14")
     right = judged("14\n")
-    assert (right.status, right.score, right.reason, right.measures["exact_match"]) == ("ok", 100, "", True)
+    assert (right.status, right.score, right.reason, right.columns["exact_match"]) == ("ok", 100, "", True)
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

@@ -24,7 +24,7 @@ class OllamaBackend(Backend):
         messages = [{"role": "user", "content": question}]
         request: dict[str, Any] = {"model": self.model, "messages": messages, "stream": False, "think": False}
         request |= {"options": self.options} | ({"format": schema} if schema else {})
-        return self.send("/api/chat", self.timeout_s, read_answer, request)
+        return self.send("/api/chat", read_answer, request)
 
 
 def read_answer(said: Any) -> Completion:
@@ -38,24 +38,19 @@ def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> O
 
     Raises InputError that says what to run when the server or the model is missing.
     """
-    options = {
-        "seed": seed,
-        "temperature": settings.temperature,
-        "num_ctx": settings.num_ctx,
-        "num_predict": settings.max_answer_tokens,
-    }
+    options = {"seed": seed, "temperature": settings.temperature}
+    options |= {"num_ctx": settings.num_ctx, "num_predict": settings.max_answer_tokens}
     backend = OllamaBackend(read_host(), read_key("OLLAMA_API_KEY"), model, options, timeout_s)
     # Ollama lists "llama3" as "llama3:latest"; a registry's address before the name may hold a colon too.
     full_name = model if ":" in model.rpartition("/")[2] else f"{model}:latest"
     try:
         backend.find_model("/api/tags", "models", "model", full_name, f"run `ollama pull {model}`, or name one it has")
     except BackendError as failure:
-        nobody = failure.worth_retrying and not failure.status
-        what = f"no Ollama server answers at {backend.address}"
-        what = what if nobody else f"what answers at {backend.address} is not Ollama's API"
+        is_away = failure.worth_retrying and not failure.status
+        what = "no Ollama server answers at {}" if is_away else "what answers at {} is not Ollama's API"
         raise InputError(
-            f"{what} ({failure.reason}): start one with `ollama serve`, or point OLLAMA_HOST at the machine that runs "
-            f"it, {WAY_OUT}"
+            f"{what.format(backend.address)} ({failure.reason}): start one with `ollama serve`, or point OLLAMA_HOST "
+            f"at the machine that runs it, {WAY_OUT}"
         ) from None
     return backend
 

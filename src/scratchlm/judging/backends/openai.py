@@ -39,7 +39,7 @@ class OpenAiBackend(Backend):
                 form = {"name": "verdict", "strict": True, "schema": schema}
                 fields["response_format"] = {"type": "json_schema", "json_schema": form}
             try:
-                return self.send("/chat/completions", self.timeout_s, read_answer, fields)
+                return self.send("/chat/completions", read_answer, fields)
             except BackendError as failure:
                 refusal = str(failure) if failure.status in (400, 422) else ""
                 if "response_format" in fields and ("response_format" in refusal or "schema" in refusal):
