@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -166,23 +165,3 @@ def read_error(body: str) -> str:
 def read_retry_after_s(header: str | None) -> float | None:
     """The seconds in a Retry-After header, None for a date or nonsense."""
     return float(header) if header and re.fullmatch(r"\d+(\.\d+)?", header) else None
-
-
-def read_address(variable: str, text: str, example: str) -> SplitResult:
-    """Split the server's address in an environment variable into its parts; raises InputError, without a password."""
-    try:
-        address = urlsplit(text)
-        if address.scheme in ("http", "https") and address.hostname and address.port != 0:
-            return address
-    except ValueError:
-        pass
-    shown = re.split("[?#]", text.rpartition("@")[2])[0]
-    raise InputError(f"{variable} is {shown!r}, no address: set it as in {example}")
-
-
-def read_key(variable: str) -> str:
-    """The key in an environment variable, "" if there is none; raises InputError, without it, if it cannot be sent."""
-    key = os.environ.get(variable, "").strip()
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise InputError(f"{variable} holds characters that a key cannot have: copy it again, in one line")
-    return key

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import os
 import threading
 import time
 from collections import Counter
@@ -12,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from scratchlm.assistant.responses import AnsweredEntry
-from scratchlm.errors import InputError
 from scratchlm.judging.answer_cache import AnswerCache, answer_key, cache_path
 from scratchlm.judging.backends import ollama, openai
 from scratchlm.judging.client import Backend, BackendError, Completion
@@ -21,9 +18,10 @@ from scratchlm.judging.probes import probe_items
 from scratchlm.judging.prompt import JudgePrompt, Reading, load_prompt
 from scratchlm.judging.verdicts import DEFAULT_PATIENCE_S, Judge, Row, ServerGone, Verdict, judge_items, judge_responses
 from scratchlm.params.schema import JudgeParams
+from scratchlm.stage.environment import read_count, read_seconds
 
+DEFAULT_CONCURRENCY, MOST_AT_ONCE = 4, 64
 DEFAULT_TIMEOUT_S = 120.0  # per question; loading a model's weights falls into the first one
-MOST_AT_ONCE = 64
 BYTES_PER_TOKEN = 3  # fewer than text has (4 to 5), so that tokens are counted too high rather than too low
 
 
@@ -74,7 +72,7 @@ class LlmJudge(Judge):
                 if reading.score is not None or reading.status == "truncated":
                     break
             else:
-                lenient = [(self._prompt.parse_leniently(one.text), one.text) for one in reversed(said)]
+                lenient = [(self._prompt.parse(one.text, True), one.text) for one in reversed(said)]
                 reading, raw = next((found for found in lenient if found[0].score is not None), (reading, raw))
         except BackendError as failure:
             verdict.failure = failure
@@ -108,7 +106,7 @@ class LlmJudge(Judge):
             said = "" if reply.answer_tokens is None else f" after {reply.answer_tokens} tokens"
             cut = f"the judge's answer was cut{said} (judge.max_answer_tokens)"
         else:
-            return self._prompt.parse(reply.text)
+            return self._prompt.parse(reply.text, False)
         return Reading("truncated", None, cut)
 
 
@@ -131,42 +129,21 @@ def judge_by_all(
 ) -> tuple[dict[str, list[Row]], dict[str, list[Row]], list[ServerGone]]:
     """Have all answers and probes judged by each judge of judge.judges.
 
-    Returns the rows of the answers and of the probes, by the judge's name, and the servers that went away; they have
-    their rows all the same.
+    Returns the rows of the answers and those of the probes, by the judge's name, and what says which servers are gone.
     """
-    concurrency = read_concurrency()
+    concurrency = read_count("SCRATCHLM_JUDGE_CONCURRENCY", DEFAULT_CONCURRENCY, MOST_AT_ONCE)
     patience_s = read_seconds("SCRATCHLM_JUDGE_PATIENCE_S", DEFAULT_PATIENCE_S)
-    probes = probe_items(entries, settings.probes, seed)
+    items = probe_items(entries, settings.probes, seed)
     verdicts: dict[str, list[Row]] = {}
-    verdicts_of_probes: dict[str, list[Row]] = {}
+    probes: dict[str, list[Row]] = {}
     gone: list[ServerGone] = []
     with AnswerCache(cache_path()) as cache:
         # All of them before the first question: a missing model shows itself at once.
         for judge in [open_judge(name, settings, seed, cache) for name in settings.judges]:
             try:
                 verdicts[judge.name] = judge_responses(entries, judge, concurrency, patience_s)
-                verdicts_of_probes[judge.name] = judge_items(probes, judge, concurrency, patience_s, "probes")
+                probes[judge.name] = judge_items(items, judge, concurrency, patience_s, "probes")
             except ServerGone as server:
                 gone.append(server)
                 verdicts.setdefault(judge.name, server.rows)  # unless it was the probes that it left out
-    return verdicts, verdicts_of_probes, gone
-
-
-def read_concurrency() -> int:
-    """How many answers are judged at a time, from SCRATCHLM_JUDGE_CONCURRENCY."""
-    text = os.environ.get("SCRATCHLM_JUDGE_CONCURRENCY", "4")
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_AT_ONCE:
-        raise InputError(f"SCRATCHLM_JUDGE_CONCURRENCY is {text!r}, wanted a whole number from 1 to {MOST_AT_ONCE}")
-    return int(text)
-
-
-def read_seconds(name: str, default_s: float) -> float:
-    """Read a time above 0 from the environment variable `name`; raises InputError for anything else."""
-    text = os.environ.get(name, str(default_s))
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < math.inf:
-        raise InputError(f"{name} is {text!r}, wanted a number of seconds above 0, such as {default_s:g}")
-    return seconds
+    return verdicts, probes, gone

@@ -120,19 +120,14 @@ class OverlapJudge(Judge):
 
     def judge(self, verdict: Verdict, may_ask: bool = True) -> int:
         """Score one answer and put the raw measures beside it."""
-        entry, response = verdict.entry, verdict.response
-        overlap = score(entry["instruction"], entry["input"], entry["output"], response)
-        verdict.columns = {
-            "exact_match": overlap.exact_match,
-            "token_f1": overlap.token_f1,
-            "chrf": overlap.chrf,
-            "prompt_chrf": overlap.prompt_chrf,
-        }
-        missing = ", ".join(overlap.missing_numbers)
-        verdict.attempts, verdict.status, verdict.score = 1, "ok", overlap.score
-        verdict.reason = f"lacks the reference's {missing}" if missing else ""
-        if not response.strip():
+        entry = verdict.entry
+        overlap = score(entry["instruction"], entry["input"], entry["output"], verdict.response)
+        verdict.columns = {name: getattr(overlap, name) for name in ("exact_match", "token_f1", "chrf", "prompt_chrf")}
+        verdict.attempts, verdict.status, verdict.score, verdict.reason = 1, "ok", overlap.score, ""
+        if not verdict.response.strip():
             verdict.status, verdict.score, verdict.reason = "empty", 0.0, "the response is empty"
+        elif overlap.missing_numbers:
+            verdict.reason = f"lacks the reference's {', '.join(overlap.missing_numbers)}"
         return 0
 
 

@@ -60,8 +60,7 @@ class JudgePrompt:
     schema: dict[str, Any] | None  # JSON schema that the server is asked to keep to, None for free text
     reminder: str  # the line that is added when a first answer could not be read
     render: Callable[[Entry, str], str]  # entry, response -> the prompt
-    parse: Callable[[str], Reading]
-    parse_leniently: Callable[[str], Reading]  # the same where `parse` finds a score, for the last try
+    parse: Callable[[str, bool], Reading]  # the judge's words, whether to read them leniently -> the reading
 
 
 def load_prompt(name: PromptName) -> JudgePrompt:
@@ -77,11 +76,11 @@ def load_prompt(name: PromptName) -> JudgePrompt:
         code = tag_code((entry["instruction"], entry["input"], entry["output"], response))
         return template.substitute(entry, reference=entry["output"], response=response, code=code)
 
-    if name == "book":  # whose judge is free to ramble, so that there is no format to be lenient about
+    if name == "book":  # whose judge is free to ramble
         reminder = "Respond with one integer from 0 to 100 and nothing else."
-        return JudgePrompt(name, None, reminder, render_book, parse_score, parse_score)
+        return JudgePrompt(name, None, reminder, render_book, parse_score)
     reminder = 'Answer with the JSON object alone: {"reason": "<one or two sentences>", "level": <1 to 5>}'
-    return JudgePrompt(name, SCHEMA, reminder, render_rubric, parse_level, parse_level_leniently)
+    return JudgePrompt(name, SCHEMA, reminder, render_rubric, parse_level)
 
 
 def tag_code(parts: tuple[str, ...]) -> str:
@@ -95,11 +94,11 @@ def tag_code(parts: tuple[str, ...]) -> str:
     return digest[:CODE_LENGTH]
 
 
-def parse_score(raw: str) -> Reading:
+def parse_score(raw: str, leniently: bool = False) -> Reading:
     """Read the score from what the book's judge said: the one number there, whatever stands around it.
 
     The scale itself ("/100", "out of 100", "0 to 100") does not count. Several different numbers are a
-    parse_error: which of them is the score would be a guess.
+    parse_error: which of them is the score would be a guess. There is no format to be lenient about.
 
     >>> parse_score("85")
     Reading(status='ok', score=85.0, reason='')
@@ -118,11 +117,12 @@ def parse_score(raw: str) -> Reading:
     return _read_only(numbers, "number", SCORES)
 
 
-def parse_level(raw: str) -> Reading:
+def parse_level(raw: str, leniently: bool = False) -> Reading:
     r"""Read the level from the JSON object in what the rubric's judge said, whatever stands around it, as a score.
 
     Levels 1 to 5 become 0, 25, 50, 75 and 100. A level may be a string; objects with different levels are a
-    parse_error, because which of them counts would be a guess.
+    parse_error, because which of them counts would be a guess. Where there is no such object, one level in prose
+    is `leniently` taken: a number after a word such as "level", or one that is all there is.
 
     >>> parse_level('{"reason": "The capital is right.", "level": 5}')
     Reading(status='ok', score=100.0, reason='The capital is right.')
@@ -134,34 +134,25 @@ def parse_level(raw: str) -> Reading:
     Reading(status='parse_error', score=None, reason='level 4.5 is not an integer')
     >>> parse_level("Level: 4")
     Reading(status='parse_error', score=None, reason='no JSON object with a level')
-    """
-    found = list(_objects_with_level(raw))
-    if not found:
-        return Reading("parse_error", None, "no JSON object with a level")
-    readings = [_read(fields["level"], "level", LEVELS, fields.get("reason")) for fields in found]
-    if len({reading[:2] for reading in readings}) > 1:
-        return _refuse([one_line(fields["level"], MAX_NUMBER_CHARS) for fields in found], "level")
-    return readings[-1]
-
-
-def parse_level_leniently(raw: str) -> Reading:
-    """Read as `parse_level` does and, where there is no JSON object with a level, look for one level in prose.
-
-    A number counts where a word such as "level" stands before it, or where it is all there is.
-
-    >>> parse_level_leniently("I would say **Level: 4**, a small gap.")
+    >>> parse_level("I would say **Level: 4**, a small gap.", leniently=True)
     Reading(status='ok', score=75.0, reason='')
-    >>> parse_level_leniently('{"reason": "Never closed, "level": 2').score
+    >>> parse_level('{"reason": "Never closed, "level": 2', leniently=True).score
     25.0
-    >>> parse_level_leniently("4/5").score
+    >>> parse_level("4/5", leniently=True).score
     75.0
-    >>> parse_level_leniently("level 3 or 4").reason
+    >>> parse_level("level 3 or 4", leniently=True).reason
     'several levels in the answer: 3, 4'
-    >>> parse_level_leniently("3 of 4 facts are right.").reason
+    >>> parse_level("3 of 4 facts are right.", leniently=True).reason
     'no level in the answer'
     """
-    if any(_objects_with_level(raw)):
-        return parse_level(raw)
+    found = list(_objects_with_level(raw))
+    if found:
+        readings = [_read(fields["level"], "level", LEVELS, fields.get("reason")) for fields in found]
+        if len({reading[:2] for reading in readings}) > 1:
+            return _refuse([one_line(fields["level"], MAX_NUMBER_CHARS) for fields in found], "level")
+        return readings[-1]
+    if not leniently:
+        return Reading("parse_error", None, "no JSON object with a level")
     text = LEVEL_SCALE.sub("", raw)
     named = [number for pair in NAMED_LEVEL.findall(text) for number in pair if number]
     alone = LONE_NUMBER.fullmatch(text)

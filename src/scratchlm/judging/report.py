@@ -71,11 +71,8 @@ def _lay_out(entry: AnsweredEntry, rows: Mapping[str, Mapping[tuple[Any, str], R
 def _labelled(label: str, text: str) -> Iterator[str]:
     """The lines of a text, wrapped, beside its label; characters that do not show are written as escapes."""
     for line in LINE_END.split(text):
-        visible = "".join(char if char.isprintable() else _escaped(char) for char in line.expandtabs(4))
+        chars = line.expandtabs(4)
+        visible = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in chars)
         for piece in textwrap.wrap(visible, TEXT_COLUMNS, break_on_hyphens=False) or [""]:
             yield f"{label:{LABEL_COLUMNS}}{piece}".rstrip()
             label = ""
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")

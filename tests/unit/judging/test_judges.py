@@ -233,7 +233,9 @@ def test_a_defect_is_not_taken_for_a_fault_of_the_server(cache: AnswerCache) -> 
 def test_a_changed_parser_reads_the_same_words_without_a_question(cache: AnswerCache) -> None:
     make_judge(ScriptedBackend(["75, or 80", "75, or 80"]), cache).score("A cherry.")
     prompt = load_prompt("book")
-    first_number = type(prompt)(**{**vars(prompt), "parse": lambda raw: prompt.parse(raw.partition(",")[0])})
+    first_number = type(prompt)(
+        **{**vars(prompt), "parse": lambda raw, leniently: prompt.parse(raw.partition(",")[0], leniently)}
+    )
     judge = Asked(ScriptedBackend([]), first_number, cache, num_ctx=2048)
     assert judge.score("A cherry.").score == 75
 

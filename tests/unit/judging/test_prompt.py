@@ -41,7 +41,7 @@ def test_a_prompt_reads_what_it_asks_for(name: PromptName) -> None:
     prompt = load_prompt(name)
     assert prompt.name == name
     said = "100" if prompt.schema is None else '{"reason": "Right.", "level": 5}'
-    assert prompt.parse(said).score == prompt.parse_leniently(said).score == 100
+    assert prompt.parse(said, False).score == prompt.parse(said, True).score == 100
 
 
 @given(st.integers(0, 100))

@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scratchlm.judging import prompt as rubric_prompt
-from scratchlm.judging.prompt import SCHEMA, load_prompt, tag_code
+from scratchlm.judging.prompt import SCHEMA, Reading, load_prompt, tag_code
 from scratchlm.judging.prompt import parse_level as parse
-from scratchlm.judging.prompt import parse_level_leniently as parse_leniently
 
 RUBRIC = load_prompt("rubric")
 ENTRY = {"instruction": "Name a fruit.", "input": "red", "output": "A cherry."}
+
+
+def parse_leniently(said: str) -> Reading:
+    return parse(said, leniently=True)
 
 
 def sections(prompt: str) -> dict[str, str]:

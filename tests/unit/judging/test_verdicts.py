@@ -28,7 +28,7 @@ from scratchlm.judging import verdicts
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.backends import ollama as ollama_backend
 from scratchlm.judging.client import BackendError, TooSlow
-from scratchlm.judging.judges import LlmJudge, read_concurrency
+from scratchlm.judging.judges import LlmJudge
 from scratchlm.judging.overlap import OverlapJudge
 from scratchlm.judging.probes import probe_items
 from scratchlm.judging.prompt import load_prompt
@@ -337,18 +337,6 @@ def test_the_bar_counts_failures_on_a_terminal_and_is_silent_elsewhere(
         assert "100%" not in quiet
         assert quiet.startswith("scripted:judge: judged 4 answers in ") and quiet.count("\n") == 1
         assert " s, 1 without a score; the server was asked for 3 of them, 0.00 s each (median), " in quiet
-
-
-@pytest.mark.parametrize("text", ["0", "65", "four", "-1", "1.5", ""])
-def test_a_concurrency_out_of_bounds_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("SCRATCHLM_JUDGE_CONCURRENCY", text)
-    with pytest.raises(InputError, match="wanted a whole number from 1 to 64"):
-        read_concurrency()
-
-
-def test_four_are_judged_at_once_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SCRATCHLM_JUDGE_CONCURRENCY", raising=False)
-    assert read_concurrency() == 4
 
 
 # From here on over real HTTP.

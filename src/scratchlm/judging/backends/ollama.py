@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from scratchlm.errors import InputError
-from scratchlm.judging.client import WAY_OUT, Backend, BackendError, Completion, read_address, read_completion, read_key
+from scratchlm.judging.client import WAY_OUT, Backend, BackendError, Completion, read_completion
 from scratchlm.params.schema import JudgeParams
+from scratchlm.stage.environment import read_address, read_key
 
 DEFAULT_HOST = "http://127.0.0.1:11434"
 DEFAULT_PORT = 11434

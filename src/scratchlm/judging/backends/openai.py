@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from scratchlm.errors import InputError
-from scratchlm.judging.client import WAY_OUT, Backend, BackendError, Completion, read_address, read_completion, read_key
+from scratchlm.judging.client import WAY_OUT, Backend, BackendError, Completion, read_completion
 from scratchlm.params.schema import JudgeParams
+from scratchlm.stage.environment import read_address, read_key
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
