@@ -12,9 +12,10 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from scratchlm.files.database import files_of, open_database
 from scratchlm.files.folders import cache_folder
@@ -35,7 +36,7 @@ def answer_key(backend: Backend, schema: Mapping[str, Any] | None, prompt: str, 
     return hashlib.sha256(json.dumps(identity, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-class AnswerCache:
+class AnswerCache(AbstractContextManager["AnswerCache"]):
     """Answers by key, for many threads and processes; `with` it, and the file is closed afterwards.
 
     The file is made when the first answer is looked for: who asks nobody needs none.
@@ -49,9 +50,6 @@ class AnswerCache:
         self._remembered: dict[str, Completion] = {}
         self._database: sqlite3.Connection | None = None
         self._is_closed = self._has_warned = False
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -55,21 +55,20 @@ class BackendError(Exception):
 class TooSlow(BackendError):
     """A question that was not answered within SCRATCHLM_JUDGE_TIMEOUT_S."""
 
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__(f"no answer within {timeout_s:g} s", worth_retrying=True)
 
-
+@dataclass
 class Backend:
     """A model on a server, for many threads; two of equal kind, model, digest and options say the same."""
 
     kind: ClassVar[str]  # of API: "ollama" or "openai"
-    uses_proxies = False
 
-    def __init__(self, address: str, key: str, model: str, options: Mapping[str, Any], timeout_s: float) -> None:
-        self.model = model  # its name as the user gave it
-        self.model_digest: str | None = None  # the exact weights behind the name, where the server knows them
-        self.options = options  # everything else that decides a completion
-        self.address, self._timeout_s, self._key = address, timeout_s, key
+    address: str
+    key: str = field(repr=False)
+    model: str  # its name as the user gave it
+    options: Mapping[str, Any]  # everything else that decides a completion
+    timeout_s: float  # for each question
+    uses_proxies: bool
+    model_digest: str | None = None  # the exact weights behind the name, where the server knows them
 
     def ask(self, question: str, schema: Mapping[str, Any] | None) -> Completion:
         """Ask once, for a completion that keeps to the JSON schema if there is one; raises only BackendError."""
@@ -95,8 +94,8 @@ class Backend:
 
         Raises only BackendError, worth retrying after 429, 5xx, timeouts and lost connections.
         """
-        connect_s = min(self._timeout_s, CONNECT_S)
-        timeout_s = connect_s if payload is None else self._timeout_s
+        connect_s = min(self.timeout_s, CONNECT_S)
+        timeout_s = connect_s if payload is None else self.timeout_s
         session = requests.Session()
         session.trust_env = self.uses_proxies
         session.auth = lambda request: request  # or requests would send a password from ~/.netrc
@@ -108,7 +107,7 @@ class Backend:
                     "GET" if payload is None else "POST",
                     self.address + path,
                     json=payload,
-                    headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
+                    headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
                     timeout=(connect_s, timeout_s),
                     allow_redirects=False,  # the key is for this server alone
                     stream=True,
@@ -120,7 +119,7 @@ class Backend:
                 target = urlsplit(response.headers["Location"]).hostname or "another address"
                 raise BackendError(f"a redirect to {target}, which is not followed")
         except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
-            raise TooSlow(timeout_s) from None
+            raise TooSlow(f"no answer within {timeout_s:g} s", worth_retrying=True) from None
         except (requests.ConnectionError, urllib3.exceptions.ProtocolError) as problem:
             raise BackendError(type(problem).__name__, worth_retrying=True) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as problem:
@@ -140,9 +139,9 @@ class Backend:
 
     def _without_key(self, text: str) -> str:
         """Take the key out, because some servers repeat it in their errors; JSON may hold its slashes escaped."""
-        if len(self._key) < SHORTEST_KEY:
+        if len(self.key) < SHORTEST_KEY:
             return text
-        return text.replace(self._key, "[key]").replace(self._key.replace("/", "\\/"), "[key]")
+        return text.replace(self.key, "[key]").replace(self.key.replace("/", "\\/"), "[key]")
 
 
 def read_completion(text: object, finish: object, prompt_tokens: object, answer_tokens: object) -> Completion:

@@ -91,11 +91,11 @@ class LlmJudge(Judge):
         return True
 
     def _read(self, question: str, reply: Completion) -> Reading:
-        """Read a reply, unless something was cut: a server that drops the front of a long prompt does not say so.
+        """Read a reply of which nothing was cut.
 
-        Its own count does, by reaching `num_ctx`, or by staying below the number of words where the prompt may be too
-        long; without a count, more words than `num_ctx` do. A count that is small for a short prompt means nothing:
-        some servers leave out the part that they remember.
+        A server that drops the front of a long prompt says so by its own count alone: it reaches `num_ctx`, or stays
+        below the number of words where the prompt may be too long; a small count for a short prompt means nothing, as
+        some leave out what they remember. Without a count, more words than `num_ctx` say so.
         """
         seen, words = reply.prompt_tokens, len(question.split())  # each word is at least one token
         may_be_too_long = len(question.encode()) / BYTES_PER_TOKEN >= self._num_ctx

@@ -20,52 +20,47 @@ from scratchlm.judging.comparison import Mean, agreement, compare_scores, mean_o
 from scratchlm.judging.probes import KINDS, summarise_probes, warnings
 from scratchlm.judging.verdicts import Row
 
+Rows = Sequence[Row]  # of one judge
+
 BIN_WIDTH = 10
 WORD = re.compile(r"\w+")
 
 
 def summarise(
-    verdicts: Mapping[str, Sequence[Row]],
-    probes: Mapping[str, Sequence[Row]],
-    entries: Sequence[AnsweredEntry],
-    seed: int,
+    verdicts: Mapping[str, Rows], probes: Mapping[str, Rows], entries: Sequence[AnsweredEntry], seed: int
 ) -> dict[str, Any]:
     """Turn all judges' rows into the metrics: the first judge's at the top, further ones' below `others`.
 
     `verdicts` and `probes` hold each judge's rows by its name; without probes there are none in the metrics.
     Where there are several judges, `agreement` compares every two of them.
     """
-    first, *others = (
-        summarise_judge(name, rows, probes.get(name, ()), entries, seed) for name, rows in verdicts.items()
-    )
+    first, *others = (summarise_judge(rows, probes.get(name, ()), entries, seed) for name, rows in verdicts.items())
     if not others:
         return first
-    return first | {
-        "others": {part["judge"]: part for part in others},
-        "agreement": {
-            f"{name} ~ {other}": agreement(verdicts[name], verdicts[other]) for name, other in combinations(verdicts, 2)
-        },
-    }
+    pairs = {f"{one} ~ {other}": agreement(verdicts[one], verdicts[other]) for one, other in combinations(verdicts, 2)}
+    return first | {"others": {part["judge"]: part for part in others}, "agreement": pairs}
 
 
-def summarise_judge(
-    name: str, rows: Sequence[Row], probes: Sequence[Row], entries: Sequence[AnsweredEntry], seed: int
-) -> dict[str, Any]:
+def summarise_judge(rows: Rows, probes: Rows, entries: Sequence[AnsweredEntry], seed: int) -> dict[str, Any]:
     """Turn one judge's rows into its metrics: each variant, assistant minus base, probes, slope over length.
 
     `difference` pairs the entries of which both answers were scored; wins, ties and losses are the
     assistant's. Intervals are 95 % percentile bootstraps; where fewer than two scores leave nothing to
     resample they are None, as is the mean of no scores.
     """
-    summary: dict[str, Any] = {"judge": name, "backend": name.partition(":")[0], "model": rows[0]["model"]}
-    for variant in VARIANTS:
-        summary[variant] = summarise_variant(rows, variant, seed)
-    summary["difference"] = summarise_difference(rows, seed)
-    summary["length_slope"] = length_slope(rows, entries, seed)
-    return summary | ({"probes": summarise_probes(probes)} if probes else {})
+    name = rows[0]["judge"]
+    return {
+        "judge": name,
+        "backend": name.partition(":")[0],
+        "model": rows[0]["model"],
+        **{variant: summarise_variant(rows, variant, seed) for variant in VARIANTS},
+        "difference": summarise_difference(rows, seed),
+        "length_slope": length_slope(rows, entries, seed),
+        **({"probes": summarise_probes(probes)} if probes else {}),
+    }
 
 
-def summarise_variant(rows: Sequence[Row], variant: Variant, seed: int) -> dict[str, Any]:
+def summarise_variant(rows: Rows, variant: Variant, seed: int) -> dict[str, Any]:
     """Mean, interval, median and coverage of one variant's answers; coverage is a fraction, scores 0-100."""
     scores, n = _scores(rows, variant), sum(row["variant"] == variant for row in rows)
     return _as_metrics(mean_of(scores, seed)) | {
@@ -77,7 +72,7 @@ def summarise_variant(rows: Sequence[Row], variant: Variant, seed: int) -> dict[
     }
 
 
-def summarise_difference(rows: Sequence[Row], seed: int) -> dict[str, Any]:
+def summarise_difference(rows: Rows, seed: int) -> dict[str, Any]:
     """The assistant's score minus the base model's on the entries where both have one."""
     base, assistant = ({row["id"]: row["score"] for row in rows if row["variant"] == variant} for variant in VARIANTS)
     found = compare_scores(rows[0]["judge"], base, assistant, seed)
@@ -89,7 +84,7 @@ def _as_metrics(mean: Mean) -> dict[str, float | None]:
     return {"mean": mean.value, "ci95_low": mean.low, "ci95_high": mean.high}
 
 
-def length_slope(rows: Sequence[Row], entries: Sequence[AnsweredEntry], seed: int) -> dict[str, float | int | None]:
+def length_slope(rows: Rows, entries: Sequence[AnsweredEntry], seed: int) -> dict[str, float | int | None]:
     """The slope of the assistant's scores over the log of their length, by least squares.
 
     `slope` is in points per factor of e, the length in words of the answer over words of the reference; `n` counts
@@ -165,7 +160,7 @@ def _figures(part: dict[str, Any], name: str) -> str:
     return f"{part[name]:7.2f}  (95 % interval {part['ci95_low']:.2f} to {part['ci95_high']:.2f})"
 
 
-def require_coverage(rows: Sequence[Row], min_coverage: float, verdicts_path: Path) -> None:
+def require_coverage(rows: Rows, min_coverage: float, verdicts_path: Path) -> None:
     """Stop where a smaller fraction of the answers than `min_coverage` has a score.
 
     `rows` are one judge's. Raises InputError that counts the failures by status, gives their commonest reason
@@ -188,7 +183,7 @@ def require_coverage(rows: Sequence[Row], min_coverage: float, verdicts_path: Pa
     )
 
 
-def score_histogram(rows: Sequence[Row]) -> list[dict[str, int]]:
+def score_histogram(rows: Rows) -> list[dict[str, int]]:
     """Count each variant's scored answers in ten bins of scores, every bin present.
 
     Columns: `score`, where the bin of ten begins (100 belongs to the last one), and a count per variant.
@@ -198,7 +193,7 @@ def score_histogram(rows: Sequence[Row]) -> list[dict[str, int]]:
     return [{"score": edges[n], "base": base[n], "assistant": assistant[n]} for n in range(len(base))]
 
 
-def _scores(rows: Sequence[Row], variant: Variant) -> np.ndarray:
+def _scores(rows: Rows, variant: Variant) -> np.ndarray:
     """The scores of the variant's scored answers, (n_scored,)."""
     scores = [row["score"] for row in rows if row["variant"] == variant and row["score"] is not None]
     return np.array(scores, dtype=np.float64)

@@ -16,13 +16,13 @@ from tenacity import RetryCallState, Retrying, retry_if_result
 
 from scratchlm.assistant.responses import VARIANTS, AnsweredEntry
 from scratchlm.errors import InputError
-from scratchlm.files.text import shorten
 from scratchlm.judging.client import BackendError, TooSlow
-from scratchlm.judging.prompt import MAX_REASON_CHARS, Status
+from scratchlm.judging.prompt import Status
 from scratchlm.stage.metrics import rounded
 from scratchlm.stage.progress import progress_bar
 
 Row = dict[str, Any]  # of data/verdicts.json, as Verdict.row lays it out
+OUTCOME = ("prompt", "prompt_sha256", "status", "score", "reason", "raw", "attempts")  # fields that are columns too
 
 DEFAULT_PATIENCE_S = 60.0
 FIRST_WAIT_S = 0.5  # doubles from round to round, plus up to half as much again at random
@@ -50,22 +50,10 @@ class Verdict:
 
     def row(self, judge: Judge) -> Row:
         """Lay it out as a row, floats rounded to four decimals."""
-        row: Row = {
-            "id": self.entry["id"],
-            "variant": self.variant,
-            "judge": judge.name,
-            "model": judge.model,
-            "model_digest": judge.model_digest,
-            "prompt": self.prompt,
-            "prompt_sha256": self.prompt_sha256,
-            "status": self.status,
-            "score": self.score,
-            "reason": shorten(self.reason, MAX_REASON_CHARS),
-            "raw": self.raw,
-            "attempts": self.attempts,
-            **self.columns,
-        }
-        return {key: rounded(value) if isinstance(value, float) else value for key, value in row.items()}
+        row: Row = {"id": self.entry["id"], "variant": self.variant}
+        row |= {"judge": judge.name, "model": judge.model, "model_digest": judge.model_digest}
+        row |= {name: getattr(self, name) for name in OUTCOME} | dict(self.columns)
+        return {name: rounded(value) if isinstance(value, float) else value for name, value in row.items()}
 
 
 class Judge:

@@ -31,7 +31,7 @@ def read_count(name: str, default: int, most: int) -> int:
 
 
 def read_address(name: str, text: str, example: str) -> SplitResult:
-    """Split the address of a server that the environment variable `name` holds; raise InputError, which shows no password."""
+    """Split a server's address from the environment variable `name`; raise InputError, which shows no password."""
     try:
         address = urlsplit(text)
         if address.scheme in ("http", "https") and address.hostname and address.port != 0:

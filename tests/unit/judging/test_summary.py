@@ -55,7 +55,7 @@ def make_entries(n: int, words: list[int] | None = None) -> list[dict[str, Any]]
 
 
 def summary_of(rows: list[dict[str, Any]], probes: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    return summarise_judge(JUDGE, rows, probes or [], make_entries(len(rows) // 2), seed=123)
+    return summarise_judge(rows, probes or [], make_entries(len(rows) // 2), seed=123)
 
 
 def probe_rows(**scores: float | None) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ def test_the_console_shows_no_bare_mean() -> None:
     for line, mean in zip(text.splitlines()[1:], ("20.00", "92.50", "70.00"), strict=True):
         assert mean in line and "95 % interval" in line
     lengths = make_entries(4, [5, 10, 20, 30])
-    sloped = describe(summarise_judge(JUDGE, make_rows([0] * 4, [90, 70, 60, 50]), [], lengths, seed=123))
+    sloped = describe(summarise_judge(make_rows([0] * 4, [90, 70, 60, 50]), [], lengths, seed=123))
     assert "  length  " in sloped and sloped.count("95 % interval") == 4
     assert "3 of 4 answers scored" in text
     assert "assistant wins 3, ties 0, loses 0 of 3" in text

@@ -92,7 +92,7 @@ class ScriptedJudge(Judge):
 
 OK = verdict("ok", 50.0, asked=1)
 BUSY_NOW = verdict("http_error", None, attempts=4, failure=BackendError("503 busy", worth_retrying=True))
-SLOW = verdict("http_error", None, failure=TooSlow(120))
+SLOW = verdict("http_error", None, failure=TooSlow("no answer within 120 s", worth_retrying=True))
 REFUSED = verdict("http_error", None, failure=BackendError("400", worth_retrying=False))
 
 

@@ -41,7 +41,7 @@ def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> O
     """
     options = {"seed": seed, "temperature": settings.temperature}
     options |= {"num_ctx": settings.num_ctx, "num_predict": settings.max_answer_tokens}
-    backend = OllamaBackend(read_host(), read_key("OLLAMA_API_KEY"), model, options, timeout_s)
+    backend = OllamaBackend(read_host(), read_key("OLLAMA_API_KEY"), model, options, timeout_s, uses_proxies=False)
     # Ollama lists "llama3" as "llama3:latest"; a registry's address before the name may hold a colon too.
     full_name = model if ":" in model.rpartition("/")[2] else f"{model}:latest"
     try:

@@ -20,13 +20,8 @@ class OpenAiBackend(Backend):
     """One model of a server with OpenAI's API; `connect` makes one, after checking that it can answer."""
 
     kind = "openai"
-
-    def __init__(self, base_url: str, key: str, model: str, options: Mapping[str, Any], timeout_s: float) -> None:
-        # The same name means another model on another server, and few of them tell a digest.
-        super().__init__(base_url, key, model, {"base_url": base_url, **options}, timeout_s)
-        self.uses_proxies = urlsplit(base_url).hostname not in LOOPBACK
-        self._fields = dict(options)
-        self._takes_schema = True  # until the server says otherwise
+    limit = "max_tokens"  # what the server calls it, until it says otherwise
+    takes_schema = True
 
     def ask(self, question: str, schema: Mapping[str, Any] | None) -> Completion:
         """Ask once.
@@ -35,8 +30,10 @@ class OpenAiBackend(Backend):
         asked the way it wants it, then and from then on.
         """
         while True:
-            fields = {"model": self.model, "messages": [{"role": "user", "content": question}], **self._fields}
-            if schema is not None and self._takes_schema:
+            fields: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": question}]}
+            fields |= {name: self.options[name] for name in ("seed", "temperature")}
+            fields[self.limit] = self.options["max_tokens"]
+            if schema is not None and self.takes_schema:
                 form = {"name": "verdict", "strict": True, "schema": schema}
                 fields["response_format"] = {"type": "json_schema", "json_schema": form}
             try:
@@ -44,10 +41,9 @@ class OpenAiBackend(Backend):
             except BackendError as failure:
                 refusal = str(failure) if failure.status in (400, 422) else ""
                 if "response_format" in fields and ("response_format" in refusal or "schema" in refusal):
-                    self._takes_schema = False
+                    self.takes_schema = False
                 elif "max_tokens" in fields and "max_tokens" in refusal:
-                    kept = {name: value for name, value in self._fields.items() if name != "max_tokens"}
-                    self._fields = kept | {"max_completion_tokens": fields["max_tokens"]}
+                    self.limit = "max_completion_tokens"
                 else:
                     raise
 
@@ -66,8 +62,12 @@ def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> O
     without a list of models is taken at its word.
     Raises InputError that says what to do when the server or the model is missing or the key is refused.
     """
-    options = {"seed": seed, "temperature": settings.temperature, "max_tokens": settings.max_answer_tokens}
-    backend = OpenAiBackend(read_base_url(), read_key("OPENAI_API_KEY"), model, options, timeout_s)
+    base_url = read_base_url()
+    # The same name means another model on another server, and few of them tell a digest.
+    options = {"base_url": base_url, "seed": seed, "temperature": settings.temperature}
+    options |= {"max_tokens": settings.max_answer_tokens}
+    uses_proxies = urlsplit(base_url).hostname not in LOOPBACK
+    backend = OpenAiBackend(base_url, read_key("OPENAI_API_KEY"), model, options, timeout_s, uses_proxies)
     try:
         backend.find_model("/models", "data", "id", model, "name one it has")
     except BackendError as failure:
@@ -83,8 +83,6 @@ def read_base_url() -> str:
     """The server's address from OPENAI_BASE_URL, by default OpenAI's own."""
     text = os.environ.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL
     address = read_address("OPENAI_BASE_URL", text, "http://127.0.0.1:8080/v1")
-    if "@" in address.netloc:
-        raise InputError(f"OPENAI_BASE_URL holds a name or password before {address.hostname}: leave it out")
-    if address.query or address.fragment:
-        raise InputError(f"OPENAI_BASE_URL holds more than an address after {address.path!r}: leave it out")
+    if "@" in address.netloc or address.query or address.fragment:
+        raise InputError("OPENAI_BASE_URL holds a name or password, or otherwise more than an address: leave that out")
     return text.rstrip("/")
