@@ -39,9 +39,8 @@ def answer_key(backend: Backend, schema: Mapping[str, Any] | None, prompt: str, 
 class AnswerCache(AbstractContextManager["AnswerCache"]):
     """Answers by key, for many threads and processes; `with` it, and the file is closed afterwards.
 
-    The file is made when the first answer is looked for: who asks nobody needs none.
-    A file that is spoilt is renamed and begun anew, one that cannot be read or written is done without: one line
-    on standard error says so. What this run was told is remembered until it ends, whatever becomes of the file.
+    The file is made when the first answer is looked for. One that is spoilt is renamed and begun anew, one that cannot
+    be read or written is done without: one line on standard error says so. What this run was told is remembered.
     """
 
     def __init__(self, path: Path) -> None:
@@ -108,9 +107,8 @@ class AnswerCache(AbstractContextManager["AnswerCache"]):
                 return self._database.execute(statement, values).fetchall()
             except (sqlite3.Error, OSError) as error:
                 if not self._has_warned:
-                    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
                     print(
-                        f"judge cache: {self.path}: {reason}; going on without it, so these answers will be asked for "
+                        f"judge cache: {self.path}: {error}; going on without it, so these answers will be asked for "
                         "again (SCRATCHLM_CACHE can name another folder)",
                         file=sys.stderr,
                     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -75,10 +76,7 @@ class Backend:
         raise NotImplementedError
 
     def find_model(self, path: str, key: str, name: str, model: str, way_to_get: str) -> None:
-        """Look `model` up in the server's list and note its digest.
-
-        Raises BackendError where no list comes, and InputError, with what to do, where the model is not in it.
-        """
+        """Note the digest of `model`; raises BackendError if the server gives no list, InputError if the list lacks it."""
         digests = self.send(path, lambda said: {str(one[name]): one.get("digest") for one in said[key]})
         if model not in digests:
             names = sorted(digests)[:MAX_LISTED_MODELS]
@@ -126,8 +124,10 @@ class Backend:
             raise BackendError(self._without_key(f"{type(problem).__name__}: {problem}")) from None
         body, status = self._without_key(content.decode("utf-8", "replace")), response.status_code
         if status != 200:
+            with suppress(ValueError, LookupError, TypeError, RecursionError):
+                body = str(json.loads(body)["error"]["message"])  # OpenAI's own words
             raise BackendError(
-                f"HTTP {status}: {read_error(body)}",
+                f"HTTP {status}: {body}",
                 worth_retrying=status == 429 or status >= 500,
                 retry_after_s=read_retry_after_s(response.headers.get("Retry-After")),
                 status=status,
@@ -151,14 +151,6 @@ def read_completion(text: object, finish: object, prompt_tokens: object, answer_
     end: Any = finish if finish in ("stop", "length") else "other"
     counts = [n if type(n) is int and 0 <= n <= MOST_TOKENS else None for n in (prompt_tokens, answer_tokens)]
     return Completion(text or "", end, counts[0], counts[1])
-
-
-def read_error(body: str) -> str:
-    """What a server's error says: OpenAI's `error.message`, or whatever there is."""
-    try:
-        return str(json.loads(body)["error"]["message"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return body
 
 
 def read_retry_after_s(header: str | None) -> float | None:

@@ -38,6 +38,10 @@ class Mean:
     low: float | None
     high: float | None
 
+    def as_metrics(self) -> dict[str, Any]:
+        """The figures under the names that they have in metrics."""
+        return {"mean": self.value, "ci95_low": self.low, "ci95_high": self.high}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -60,6 +64,11 @@ class Comparison:
         if low is None or high is None or low <= 0 <= high:
             return "undecided"
         return "better" if low > 0 else "worse"
+
+    def as_metrics(self) -> dict[str, Any]:
+        """The difference's figures under the names that they have in metrics."""
+        counts = {"wins": self.wins, "ties": self.ties, "losses": self.losses, "n": self.n}
+        return self.difference.as_metrics() | counts
 
 
 def compare_scores(

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from scratchlm.assistant.responses import AnsweredEntry
@@ -41,8 +42,7 @@ class LlmJudge(Judge):
     def judge(self, verdict: Verdict, may_ask: bool = True) -> int | None:
         """Score one answer, asking only for what the cache does not hold.
 
-        Words without a score are followed by one more question, with a reminder of the format, and are then read
-        leniently.
+        After words without a score comes one more question, with a reminder of the format, then a lenient reading.
         """
         verdict.columns = self._columns
         if not verdict.response.strip():
@@ -50,7 +50,7 @@ class LlmJudge(Judge):
             return 0
         prompt = self._prompt.render(verdict.entry, verdict.response)
         said: list[Completion] = []
-        n_new, verdict.failure = 0, None
+        n_new, failure = 0, None
         try:
             for number, question in enumerate((prompt, f"{prompt}\n\n{self._prompt.reminder}"), start=1):
                 key = answer_key(self._backend, self._prompt.schema, question, number)
@@ -74,9 +74,10 @@ class LlmJudge(Judge):
             else:
                 lenient = [(self._prompt.parse(one.text, True), one.text) for one in reversed(said)]
                 reading, raw = next((found for found in lenient if found[0].score is not None), (reading, raw))
-        except BackendError as failure:
-            verdict.failure = failure
+        except BackendError as problem:
+            failure = problem
             reading, raw = Reading("http_error", None, failure.reason), "".join(one.text for one in said)
+        verdict.failure = failure
         verdict.status, verdict.score, verdict.reason = reading
         verdict.raw, verdict.attempts = raw, sum(one.attempts for one in said) + self._asked[key]
         verdict.prompt, verdict.prompt_sha256 = self._prompt.name, hashlib.sha256(prompt.encode()).hexdigest()
@@ -84,11 +85,10 @@ class LlmJudge(Judge):
 
     def is_alive(self) -> bool:
         """Ask something that no answer to judge can spoil; whether any reply comes."""
-        try:
+        with suppress(BackendError):
             self._backend.ask(self._prompt.reminder, self._prompt.schema)
-        except BackendError:
-            return False
-        return True
+            return True
+        return False
 
     def _read(self, question: str, reply: Completion) -> Reading:
         """Read a reply of which nothing was cut.
@@ -127,10 +127,7 @@ def open_judge(name: str, settings: JudgeParams, seed: int, cache: AnswerCache) 
 def judge_by_all(
     entries: Sequence[AnsweredEntry], settings: JudgeParams, seed: int
 ) -> tuple[dict[str, list[Row]], dict[str, list[Row]], list[ServerGone]]:
-    """Have all answers and probes judged by each judge of judge.judges.
-
-    Returns the rows of the answers and those of the probes, by the judge's name, and what says which servers are gone.
-    """
+    """Have all answers and probes judged by each judge; return their rows by its name, and which servers are gone."""
     concurrency = read_count("SCRATCHLM_JUDGE_CONCURRENCY", DEFAULT_CONCURRENCY, MOST_AT_ONCE)
     patience_s = read_seconds("SCRATCHLM_JUDGE_PATIENCE_S", DEFAULT_PATIENCE_S)
     items = probe_items(entries, settings.probes, seed)

@@ -15,8 +15,6 @@ from decimal import Decimal
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
-from scratchlm.files.text import one_line
-from scratchlm.judging.prompt import MAX_REASON_CHARS
 from scratchlm.judging.verdicts import Judge, Verdict
 
 if TYPE_CHECKING:
@@ -129,7 +127,7 @@ class OverlapJudge(Judge):
         if not verdict.response.strip():
             verdict.status, verdict.score, verdict.reason = "empty", 0.0, "the response is empty"
         elif overlap.missing_numbers:
-            verdict.reason = one_line(f"lacks the reference's {', '.join(overlap.missing_numbers)}", MAX_REASON_CHARS)
+            verdict.reason = f"lacks the reference's {', '.join(overlap.missing_numbers)}"
         return 0
 
 

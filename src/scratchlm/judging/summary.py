@@ -16,7 +16,7 @@ from scratchlm.assistant.responses import VARIANTS, AnsweredEntry, Variant
 from scratchlm.errors import InputError
 from scratchlm.files.text import one_line
 from scratchlm.judging.client import MAX_ERROR_CHARS, WAY_OUT
-from scratchlm.judging.comparison import Mean, agreement, compare_scores, mean_of, resamples
+from scratchlm.judging.comparison import agreement, compare_scores, mean_of, resamples
 from scratchlm.judging.probes import KINDS, summarise_probes, warnings
 from scratchlm.judging.verdicts import Row
 
@@ -49,12 +49,13 @@ def summarise_judge(rows: Rows, probes: Rows, entries: Sequence[AnsweredEntry], 
     resample they are None, as is the mean of no scores.
     """
     name = rows[0]["judge"]
+    base, assistant = ({row["id"]: row["score"] for row in rows if row["variant"] == variant} for variant in VARIANTS)
     return {
         "judge": name,
         "backend": name.partition(":")[0],
         "model": rows[0]["model"],
         **{variant: summarise_variant(rows, variant, seed) for variant in VARIANTS},
-        "difference": summarise_difference(rows, seed),
+        "difference": compare_scores(name, base, assistant, seed).as_metrics(),
         "length_slope": length_slope(rows, entries, seed),
         **({"probes": summarise_probes(probes)} if probes else {}),
     }
@@ -63,7 +64,7 @@ def summarise_judge(rows: Rows, probes: Rows, entries: Sequence[AnsweredEntry], 
 def summarise_variant(rows: Rows, variant: Variant, seed: int) -> dict[str, Any]:
     """Mean, interval, median and coverage of one variant's answers; coverage is a fraction, scores 0-100."""
     scores, n = _scores(rows, variant), sum(row["variant"] == variant for row in rows)
-    return _as_metrics(mean_of(scores, seed)) | {
+    return mean_of(scores, seed).as_metrics() | {
         "median": float(np.median(scores)) if scores.size else None,
         "n": n,
         "n_scored": int(scores.size),
@@ -72,34 +73,19 @@ def summarise_variant(rows: Rows, variant: Variant, seed: int) -> dict[str, Any]
     }
 
 
-def summarise_difference(rows: Rows, seed: int) -> dict[str, Any]:
-    """The assistant's score minus the base model's on the entries where both have one."""
-    base, assistant = ({row["id"]: row["score"] for row in rows if row["variant"] == variant} for variant in VARIANTS)
-    found = compare_scores(rows[0]["judge"], base, assistant, seed)
-    counts = {"wins": found.wins, "ties": found.ties, "losses": found.losses, "n": found.n}
-    return _as_metrics(found.difference) | counts
-
-
-def _as_metrics(mean: Mean) -> dict[str, float | None]:
-    return {"mean": mean.value, "ci95_low": mean.low, "ci95_high": mean.high}
-
-
 def length_slope(rows: Rows, entries: Sequence[AnsweredEntry], seed: int) -> dict[str, float | int | None]:
     """The slope of the assistant's scores over the log of their length, by least squares.
 
     `slope` is in points per factor of e, the length in words of the answer over words of the reference; `n` counts
-    the scored answers with a word in them. Longer answers may be better or worse, so a slope accuses nobody by
-    itself: one far above another judge's on the same answers is a love of length. None where all lengths are the
-    same.
+    the scored answers with a word in them. Longer answers may be better or worse, so a slope accuses nobody by itself:
+    one far above another judge's on the same answers is a love of length. None where all lengths are the same.
     """
-    by_id = {entry["id"]: entry for entry in entries}
+    scored = {row["id"]: row["score"] for row in rows if row["variant"] == "assistant" and row["score"] is not None}
     points = []
-    for row in rows:
-        if row["variant"] == "assistant" and row["score"] is not None:
-            entry = by_id[row["id"]]
-            words, reference_words = (len(WORD.findall(text)) for text in (entry["assistant"]["text"], entry["output"]))
-            if words and reference_words:
-                points.append((math.log(words / reference_words), row["score"]))
+    for entry in entries:
+        words, reference_words = (len(WORD.findall(text)) for text in (entry["assistant"]["text"], entry["output"]))
+        if entry["id"] in scored and words and reference_words:
+            points.append((math.log(words / reference_words), scored[entry["id"]]))
     if len({ratio for ratio, _ in points}) < 2:
         return {"slope": None, "ci95_low": None, "ci95_high": None, "n": len(points)}
     ratios, scores = np.array(points, dtype=np.float64).T  # both (n,)
@@ -120,16 +106,12 @@ def _slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def describe(summary: dict[str, Any]) -> str:
     """The summary as lines for the console, no mean without its interval and how many scores it is of."""
-    lines: list[str] = []
-    for part in (summary, *summary.get("others", {}).values()):
-        lines += _describe_judge(part)
+    lines = [line for part in (summary, *summary.get("others", {}).values()) for line in _describe_judge(part)]
     for pair, figures in summary.get("agreement", {}).items():
         if figures["n"]:
             rank = "undefined" if figures["spearman"] is None else f"{figures['spearman']:.2f}"
-            lines.append(
-                f"{pair}: Spearman {rank}, mean absolute difference {figures['mean_absolute_difference']:.1f}, "
-                f"{figures['n']} answers that both scored"
-            )
+            difference = f"mean absolute difference {figures['mean_absolute_difference']:.1f}"
+            lines.append(f"{pair}: Spearman {rank}, {difference}, {figures['n']} answers that both scored")
     return "\n".join(lines)
 
 
@@ -184,10 +166,7 @@ def require_coverage(rows: Rows, min_coverage: float, verdicts_path: Path) -> No
 
 
 def score_histogram(rows: Rows) -> list[dict[str, int]]:
-    """Count each variant's scored answers in ten bins of scores, every bin present.
-
-    Columns: `score`, where the bin of ten begins (100 belongs to the last one), and a count per variant.
-    """
+    """Count each variant's scored answers in ten bins, each by the `score` where it begins; 100 is in the last one."""
     edges = range(0, 101, BIN_WIDTH)
     base, assistant = (np.histogram(_scores(rows, variant), edges)[0].tolist() for variant in VARIANTS)
     return [{"score": edges[n], "base": base[n], "assistant": assistant[n]} for n in range(len(base))]

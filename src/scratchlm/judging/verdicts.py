@@ -130,8 +130,8 @@ def judge_items(
 class Rounds:
     """Rounds of questions to one server, a task for each answer that waits for its verdict.
 
-    Once the server fails, nothing more is asked in that round, and the next one waits: longer each time, and at least
-    as long as the server wants. The answers that it failed come last.
+    Once the server fails, nothing more is asked in that round. The next one waits, longer each time and at least as
+    long as the server wants, and the answers that it failed come last.
     """
 
     def __init__(self, judge: Judge, waiting: list[Verdict], patience_s: float) -> None:

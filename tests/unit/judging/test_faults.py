@@ -213,6 +213,17 @@ def test_a_prompt_that_always_breaks_its_server_costs_its_own_answer_alone_in_ev
         assert [row["status"] for row in rows] == ["ok"] * 4 + ["http_error"] + ["ok"] * 7
 
 
+def test_several_prompts_that_always_break_their_server_cost_their_own_answers_alone(run: Run) -> None:
+    def answer(request: dict[str, Any]) -> Reply:
+        return BUSY if any(poison in prompt_of(request) for poison in ("<base 2>", "<assistant 4>")) else Reply()
+
+    run.server.answer = answer
+    for concurrency in (1, 4):  # one by one, the round ends before the second of them is asked
+        rows = run.judge(concurrency=concurrency)
+        assert_rows_complete(rows)
+        assert [index for index, row in enumerate(rows) if row["status"] != "ok"] == [4, 9]
+
+
 @pytest.mark.parametrize(
     ("reply", "status", "score", "asked"),
     [

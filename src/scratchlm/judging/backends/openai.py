@@ -24,11 +24,7 @@ class OpenAiBackend(Backend):
     takes_schema = True
 
     def ask(self, question: str, schema: Mapping[str, Any] | None) -> Completion:
-        """Ask once.
-
-        A server that refuses the schema, or `max_tokens` because it wants the newer `max_completion_tokens`, is
-        asked the way it wants it, then and from then on.
-        """
+        """Ask once; a server that refuses the schema, or the limit's old name, is asked without it from then on."""
         while True:
             fields: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": question}]}
             fields |= {name: self.options[name] for name in ("seed", "temperature")}
@@ -56,11 +52,10 @@ def read_answer(said: Any) -> Completion:
 
 
 def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> OpenAiBackend:
-    """Open a model on the server at OPENAI_BASE_URL, having seen that it answers and knows the model.
+    """Open a model on the server at OPENAI_BASE_URL; one without a list of models is taken at its word.
 
-    OPENAI_API_KEY, if set, goes into the requests' header and nowhere else; `timeout_s` is for each answer. A server
-    without a list of models is taken at its word.
-    Raises InputError that says what to do when the server or the model is missing or the key is refused.
+    OPENAI_API_KEY, if set, goes into the requests' header and nowhere else; `timeout_s` is for each answer. Raises
+    InputError that says what to do when the server or the model is missing or the key is refused.
     """
     base_url = read_base_url()
     # The same name means another model on another server, and few of them tell a digest.
