@@ -76,7 +76,7 @@ class Backend:
         raise NotImplementedError
 
     def find_model(self, path: str, key: str, name: str, model: str, way_to_get: str) -> None:
-        """Note the digest of `model`; raises BackendError if the server gives no list, InputError if the list lacks it."""
+        """Note the digest of `model`; raises BackendError if there is no list, InputError if that lacks it."""
         digests = self.send(path, lambda said: {str(one[name]): one.get("digest") for one in said[key]})
         if model not in digests:
             names = sorted(digests)[:MAX_LISTED_MODELS]
