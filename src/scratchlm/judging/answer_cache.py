@@ -107,8 +107,9 @@ class AnswerCache(AbstractContextManager["AnswerCache"]):
                 return self._database.execute(statement, values).fetchall()
             except (sqlite3.Error, OSError) as error:
                 if not self._has_warned:
+                    reason = getattr(error, "strerror", None) or error
                     print(
-                        f"judge cache: {self.path}: {error}; going on without it, so these answers will be asked for "
+                        f"judge cache: {self.path}: {reason}; going on without it, so these answers will be asked for "
                         "again (SCRATCHLM_CACHE can name another folder)",
                         file=sys.stderr,
                     )

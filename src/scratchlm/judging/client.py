@@ -122,12 +122,12 @@ class Backend:
             raise BackendError(type(problem).__name__, worth_retrying=True) from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as problem:
             raise BackendError(self._without_key(f"{type(problem).__name__}: {problem}")) from None
-        body, status = self._without_key(content.decode("utf-8", "replace")), response.status_code
+        body, status = content.decode("utf-8", "replace"), response.status_code
         if status != 200:
             with suppress(ValueError, LookupError, TypeError, RecursionError):
                 body = str(json.loads(body)["error"]["message"])  # OpenAI's own words
             raise BackendError(
-                f"HTTP {status}: {body}",
+                self._without_key(f"HTTP {status}: {body}"),
                 worth_retrying=status == 429 or status >= 500,
                 retry_after_s=read_retry_after_s(response.headers.get("Retry-After")),
                 status=status,
@@ -135,22 +135,22 @@ class Backend:
         try:
             return read(json.loads(body))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
-            raise BackendError(f"{type(problem).__name__}: {problem}: what came begins with {body[:80]!r}") from None
+            start = self._without_key(body)[:80]
+            raise BackendError(f"{type(problem).__name__}: {problem}: what came begins with {start!r}") from None
+
+    def completion(self, text: object, finish: object, prompt_tokens: object, answer_tokens: object) -> Completion:
+        """Make a completion of what the server says; a count may be nonsense: no database keeps one of 30 digits."""
+        if not isinstance(text, str | None):
+            raise TypeError(f"a message of type {type(text).__name__}, not text")
+        end: Any = finish if finish in ("stop", "length") else "other"
+        counts = [n if type(n) is int and 0 <= n <= MOST_TOKENS else None for n in (prompt_tokens, answer_tokens)]
+        return Completion(self._without_key(text or ""), end, counts[0], counts[1])
 
     def _without_key(self, text: str) -> str:
         """Take the key out, because some servers repeat it in their errors; JSON may hold its slashes escaped."""
         if len(self.key) < SHORTEST_KEY:
             return text
         return text.replace(self.key, "[key]").replace(self.key.replace("/", "\\/"), "[key]")
-
-
-def read_completion(text: object, finish: object, prompt_tokens: object, answer_tokens: object) -> Completion:
-    """Make a completion of what a server says, where a count may be nonsense: no database keeps one of 30 digits."""
-    if not isinstance(text, str | None):
-        raise TypeError(f"a message of type {type(text).__name__}, not text")
-    end: Any = finish if finish in ("stop", "length") else "other"
-    counts = [n if type(n) is int and 0 <= n <= MOST_TOKENS else None for n in (prompt_tokens, answer_tokens)]
-    return Completion(text or "", end, counts[0], counts[1])
 
 
 def read_retry_after_s(header: str | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import sys
@@ -45,8 +46,8 @@ class Verdict:
     raw: str = ""  # the judge's words that hold the score
     attempts: int = 0  # questions until now, in earlier runs too
     columns: Mapping[str, Any] = field(default_factory=dict)  # further ones, of this judge alone
-    failure: BackendError | None = None  # why the server said nothing when it was asked last
-    n_others: int | None = None  # answers that the server had judged when it failed this one last
+    failure: BackendError | None = None  # of the server, when it was asked last
+    n_others: int | None = None  # answers that it had judged by then
 
     def row(self, judge: Judge) -> Row:
         """Lay it out as a row, floats rounded to four decimals."""
@@ -64,7 +65,7 @@ class Judge:
     model_digest: str | None = None  # the exact weights behind `model`, where a server knows them
 
     def judge(self, verdict: Verdict, may_ask: bool = True) -> int | None:
-        """Score one answer; return how often a server said something for it, None if it must be asked and may not.
+        """Score one answer; return how many new completions that took, None if it takes one and the judge may not ask.
 
         Never raises over a single answer: `verdict.failure` says why a server failed, and it can be judged again.
         """
@@ -99,7 +100,7 @@ def judge_items(
     """Have every item (variant, entry, response) judged, `concurrency` at a time; return their rows, in order.
 
     Shows a progress bar with rate, ETA and failures on a terminal, and one line with the times at the end.
-    Raises ServerGone, with all rows, when the server has failed for `patience_s` without saying anything.
+    Raises ServerGone, with all rows, when the server has failed for `patience_s` without one completion.
     """
     start_s = time.monotonic()
     verdicts = [Verdict(*item) for item in items]
@@ -137,20 +138,20 @@ class Rounds:
     def __init__(self, judge: Judge, waiting: list[Verdict], patience_s: float) -> None:
         self.judge, self.waiting, self.patience_s = judge, waiting, patience_s
         self.n_failed = 0  # answers without a score
-        self.latencies_s: list[float] = []  # of the answers for which the server said something
+        self.latencies_s: list[float] = []  # of the answers for which the server gave a completion
         self.is_failing = threading.Event()  # in this round
-        self.failing_since_s: float | None = None  # without a word
+        self.failing_since_s = math.inf  # without one completion
         self.wait_s, self.retry_after_s = FIRST_WAIT_S, 0.0
 
     def ask_all(self, pool: ThreadPool, bar: Any) -> bool:
-        """Make one round; whether there must be another: not where the server has failed for all the patience."""
+        """Make one round; whether to make another: not where the server has failed for longer than the patience."""
         self.is_failing.clear()
         unasked, failed = [], []
-        for verdict, n_said, latency_s in pool.imap_unordered(self.ask, self.waiting):
-            if n_said:
+        for verdict, n_new, latency_s in pool.imap_unordered(self.ask, self.waiting):
+            if n_new:
                 self.latencies_s.append(latency_s)
-                self.wait_s, self.failing_since_s = FIRST_WAIT_S, None
-            if n_said is None:
+                self.wait_s, self.failing_since_s = FIRST_WAIT_S, math.inf
+            if n_new is None:
                 unasked.append(verdict)
             elif self.must_ask_again(verdict):
                 failed.append(verdict)
@@ -162,18 +163,17 @@ class Rounds:
         wishes = [verdict.failure.retry_after_s for verdict in failed if verdict.failure]
         self.retry_after_s = min(max(filter(None, wishes), default=0.0), LONGEST_RETRY_AFTER_S)
         now_s = time.monotonic()
-        if failed and self.failing_since_s is None:
-            self.failing_since_s = now_s
-        is_over = self.failing_since_s is not None and now_s - self.failing_since_s >= self.patience_s
+        self.failing_since_s = min(self.failing_since_s, now_s if failed else math.inf)
+        is_over = bool(failed) and now_s - self.failing_since_s >= self.patience_s  # it may only be slow
         return bool(self.waiting) and not is_over
 
     def ask(self, verdict: Verdict) -> tuple[Verdict, int | None, float]:
-        """Have one answer judged, in a thread of the pool; once the server fails, only by what it said before."""
+        """Have one answer judged, in a thread of the pool; once the server fails, from the cache alone."""
         start_s = time.monotonic()
-        n_said = self.judge.judge(verdict, may_ask=not self.is_failing.is_set())
-        if n_said is not None and verdict.failure is not None and verdict.failure.worth_retrying:
+        n_new = self.judge.judge(verdict, may_ask=not self.is_failing.is_set())
+        if n_new is not None and verdict.failure is not None and verdict.failure.worth_retrying:
             self.is_failing.set()
-        return verdict, n_said, time.monotonic() - start_s
+        return verdict, n_new, time.monotonic() - start_s
 
     def must_ask_again(self, verdict: Verdict) -> bool:
         """Whether another question may help: not where the second one was too slow while others were answered."""

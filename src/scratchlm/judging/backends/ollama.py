@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scratchlm.errors import InputError
-from scratchlm.judging.client import WAY_OUT, Backend, BackendError, Completion, read_completion
+from scratchlm.judging.client import WAY_OUT, Backend, BackendError, Completion
 from scratchlm.params.schema import JudgeParams
 from scratchlm.stage.environment import read_address, read_key
 
@@ -25,13 +25,12 @@ class OllamaBackend(Backend):
         messages = [{"role": "user", "content": question}]
         request: dict[str, Any] = {"model": self.model, "messages": messages, "stream": False, "think": False}
         request |= {"options": self.options} | ({"format": schema} if schema else {})
-        return self.send("/api/chat", read_answer, request)
+        return self.send("/api/chat", self.read_answer, request)
 
-
-def read_answer(said: Any) -> Completion:
-    """Read the answer to a chat request."""
-    text = said["message"]["content"]
-    return read_completion(text, said.get("done_reason"), said.get("prompt_eval_count"), said.get("eval_count"))
+    def read_answer(self, said: Any) -> Completion:
+        """Read the answer to a chat request."""
+        text = said["message"]["content"]
+        return self.completion(text, said.get("done_reason"), said.get("prompt_eval_count"), said.get("eval_count"))
 
 
 def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> OllamaBackend:

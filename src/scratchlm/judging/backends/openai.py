@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from scratchlm.errors import InputError
-from scratchlm.judging.client import WAY_OUT, Backend, BackendError, Completion, read_completion
+from scratchlm.judging.client import WAY_OUT, Backend, BackendError, Completion
 from scratchlm.params.schema import JudgeParams
 from scratchlm.stage.environment import read_address, read_key
 
@@ -33,7 +33,7 @@ class OpenAiBackend(Backend):
                 form = {"name": "verdict", "strict": True, "schema": schema}
                 fields["response_format"] = {"type": "json_schema", "json_schema": form}
             try:
-                return self.send("/chat/completions", read_answer, fields)
+                return self.send("/chat/completions", self.read_answer, fields)
             except BackendError as failure:
                 refusal = str(failure) if failure.status in (400, 422) else ""
                 if "response_format" in fields and ("response_format" in refusal or "schema" in refusal):
@@ -43,12 +43,11 @@ class OpenAiBackend(Backend):
                 else:
                     raise
 
-
-def read_answer(said: Any) -> Completion:
-    """Read the answer to a chat request."""
-    choice, usage = said["choices"][0], said.get("usage") or {}
-    counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    return read_completion(choice["message"]["content"], choice.get("finish_reason"), *counts)
+    def read_answer(self, said: Any) -> Completion:
+        """Read the answer to a chat request."""
+        choice, usage = said["choices"][0], said.get("usage") or {}
+        counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        return self.completion(choice["message"]["content"], choice.get("finish_reason"), *counts)
 
 
 def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> OpenAiBackend:

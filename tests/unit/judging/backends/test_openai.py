@@ -247,6 +247,25 @@ def test_a_refused_key_is_not_repeated_anywhere(
     assert all(error.value.__cause__ is None for error in (failed, cut, unread))
 
 
+@pytest.mark.parametrize("key", ["role", "null", "choices"])
+def test_a_key_that_is_a_word_of_the_api_spoils_no_answer(
+    server: OpenAiServer, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    server.key = key
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert connect_to().ask("?", None).text == "85"
+
+
+def test_a_key_is_found_with_its_slashes_escaped(server: OpenAiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.key = "sk-0123/4567"
+    monkeypatch.setenv("OPENAI_API_KEY", server.key)
+    backend = connect_to()
+    server.replies = [Reply(status=500, body=rb'{"error": "no: sk-0123\/4567"}')]
+    with pytest.raises(BackendError) as failed:
+        backend.ask("?", None)
+    assert "4567" not in str(failed.value)
+
+
 def test_the_key_does_not_follow_a_redirect(server: OpenAiServer) -> None:
     backend = connect_to()
     with OpenAiServer(key=KEY) as other:
