@@ -26,7 +26,7 @@ import numpy as np
 from sacrebleu.metrics import CHRF
 
 from scratchlm.judging import overlap
-from scratchlm.judging.agreement import spearman
+from scratchlm.judging.comparison import spearman
 
 Answer = dict[str, Any]
 Scorer = Callable[[Answer, str], float]  # an entry and a response to it -> 0 to 100

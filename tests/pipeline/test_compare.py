@@ -24,7 +24,7 @@ entries = [
 rows = [
     {
         "id": entry["id"], "variant": variant, "judge": params["judge"], "model": params["model"],
-        "model_digest": None, "prompt": None, "status": "ok", "reason": "",
+        "model_digest": None, "prompt": None, "status": "ok", "reason": "", "options": {"seed": params["judge_seed"]},
         "score": 10.0 if variant == "base" else 50.0 + params["gain"] + entry["id"] % 3,
     }
     for entry in entries for variant in ("base", "assistant")
@@ -40,16 +40,17 @@ stages:
   judge_responses:
     cmd: python judge.py
     deps: [judge.py]
-    params: [task, judge, model, gain, fails]
+    params: [task, judge, model, judge_seed, gain, fails]
     outs: [data/responses.json, data/verdicts.json]
 """
-PARAMS = "task: Count to\njudge: overlap\nmodel: overlap|version:1\ngain: 0.0\nfails: false\n"
+PARAMS = "task: Count to\njudge: overlap\nmodel: overlap|version:1\njudge_seed: 1\ngain: 0.0\nfails: false\n"
 EXPERIMENTS = {
     "better": "gain=5.5",
     "failing": "fails=true",
     "other-task": "task=Spell",
     "other-judge": "judge=ollama",
     "other-model": "model=overlap|version:2",
+    "other-seed": "judge_seed=2",
 }
 
 
@@ -138,6 +139,7 @@ def test_an_entry_without_a_score_in_one_is_left_out_of_both_means(project: Proj
         (("main", "other-task"), "answered different instructions (12 of 12 entries differ, the first one is entry 0)"),
         (("main", "other-judge"), "main was judged by overlap, other-judge by ollama"),
         (("main", "other-model"), "its model is overlap|version:1 in main and overlap|version:2 in other-model"),
+        (("main", "other-seed"), "overlap is not the same judge in both: its seed is 1 in main and 2 in other-seed"),
     ],
 )
 def test_what_cannot_be_compared_ends_in_one_line(project: Project, revisions: tuple[str, str], said: str) -> None:

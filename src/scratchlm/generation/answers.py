@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any
 
 import torch
 
 from scratchlm.assistant.instructions import Entry, format_prompt
+from scratchlm.assistant.responses import Answer
 from scratchlm.checkpoint.folder import load
 from scratchlm.generation.decode import Sampling, batches_by_length, continue_batch
 from scratchlm.params.choices import PromptStyle
@@ -16,14 +17,6 @@ from scratchlm.stage.interruption import deferred
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.tokenizer.protocol import end_of_text
-
-
-class Answer(TypedDict):
-    """The text of an answer, whether the model ended it, and its length in tokens."""
-
-    text: str
-    finish: Literal["stop", "length"]
-    tokens: int
 
 
 def answer(

@@ -1,4 +1,4 @@
-"""An honest comparison of two revisions: the assistants' scores entry by entry, with the difference's interval."""
+"""Comparisons of scores, pair by pair: of two models, of two judges, and of two revisions of the project."""
 
 from __future__ import annotations
 
@@ -9,45 +9,43 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
-from scratchlm.errors import InputError
-from scratchlm.judging.summary import bootstrap_mean_interval
+from scratchlm.errors import InputError, OutputError
+from scratchlm.files.text import one_line, shorten
 
 RESPONSES = "data/responses.json"
 VERDICTS = "data/verdicts.json"
 ENTRY_KEYS = ("id", "instruction", "input", "output")
 ROW_KEYS = ("id", "variant", "judge", "score")
 WORKSPACE = "workspace"
-SEED = 123  # of the bootstrap, the same for all comparisons
+SEED = 123  # of the bootstrap, the same for all revisions
 VARIANT = "assistant"
-IDENTITY = ("model", "model_digest", "prompt")  # what makes two judges of one name the same
+IDENTITY = ("model", "model_digest", "prompt")  # what makes two judges of one name the same, beside their options
 NAME_COLUMNS = 30
-ELLIPSIS = "..."
+ERROR_CHARS = 200
+RESAMPLES = 10_000
+RESAMPLES_AT_ONCE = 500  # 5,000 answers then take 20 MB, not 400
 
 Sign = Literal["better", "worse", "undecided"]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What one revision holds: its entries (data/responses.json) and their verdicts (data/verdicts.json)."""
-
-    revision: str  # as the user named it
-    entries: Sequence[Mapping[str, Any]]
-    rows: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
 class Mean:
-    """A mean with its 95 % bootstrap interval, whose ends are None where one value leaves nothing to resample."""
+    """A mean with its 95 % bootstrap interval; without a value there is no mean, with one value no interval."""
 
-    value: float
+    value: float | None
     low: float | None
     high: float | None
+
+    def as_metrics(self) -> dict[str, Any]:
+        """The figures under the names that they have in metrics."""
+        return {"mean": self.value, "ci95_low": self.low, "ci95_high": self.high}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One judge's scores of two assistants, over the entries where both have one."""
+    """One judge's scores of two models, over the entries where both have one."""
 
     judge: str
     first: Mean
@@ -67,6 +65,97 @@ class Comparison:
             return "undecided"
         return "better" if low > 0 else "worse"
 
+    def as_metrics(self) -> dict[str, Any]:
+        """The difference's figures under the names that they have in metrics."""
+        counts = {"wins": self.wins, "ties": self.ties, "losses": self.losses, "n": self.n}
+        return self.difference.as_metrics() | counts
+
+
+def compare_scores(
+    judge: str, scores: Mapping[Any, float | None], others: Mapping[Any, float | None], seed: int
+) -> Comparison:
+    """Compare two models by their scores, which are by entry."""
+    pairs = _paired(scores, others)
+    first, second, difference = pairs[:, 0], pairs[:, 1], pairs[:, 1] - pairs[:, 0]
+    return Comparison(
+        judge=judge,
+        first=mean_of(first, seed),
+        second=mean_of(second, seed),
+        difference=mean_of(difference, seed),
+        wins=int((difference > 0).sum()),
+        ties=int((difference == 0).sum()),
+        losses=int((difference < 0).sum()),
+        n=len(pairs),
+        n_left_out=len({*scores, *others}) - len(pairs),
+    )
+
+
+def mean_of(values: np.ndarray, seed: int) -> Mean:
+    """The mean of values of shape (n,), with its interval."""
+    return Mean(float(values.mean()) if values.size else None, *bootstrap_mean_interval(values, seed))
+
+
+def bootstrap_mean_interval(scores: np.ndarray, seed: int) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % percentile bootstrap interval of the mean (Efron 1979), from 10,000 seeded resamples.
+
+    `scores` has shape (n,); fewer than two give (None, None).
+    """
+    if scores.size < 2:
+        return None, None
+    means = np.concatenate([scores[index].mean(axis=1) for index in resamples(scores.size, seed)])  # (RESAMPLES,)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def resamples(n: int, seed: int) -> Iterator[np.ndarray]:
+    """Draw the indices of 10,000 resamples of `n`, (RESAMPLES_AT_ONCE, n) at a time."""
+    generator = np.random.default_rng(seed)
+    for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
+        yield generator.integers(n, size=(RESAMPLES_AT_ONCE, n))
+
+
+def agreement(
+    rows: Sequence[Mapping[str, Any]], other_rows: Sequence[Mapping[str, Any]]
+) -> dict[str, float | int | None]:
+    """Rank correlation and mean absolute difference of two judges' scores, over the rows that both scored.
+
+    `spearman` is None where fewer than two such rows exist or where a judge gave all of them the same score;
+    `mean_absolute_difference` is in points of 100. Rows are paired by `id` and `variant`.
+    """
+    scores, others = ({(row["id"], row["variant"]): row["score"] for row in part} for part in (rows, other_rows))
+    pairs = _paired(scores, others)
+    return {
+        "spearman": spearman(pairs[:, 0], pairs[:, 1]),
+        "mean_absolute_difference": float(np.abs(pairs[:, 0] - pairs[:, 1]).mean()) if len(pairs) else None,
+        "n": len(pairs),
+    }
+
+
+def spearman(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Spearman's rank correlation of two arrays of shape (n,), ties sharing their mean rank; None if undefined.
+
+    >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([10.0, 40.0, 30.0]))
+    0.5
+    """
+    if len(np.unique(first)) < 2 or len(np.unique(second)) < 2:
+        return None
+    return float(pd.Series(first).rank().corr(pd.Series(second).rank()))
+
+
+def _paired(scores: Mapping[Any, float | None], others: Mapping[Any, float | None]) -> np.ndarray:
+    """The scores of what both scored, (n, 2)."""
+    pairs = [(score, others.get(key)) for key, score in scores.items()]
+    return np.array([pair for pair in pairs if None not in pair], dtype=np.float64).reshape(-1, 2)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one revision holds: its entries (data/responses.json) and their verdicts (data/verdicts.json)."""
+
+    revision: str  # as the user named it
+    entries: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, Any]]
+
 
 def read_judged(revisions: Sequence[str], folder: Path) -> list[Judged]:
     """Read what Git revisions, DVC experiments or the workspace hold, in the project that `folder` is part of.
@@ -83,7 +172,7 @@ def read_judged(revisions: Sequence[str], folder: Path) -> list[Judged]:
     except NotDvcRepoError:
         raise InputError(f"{folder.resolve()} is in no DVC project: run this in the project's folder") from None
     except DvcException as error:
-        raise InputError(f"DVC cannot read the revisions: {_one_line(error)}") from None
+        raise InputError(f"DVC cannot read the revisions: {one_line(error, ERROR_CHARS)}") from None
 
 
 def _read_revision(repo: Any, revision: str) -> Judged:
@@ -99,8 +188,8 @@ def _read_revision(repo: Any, revision: str) -> Judged:
             rows = _read_list(files, VERDICTS, ROW_KEYS, revision)
     except SCMError as error:
         raise InputError(
-            f"{revision} is unknown ({_one_line(error)}): name a Git revision, an experiment of `dvc exp show`, "
-            f"or `{WORKSPACE}`"
+            f"{revision} is unknown ({one_line(error, ERROR_CHARS)}): name a Git revision, an experiment of "
+            f"`dvc exp show`, or `{WORKSPACE}`"
         ) from None
     return Judged(revision, entries, rows)
 
@@ -109,16 +198,13 @@ def _read_list(files: Any, path: str, keys: Sequence[str], revision: str) -> lis
     try:
         found = json.loads(files.read_text(f"/{path}", encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(
-            f"{revision} has no {path}, or neither DVC's cache nor its remote holds it: run `make repro` there, "
-            "or `dvc pull`"
+        raise OutputError(
+            f"{revision} has no {path}, or neither DVC's cache nor its remote holds it (`dvc pull` gets what it holds)"
         ) from None
     except ValueError as error:
-        raise InputError(
-            f"{path} of {revision} is not valid JSON ({_one_line(error)}): run `make repro` there"
-        ) from None
+        raise OutputError(f"{path} of {revision} is not valid JSON ({one_line(error, ERROR_CHARS)})") from None
     if not isinstance(found, list) or not all(isinstance(item, dict) and item.keys() >= set(keys) for item in found):
-        raise InputError(f"{path} of {revision} is no list of objects with {', '.join(keys)}: run `make repro` there")
+        raise OutputError(f"{path} of {revision} is no list of objects with {', '.join(keys)}")
     return found
 
 
@@ -135,11 +221,15 @@ def compare(first: Judged, second: Judged) -> list[Comparison]:
         other = ", ".join(dict.fromkeys(row["judge"] for row in first.rows)) or "nobody"
         raise InputError(
             f"{first.revision} was judged by {other}, {second.revision} by {', '.join(judges) or 'nobody'}: "
-            "scores of different judges cannot be compared, set the same judge.judges and run `make repro`"
+            "scores of different judges cannot be compared, have both judged by the same judge.judges"
         )
     for judge in shared:
         _require_same_judge(first, second, judge)
-    return [_compare_scores(_scores(first, judge), _scores(second, judge), judge) for judge in shared]
+    found = [compare_scores(judge, _scores(first, judge), _scores(second, judge), SEED) for judge in shared]
+    for comparison in found:
+        if not comparison.n:
+            raise InputError(f"{comparison.judge} gave no entry a score in both: see the reasons in {VERDICTS}")
+    return found
 
 
 def _require_same_entries(first: Judged, second: Judged) -> None:
@@ -159,57 +249,42 @@ def _require_same_entries(first: Judged, second: Judged) -> None:
 
 
 def _require_same_judge(first: Judged, second: Judged, judge: str) -> None:
-    for key in IDENTITY:
-        values, others = (
-            {row[key] for row in judged.rows if row["judge"] == judge and row.get(key) is not None}
-            for judged in (first, second)
-        )
-        if values != others:
+    settings, others = (_settings(judged, judge) for judged in (first, second))
+    # Rows from before the options were kept have none, and are compared without them.
+    have_options = min(len(settings), len(others)) > len(IDENTITY)
+    for name in {**settings, **others} if have_options else IDENTITY:
+        ours, theirs = settings.get(name, set()), others.get(name, set())
+        if ours != theirs:
             raise InputError(
-                f"{judge} is not the same judge in both: its {key} is {_listed(values)} in {first.revision} and "
-                f"{_listed(others)} in {second.revision}; judge both by the same one with `make repro`"
+                f"{judge} is not the same judge in both: its {name} is {_listed(ours)} in {first.revision} and "
+                f"{_listed(theirs)} in {second.revision}; have both judged by the same one"
             )
+
+
+def _settings(judged: Judged, judge: str) -> dict[str, set[str]]:
+    """The values that stand in a judge's rows for all that decides its scores."""
+    found: dict[str, set[str]] = {name: set() for name in IDENTITY}
+    for row in judged.rows:
+        if row["judge"] == judge:
+            settings = {name: row.get(name) for name in IDENTITY} | row.get("options", {})
+            for name, value in settings.items():
+                found.setdefault(name, set()).update([] if value is None else [str(value)])
+    return found
 
 
 def _scores(judged: Judged, judge: str) -> dict[Any, float | None]:
     return {row["id"]: row["score"] for row in judged.rows if row["judge"] == judge and row["variant"] == VARIANT}
 
 
-def _compare_scores(
-    scores: Mapping[Any, float | None], other_scores: Mapping[Any, float | None], judge: str
-) -> Comparison:
-    ids = list(dict.fromkeys([*scores, *other_scores]))
-    pairs = [pair for pair in ((scores.get(key), other_scores.get(key)) for key in ids) if None not in pair]
-    if not pairs:
-        raise InputError(f"{judge} gave no entry a score in both: see the reasons in {VERDICTS}")
-    first, second = np.array(pairs, dtype=np.float64).T  # both (n,)
-    difference = second - first
-    return Comparison(
-        judge=judge,
-        first=_mean(first),
-        second=_mean(second),
-        difference=_mean(difference),
-        wins=int((difference > 0).sum()),
-        ties=int((difference == 0).sum()),
-        losses=int((difference < 0).sum()),
-        n=len(pairs),
-        n_left_out=len(ids) - len(pairs),
-    )
-
-
-def _mean(values: np.ndarray) -> Mean:
-    return Mean(float(values.mean()), *bootstrap_mean_interval(values, SEED))
-
-
 def describe(comparison: Comparison, first: str, second: str) -> str:
     """The comparison as a table of at most 80 columns and a sentence that says what it shows."""
-    first, second = _shortened(first), _shortened(second)
+    first, second = shorten(first, NAME_COLUMNS), shorten(second, NAME_COLUMNS)
     return "\n".join(_describe_lines(comparison, first, second))
 
 
 def _describe_lines(comparison: Comparison, first: str, second: str) -> Iterator[str]:
     width = max(len(first), len(second), len("difference"))
-    yield f"assistant, judged by {_shortened(comparison.judge)} from 0 to 100"
+    yield f"assistant, judged by {shorten(comparison.judge, NAME_COLUMNS)} from 0 to 100"
     yield f"{'':{width}}  {'mean':>7}  {'95 % interval':>18}  {'entries':>7}"
     for name, mean, form in (
         (first, comparison.first, ".2f"),
@@ -229,13 +304,5 @@ def _describe_lines(comparison: Comparison, first: str, second: str) -> Iterator
         yield f"The difference's interval excludes 0: {second} is {comparison.sign}."
 
 
-def _shortened(name: str) -> str:
-    return name if len(name) <= NAME_COLUMNS else name[: NAME_COLUMNS - len(ELLIPSIS)] + ELLIPSIS
-
-
-def _listed(values: set[Any]) -> str:
-    return " and ".join(sorted(map(str, values))) or "not given"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def _listed(values: set[str]) -> str:
+    return " and ".join(sorted(values)) or "not given"

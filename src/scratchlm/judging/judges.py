@@ -1,64 +1,146 @@
-"""The judges that judge.judges names, opened: their servers found, their models there."""
+"""The judges that judge.judges names: language models on servers, and the embedded scorer."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 
-from scratchlm.errors import InputError
-from scratchlm.judging.answer_cache import AnswerCache
-from scratchlm.judging.backend import Backend, read_seconds
-from scratchlm.judging.llm_judge import LlmJudge
+from scratchlm.assistant.responses import AnsweredEntry
+from scratchlm.judging.answer_cache import AnswerCache, answer_key, cache_path
+from scratchlm.judging.backends import ollama, openai
+from scratchlm.judging.client import Backend, BackendError, Completion
 from scratchlm.judging.overlap import OverlapJudge
-from scratchlm.judging.prompt import load_prompt
-from scratchlm.judging.verdicts import Judge
+from scratchlm.judging.probes import probe_items
+from scratchlm.judging.prompt import JudgePrompt, Reading, load_prompt
+from scratchlm.judging.verdicts import DEFAULT_PATIENCE_S, Judge, Row, ServerGone, Verdict, judge_items, judge_responses
 from scratchlm.params.schema import JudgeParams
+from scratchlm.stage.environment import read_count, read_seconds
 
+DEFAULT_CONCURRENCY, MOST_AT_ONCE = 4, 64
 DEFAULT_TIMEOUT_S = 120.0  # per question; loading a model's weights falls into the first one
+BYTES_PER_TOKEN = 3  # fewer than text has (4 to 5), so that tokens are counted too high rather than too low
 
 
-@contextmanager
-def open_judge(name: str, settings: JudgeParams, seed: int, cache: AnswerCache) -> Iterator[Judge]:
-    """Open the judge called `name`, as in judge.judges, and close its connections afterwards.
+class LlmJudge(Judge):
+    """A language model as the judge: what it is asked, which of its words count, and nothing asked twice."""
+
+    def __init__(self, backend: Backend, prompt: JudgePrompt, cache: AnswerCache, *, num_ctx: int) -> None:
+        """`num_ctx` is what the model can see, in tokens."""
+        self.name = f"{backend.kind}:{backend.model}"
+        self.model, self.model_digest = backend.model, backend.model_digest
+        # What decides its scores too, but for the address: that may change from run to run.
+        self._columns = {"options": {name: value for name, value in backend.options.items() if name != "base_url"}}
+        self._backend, self._prompt, self._cache, self._num_ctx = backend, prompt, cache, num_ctx
+        self._asked: Counter[str] = Counter()  # how often in vain, by key
+        self._locks: dict[str, threading.Lock] = {}  # by key: two who want one answer ask for it once
+
+    def judge(self, verdict: Verdict, may_ask: bool = True) -> int | None:
+        """Score one answer, asking only for what the cache does not hold.
+
+        After words without a score comes one more question, with a reminder of the format, then a lenient reading.
+        """
+        verdict.columns = self._columns
+        if not verdict.response.strip():
+            verdict.status, verdict.score, verdict.reason = "empty", 0.0, "the response is empty"
+            return 0
+        prompt = self._prompt.render(verdict.entry, verdict.response)
+        said: list[Completion] = []
+        n_new, failure = 0, None
+        try:
+            for number, question in enumerate((prompt, f"{prompt}\n\n{self._prompt.reminder}"), start=1):
+                key = answer_key(self._backend, self._prompt.schema, question, number)
+                with self._locks.setdefault(key, threading.Lock()):
+                    completion = self._cache.get(key)
+                    if completion is None and not may_ask:
+                        return None
+                    if completion is None:
+                        start_s = time.monotonic()
+                        self._asked[key] += 1
+                        new = self._backend.ask(question, self._prompt.schema)
+                        latency_s = time.monotonic() - start_s
+                        text = new.text.encode("utf-8", "replace").decode()  # JSON can hold half a character
+                        completion = replace(new, text=text, attempts=self._asked.pop(key), latency_s=latency_s)
+                        self._cache.put(key, self.name, completion)
+                        n_new += 1
+                said.append(completion)
+                reading, raw = self._read(question, completion), completion.text
+                if reading.score is not None or reading.status == "truncated":
+                    break
+            else:
+                lenient = [(self._prompt.parse(one.text, True), one.text) for one in reversed(said)]
+                reading, raw = next((found for found in lenient if found[0].score is not None), (reading, raw))
+        except BackendError as problem:
+            failure = problem
+            reading, raw = Reading("http_error", None, failure.reason), "".join(one.text for one in said)
+        verdict.failure = failure
+        verdict.status, verdict.score, verdict.reason = reading
+        verdict.raw, verdict.attempts = raw, sum(one.attempts for one in said) + self._asked[key]
+        verdict.prompt, verdict.prompt_sha256 = self._prompt.name, hashlib.sha256(prompt.encode()).hexdigest()
+        return n_new
+
+    def is_alive(self) -> bool:
+        """Ask something that no answer to judge can spoil; whether any reply comes."""
+        with suppress(BackendError):
+            self._backend.ask(self._prompt.reminder, self._prompt.schema)
+            return True
+        return False
+
+    def _read(self, question: str, reply: Completion) -> Reading:
+        """Read a reply of which nothing was cut.
+
+        A server that drops the front of a long prompt says so by its own count alone: it reaches `num_ctx`, or stays
+        below the number of words where the prompt may be too long; a small count for a short prompt means nothing, as
+        some leave out what they remember. Without a count, more words than `num_ctx` say so.
+        """
+        seen, words = reply.prompt_tokens, len(question.split())  # each word is at least one token
+        may_be_too_long = len(question.encode()) / BYTES_PER_TOKEN >= self._num_ctx
+        if max(words, seen or 0) >= self._num_ctx or (seen is not None and seen < words and may_be_too_long):
+            shown = f"{words} words" if seen is None else f"{words} words, of which the judge saw {seen} tokens,"
+            cut = f"a prompt of {shown} does not fit into the {self._num_ctx} tokens of judge.num_ctx: raise it"
+        elif reply.finish == "length":
+            said = "" if reply.answer_tokens is None else f" after {reply.answer_tokens} tokens"
+            cut = f"the judge's answer was cut{said} (judge.max_answer_tokens)"
+        else:
+            return self._prompt.parse(reply.text, False)
+        return Reading("truncated", None, cut)
+
+
+def open_judge(name: str, settings: JudgeParams, seed: int, cache: AnswerCache) -> Judge:
+    """Open the judge called `name`, as in judge.judges.
 
     SCRATCHLM_JUDGE_TIMEOUT_S sets how long one question may take, 120 s if unset.
     Raises InputError that says what to do where the server or the model is missing.
     """
     if name == "overlap":
-        yield OverlapJudge()
-        return
-    timeout_s = read_seconds("SCRATCHLM_JUDGE_TIMEOUT_S", DEFAULT_TIMEOUT_S)
-    backend = connect(name, settings, seed, timeout_s)
-    try:
-        yield LlmJudge(backend, load_prompt(settings.prompt), cache, num_ctx=settings.num_ctx, timeout_s=timeout_s)
-    finally:
-        backend.close()
-
-
-def connect(name: str, settings: JudgeParams, seed: int, timeout_s: float) -> Backend:
-    """Connect to the model of "ollama:MODEL" or "openai:MODEL"."""
+        return OverlapJudge()
     kind, _, model = name.partition(":")
-    if kind == "openai":
-        from scratchlm.judging.backends import openai as openai_backend
+    connect = {"ollama": ollama.connect, "openai": openai.connect}[kind]
+    backend = connect(model, settings, seed, read_seconds("SCRATCHLM_JUDGE_TIMEOUT_S", DEFAULT_TIMEOUT_S))
+    return LlmJudge(backend, load_prompt(settings.prompt), cache, num_ctx=settings.num_ctx)
 
-        return openai_backend.connect(
-            model,
-            temperature=settings.temperature,
-            max_answer_tokens=settings.max_answer_tokens,
-            seed=seed,
-            timeout_s=timeout_s,
-        )
-    try:
-        from scratchlm.judging.backends import ollama as ollama_backend  # late: the other judges do without the client
-    except ValueError:  # the client reads OLLAMA_HOST when it is imported
-        host = os.environ.get("OLLAMA_HOST", "").rpartition("@")[2]
-        raise InputError(f"OLLAMA_HOST is {host!r}, no address: set it as http://127.0.0.1:11434") from None
-    return ollama_backend.connect(
-        model,
-        temperature=settings.temperature,
-        num_ctx=settings.num_ctx,
-        max_answer_tokens=settings.max_answer_tokens,
-        seed=seed,
-        timeout_s=timeout_s,
-    )
+
+def judge_by_all(
+    entries: Sequence[AnsweredEntry], settings: JudgeParams, seed: int
+) -> tuple[dict[str, list[Row]], dict[str, list[Row]], list[ServerGone]]:
+    """Have all answers and probes judged by each judge; return their rows by its name, and which servers are gone."""
+    concurrency = read_count("SCRATCHLM_JUDGE_CONCURRENCY", DEFAULT_CONCURRENCY, MOST_AT_ONCE)
+    patience_s = read_seconds("SCRATCHLM_JUDGE_PATIENCE_S", DEFAULT_PATIENCE_S)
+    items = probe_items(entries, settings.probes, seed)
+    verdicts: dict[str, list[Row]] = {}
+    probes: dict[str, list[Row]] = {}
+    gone: list[ServerGone] = []
+    with AnswerCache(cache_path()) as cache:
+        # All of them before the first question: a missing model shows itself at once.
+        for judge in [open_judge(name, settings, seed, cache) for name in settings.judges]:
+            try:
+                verdicts[judge.name] = judge_responses(entries, judge, concurrency, patience_s)
+                probes[judge.name] = judge_items(items, judge, concurrency, patience_s, "probes")
+            except ServerGone as server:
+                gone.append(server)
+                verdicts.setdefault(judge.name, server.rows)  # unless it was the probes that it left out
+    return verdicts, probes, gone

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from scratchlm.judging.verdicts import Entry, Verdict
+from scratchlm.judging.verdicts import Judge, Verdict
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.chrf import CHRF
@@ -110,36 +110,25 @@ def _value(number: str) -> Decimal:
     return Decimal(number.replace(",", ""))
 
 
-@dataclass(frozen=True)
-class OverlapJudge:
+class OverlapJudge(Judge):
     """The embedded scorer as a judge: no server, no model, the same figures everywhere."""
 
-    name: ClassVar[str] = "overlap"
-    model: str = field(default_factory=signature)
-    model_digest: None = None
+    name = "overlap"
 
-    def recall(self, entry: Entry, response: str) -> Verdict:
-        """The same as `judge`, which asks nobody."""
-        return self.judge(entry, response)
+    def __init__(self) -> None:
+        self.model = signature()
 
-    def judge(self, entry: Entry, response: str) -> Verdict:
+    def judge(self, verdict: Verdict, may_ask: bool = True) -> int:
         """Score one answer and put the raw measures beside it."""
-        overlap = score(entry["instruction"], entry["input"], entry["output"], response)
-        measures = {
-            "exact_match": overlap.exact_match,
-            "token_f1": overlap.token_f1,
-            "chrf": overlap.chrf,
-            "prompt_chrf": overlap.prompt_chrf,
-        }
-        if not response.strip():
-            return Verdict("empty", 0.0, "the response is empty", measures=measures)
-        missing = ", ".join(overlap.missing_numbers)
-        reason = f"lacks the reference's {missing}" if missing else ""
-        return Verdict("ok", overlap.score, reason, measures=measures)
-
-    def is_alive(self) -> bool:
-        """There is no server that could be away."""
-        return True
+        entry = verdict.entry
+        overlap = score(entry["instruction"], entry["input"], entry["output"], verdict.response)
+        verdict.columns = {name: getattr(overlap, name) for name in ("exact_match", "token_f1", "chrf", "prompt_chrf")}
+        verdict.attempts, verdict.status, verdict.score, verdict.reason = 1, "ok", overlap.score, ""
+        if not verdict.response.strip():
+            verdict.status, verdict.score, verdict.reason = "empty", 0.0, "the response is empty"
+        elif overlap.missing_numbers:
+            verdict.reason = f"lacks the reference's {', '.join(overlap.missing_numbers)}"
+        return 0
 
 
 @cache

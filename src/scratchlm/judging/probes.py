@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from scratchlm.assistant.responses import AnsweredEntry
 from scratchlm.judging.overlap import token_f1
 
 ProbeKind = Literal["reference", "shuffled", "echo", "padding", "injection"]
@@ -37,11 +38,11 @@ class ProbeItem(NamedTuple):
     """One answer to an entry and what is known of it: its kind."""
 
     kind: ProbeKind
-    entry: Mapping[str, Any]
+    entry: AnsweredEntry
     response: str
 
 
-def probe_items(entries: Sequence[Mapping[str, Any]], n: int, seed: int) -> list[ProbeItem]:
+def probe_items(entries: Sequence[AnsweredEntry], n: int, seed: int) -> list[ProbeItem]:
     """Choose `n` entries by `seed`, or all if there are fewer, and make the five probes of each, in order.
 
     No "shuffled" where no entry has another reference, no "echo" where the prompt holds the reference.
@@ -51,9 +52,7 @@ def probe_items(entries: Sequence[Mapping[str, Any]], n: int, seed: int) -> list
     return [item for index in chosen for item in _probes_of(entries[index], entries, generator)]
 
 
-def _probes_of(
-    entry: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], generator: random.Random
-) -> Iterator[ProbeItem]:
+def _probes_of(entry: AnsweredEntry, entries: Sequence[AnsweredEntry], generator: random.Random) -> Iterator[ProbeItem]:
     reference = entry["output"]
     yield ProbeItem("reference", entry, reference)
     if (wrong := _wrong_reference(entry, entries, generator)) is not None:
@@ -65,9 +64,7 @@ def _probes_of(
     yield ProbeItem("injection", entry, INJECTION)
 
 
-def _wrong_reference(
-    entry: Mapping[str, Any], entries: Sequence[Mapping[str, Any]], generator: random.Random
-) -> str | None:
+def _wrong_reference(entry: AnsweredEntry, entries: Sequence[AnsweredEntry], generator: random.Random) -> str | None:
     """Another entry's reference, drawn among those that share few words with this one's.
 
     A set of similar tasks holds references that answer each other's instructions: for those a judge would be

@@ -8,7 +8,8 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scratchlm.judging.verdicts import VARIANTS, Entry, Row
+from scratchlm.assistant.responses import VARIANTS, AnsweredEntry
+from scratchlm.judging.verdicts import Row
 
 SHOWN_ENTRIES = 10
 LABEL_COLUMNS = 13
@@ -16,7 +17,7 @@ TEXT_COLUMNS = 87  # with the label 100, what a viewer shows of a block without 
 LINE_END = re.compile("\r\n|\r|\n")
 
 
-def write_report(entries: Sequence[Entry], verdicts: Mapping[str, Sequence[Row]], seed: int) -> str:
+def write_report(entries: Sequence[AnsweredEntry], verdicts: Mapping[str, Sequence[Row]], seed: int) -> str:
     """Lay ten entries out, chosen by `seed`, from the assistant's greatest gain over its base to the least.
 
     `verdicts` holds each judge's rows by its name; the first judge's scores decide the order, an entry without
@@ -44,12 +45,12 @@ def write_report(entries: Sequence[Entry], verdicts: Mapping[str, Sequence[Row]]
     return "\n".join(lines) + "\n"
 
 
-def _gain(entry: Entry, rows: Mapping[tuple[Any, str], Row]) -> float | None:
+def _gain(entry: AnsweredEntry, rows: Mapping[tuple[Any, str], Row]) -> float | None:
     base, assistant = (rows[entry["id"], variant]["score"] for variant in VARIANTS)
     return None if base is None or assistant is None else assistant - base
 
 
-def _lay_out(entry: Entry, rows: Mapping[str, Mapping[tuple[Any, str], Row]]) -> Iterator[str]:
+def _lay_out(entry: AnsweredEntry, rows: Mapping[str, Mapping[tuple[Any, str], Row]]) -> Iterator[str]:
     yield from _labelled("instruction", entry["instruction"])
     if entry["input"]:
         yield from _labelled("input", entry["input"])
@@ -70,11 +71,8 @@ def _lay_out(entry: Entry, rows: Mapping[str, Mapping[tuple[Any, str], Row]]) ->
 def _labelled(label: str, text: str) -> Iterator[str]:
     """The lines of a text, wrapped, beside its label; characters that do not show are written as escapes."""
     for line in LINE_END.split(text):
-        visible = "".join(char if char.isprintable() else _escaped(char) for char in line.expandtabs(4))
+        chars = line.expandtabs(4)
+        visible = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in chars)
         for piece in textwrap.wrap(visible, TEXT_COLUMNS, break_on_hyphens=False) or [""]:
             yield f"{label:{LABEL_COLUMNS}}{piece}".rstrip()
             label = ""
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")

@@ -12,119 +12,85 @@ from typing import Any
 
 import numpy as np
 
+from scratchlm.assistant.responses import VARIANTS, AnsweredEntry, Variant
 from scratchlm.errors import InputError
-from scratchlm.judging.agreement import agreement
-from scratchlm.judging.backend import one_line
+from scratchlm.files.text import one_line
+from scratchlm.judging.client import MAX_ERROR_CHARS, WAY_OUT
+from scratchlm.judging.comparison import agreement, compare_scores, mean_of, resamples
 from scratchlm.judging.probes import KINDS, summarise_probes, warnings
-from scratchlm.judging.verdicts import VARIANTS, Entry, Row
+from scratchlm.judging.verdicts import Row
 
-RESAMPLES = 10_000
-RESAMPLES_AT_ONCE = 500  # 5,000 answers then take 20 MB, not 400
+Rows = Sequence[Row]  # of one judge
+
 BIN_WIDTH = 10
 WORD = re.compile(r"\w+")
 
 
 def summarise(
-    verdicts: Mapping[str, Sequence[Row]],
-    probes: Mapping[str, Sequence[Row]],
-    entries: Sequence[Entry],
-    seed: int,
+    verdicts: Mapping[str, Rows], probes: Mapping[str, Rows], entries: Sequence[AnsweredEntry], seed: int
 ) -> dict[str, Any]:
     """Turn all judges' rows into the metrics: the first judge's at the top, further ones' below `others`.
 
     `verdicts` and `probes` hold each judge's rows by its name; without probes there are none in the metrics.
     Where there are several judges, `agreement` compares every two of them.
     """
-    first, *others = (
-        summarise_judge(name, rows, probes.get(name, ()), entries, seed) for name, rows in verdicts.items()
-    )
+    first, *others = (summarise_judge(rows, probes.get(name, ()), entries, seed) for name, rows in verdicts.items())
     if not others:
         return first
-    return first | {
-        "others": {part["judge"]: part for part in others},
-        "agreement": {
-            f"{name} ~ {other}": agreement(verdicts[name], verdicts[other]) for name, other in combinations(verdicts, 2)
-        },
-    }
+    pairs = {f"{one} ~ {other}": agreement(verdicts[one], verdicts[other]) for one, other in combinations(verdicts, 2)}
+    return first | {"others": {part["judge"]: part for part in others}, "agreement": pairs}
 
 
-def summarise_judge(
-    name: str, rows: Sequence[Row], probes: Sequence[Row], entries: Sequence[Entry], seed: int
-) -> dict[str, Any]:
+def summarise_judge(rows: Rows, probes: Rows, entries: Sequence[AnsweredEntry], seed: int) -> dict[str, Any]:
     """Turn one judge's rows into its metrics: each variant, assistant minus base, probes, slope over length.
 
     `difference` pairs the entries of which both answers were scored; wins, ties and losses are the
     assistant's. Intervals are 95 % percentile bootstraps; where fewer than two scores leave nothing to
     resample they are None, as is the mean of no scores.
     """
-    summary: dict[str, Any] = {"judge": name, "backend": name.partition(":")[0], "model": rows[0]["model"]}
-    for variant in VARIANTS:
-        summary[variant] = summarise_variant([row for row in rows if row["variant"] == variant], seed)
-    summary["difference"] = summarise_difference(rows, seed)
-    summary["length_slope"] = length_slope(rows, entries, seed)
-    return summary | ({"probes": summarise_probes(probes)} if probes else {})
+    name = rows[0]["judge"]
+    base, assistant = ({row["id"]: row["score"] for row in rows if row["variant"] == variant} for variant in VARIANTS)
+    return {
+        "judge": name,
+        "backend": name.partition(":")[0],
+        "model": rows[0]["model"],
+        **{variant: summarise_variant(rows, variant, seed) for variant in VARIANTS},
+        "difference": compare_scores(name, base, assistant, seed).as_metrics(),
+        "length_slope": length_slope(rows, entries, seed),
+        **({"probes": summarise_probes(probes)} if probes else {}),
+    }
 
 
-def summarise_variant(rows: Sequence[Row], seed: int) -> dict[str, Any]:
+def summarise_variant(rows: Rows, variant: Variant, seed: int) -> dict[str, Any]:
     """Mean, interval, median and coverage of one variant's answers; coverage is a fraction, scores 0-100."""
-    scores = np.array([row["score"] for row in rows if row["score"] is not None], dtype=np.float64)  # (n_scored,)
-    low, high = bootstrap_mean_interval(scores, seed)
-    return {
-        "mean": float(scores.mean()) if scores.size else None,
-        "ci95_low": low,
-        "ci95_high": high,
+    scores, n = _scores(rows, variant), sum(row["variant"] == variant for row in rows)
+    return mean_of(scores, seed).as_metrics() | {
         "median": float(np.median(scores)) if scores.size else None,
-        "n": len(rows),
+        "n": n,
         "n_scored": int(scores.size),
-        "coverage": scores.size / len(rows),
-        "mean_failures_as_zero": float(scores.sum() / len(rows)),
+        "coverage": scores.size / n,
+        "mean_failures_as_zero": float(scores.sum() / n),
     }
 
 
-def summarise_difference(rows: Sequence[Row], seed: int) -> dict[str, Any]:
-    """The assistant's score minus the base model's on the entries where both have one."""
-    scored = {(row["id"], row["variant"]): row["score"] for row in rows if row["score"] is not None}
-    differences = np.array(
-        [
-            score - scored[identifier, "base"]
-            for (identifier, variant), score in scored.items()
-            if variant == "assistant" and (identifier, "base") in scored
-        ],
-        dtype=np.float64,
-    )  # (pairs,)
-    low, high = bootstrap_mean_interval(differences, seed)
-    return {
-        "mean": float(differences.mean()) if differences.size else None,
-        "ci95_low": low,
-        "ci95_high": high,
-        "wins": int((differences > 0).sum()),
-        "ties": int((differences == 0).sum()),
-        "losses": int((differences < 0).sum()),
-        "n": int(differences.size),
-    }
-
-
-def length_slope(rows: Sequence[Row], entries: Sequence[Entry], seed: int) -> dict[str, float | int | None]:
+def length_slope(rows: Rows, entries: Sequence[AnsweredEntry], seed: int) -> dict[str, float | int | None]:
     """The slope of the assistant's scores over the log of their length, by least squares.
 
     `slope` is in points per factor of e, the length in words of the answer over words of the reference; `n` counts
-    the scored answers with a word in them. Longer answers may be better or worse, so a slope accuses nobody by
-    itself: one far above another judge's on the same answers is a love of length. None where all lengths are the
-    same.
+    the scored answers with a word in them. Longer answers may be better or worse, so a slope accuses nobody by itself:
+    one far above another judge's on the same answers is a love of length. None where all lengths are the same.
     """
-    by_id = {entry["id"]: entry for entry in entries}
+    scored = {row["id"]: row["score"] for row in rows if row["variant"] == "assistant" and row["score"] is not None}
     points = []
-    for row in rows:
-        if row["variant"] == "assistant" and row["score"] is not None:
-            entry = by_id[row["id"]]
-            words, reference_words = (len(WORD.findall(text)) for text in (entry["assistant"]["text"], entry["output"]))
-            if words and reference_words:
-                points.append((math.log(words / reference_words), row["score"]))
+    for entry in entries:
+        words, reference_words = (len(WORD.findall(text)) for text in (entry["assistant"]["text"], entry["output"]))
+        if entry["id"] in scored and words and reference_words:
+            points.append((math.log(words / reference_words), scored[entry["id"]]))
     if len({ratio for ratio, _ in points}) < 2:
         return {"slope": None, "ci95_low": None, "ci95_high": None, "n": len(points)}
     ratios, scores = np.array(points, dtype=np.float64).T  # both (n,)
     (slope,) = _slopes(ratios[None], scores[None])
-    resampled = np.concatenate([_slopes(ratios[index], scores[index]) for index in _resamples(len(points), seed)])
+    resampled = np.concatenate([_slopes(ratios[index], scores[index]) for index in resamples(len(points), seed)])
     low, high = np.percentile(resampled, [2.5, 97.5])
     return {"slope": float(slope), "ci95_low": float(low), "ci95_high": float(high), "n": len(points)}
 
@@ -138,37 +104,14 @@ def _slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return slopes
 
 
-def bootstrap_mean_interval(scores: np.ndarray, seed: int) -> tuple[float, float] | tuple[None, None]:
-    """The 95 % percentile bootstrap interval of the mean (Efron 1979), from 10,000 seeded resamples.
-
-    `scores` has shape (n,); fewer than two give (None, None).
-    """
-    if scores.size < 2:
-        return None, None
-    means = np.concatenate([scores[index].mean(axis=1) for index in _resamples(scores.size, seed)])  # (RESAMPLES,)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _resamples(n: int, seed: int) -> Iterator[np.ndarray]:
-    """Draw the indices of 10,000 resamples of `n`, (RESAMPLES_AT_ONCE, n) at a time."""
-    generator = np.random.default_rng(seed)
-    for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
-        yield generator.integers(n, size=(RESAMPLES_AT_ONCE, n))
-
-
 def describe(summary: dict[str, Any]) -> str:
     """The summary as lines for the console, no mean without its interval and how many scores it is of."""
-    lines: list[str] = []
-    for part in (summary, *summary.get("others", {}).values()):
-        lines += _describe_judge(part)
+    lines = [line for part in (summary, *summary.get("others", {}).values()) for line in _describe_judge(part)]
     for pair, figures in summary.get("agreement", {}).items():
         if figures["n"]:
             rank = "undefined" if figures["spearman"] is None else f"{figures['spearman']:.2f}"
-            lines.append(
-                f"{pair}: Spearman {rank}, mean absolute difference {figures['mean_absolute_difference']:.1f}, "
-                f"{figures['n']} answers that both scored"
-            )
+            difference = f"mean absolute difference {figures['mean_absolute_difference']:.1f}"
+            lines.append(f"{pair}: Spearman {rank}, {difference}, {figures['n']} answers that both scored")
     return "\n".join(lines)
 
 
@@ -199,7 +142,7 @@ def _figures(part: dict[str, Any], name: str) -> str:
     return f"{part[name]:7.2f}  (95 % interval {part['ci95_low']:.2f} to {part['ci95_high']:.2f})"
 
 
-def require_coverage(rows: Sequence[Row], min_coverage: float, verdicts_path: Path) -> None:
+def require_coverage(rows: Rows, min_coverage: float, verdicts_path: Path) -> None:
     """Stop where a smaller fraction of the answers than `min_coverage` has a score.
 
     `rows` are one judge's. Raises InputError that counts the failures by status, gives their commonest reason
@@ -216,24 +159,20 @@ def require_coverage(rows: Sequence[Row], min_coverage: float, verdicts_path: Pa
         f"the judge {rows[0]['judge']} scored {n_scored} of {len(rows)} answers ({coverage:.1%}), "
         f"judge.min_coverage wants {min_coverage:.1%}; {len(failed)} failed: "
         f"{', '.join(f'{count} {status}' for status, count in sorted(statuses.items()))}; "
-        f"the commonest reason: {one_line(reason)}. "
-        f"Their raw answers and reasons are in {verdicts_path}. See what the judge's server says and run "
-        f"`make repro` once more (only what has no answer is asked again), name another model in judge.judges, or "
-        f"set `judge.judges: [overlap]`, which needs no server"
+        f"the commonest reason: {one_line(reason, MAX_ERROR_CHARS)}. Their raw answers and reasons are in "
+        f"{verdicts_path}. See what the judge's server says and run again (only what has no answer is asked again), "
+        f"name another model in judge.judges, {WAY_OUT}"
     )
 
 
-def score_histogram(rows: Sequence[Row]) -> list[dict[str, int]]:
-    """Count each variant's scored answers in ten bins of scores, every bin present.
+def score_histogram(rows: Rows) -> list[dict[str, int]]:
+    """Count each variant's scored answers in ten bins, each by the `score` where it begins; 100 is in the last one."""
+    edges = range(0, 101, BIN_WIDTH)
+    base, assistant = (np.histogram(_scores(rows, variant), edges)[0].tolist() for variant in VARIANTS)
+    return [{"score": edges[n], "base": base[n], "assistant": assistant[n]} for n in range(len(base))]
 
-    Columns: `score`, where the bin of ten begins (100 belongs to the last one), and a count per variant.
-    """
-    counts = Counter(
-        (min(int(row["score"] // BIN_WIDTH) * BIN_WIDTH, 100 - BIN_WIDTH), row["variant"])
-        for row in rows
-        if row["score"] is not None
-    )
-    return [
-        {"score": start, **{variant: counts[start, variant] for variant in VARIANTS}}
-        for start in range(0, 100, BIN_WIDTH)
-    ]
+
+def _scores(rows: Rows, variant: Variant) -> np.ndarray:
+    """The scores of the variant's scored answers, (n_scored,)."""
+    scores = [row["score"] for row in rows if row["variant"] == variant and row["score"] is not None]
+    return np.array(scores, dtype=np.float64)

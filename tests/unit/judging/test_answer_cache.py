@@ -19,24 +19,26 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from scratchlm.judging.answer_cache import AnswerCache, CachedAnswer, answer_key, cache_path
+from scratchlm.judging.answer_cache import AnswerCache, answer_key, cache_path
+from scratchlm.judging.client import Completion
 
 REPOSITORY = Path(__file__).parents[3]
-ANSWER = CachedAnswer('85 "ü\n\0', "stop", 100, None, 2, 0.25)
+ANSWER = Completion('85 "ü\n\0', "stop", 100, None, 2, 0.25)
 
 # Writes answers as fast as it can, from a moment on, and says each key once it is on disk.
 WRITER = """
 import sys
 import time
 from pathlib import Path
-from scratchlm.judging.answer_cache import AnswerCache, CachedAnswer
+from scratchlm.judging.answer_cache import AnswerCache
+from scratchlm.judging.client import Completion
 name, path, count, start_s = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 while time.time() < start_s:
     pass
 with AnswerCache(path) as cache:
     for number in range(count):
         key = f"{name}-{number}"
-        cache.put(key, "test:" + name, CachedAnswer(key * 50, "stop", number, None, 1, 0.5))
+        cache.put(key, "test:" + name, Completion(key * 50, "stop", number, None, 1, 0.5))
         print(key, flush=True)
 """
 
@@ -79,7 +81,7 @@ def test_it_lies_where_scratchlm_cache_says(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_it_counts_by_judge_and_is_emptied(cache: AnswerCache) -> None:
     for number in range(300):
-        cache.put(str(number), f"ollama:{number % 2}", CachedAnswer("long " * 200, "stop", None, None, 1, 0.5))
+        cache.put(str(number), f"ollama:{number % 2}", Completion("long " * 200, "stop", None, None, 1, 0.5))
     assert cache.count() == 300
     assert cache.latencies_by_judge() == {"ollama:0": [0.5] * 150, "ollama:1": [0.5] * 150}
     full_bytes = cache.size_bytes()
@@ -190,7 +192,7 @@ def test_a_file_spoilt_in_the_middle_is_set_aside_when_that_is_seen(
 ) -> None:
     with AnswerCache(path) as cache:
         for number in range(500):
-            cache.put(str(number), "ollama:llama3", CachedAnswer("long " * 100, "stop", None, None, 1, 0.5))
+            cache.put(str(number), "ollama:llama3", Completion("long " * 100, "stop", None, None, 1, 0.5))
     content = bytearray(path.read_bytes())
     content[4096:] = random.Random(1).randbytes(len(content) - 4096)
     path.write_bytes(content)
@@ -219,7 +221,7 @@ def test_a_full_disk_keeps_what_was_there_and_warns_once(path: Path, capsys: pyt
         assert cache._database is not None
         cache._database.execute("PRAGMA max_page_count = 4")  # SQLite's own way to a full disk
         for number in range(50):
-            cache.put(str(number), "ollama:llama3", CachedAnswer("long " * 1000, "stop", None, None, 1, 0.5))
+            cache.put(str(number), "ollama:llama3", Completion("long " * 1000, "stop", None, None, 1, 0.5))
         assert cache.get("49") is not None
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "full" in said

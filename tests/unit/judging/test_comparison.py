@@ -1,14 +1,20 @@
-"""A comparison of two revisions: paired, with an interval, and refused where it would not be one."""
+"""Comparisons: of two revisions, paired, with an interval, and refused where it would not be one; of two judges."""
 
 from __future__ import annotations
 
+import doctest
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from scratchlm.errors import InputError
-from scratchlm.judging.comparison import Comparison, Judged, compare, describe
+from scratchlm.judging import comparison as module
+from scratchlm.judging.comparison import Comparison, Judged, agreement, compare, describe, spearman
 
 
 def make_judged(revision: str, scores: list[float | None], judge: str = "overlap", **row: Any) -> Judged:
@@ -98,6 +104,17 @@ def test_each_judge_of_both_is_compared_and_others_are_left() -> None:
             "its model_digest is x in a and y in b",
         ),
         (make_judged("a", [1], prompt="book"), make_judged("b", [1], prompt="rubric"), "its prompt is book in a"),
+        (
+            make_judged("a", [1], options={"seed": 1, "temperature": 0.0}),
+            make_judged("b", [1], options={"seed": 1, "temperature": 1.0}),
+            "overlap is not the same judge in both: its temperature is 0.0 in a and 1.0 in b",
+        ),
+        (make_judged("a", [1], options={"seed": 1}), make_judged("b", [1], options={"seed": 2}), "its seed is 1 in a"),
+        (
+            make_judged("a", [1], options={"num_ctx": 2048}),
+            make_judged("b", [1], options={"max_tokens": 9}),
+            "its num_ctx is 2048 in a and not given in b",
+        ),
         (make_judged("a", [None, 1]), make_judged("b", [1, None]), "overlap gave no entry a score in both"),
     ],
 )
@@ -105,6 +122,12 @@ def test_what_is_not_comparable_is_refused_with_what_differs(first: Judged, seco
     with pytest.raises(InputError) as stopped:
         compare(first, second)
     assert said in str(stopped.value) and "\n" not in str(stopped.value)
+
+
+def test_rows_from_before_the_options_were_kept_are_compared_without_them() -> None:
+    judged = make_judged("b", [1, 2], options={"seed": 1, "temperature": 0.0})
+    assert only(make_judged("a", [1, 2]), judged).ties == 2
+    assert only(judged, judged).ties == 2
 
 
 def test_the_table_fits_80_columns_whatever_the_names() -> None:
@@ -116,3 +139,56 @@ def test_the_table_fits_80_columns_whatever_the_names() -> None:
     worst = only(make_judged(name, [100.0] * 999, name), make_judged(name, [0.0] * 999, name))
     assert max(map(len, describe(worst, name, name).splitlines())) <= 80
     assert "-100.00 to -100.00" in describe(worst, name, name)
+
+
+# Of two judges: over the answers that both scored, equal to SciPy's figures.
+
+
+def rows_of(scores: list[float | None]) -> list[dict[str, Any]]:
+    return [
+        {"id": index // 2, "variant": ("base", "assistant")[index % 2], "score": score}
+        for index, score in enumerate(scores)
+    ]
+
+
+def test_only_answers_that_both_scored_count() -> None:
+    found = agreement(rows_of([0, 50, None, 100, 30]), rows_of([10, 40, 90, None, 30, 5]))
+    assert found == {"spearman": 1.0, "mean_absolute_difference": pytest.approx(20 / 3), "n": 3}
+
+
+def test_rows_are_paired_by_entry_and_variant_and_not_by_place() -> None:
+    rows = rows_of([0, 25, 50, 100])
+    assert agreement(rows, rows[::-1]) == {"spearman": 1.0, "mean_absolute_difference": 0.0, "n": 4}
+
+
+def test_opposite_judges_are_seen_as_such() -> None:
+    found = agreement(rows_of([0, 50, 100]), rows_of([100, 50, 0]))
+    assert found["spearman"] == pytest.approx(-1)
+    assert found["mean_absolute_difference"] == pytest.approx(200 / 3)
+
+
+@pytest.mark.parametrize(
+    ("scores", "others", "n"), [([], [], 0), ([5], [6], 1), ([None, 1], [1, None], 0), ([5, 5, 5], [1, 2, 3], 3)]
+)
+def test_what_has_no_rank_correlation_has_none_and_never_nan(
+    scores: list[float | None], others: list[float | None], n: int
+) -> None:
+    found = agreement(rows_of(scores), rows_of(others))
+    assert (found["spearman"], found["n"]) == (None, n)
+    assert (found["mean_absolute_difference"] is None) == (n == 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=2, max_size=30))
+def test_ties_are_ranked_as_scipy_does(pairs: list[tuple[int, int]]) -> None:
+    first, second = np.array(pairs, dtype=float).T
+    found = spearman(first, second)
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        assert found is None
+    else:
+        assert found is not None and not math.isnan(found)
+        assert found == pytest.approx(spearmanr(first, second).statistic)
+
+
+def test_the_example_in_the_docstring_holds() -> None:
+    failed, attempted = doctest.testmod(module)
+    assert attempted >= 1 and failed == 0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -37,7 +36,7 @@ from scripted_server import (
     prompt_of,
 )
 
-from scratchlm.judging import patience
+from scratchlm.judging import verdicts
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.judges import open_judge
 from scratchlm.judging.prompt import PromptName
@@ -96,8 +95,8 @@ class Run:
             probes=0,
             min_coverage=0.9,
         )
-        with AnswerCache(self.cache_path) as cache, open_judge(self.name, settings, 123, cache) as judge:
-            return judge_responses(entries(), judge, concurrency, PATIENCE_S)
+        with AnswerCache(self.cache_path) as cache:
+            return judge_responses(entries(), open_judge(self.name, settings, 123, cache), concurrency, PATIENCE_S)
 
     def gives_up(self) -> ServerGone:
         """Judge, and return what says that the server is gone."""
@@ -114,8 +113,8 @@ def run(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> Iterator[Run]:
-    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.02)
-    monkeypatch.setattr(patience, "LONGEST_WAIT_S", 0.1)
+    monkeypatch.setattr(verdicts, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(verdicts, "LONGEST_WAIT_S", 0.1)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OLLAMA_API_KEY", KEY)  # which the client sends without being told
     caplog.set_level("DEBUG")
@@ -214,6 +213,17 @@ def test_a_prompt_that_always_breaks_its_server_costs_its_own_answer_alone_in_ev
         assert [row["status"] for row in rows] == ["ok"] * 4 + ["http_error"] + ["ok"] * 7
 
 
+def test_several_prompts_that_always_break_their_server_cost_their_own_answers_alone(run: Run) -> None:
+    def answer(request: dict[str, Any]) -> Reply:
+        return BUSY if any(poison in prompt_of(request) for poison in ("<base 2>", "<assistant 4>")) else Reply()
+
+    run.server.answer = answer
+    for concurrency in (1, 4):  # one by one, the round ends before the second of them is asked
+        rows = run.judge(concurrency=concurrency)
+        assert_rows_complete(rows)
+        assert [index for index, row in enumerate(rows) if row["status"] != "ok"] == [4, 9]
+
+
 @pytest.mark.parametrize(
     ("reply", "status", "score", "asked"),
     [
@@ -268,9 +278,6 @@ def test_a_run_that_follows_a_dead_server_asks_only_for_what_is_missing(run: Run
     done = {(row["id"], row["variant"]) for row in gone.rows if row["score"] is not None}
     # The questions that were under way when it died may have been answered and not heard.
     assert n_answered - 3 <= len(done) <= n_answered
-    for thread in threading.enumerate():  # questions left behind, which end with the process where it is not ours
-        if "(_judge_one)" in thread.name or "(ask)" in thread.name:
-            thread.join(IN_TIME_S)
     run.server.requests.clear()
     run.server.answer = lambda request: Reply()
     run.server.start()

@@ -17,6 +17,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from scratchlm.judging import overlap
 from scratchlm.judging.overlap import OverlapJudge, missing_numbers, token_f1
+from scratchlm.judging.verdicts import Verdict
 
 TEXT = st.text(st.sampled_from("abcDE 12.,ü\n"), max_size=40)
 WRITTEN = TEXT.filter(str.strip)
@@ -151,13 +152,18 @@ def test_the_signature_names_the_settings_and_the_version() -> None:
 
 def test_the_judge_says_why_it_gave_nothing() -> None:
     entry = {"instruction": "Add 6 and 8.", "input": "", "output": "14"}
-    judge = OverlapJudge()
-    empty = judge.judge(entry, " \n")
-    assert (empty.status, empty.score, empty.measures["chrf"]) == ("empty", 0, 0)
-    wrong = judge.judge(entry, "15")
+
+    def judged(response: str) -> Verdict:
+        verdict = Verdict("base", entry, response)
+        OverlapJudge().judge(verdict)
+        return verdict
+
+    empty = judged(" \n")
+    assert (empty.status, empty.score, empty.columns["chrf"]) == ("empty", 0, 0)
+    wrong = judged("15")
     assert (wrong.status, wrong.score, wrong.reason) == ("ok", 0, "lacks the reference's 14")
-    right = judge.judge(entry, "14\n")
-    assert (right.status, right.score, right.reason, right.measures["exact_match"]) == ("ok", 100, "", True)
+    right = judged("14\n")
+    assert (right.status, right.score, right.reason, right.columns["exact_match"]) == ("ok", 100, "", True)
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

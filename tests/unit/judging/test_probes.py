@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from scratchlm.judging import probes as module
 from scratchlm.judging.overlap import OverlapJudge
 from scratchlm.judging.probes import KINDS, PADDING, ProbeItem, auc, probe_items, summarise_probes, warnings
+from scratchlm.judging.verdicts import Verdict
 
 ENTRIES = [
     {
@@ -110,8 +111,12 @@ def test_the_auc_is_scikit_learns() -> None:
 
 
 def test_the_embedded_scorer_passes() -> None:
-    judge = OverlapJudge()
-    found = judged(lambda item: judge.judge(item.entry, item.response).score)
+    def score(item: ProbeItem) -> float | None:
+        verdict = Verdict(*item)
+        OverlapJudge().judge(verdict)
+        return verdict.score
+
+    found = judged(score)
     assert found["reference"] == 100 and found["auc"] == 1
     assert warnings(found) == []
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scratchlm.judging import book_prompt
-from scratchlm.judging.book_prompt import parse
+from scratchlm.judging import prompt as module
 from scratchlm.judging.prompt import PromptName, load_prompt
+from scratchlm.judging.prompt import parse_score as parse
 
 
 @pytest.mark.parametrize(("input", "given"), [("red", "\n\n### Input:\nred"), ("", "")])
@@ -41,7 +41,7 @@ def test_a_prompt_reads_what_it_asks_for(name: PromptName) -> None:
     prompt = load_prompt(name)
     assert prompt.name == name
     said = "100" if prompt.schema is None else '{"reason": "Right.", "level": 5}'
-    assert prompt.parse(said).score == prompt.parse_leniently(said).score == 100
+    assert prompt.parse(said, False).score == prompt.parse(said, True).score == 100
 
 
 @given(st.integers(0, 100))
@@ -105,5 +105,5 @@ def test_of_several_numbers_none_is_taken(numbers: list[int], between: str) -> N
 
 
 def test_the_examples_in_the_docstring_hold() -> None:
-    failed, attempted = doctest.testmod(book_prompt)
+    failed, attempted = doctest.testmod(module)
     assert attempted >= 6 and failed == 0

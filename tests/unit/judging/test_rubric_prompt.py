@@ -10,12 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchlm.judging import rubric_prompt
-from scratchlm.judging.prompt import load_prompt
-from scratchlm.judging.rubric_prompt import SCHEMA, parse, parse_leniently, tag_code
+from scratchlm.judging import prompt as rubric_prompt
+from scratchlm.judging.prompt import SCHEMA, Reading, load_prompt, tag_code
+from scratchlm.judging.prompt import parse_level as parse
 
 RUBRIC = load_prompt("rubric")
 ENTRY = {"instruction": "Name a fruit.", "input": "red", "output": "A cherry."}
+
+
+def parse_leniently(said: str) -> Reading:
+    return parse(said, leniently=True)
 
 
 def sections(prompt: str) -> dict[str, str]:

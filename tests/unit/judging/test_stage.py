@@ -53,7 +53,7 @@ def start_stage(project: Path, judges: list[str], host: str = "", url: str = "",
     listed = "".join(f"  - {judge}\n" for judge in judges)
     (project / "params.yaml").write_text(params.replace("  - overlap\n", listed), encoding="utf-8")
     return subprocess.Popen(
-        [sys.executable, REPOSITORY / "stages" / "judge_responses.py"],
+        [sys.executable, "-m", "scratchlm.stage", REPOSITORY / "stages" / "judge_responses.py"],
         cwd=project,
         env={
             **os.environ,
@@ -121,7 +121,7 @@ def test_a_server_that_dies_midway_ends_in_one_line_and_the_next_run_asks_only_f
         assert code == 1
         *_, last = errors.splitlines()
         assert "Traceback" not in errors and len(errors.splitlines()) == 2
-        assert last.startswith("judge_responses: error: ollama:llama3 stopped answering (RemoteProtocolError: ")
+        assert last.startswith("judge_responses: error: ollama:llama3 stopped answering (ConnectionError")
         assert "5 of 16 answers have a score, 11 are missing. All rows are in data/verdicts.json" in last
         assert f"{project}/cache/judge/answers.sqlite" in last and "asks only for what is missing" in last
         rows = json.loads((project / "data" / "verdicts.json").read_text())

@@ -12,9 +12,9 @@ import pytest
 from scipy.stats import linregress
 
 from scratchlm.errors import InputError
-from scratchlm.judging import summary
+from scratchlm.judging import comparison
+from scratchlm.judging.comparison import bootstrap_mean_interval
 from scratchlm.judging.summary import (
-    bootstrap_mean_interval,
     describe,
     length_slope,
     require_coverage,
@@ -55,7 +55,7 @@ def make_entries(n: int, words: list[int] | None = None) -> list[dict[str, Any]]
 
 
 def summary_of(rows: list[dict[str, Any]], probes: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    return summarise_judge(JUDGE, rows, probes or [], make_entries(len(rows) // 2), seed=123)
+    return summarise_judge(rows, probes or [], make_entries(len(rows) // 2), seed=123)
 
 
 def probe_rows(**scores: float | None) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def test_the_seed_decides_the_interval_and_the_batches_do_not(monkeypatch: pytes
     assert first == bootstrap_mean_interval(scores, seed=123)
     # A lumpy mean's percentiles coincide for most seeds, not for all.
     assert {bootstrap_mean_interval(scores, seed=seed) for seed in range(20)} != {first}
-    monkeypatch.setattr(summary, "RESAMPLES_AT_ONCE", summary.RESAMPLES)
+    monkeypatch.setattr(comparison, "RESAMPLES_AT_ONCE", comparison.RESAMPLES)
     assert first == bootstrap_mean_interval(scores, seed=123)
 
 
@@ -122,7 +122,7 @@ def test_the_console_shows_no_bare_mean() -> None:
     for line, mean in zip(text.splitlines()[1:], ("20.00", "92.50", "70.00"), strict=True):
         assert mean in line and "95 % interval" in line
     lengths = make_entries(4, [5, 10, 20, 30])
-    sloped = describe(summarise_judge(JUDGE, make_rows([0] * 4, [90, 70, 60, 50]), [], lengths, seed=123))
+    sloped = describe(summarise_judge(make_rows([0] * 4, [90, 70, 60, 50]), [], lengths, seed=123))
     assert "  length  " in sloped and sloped.count("95 % interval") == 4
     assert "3 of 4 answers scored" in text
     assert "assistant wins 3, ties 0, loses 0 of 3" in text

@@ -15,23 +15,25 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ollama_server import OllamaServer
 from scripted_server import BUSY, DROPPED, HANGS, HTML, LIMITED, Reply
+from tenacity import nap
 
 from scratchlm.errors import InputError
-from scratchlm.judging import patience
+from scratchlm.judging import verdicts
 from scratchlm.judging.answer_cache import AnswerCache
-from scratchlm.judging.backend import BackendError, TooSlow
 from scratchlm.judging.backends import ollama as ollama_backend
-from scratchlm.judging.entries import read_responses
-from scratchlm.judging.llm_judge import LlmJudge
+from scratchlm.judging.client import BackendError, TooSlow
+from scratchlm.judging.judges import LlmJudge
 from scratchlm.judging.overlap import OverlapJudge
 from scratchlm.judging.probes import probe_items
 from scratchlm.judging.prompt import load_prompt
-from scratchlm.judging.verdicts import ServerGone, Verdict, judge_items, judge_responses, read_concurrency
+from scratchlm.judging.verdicts import Judge, ServerGone, Verdict, judge_items, judge_responses
+from scratchlm.params.schema import JudgeParams
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -50,37 +52,53 @@ def make_entries(count: int) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass
-class ScriptedJudge:
-    """Returns the verdicts it was given, in order, then OK."""
+def verdict(
+    status: str, score: float | None, raw: str = "", attempts: int = 1, asked: int = 0, failure: Any = None
+) -> dict[str, Any]:
+    """What a judge puts into its verdict, and how often its server answered for that."""
+    reason = "" if failure is None else failure.reason
+    fields = {"status": status, "score": score, "raw": raw, "attempts": attempts, "failure": failure, "reason": reason}
+    return {"fields": fields, "asked": asked}
 
-    verdicts: list[Verdict]
+
+@dataclass
+class ScriptedJudge(Judge):
+    """Gives the verdicts it was given, in order, then OK."""
+
+    verdicts: list[dict[str, Any]]
     asked: list[str] = field(default_factory=list)
     name: str = "scripted:judge"
     model: str = "script"
-    model_digest: None = None
     alive: bool = False
 
-    def recall(self, entry: Any, response: str) -> Verdict | None:
+    def recall(self, response: str) -> dict[str, Any] | None:
+        """The verdict for which nobody is asked."""
         return None
 
-    def judge(self, entry: Any, response: str) -> Verdict:
+    def ask(self, entry: Any, response: str) -> dict[str, Any]:
         self.asked.append(response)
         return self.verdicts.pop(0) if self.verdicts else OK
+
+    def judge(self, verdict: Verdict, may_ask: bool = True) -> int | None:
+        found = self.recall(verdict.response) or (self.ask(verdict.entry, verdict.response) if may_ask else None)
+        if found is None:
+            return None
+        vars(verdict).update(found["fields"])
+        return int(found["asked"])
 
     def is_alive(self) -> bool:
         return self.alive
 
 
-OK = Verdict("ok", 50.0, asked=1)
-BUSY_NOW = Verdict("http_error", None, "503 busy", attempts=4, failure=BackendError("503 busy", worth_retrying=True))
-SLOW = Verdict("http_error", None, "too slow", failure=TooSlow(120))
-REFUSED = Verdict("http_error", None, "400", failure=BackendError("400", worth_retrying=False))
+OK = verdict("ok", 50.0, asked=1)
+BUSY_NOW = verdict("http_error", None, attempts=4, failure=BackendError("503 busy", worth_retrying=True))
+SLOW = verdict("http_error", None, failure=TooSlow("no answer within 120 s", worth_retrying=True))
+REFUSED = verdict("http_error", None, failure=BackendError("400", worth_retrying=False))
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(verdicts, "FIRST_WAIT_S", 0.001)
 
 
 def test_every_answer_gets_one_row_with_the_same_fields_in_order() -> None:
@@ -115,7 +133,7 @@ def test_no_more_are_judged_at_once_than_allowed_and_rows_keep_their_order() -> 
     generator = random.Random(1)
 
     class Busy(ScriptedJudge):
-        def judge(self, entry: Any, response: str) -> Verdict:
+        def ask(self, entry: Any, response: str) -> dict[str, Any]:
             nonlocal running, most
             with lock:
                 running += 1
@@ -124,7 +142,7 @@ def test_no_more_are_judged_at_once_than_allowed_and_rows_keep_their_order() -> 
             time.sleep(wait_s)
             with lock:
                 running -= 1
-            return Verdict("ok", float(entry["id"] // 10), raw=response)
+            return verdict("ok", float(entry["id"] // 10), raw=response)
 
     rows = judge_responses(make_entries(20), Busy([]), concurrency=5)
     assert most == 5
@@ -148,7 +166,7 @@ def test_what_a_server_refuses_is_not_asked_again() -> None:
 
 def test_an_answer_that_fails_while_others_succeed_is_given_up_and_the_others_are_judged() -> None:
     class Poisoned(ScriptedJudge):
-        def judge(self, entry: Any, response: str) -> Verdict:
+        def ask(self, entry: Any, response: str) -> dict[str, Any]:
             self.asked.append(response)
             return BUSY_NOW if response == "Say 0" else OK
 
@@ -164,7 +182,7 @@ def test_an_answer_that_fails_while_others_succeed_is_given_up_and_the_others_ar
 @pytest.mark.parametrize("alive", [True, False])
 def test_where_only_what_fails_is_left_another_question_tells_whose_fault_it_is(alive: bool) -> None:
     class Remembering(ScriptedJudge):
-        def recall(self, entry: Any, response: str) -> Verdict | None:
+        def recall(self, response: str) -> dict[str, Any] | None:
             return None if response in ("Say 0", "It is word0.") else OK
 
     judge = Remembering([BUSY_NOW] * 1000, alive=alive)
@@ -205,8 +223,8 @@ def test_a_server_that_stays_away_is_given_up_and_every_answer_has_its_row() -> 
 
 def test_what_needs_no_server_gets_its_score_from_a_dead_one_too_and_is_no_sign_of_life() -> None:
     class Remembering(ScriptedJudge):
-        def recall(self, entry: Any, response: str) -> Verdict | None:
-            return Verdict("ok", 7.0) if "word" in response else None
+        def recall(self, response: str) -> dict[str, Any] | None:
+            return verdict("ok", 7.0) if "word" in response else None
 
     with pytest.raises(ServerGone, match="7 of 14 answers have a score, 7 are missing"):
         judge_responses(make_entries(7), Remembering([BUSY_NOW] * 1000), patience_s=0.05)
@@ -214,8 +232,8 @@ def test_what_needs_no_server_gets_its_score_from_a_dead_one_too_and_is_no_sign_
 
 def test_an_answer_without_a_question_is_no_sign_of_life() -> None:
     class Away(ScriptedJudge):
-        def judge(self, entry: Any, response: str) -> Verdict:  # as where two answers are the same
-            return Verdict("ok", 7.0) if "word" in response else BUSY_NOW
+        def ask(self, entry: Any, response: str) -> dict[str, Any]:  # as where two answers are the same
+            return verdict("ok", 7.0) if "word" in response else BUSY_NOW
 
     with pytest.raises(ServerGone):
         judge_responses(make_entries(50), Away([]), patience_s=0.05)
@@ -223,7 +241,7 @@ def test_an_answer_without_a_question_is_no_sign_of_life() -> None:
 
 def test_a_defect_of_the_judge_is_raised() -> None:
     class Broken(ScriptedJudge):
-        def judge(self, entry: Any, response: str) -> Verdict:
+        def ask(self, entry: Any, response: str) -> dict[str, Any]:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -235,50 +253,68 @@ def test_no_responses_are_refused() -> None:
         judge_responses([], OverlapJudge())
 
 
-def test_the_waits_double_up_to_a_limit_with_jitter_and_end_with_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now_s)
-    monkeypatch.setattr(patience, "FIRST_WAIT_S", 0.5)
-    waiting = patience.Patience(total_s=60)
-    waits_s = []
-    for _ in range(7):
-        waiting.failed(now_s, None)
-        waits_s.append(waiting.wait_s)
-        waiting.failed(now_s - 1, None)  # under way at the same time: says nothing new
-        assert waiting.wait_s == waits_s[-1]
-        now_s += waiting.wait_s
+@dataclass
+class Clock:
+    """The time, which passes only by the waits between two rounds, and these waits."""
+
+    now_s: float = 100.0
+    waits_s: list[float] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        self.waits_s.append(seconds)
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(verdicts, "time", SimpleNamespace(monotonic=lambda: found.now_s))
+    monkeypatch.setattr(nap, "time", SimpleNamespace(sleep=found.sleep))
+    return found
+
+
+def test_the_waits_double_up_to_a_limit_with_jitter_and_end_with_an_answer(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdicts, "FIRST_WAIT_S", 0.5)
+    both = threading.Barrier(2)
+
+    class Away(ScriptedJudge):
+        def ask(self, entry: Any, response: str) -> dict[str, Any]:
+            n_waits = len(clock.waits_s)
+            if n_waits < 8:
+                both.wait(20)  # under way at the same time: the second failure says nothing new
+            return OK if n_waits == 8 or (n_waits == 7 and response == "Say 0") else BUSY_NOW
+
+    judge_responses(make_entries(1), Away([]), concurrency=2, patience_s=60)
+    *waits_s, last_s = clock.waits_s
     for wait_s, shortest_s in zip(waits_s, (0.5, 1, 2, 4, 8, 8, 8), strict=True):
         assert shortest_s <= wait_s <= 1.5 * shortest_s
     assert len({wait_s / shortest_s for wait_s, shortest_s in zip(waits_s, (0.5, 1, 2, 4, 8, 8, 8), strict=True)}) > 3
-    waiting.answered()
-    waiting.failed(now_s, None)
-    assert waiting.wait_s <= 0.75
+    assert last_s <= 0.75
 
 
-def test_a_servers_own_wish_is_waited_for_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+def test_a_servers_own_wish_is_waited_for_within_bounds(clock: Clock) -> None:
     for wish_s, waited_s in ((30.0, 30.0), (86_400.0, 60.0)):
-        waiting = patience.Patience(total_s=60)
-        waiting.failed(now_s, wish_s)
-        assert waiting.wait_s == waited_s
+        limited = BackendError("429", worth_retrying=True, retry_after_s=wish_s)
+        judge_responses(make_entries(1), ScriptedJudge([verdict("http_error", None, failure=limited)]), patience_s=60)
+        assert clock.waits_s.pop() == waited_s
+        assert not clock.waits_s
 
 
-def test_patience_is_over_only_when_failures_span_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now_s)
-    waiting = patience.Patience(total_s=60)
-    waiting.failed(now_s, None)
-    now_s += 59
-    waiting.failed(now_s, None)
-    assert not waiting.is_over
-    waiting.answered()
-    now_s += 59
-    waiting.failed(now_s, None)
-    assert not waiting.is_over
-    now_s += 60
-    waiting.failed(now_s, None)
-    assert waiting.is_over
+def test_patience_is_over_only_when_failures_span_it(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verdicts, "FIRST_WAIT_S", 0.0)
+    steps = [(0.0, BUSY_NOW), (59.0, BUSY_NOW), (0.0, OK), (59.0, BUSY_NOW), (60.0, BUSY_NOW)]
+
+    class Slow(ScriptedJudge):
+        def ask(self, entry: Any, response: str) -> dict[str, Any]:
+            seconds, said = steps.pop(0)
+            clock.now_s += seconds
+            return said
+
+    with pytest.raises(ServerGone, match="1 of 2 answers have a score"):
+        judge_responses(make_entries(1), Slow([]), concurrency=1, patience_s=60)
+    assert not steps
 
 
 class Terminal(io.StringIO):
@@ -303,18 +339,6 @@ def test_the_bar_counts_failures_on_a_terminal_and_is_silent_elsewhere(
         assert " s, 1 without a score; the server was asked for 3 of them, 0.00 s each (median), " in quiet
 
 
-@pytest.mark.parametrize("text", ["0", "65", "four", "-1", "1.5", ""])
-def test_a_concurrency_out_of_bounds_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("SCRATCHLM_JUDGE_CONCURRENCY", text)
-    with pytest.raises(InputError, match="wanted a whole number from 1 to 64"):
-        read_concurrency()
-
-
-def test_four_are_judged_at_once_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SCRATCHLM_JUDGE_CONCURRENCY", raising=False)
-    assert read_concurrency() == 4
-
-
 # From here on over real HTTP.
 
 
@@ -326,10 +350,17 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OllamaServer]:
 
 
 def connect_judge(cache_file: Path, timeout_s: float = 20.0) -> LlmJudge:
-    backend = ollama_backend.connect(
-        "llama3", temperature=0, num_ctx=2048, max_answer_tokens=256, seed=123, timeout_s=timeout_s
+    settings = JudgeParams(
+        judges=["ollama:llama3"],
+        prompt="book",
+        temperature=0,
+        num_ctx=2048,
+        max_answer_tokens=256,
+        probes=0,
+        min_coverage=1,
     )
-    return LlmJudge(backend, load_prompt("book"), AnswerCache(cache_file), num_ctx=2048, timeout_s=timeout_s)
+    backend = ollama_backend.connect("llama3", settings, 123, timeout_s)
+    return LlmJudge(backend, load_prompt("book"), AnswerCache(cache_file), num_ctx=2048)
 
 
 def test_every_answer_has_a_row_whatever_the_server_does(server: OllamaServer, tmp_path: Path) -> None:
@@ -358,7 +389,7 @@ def test_answers_that_come_out_of_order_give_the_same_bytes(server: OllamaServer
 def test_a_burst_of_busy_answers_costs_nothing_but_time(server: OllamaServer, tmp_path: Path) -> None:
     server.replies = [BUSY, LIMITED] * 6
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(patience, "LONGEST_RETRY_AFTER_S", 0.01)
+        patched.setattr(verdicts, "LONGEST_RETRY_AFTER_S", 0.01)
         rows = judge_responses(make_entries(8), connect_judge(tmp_path / "c"), concurrency=4)
     assert {row["status"] for row in rows} == {"ok", "empty"}
     assert len(server.requests) == 15 + 12
@@ -458,38 +489,3 @@ except KeyboardInterrupt:
     assert (running.returncode, said.splitlines()[-1]) == (1, "interrupted")
     assert "Traceback" not in said
     assert AnswerCache(tmp_path / "c").count() == 5
-
-
-ENTRIES = make_entries(2)
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        ("not json", "is not valid JSON"),
-        ("[" * 100_000, "is not valid JSON"),
-        ("{}", "holds a dict"),
-        ("[]", "holds an empty list"),
-        ("[1, 2]", "entry 0 is a int, wanted an object (and 1 more problems)"),
-        (json.dumps([ENTRIES[0], ENTRIES[0]]), "entry 1: id 0 is there twice"),
-        (json.dumps([{**ENTRIES[0], "id": [1]}]), "entry 0: id is a list, wanted a number or a text"),
-        (json.dumps([{**ENTRIES[0], "output": 3}]), "entry 0: output is a int, wanted a text"),
-        (json.dumps([{**ENTRIES[0], "base": "hi"}]), "entry 0: base is a str, wanted an object"),
-        (json.dumps([{**ENTRIES[0], "base": {"text": "hi"}}]), "entry 0: base.finish is missing"),
-        (json.dumps([{"id": 1}]), "entry 0: instruction is missing, wanted a text (and 4 more problems)"),
-        (json.dumps([{**ENTRIES[0], "input": "\ud800"}]), "entry 0: input holds half a character"),
-    ],
-)
-def test_responses_that_were_edited_wrongly_are_told_in_one_line(tmp_path: Path, content: str, problem: str) -> None:
-    path = tmp_path / "responses.json"
-    path.write_text(content)
-    with pytest.raises(InputError) as stopped:
-        read_responses(path)
-    message = str(stopped.value)
-    assert problem in message and str(path) in message and "generate_responses" in message
-    assert "\n" not in message
-
-
-def test_responses_as_they_were_written_are_read(tmp_path: Path) -> None:
-    (tmp_path / "responses.json").write_text(json.dumps(ENTRIES))
-    assert read_responses(tmp_path / "responses.json") == ENTRIES

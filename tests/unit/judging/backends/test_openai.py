@@ -11,9 +11,11 @@ from openai_server import OpenAiServer
 from scripted_server import BUSY, DROPPED, HALF, HTML, LIMITED, Reply, unused_host
 
 from scratchlm.errors import InputError
-from scratchlm.judging.backend import Answer, BackendError, TooSlow, read_retry_after_s
+from scratchlm.judging import client
 from scratchlm.judging.backends import openai as openai_backend
 from scratchlm.judging.backends.openai import OpenAiBackend, connect
+from scratchlm.judging.client import BackendError, Completion, TooSlow, read_retry_after_s
+from scratchlm.params.schema import JudgeParams
 
 KEY = "sk-0123456789abcdef"
 SCHEMA = {
@@ -24,8 +26,19 @@ SCHEMA = {
 }
 
 
+SETTINGS = JudgeParams(
+    judges=["openai:tiny"],
+    prompt="book",
+    temperature=0,
+    num_ctx=2048,
+    max_answer_tokens=256,
+    probes=0,
+    min_coverage=1,
+)
+
+
 def connect_to(model: str = "tiny", timeout_s: float = 20.0) -> OpenAiBackend:
-    return connect(model, temperature=0, max_answer_tokens=256, seed=123, timeout_s=timeout_s)
+    return connect(model, SETTINGS, 123, timeout_s)
 
 
 @pytest.fixture
@@ -37,7 +50,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAiServer]:
 
 
 def test_it_asks_once_with_seed_temperature_and_limit(server: OpenAiServer) -> None:
-    assert connect_to().ask("How good is it?", None) == Answer("85", "stop", 100, 3)
+    assert connect_to().ask("How good is it?", None) == Completion("85", "stop", 100, 3)
     assert server.requests == [
         {
             "model": "tiny",
@@ -97,13 +110,13 @@ def test_a_refusal_of_something_else_is_told_and_not_asked_again(server: OpenAiS
 @pytest.mark.parametrize(
     ("reply", "answer"),
     [
-        (Reply("8", done_reason="length", eval_count=256), Answer("8", "length", 100, 256)),
-        (Reply("", done_reason="content_filter"), Answer("", "other", 100, 3)),
-        (Reply("85", prompt_eval_count=None), Answer("85", "stop", None, None)),
-        (Reply(body=b'{"choices": [{"message": {"content": null}}]}'), Answer("", "other", None, None)),
+        (Reply("8", done_reason="length", eval_count=256), Completion("8", "length", 100, 256)),
+        (Reply("", done_reason="content_filter"), Completion("", "other", 100, 3)),
+        (Reply("85", prompt_eval_count=None), Completion("85", "stop", None, None)),
+        (Reply(body=b'{"choices": [{"message": {"content": null}}]}'), Completion("", "other", None, None)),
     ],
 )
-def test_how_the_answer_ended_and_its_lengths_are_told(server: OpenAiServer, reply: Reply, answer: Answer) -> None:
+def test_how_the_answer_ended_and_its_lengths_are_told(server: OpenAiServer, reply: Reply, answer: Completion) -> None:
     server.replies = [reply]
     assert connect_to().ask("?", None) == answer
 
@@ -140,7 +153,7 @@ def test_a_fault_that_stays_is_not(server: OpenAiServer, fault: Reply) -> None:
 
 
 def test_a_body_without_an_end_is_not_read_to_it(server: OpenAiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_backend, "MAX_BODY_BYTES", 10_000)
+    monkeypatch.setattr(client, "MAX_BODY_BYTES", 10_000)
     server.replies = [Reply("8" * 100_000)]
     with pytest.raises(BackendError, match="more than 10,000 bytes") as failed:
         connect_to().ask("?", None)
@@ -232,6 +245,25 @@ def test_a_refused_key_is_not_repeated_anywhere(
     told += [text for error in (failed, cut, unread) for text in (str(error.value), repr(error.value))]
     assert not [text for text in told if KEY[:8] in text]
     assert all(error.value.__cause__ is None for error in (failed, cut, unread))
+
+
+@pytest.mark.parametrize("key", ["role", "null", "choices"])
+def test_a_key_that_is_a_word_of_the_api_spoils_no_answer(
+    server: OpenAiServer, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    server.key = key
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    assert connect_to().ask("?", None).text == "85"
+
+
+def test_a_key_is_found_with_its_slashes_escaped(server: OpenAiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.key = "sk-0123/4567"
+    monkeypatch.setenv("OPENAI_API_KEY", server.key)
+    backend = connect_to()
+    server.replies = [Reply(status=500, body=rb'{"error": "no: sk-0123\/4567"}')]
+    with pytest.raises(BackendError) as failed:
+        backend.ask("?", None)
+    assert "4567" not in str(failed.value)
 
 
 def test_the_key_does_not_follow_a_redirect(server: OpenAiServer) -> None:

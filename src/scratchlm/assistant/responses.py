@@ -1,0 +1,83 @@
+"""The test instructions with both models' answers: what generate_responses writes and judges read, or a user edited."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from scratchlm.assistant.instructions import SURROGATE, Entry
+from scratchlm.errors import InputError
+
+Variant = Literal["base", "assistant"]
+
+VARIANTS: tuple[Variant, ...] = ("base", "assistant")
+
+
+class Answer(TypedDict):
+    """What one model answered."""
+
+    text: str  # without white space around it; may be empty
+    finish: Literal["stop", "length"]  # whether the model ended it, or the limit of tokens
+    tokens: int
+
+
+class AnsweredEntry(Entry):
+    """One entry of data/responses.json: an instruction with its reference, and what was answered."""
+
+    id: int | str  # no two entries have the same
+    base: Answer
+    assistant: Answer
+
+
+TEXT = (str,), "a text"
+ENTRY_FIELDS: dict[str, Any] = {
+    "id": ((int, str), "a number or a text"),
+    **dict.fromkeys(("instruction", "input", "output"), TEXT),
+    **dict.fromkeys(VARIANTS, ((dict,), "an object with text, finish and tokens")),
+}
+ANSWER_FIELDS = {"text": TEXT, "finish": TEXT, "tokens": ((int,), "a whole number")}
+
+
+def read_responses(path: Path) -> list[AnsweredEntry]:
+    """Read data/responses.json; raises InputError, one line that names the first thing wrong in it."""
+    way_out = "run `dvc repro --force generate_responses`, which writes it anew"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}): {way_out}") from None
+    if not isinstance(found, list) or not found:
+        shown = "an empty list" if found == [] else f"a {type(found).__name__}"
+        raise InputError(f"{path} holds {shown}, wanted a list of entries with their answers: {way_out}")
+    problems = list(_problems(found))
+    if problems:
+        more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        raise InputError(f"{path}: {problems[0]}{more}: {way_out}")
+    return found
+
+
+def _problems(entries: list[Any]) -> Iterator[str]:
+    ids = set()
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            yield f"entry {index} is a {type(entry).__name__}, wanted an object"
+            continue
+        yield from _problems_of_fields(entry, ENTRY_FIELDS, f"entry {index}: ")
+        key = entry.get("id")
+        if isinstance(key, int | str):
+            if key in ids:
+                yield f"entry {index}: id {key!r} is there twice"
+            ids.add(key)
+
+
+def _problems_of_fields(fields: dict[str, Any], wanted: Mapping[str, Any], where: str) -> Iterator[str]:
+    for name, (kinds, what) in wanted.items():
+        value = fields.get(name)
+        if type(value) not in kinds:
+            shown = f"a {type(value).__name__}" if name in fields else "missing"
+            yield f"{where}{name} is {shown}, wanted {what}"
+        elif isinstance(value, dict):
+            yield from _problems_of_fields(value, ANSWER_FIELDS, f"{where}{name}.")
+        elif isinstance(value, str) and SURROGATE.search(value):
+            yield f"{where}{name} holds half a character (a lone surrogate), which no file can hold"

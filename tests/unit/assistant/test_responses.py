@@ -1,0 +1,55 @@
+"""Reading data/responses.json: what was edited wrongly is told in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from scratchlm.assistant.responses import read_responses
+from scratchlm.errors import InputError
+
+ENTRIES = [
+    {
+        "id": 10 * number,
+        "instruction": f"Say the word for {number}.",
+        "input": "",
+        "output": f"It is word{number}.",
+        "base": {"text": f"Say {number}", "finish": "stop", "tokens": 1},
+        "assistant": {"text": f"It is word{number}.", "finish": "stop", "tokens": 5},
+    }
+    for number in range(2)
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("not json", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("{}", "holds a dict"),
+        ("[]", "holds an empty list"),
+        ("[1, 2]", "entry 0 is a int, wanted an object (and 1 more problems)"),
+        (json.dumps([ENTRIES[0], ENTRIES[0]]), "entry 1: id 0 is there twice"),
+        (json.dumps([{**ENTRIES[0], "id": [1]}]), "entry 0: id is a list, wanted a number or a text"),
+        (json.dumps([{**ENTRIES[0], "output": 3}]), "entry 0: output is a int, wanted a text"),
+        (json.dumps([{**ENTRIES[0], "base": "hi"}]), "entry 0: base is a str, wanted an object"),
+        (json.dumps([{**ENTRIES[0], "base": {"text": "hi"}}]), "entry 0: base.finish is missing"),
+        (json.dumps([{"id": 1}]), "entry 0: instruction is missing, wanted a text (and 4 more problems)"),
+        (json.dumps([{**ENTRIES[0], "input": "\ud800"}]), "entry 0: input holds half a character"),
+    ],
+)
+def test_responses_that_were_edited_wrongly_are_told_in_one_line(tmp_path: Path, content: str, problem: str) -> None:
+    path = tmp_path / "responses.json"
+    path.write_text(content)
+    with pytest.raises(InputError) as stopped:
+        read_responses(path)
+    message = str(stopped.value)
+    assert problem in message and str(path) in message and "generate_responses" in message
+    assert "\n" not in message
+
+
+def test_responses_as_they_were_written_are_read(tmp_path: Path) -> None:
+    (tmp_path / "responses.json").write_text(json.dumps(ENTRIES))
+    assert read_responses(tmp_path / "responses.json") == ENTRIES
