@@ -1,4 +1,4 @@
-# Everything runs in a virtual environment in .venv, made on first use; `make help` lists what there is.
+# Everything runs in a virtual environment in .venv, made on first use; `make help` lists the targets.
 # Recipes call modules (`python -m dvc`), not scripts: a script's first line breaks in paths with spaces.
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test lint profile docs book-figures clean

@@ -1,9 +1,9 @@
 """Recompute the figures that the book prints, and compare: python benchmarks/book_figures.py --only ch05.
 
-Everything comes from the library and the stages' own scripts with profiles/book.yaml; nothing here or there knows
-a figure but the tables below. Figures that need GPT-2's weights are left out unless --weights is given (2 GB are
-downloaded, for the largest model 6 GB more; a GPU helps), those that need an LLM as judge unless --judge is
-(Ollama with llama3, as README says). Exit code 1 if a figure is not what it should be.
+Every figure is computed by the library and the stages' own scripts with profiles/book.yaml; the book's figures
+are only in the tables below. Figures that need GPT-2's weights are left out unless --weights is given (2 GB are
+downloaded, for the largest model 6 GB more; a GPU helps), those that need an LLM as judge unless --judge is given
+(Ollama with llama3, see docs/judging.md). Exit code 1 if a figure differs by more than its tolerance.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ WEIGHTS, JUDGE = "GPT-2's weights", "Ollama"
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the book, how it is computed here, and how far it may be off (0: every printed digit)."""
+    """A figure of the book, how it is computed here, and its tolerance (0: every printed digit)."""
 
     chapter: str
     name: str
@@ -149,7 +149,7 @@ def chapter_4() -> Iterator[Figure]:
     yield Figure("ch04", "untrained text", "Hello, I am Featureiman Byeswickattribute argue", untrained_text)
 
 
-# Training and validation loss at every fifth step, and what the model writes after the tenth epoch.
+# Training and validation loss at every fifth step, and the sample text after the tenth epoch.
 LOSSES = {
     **{0: (9.781, 9.933), 5: (8.111, 8.339), 10: (6.661, 7.048), 15: (5.961, 6.616), 20: (5.726, 6.600)},
     **{25: (5.201, 6.348), 30: (4.417, 6.278), 35: (4.069, 6.226), 40: (3.732, 6.160), 45: (2.850, 6.179)},
@@ -208,7 +208,7 @@ def chapter_5() -> Iterator[Figure]:
         return [[len(batches), sum(x.numel() for x, _ in batches)] for batches in verdict_batches(book)]
 
     yield Figure("ch05", "batches and tokens per split", [[9, 4608], [1, 512]], batches_and_tokens)
-    # The last digits hang on the order in which a processor's matrix product adds; the rest may not.
+    # The last digits depend on the order of additions in a processor's matrix product; no others may.
     yield Figure("ch05", "initial losses", [10.98758347829183, 10.98110580444336], initial_losses, 1e-6)
     for step, losses in LOSSES.items():
         yield Figure("ch05", f"losses at step {step}", list(losses), partial(losses_at, step, "pretrain", "pretrain"))
@@ -363,7 +363,7 @@ def flatten(value: Any) -> list[Any]:
 
 
 def agrees(figure: Figure, ours: Any) -> bool:
-    """Tell whether a computed figure is the book's, to its tolerance."""
+    """Return whether a computed figure is the book's, within its tolerance."""
     if not figure.tolerance or len(flatten(ours)) != len(flatten(figure.book)):
         return bool(ours == figure.book)
     pairs = zip(flatten(ours), flatten(figure.book), strict=True)
@@ -401,8 +401,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--only", choices=CHAPTERS, help="one chapter")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    parser.add_argument("--weights", action="store_true", help="also what needs GPT-2's weights")
-    parser.add_argument("--judge", action="store_true", help="also what needs Ollama (and the weights)")
+    parser.add_argument("--weights", action="store_true", help="also the figures that need GPT-2's weights")
+    parser.add_argument("--judge", action="store_true", help="also the figures that need Ollama (and the weights)")
     asked = parser.parse_args()
     available = {need for need, wanted in ((WEIGHTS, asked.weights or asked.judge), (JUDGE, asked.judge)) if wanted}
     rows = []

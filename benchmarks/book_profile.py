@@ -1,4 +1,4 @@
-"""The pipeline under the book profile, in a folder of its own, each stage run when first asked for."""
+"""The pipeline with the book profile, in a folder of its own; each stage runs when it is first needed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scratchlm.params.schema import Params
 
 ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
-# The book fine-tunes no model of its own: what is only read for `pretrained` among weights.bases is not made.
+# The book does not fine-tune its own pretrained model. download_weights reads it only for the base `pretrained`.
 NOT_NEEDED = ("download_weights", "models/pretrained")
 
 
@@ -35,7 +35,7 @@ class BookProfile:
         self.folder = folder
         self.done: set[str] = set()
         shutil.copyfile(ROOT / "profiles/book.yaml", folder / "params.yaml")
-        for name in ("dvc.yaml", "src", "stages"):  # what a stage looks at in the project's folder
+        for name in ("dvc.yaml", "src", "stages"):  # what a stage reads in the project's folder
             if not (folder / name).exists():
                 (folder / name).symlink_to(ROOT / name)
 

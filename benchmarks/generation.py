@@ -1,4 +1,4 @@
-"""Generate with scratchlm, with transformers and as the book does, side by side: greedy, the same random 124M weights.
+"""Time generation by scratchlm, transformers and the book's code, side by side: greedy, the same random 124M weights.
 
     python benchmarks/generation.py        about 5 minutes on 2 idle cores
 
@@ -30,12 +30,12 @@ from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
 
 N_PROMPTS, SHORTEST, LONGEST = 32, 8, 128
 NEW_TOKENS = 64
-ONE_BY_ONE = 3  # prompts of the uncached programs, which would take minutes for all
+ONE_BY_ONE = 3  # prompts for the uncached programs, which would take minutes for all of them
 OURS, THEIRS, BOOK, READABLE = "scratchlm", "transformers", "the book's code", "ours, uncached"
 SIDES = ((OURS, "float32"), (THEIRS, "float32"), (OURS, "bfloat16"), (THEIRS, "bfloat16"))
 UNCACHED = ((BOOK, "float32"), (READABLE, "float32"))
 
-Continue = Callable[[list[list[int]], int], list[list[int]]]  # prompts and a number of new tokens to those tokens
+Continue = Callable[[list[list[int]], int], list[list[int]]]  # prompts and the number of new tokens -> the new tokens
 
 
 def main() -> None:
@@ -70,14 +70,14 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=str(__doc__).split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3, help="of scratchlm and transformers; the medians count")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of scratchlm and transformers")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def make_row(side: tuple[str, str], found: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, Any]:
-    """Sum up one program's rounds; `ours_is` is how many times its tokens per second scratchlm has."""
+    """Summarise one program's rounds; `ours_is` is scratchlm's tokens per second divided by the program's."""
 
     def tokens_per_s(side: tuple[str, str]) -> float:
         return statistics.median(run["tokens_per_s"] for run in found[side])

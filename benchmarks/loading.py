@@ -1,10 +1,10 @@
-"""Load GPT-2 checkpoints of the released shapes with scratchlm and with transformers, side by side.
+"""Time the loading of GPT-2's released shapes by scratchlm and transformers, side by side.
 
     python benchmarks/loading.py --sizes 124M 355M --runs 5
 
 The weights are random, in transformers' own file. Each measurement is a fresh process with everything imported,
 the two in turn, the file in the page cache. transformers maps the file and reads a weight when it is first used, so
-that loading alone says little: the second column goes on to the first logits. Memory is the peak above what the
+the time of loading alone says little: the second column includes the first logits. Memory is the peak above what the
 process had before loading, as a share of the file's size. Needs Linux, whose /proc counts it.
 """
 
@@ -58,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--sizes", nargs="+", default=["124M"], choices=("124M", "355M", "774M", "1558M"))
-    parser.add_argument("--runs", type=int, default=5, help="of each loader; the medians are printed")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each loader; the table shows the medians")
     parser.add_argument("--measure", nargs=2, metavar=("LOADER", "FOLDER"), help="measure once, in this process")
     return parser.parse_args()
 
@@ -126,7 +126,7 @@ def measure(loader: str, folder: str) -> dict[str, float]:
 def status_bytes(key: str) -> int:
     """Return what the kernel counts for this process; VmRSS is its memory, VmHWM the peak of that.
 
-    `getrusage` would count the peak of the process that started this one as well.
+    `getrusage` would also count the peak of the process that started this one.
     """
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))

@@ -1,15 +1,15 @@
-"""How far the embedded scorer agrees with GPT-4, beside an LLM judge and raw metrics: python benchmarks/overlap.py
+"""How well the embedded scorer agrees with GPT-4, beside an LLM judge and raw metrics: python benchmarks/overlap.py
 
 Reads the folder that SCRATCHLM_MIRROR names: judged-answers.json (100 answers of one model, each with GPT-4's and
 Llama-3-8B's score) and instruction-data-with-response.json (the answers of a fine-tuned GPT-2 medium to the book's
 110 test entries). The scorer was chosen on the 50 answers that `CHOSEN` draws; the other 50 are held out.
 
-What was tried on the chosen half (Pearson / Spearman; the scorer as it is: .855 / .882): quotation marks told apart
+What was tried on the chosen half (Pearson / Spearman; the scorer now: .855 / .882): quotation marks distinguished
 .837 / .882, lower case .842 / .860, no word n-grams .848 / .885, word trigrams .862 / .882, times the share of the
-new words found .859 / .886, token F1 in place of chrF++ .795 / .809, numbers not looked at .737 / .796. Where two are
-alike within chance the simpler stayed. This half does not tell whether numbers should be compared by value ("2.0" is
-2, "0.2" is not) or as written, nor whether the prompt's two parts together are to count as a third way of repeating
-it: both are in for their reasons.
+new words found .859 / .886, token F1 in place of chrF++ .795 / .809, numbers ignored .737 / .796. Where two variants
+did not differ beyond chance, the simpler one was kept. This half cannot decide whether numbers should be compared by
+value ("2.0" is 2, "0.2" is not) or as written, nor whether both parts of the prompt together should count as a third
+way of repeating it: both are in because they are right in principle.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from scratchlm.judging.comparison import spearman
 Answer = dict[str, Any]
 Scorer = Callable[[Answer, str], float]  # an entry and a response to it -> 0 to 100
 
-CHOSEN = frozenset(random.Random(123).sample(range(100), 50))  # where the scorer was chosen
+CHOSEN = frozenset(random.Random(123).sample(range(100), 50))  # the half on which the scorer was chosen
 SHUFFLES = 20
 CHRF_PLUS_PLUS = CHRF(word_order=2)
 
@@ -49,7 +49,7 @@ SCORERS: dict[str, Scorer] = {
 
 
 def agreements(scores: Sequence[float], gpt_4: Sequence[float]) -> dict[str, tuple[float, float]]:
-    """Pearson's and Spearman's correlation with GPT-4, on all answers and on each half."""
+    """Return Pearson's and Spearman's correlation with GPT-4, on all answers and on each half."""
     halves = {
         "all": range(len(scores)),
         "chosen": sorted(CHOSEN),
@@ -59,13 +59,13 @@ def agreements(scores: Sequence[float], gpt_4: Sequence[float]) -> dict[str, tup
     for name, indices in halves.items():
         ours, theirs = (np.array([column[index] for index in indices], dtype=float) for column in (scores, gpt_4))
         rank = spearman(ours, theirs)
-        assert rank is not None, "a scorer that gives everything the same score"
+        assert rank is not None, "a scorer gave all answers the same score"
         found[name] = (float(np.corrcoef(ours, theirs)[0, 1]), rank)
     return found
 
 
 def sanity(entries: Sequence[Answer], scorer: Scorer) -> dict[str, float]:
-    """A scorer's mean on answers to the 110 entries whose worth is known."""
+    """Return a scorer's mean on answers of known quality to the 110 entries."""
 
     def mean(responses: Sequence[str]) -> float:
         return float(np.mean([scorer(entry, text) for entry, text in zip(entries, responses, strict=True)]))

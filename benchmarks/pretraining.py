@@ -1,9 +1,9 @@
-"""Chapter 5's whole pretraining, by the book's published code and by this project, in turn: same digits, less time.
+"""Chapter 5's whole pretraining, by the book's published code and by this project: same digits, less time.
 
 python benchmarks/pretraining.py        about 15 minutes on 2 idle cores
 
 Both train the 124M model for 10 epochs on The Verdict with all evaluations and sample texts, each in a process of
-its own; only the training is timed. Then one step of ours is taken apart.
+its own; only the training is timed. Then one step of ours is profiled.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def run_ours(folder: Path) -> dict[str, Any]:
 
 
 def run_original(folder: Path) -> dict[str, Any]:
-    """Train with the book's classes; its tokenizer would be downloaded, so it finds our files as its cache."""
+    """Train with the book's classes; its tokenizer finds our files as its cache instead of downloading its own."""
     for ours, theirs in (("encoder.json", "encoder.json"), ("vocab.bpe", "vocab.bpe")):
         name = hashlib.sha1(f"{BPE_URL}/{theirs}".encode()).hexdigest()
         shutil.copyfile(folder / "data/tokenizer" / ours, folder / name)
@@ -111,7 +111,7 @@ def verdict_batches(folder: Path) -> Any:
 
 
 def one_step(folder: Path) -> dict[str, Any]:
-    """Time steps of ours, and sum what torch's profiler says of one by its parts."""
+    """Time some steps of ours, and sum up torch's profile of one step by its parts."""
     model = book_model().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0004, weight_decay=0.1, fused=True)
     batch = next(iter(verdict_batches(folder).train))

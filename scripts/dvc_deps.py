@@ -17,8 +17,8 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 LIBRARY = "scratchlm"
 SOURCES = Path("src")
-DOOR = SOURCES / LIBRARY / "__init__.py"  # only what users import; nothing a stage computes comes from it
-LAUNCHER = SOURCES / LIBRARY / "stage" / "__main__.py"  # which dvc.yaml runs the scripts with
+DOOR = SOURCES / LIBRARY / "__init__.py"  # for users' imports; no stage computes anything with it
+LAUNCHER = SOURCES / LIBRARY / "stage" / "__main__.py"  # dvc.yaml runs the scripts with it
 DVC_YAML = ROOT / "dvc.yaml"
 KEY_INDENT = 4  # of a stage's keys in dvc.yaml
 LINE = 100
@@ -34,7 +34,7 @@ def script(stage: str) -> Path:
 
 
 def code_dependencies(stage: str) -> list[str]:
-    """List a stage's script and the library it imports: of a package its folder, or its file where only one is used."""
+    """List a stage's script and the library it imports: of a package its folder, or the file if only one is used."""
     reached = imported_files(stage)
     packages: dict[Path, set[Path]] = {}
     for path in reached - {script(stage)}:
@@ -47,7 +47,7 @@ def code_dependencies(stage: str) -> list[str]:
 def imported_files(stage: str) -> set[Path]:
     """Find a stage's script, the library modules it imports, directly or not, and their packages' data.
 
-    An `__init__.py` that holds its docstring alone is not counted: nothing is computed in it.
+    An `__init__.py` with only a docstring is not counted: it computes nothing.
     """
     found: set[Path] = set()
     unread = {script(stage), LAUNCHER}
@@ -96,14 +96,14 @@ def package_of(path: Path) -> Path:
 
 
 def working_tree(root: Path, *folders: str) -> list[Path]:
-    """List the files that Git has or would take, relative to `root`, uncommitted ones included."""
+    """List the files that Git tracks or would add, relative to `root`."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *folders]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     return [Path(name) for name in sorted(set(listed.split("\0"))) if name and (root / name).is_file()]
 
 
 def leaf_keys(params: dict[str, Any], prefix: str = "") -> list[str]:
-    """List the dotted keys of everything that is no section."""
+    """List the dotted keys of everything that is not a section."""
     keys = []
     for key, value in params.items():
         keys += leaf_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
@@ -136,7 +136,7 @@ def params_read(stage: str, leaves: list[str]) -> set[str]:
         skipped = {id(node) for node in assigned}
         for node in ast.walk(function):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in own_functions:
-                # What a function of the same script reads is found there.
+                # What another function of the same script reads is found in that function.
                 skipped |= {id(argument) for argument in node.args if key_of(argument, aliases, leaves) == ""}
         for node in ast.walk(function):
             if id(node) in skipped:
@@ -160,7 +160,7 @@ def key_of(node: ast.AST, aliases: dict[str, str], leaves: list[str]) -> str | N
 
 
 def with_code_dependencies(text: str) -> str:
-    """Return the text of a dvc.yaml with every stage's code dependencies as they should be, in flow style."""
+    """Return the text of a dvc.yaml with every stage's code dependencies corrected, in flow style."""
     stages = YAML(typ="safe", pure=True).load(text)["stages"]
     lines: list[str] = []
     stage, inside = "", False
@@ -193,7 +193,7 @@ def deps_lines(deps: list[str]) -> list[str]:
 
 
 def wanted_deps(stage: str, deps: list[str]) -> list[str]:
-    """Replace the code among a stage's deps by what it should be; data stays, first."""
+    """Replace the code among a stage's deps; the data deps stay in front."""
     data = [path for path in deps if not path.startswith(("src/", "stages/"))]
     return [*sorted(data), *code_dependencies(stage)]
 

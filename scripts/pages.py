@@ -1,4 +1,4 @@
-"""Write what README.md and docs/ show of a real run: the output in their console blocks, and the two pictures.
+"""Write into README.md and docs/ what a real run prints: the output in their console blocks, and the two pictures.
 
 `make docs` does this after `make repro`; `python scripts/pages.py FILE...` for some pages alone. Pages are Markdown. A
 console block with this comment above it is run, line by line, and gets the output of its commands (`$ ...`):
@@ -37,16 +37,16 @@ BLOCK = re.compile(
     r"```console\n(?P<shown>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-# Of the long output of a command that begins like this, the lines that match are kept; "..." stands for the others.
+# For commands that begin like this, only matching lines of the output are kept; "..." stands for the others.
 KEPT = {
     "dvc exp run -": r"^Running stage|is cached|^test accuracy|^Queue|^Ran experiment|^Experiment results",
     "dvc repro": r"^Running stage|^[\d,]+ messages|up to date",
 }
 GRAPH = re.compile(r"(?<=^```mermaid\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
-# What differs from run to run though nothing changed: numbers of experiments, and the time of a queued one.
+# What differs from run to run: numbers of experiments, and the time of a queued one.
 NUMBER = re.compile(r"\b[0-9a-f]{7}(?=  (?P<task>\S+) +\d\d:\d\d [AP]M| \[(?P<experiment>\S+)\])")
 TIME = re.compile(r"\b\d\d:\d\d [AP]M\b")
-MAKES_OWN = re.compile(r"^make: \*\*\* .*\n", re.MULTILINE)  # it ends every error, with a line number of the Makefile
+MAKES_OWN = re.compile(r"^make: \*\*\* .*\n", re.MULTILINE)  # with a line number of the Makefile
 # What must not reach the project in which the commands run, or change what they print.
 LEFT_OUT = ("DVC", "GIT_", "SCRATCHLM_", "OMP_NUM_THREADS", "PYTHONPATH", "MAKE", "MFLAGS")
 
@@ -54,7 +54,7 @@ LEFT_OUT = ("DVC", "GIT_", "SCRATCHLM_", "OMP_NUM_THREADS", "PYTHONPATH", "MAKE"
 def rewritten(page: str, project: Path, environment: Mapping[str, str]) -> str:
     """Return a page whose marked console blocks show what their commands print in a project, one after the other.
 
-    Raises RuntimeError for a command that fails though it should not, or the other way round.
+    Raises RuntimeError for a command that fails unexpectedly, or succeeds although it should fail.
     """
 
     def block(match: re.Match[str]) -> str:
@@ -74,7 +74,7 @@ def rewritten(page: str, project: Path, environment: Mapping[str, str]) -> str:
 
 def run(command: str, project: Path, environment: Mapping[str, str], fails: bool = False) -> str:
     """Run shell commands in a project and return what they print; raise RuntimeError unless they end as expected."""
-    # The environment is here already: make need not set one up.
+    # The environment is here already: make must not set one up.
     script = f'make() {{ command make --old-file=setup --no-print-directory "$@"; }}\n{command}'
     with tempfile.TemporaryFile() as output:  # not a pipe, which DVC's queue worker would hold open
         done = subprocess.run(

@@ -1,6 +1,6 @@
 """What `make repro` does before DVC runs: check all of params.yaml, and mend DVC's own files after a kill.
 
-DVC looks only at the params that stages use; here every key is checked, and all mistakes are told at once.
+DVC looks only at the params that stages use; here every key is checked, and all mistakes are reported at once.
 
 DVC writes some files in place: dvc.lock, and .dvc/tmp/rwlock, its list of who reads and writes which file. A kill or a
 power cut leaves them half-written, and DVC stops at them. They are moved out of the way, and DVC writes them anew:
@@ -30,10 +30,10 @@ from scratchlm.params.file import PARAMS, load_params
 
 
 def heal() -> None:
-    """Put damaged files of DVC's in the current folder's project out of the way, with a line on stderr for each.
+    """Move or remove DVC's damaged files in the current folder's project, with a line on stderr for each.
 
-    Nothing is touched while a DVC process works in the project or holds its locks; and where the project itself
-    cannot be opened, DVC is the one to say why.
+    Nothing is touched while a DVC process works in the project or holds its locks. If the project itself cannot be
+    opened, DVC itself says why.
     """
     try:
         with Repo() as repo:
@@ -49,10 +49,10 @@ def heal() -> None:
 
 
 def dvc_runs_in(root: Path) -> bool:
-    """Whether a process that was started as `dvc` or `python -m dvc` works in a folder."""
+    """Return whether a process that was started as `dvc` or `python -m dvc` works in a folder."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
         names = {Path(argument).name for argument in process.info["cmdline"] or []}
-        cwd = process.info["cwd"]  # None for another user's, whom the locks keep out
+        cwd = process.info["cwd"]  # None for another user's process, which the locks keep out
         if names & {"dvc", "dvc.exe"} and cwd is not None and Path(cwd).is_relative_to(root):
             return True
     return False
@@ -74,10 +74,10 @@ def heal_rwlock(path: Path) -> None:
 
 
 def may_hold(pid: int, written_s: float) -> bool:
-    """Whether a process can be the one that was noted at `written_s`; DVC takes any with its number for that.
+    """Return whether a process can be the one noted at `written_s`; DVC accepts any process with its PID.
 
-    Numbers are used again, after a reboot above all, and a killed process keeps its own until its parent has looked
-    after it, which in a container may be never.
+    PIDs are used again, above all after a reboot, and a killed process keeps its PID until its parent has waited for
+    it, which in a container may be never.
     """
     try:
         process = psutil.Process(pid)
@@ -100,9 +100,9 @@ def heal_dvc_lock(path: Path, aside: Path) -> None:
 
 
 def is_whole(content: bytes) -> bool:
-    """Whether a dvc.lock is what DVC wrote, up to the size that ends its last out.
+    """Return whether a dvc.lock is complete, up to the size that ends its last out.
 
-    What is missing after whole stages, DVC itself adds.
+    If whole stages are missing at its end, DVC adds them itself.
     """
     if not content.endswith(b"\n"):
         return False

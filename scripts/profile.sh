@@ -7,7 +7,7 @@ if [ $known_name = no ] || [ ! -f "profiles/${1:-}.yaml" ]; then
     echo "profile: error: got P='${1:-}', wanted one of: ${names}- for example make profile P=laptop" >&2
     exit 1
 fi
-# Edits that stand in no commit and no profile would be lost.
+# Edits that are in no commit and no profile would be lost.
 known() {
     for profile in profiles/*.yaml; do cmp -s params.yaml "$profile" && return 0; done
     git ls-files --error-unmatch params.yaml >/dev/null 2>&1 && git diff --quiet HEAD -- params.yaml 2>/dev/null

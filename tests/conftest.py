@@ -1,4 +1,4 @@
-"""What all tests share: the real input data, and hypothesis without chance or a clock."""
+"""What all tests share: the real input data, and hypothesis without random seeds or deadlines."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ cli = typer.Typer(
 def greedy_or_warm(temperature: float) -> float:
     """Refuse a temperature that params.yaml would refuse too."""
     if 0 < temperature < MIN_TEMPERATURE:
-        raise typer.BadParameter(f"{temperature:g} is neither 0 (greedy) nor {MIN_TEMPERATURE} or more.")
+        raise typer.BadParameter(f"got {temperature:g}, wanted 0 (greedy) or at least {MIN_TEMPERATURE}.")
     return temperature
 
 
@@ -91,7 +91,7 @@ def classify(
 @cli.command()
 def ask(
     instruction: Annotated[str, typer.Argument(help="What to do.")],
-    input: Annotated[str, typer.Option(help="What to do it with, such as a sentence to rewrite.")] = "",
+    input: Annotated[str, typer.Option(help="The text to work on, such as a sentence to rewrite.")] = "",
     model: Annotated[Path, typer.Option(help="The assistant's folder.")] = Path("models/assistant"),
     temperature: Temperature = 0.0,
     top_k: TopK = None,
@@ -116,7 +116,7 @@ def ask(
 def shapes(
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TEXT", help="Texts of equally many tokens; by default the book's."),
+        typer.Argument(metavar="TEXT", help="Texts with the same number of tokens; by default the book's."),
     ] = None,
     size: Annotated[str | None, typer.Option(help="A released GPT-2: 124M, 355M, 774M or 1558M.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model folder.")] = None,
@@ -136,15 +136,15 @@ def shapes(
         print(describe_shapes(config, texts, tokenizer.encode_ordinary_batch(texts)), end="")
     else:
         ids = tokenizer.encode_ordinary_batch(list(EXAMPLES))
-        length = min(*map(len, ids), config.context_length)  # equally long with GPT-2's tokenizer only
+        length = min(*map(len, ids), config.context_length)  # only GPT-2's tokenizer makes them equally long
         ids = [row[:length] for row in ids]
         print(describe_shapes(config, [tokenizer.decode(row) for row in ids], ids), end="")
 
 
 @cli.command()
 def judge(
-    show_cache: Annotated[bool, typer.Option("--show-cache", help="Print where it is and what it holds.")] = False,
-    clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove all answers from it.")] = False,
+    show_cache: Annotated[bool, typer.Option("--show-cache", help="Print its place and what it holds.")] = False,
+    clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove all answers from the cache.")] = False,
 ) -> None:
     """Show or clear the cache of the judges' answers."""
     from scratchlm.judging.answer_cache import AnswerCache, cache_path
@@ -167,7 +167,7 @@ def judge(
 @cli.command()
 def compare(
     rev1: Annotated[str, typer.Argument(help="A Git revision, a DVC experiment, or workspace.")],
-    rev2: Annotated[str, typer.Argument(help="The one to compare with it.")],
+    rev2: Annotated[str, typer.Argument(help="The revision to compare it with.")],
 ) -> None:
     """Compare two assistants by their scores, entry by entry: the mean difference with its 95 % interval."""
     from scratchlm.judging import comparison
@@ -210,7 +210,7 @@ def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig
     tokenizer = read_tokenizer(folder) if folder.is_dir() else None
     if size is not None:
         if size not in SHAPES:
-            raise InputError(f"--size is {size}, known: {', '.join(SHAPES)}")
+            raise InputError(f"--size: got {size}, wanted one of {', '.join(SHAPES)}")
         return gpt2_config(size), tokenizer if tokenizer and tokenizer.n_vocab == GPT2_VOCAB_SIZE else None
     if tokenizer is None:
         raise InputError(f"{folder} is missing; {BUILD_AGAIN}, or give --model FOLDER or --size 124M")
@@ -235,7 +235,7 @@ def stream(
     context = gpt.config.context_length
     if not 0 < len(ids) < context:
         raise InputError(
-            f"the prompt has {len(ids)} tokens, this model takes 1 to {context - 1} and needs room for an answer: "
+            f"the prompt has {len(ids)} tokens, this model takes 1 to {context - 1}, so that an answer fits too: "
             f"give a {'shorter' if ids else 'longer'} text"
         )
     tokens = (token for _, token in decode(gpt, [ids], max_new_tokens, stop_id, sampling) if token != stop_id)
@@ -248,13 +248,13 @@ def stream(
 def main() -> None:
     """Run the command line; a user's mistake ends in one clear line and exit code 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a model may say what the terminal cannot show
+        sys.stdout.reconfigure(errors="replace")  # a model may write characters that the terminal cannot show
     try:
         cli()
     except InputError as error:
         sys.exit(f"scratchlm: error: {explain(error)}")
     except OSError as error:
-        sys.exit(f"scratchlm: error: {error.strerror}: cannot read the input or write the output")
+        sys.exit(f"scratchlm: error: cannot read the input or write the output ({error.strerror})")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The exceptions that a user's mistake raises, and what a program says of them."""
+"""The exceptions for a user's mistakes, and what a program prints for them."""
 
 BUILD_AGAIN = "run `make repro` to build it again"
 
@@ -7,7 +7,7 @@ class InputError(ValueError):
     """Something the user gave (a parameter, a file, a server) cannot be used.
 
     The message names what was got, what was wanted and what to do. Stages and the command line print it
-    as one clear error and exit with 1; everything else that is raised is a defect and keeps its traceback.
+    as one clear error and exit with 1. Any other exception is a defect and keeps its traceback.
     """
 
 
@@ -19,7 +19,7 @@ class OutputError(InputError):
 
 
 def explain(error: InputError) -> str:
-    """Return what a program prints of an error: its message, and how to get a stage's output again."""
+    """Return what a program prints for an error: its message, and for an OutputError how to build the output again."""
     message = str(error)
     if not isinstance(error, OutputError):
         return message

@@ -1,4 +1,4 @@
-"""benchmarks/book_figures.py: what it compares, how it fails, and the figures that few machines can compute."""
+"""benchmarks/book_figures.py: its comparisons, its failures, and the figures that need large downloads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from book_figures import JUDGE, WEIGHTS, Figure, agrees, compare, figures
 from book_profile import BookProfile
 
-# What this machine is said to have: nothing, `weights`, or `judge` (Ollama and the weights).
+# What the tests may use on this machine: nothing, `weights`, or `judge` (Ollama and the weights).
 AVAILABLE = {"weights": {WEIGHTS}, "judge": {WEIGHTS, JUDGE}}.get(os.environ.get("SCRATCHLM_FIGURES", ""), set())
 
 
@@ -34,7 +34,7 @@ def full_book(tmp_path_factory: pytest.TempPathFactory) -> BookProfile:
     [figure for figure in figures() if not figure.needs and figure.chapter != "ch05"],
     ids=lambda figure: f"{figure.chapter} {figure.name}",
 )
-def test_a_figure_of_the_book_comes_out(figure: Figure, book: BookProfile) -> None:
+def test_a_figure_equals_the_books(figure: Figure, book: BookProfile) -> None:
     row = compare(figure, book, set())
     assert row["result"] == ("exact" if not figure.tolerance else "within 1e-06"), row
 
@@ -50,7 +50,7 @@ def test_chapter_5_starts_with_the_books_losses(book: BookProfile) -> None:
     [figure for figure in figures() if figure.needs],
     ids=lambda figure: f"{figure.chapter} {figure.name}",
 )
-def test_a_figure_that_needs_gpt2s_weights_comes_out(figure: Figure, full_book: BookProfile) -> None:
+def test_a_figure_that_needs_gpt2s_weights_equals_the_books(figure: Figure, full_book: BookProfile) -> None:
     if figure.needs not in AVAILABLE:
         pytest.skip(f"needs {figure.needs}: set SCRATCHLM_FIGURES=weights (or judge, with Ollama) and run -m weights")
     row = compare(figure, full_book, AVAILABLE)

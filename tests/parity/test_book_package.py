@@ -66,7 +66,7 @@ def assert_close(ours: Tensor, theirs: Tensor, tolerance: float = SINGLE) -> Non
 
 
 def assert_same_batches(ours: DataLoader[Any], theirs: DataLoader[Any]) -> None:
-    """Both loaders give the same batches, twice over and each from the same seed."""
+    """Require the same batches of both loaders in two passes, each from the same seed."""
     found = []
     for loader in (ours, theirs):
         torch.manual_seed(BATCH_SEED)
@@ -83,7 +83,7 @@ def random_text(n_tokens: int, width: int, batch_size: int = 2) -> Tensor:
 
 @pytest.fixture(scope="module")
 def gpt2_tokenizer(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> tiktoken.Encoding:
-    """What the book's code gets from tiktoken by name, its download found in tiktoken's own cache."""
+    """Return the tokenizer that the book's code gets from tiktoken by name, with the files in tiktoken's cache."""
     folder = tmp_path_factory.mktemp("tiktoken")
     for name in ("vocab.bpe", "encoder.json"):
         shutil.copyfile(mirror / name, folder / hashlib.sha1((BOOK_FILES + name).encode()).hexdigest())
@@ -283,7 +283,7 @@ def test_the_same_seed_gives_the_same_parameters_bit_for_bit(qkv_bias: bool) -> 
     assert all(torch.equal(tensor, expected[name]) for name, tensor in found.items())
 
 
-@pytest.mark.parametrize("emb_dim", [48, 192])  # of the second, the products are large enough for the fast ones
+@pytest.mark.parametrize("emb_dim", [48, 192])  # with 192, matrix products are large enough for the fast kernels
 @pytest.mark.parametrize("attention", ["sdpa", "manual", "per_head"])
 def test_the_same_seed_gives_the_same_logits(attention: AttentionKind, emb_dim: int) -> None:
     ours, theirs = both_gpts(attention, emb_dim=emb_dim)
@@ -294,7 +294,7 @@ def test_the_same_seed_gives_the_same_logits(attention: AttentionKind, emb_dim: 
 
 @pytest.mark.parametrize("emb_dim", [48, 192])
 @pytest.mark.parametrize("attention", ["sdpa", "manual"])
-def test_the_same_seed_drops_the_same_and_gives_the_same_gradients(attention: AttentionKind, emb_dim: int) -> None:
+def test_the_same_seed_gives_the_same_dropout_and_gradients(attention: AttentionKind, emb_dim: int) -> None:
     ours, theirs = both_gpts(attention, emb_dim=emb_dim)
     ids_BT = torch.randint(60, (3, 21))
     losses, gradients = [], []
@@ -311,7 +311,7 @@ def test_the_same_seed_drops_the_same_and_gives_the_same_gradients(attention: At
         assert_close(gradient, expected[name], WHOLE)
 
 
-def test_an_untrained_gpt_says_what_the_books_says() -> None:
+def test_an_untrained_gpt_continues_a_text_as_the_books() -> None:
     ours, theirs = both_gpts()
     prompt = [5, 11, 3]
     text = ch04.generate_text_simple(theirs.eval(), torch.tensor([prompt]), 30, context_size=20)[0].tolist()

@@ -1,4 +1,4 @@
-"""The three trainings beside the loops of the book's published package, on small models with dropout.
+"""The three trainings against the loops of the book's published package, on small models with dropout.
 
 Equal losses at every evaluation and equal sample texts mean: the same start, the same batches, the same dropout,
 the same updates. The sizes of chapter 5 itself are in benchmarks/book_figures.py.
@@ -57,7 +57,7 @@ SETTINGS = TrainingParams(
 
 
 class Letters:
-    """A tokenizer of 60 characters in the form that the book's sample printing wants."""
+    """A tokenizer of 60 characters with the methods that the book's sample printing calls."""
 
     def encode(self, text: str, allowed_special: Any = ()) -> list[int]:
         return [ord(character) - 64 for character in text]
@@ -125,7 +125,7 @@ def test_pretraining_draws_and_learns_as_the_books_loop(capsys: pytest.CaptureFi
         Letters(),
     )
     printed = capsys.readouterr().out.splitlines()
-    # The book's loop prints 50 tokens, of a context of 32 the last 32 count.
+    # The book's loop prints 50 tokens, of which the first 20 are compared.
     assert [line[:25] for line in printed if line.startswith("EVERY")] == texts
     assert evaluations(curve)[0] == pytest.approx(train_losses, abs=2e-5)
     assert evaluations(curve)[1] == pytest.approx(validation_losses, abs=2e-5)

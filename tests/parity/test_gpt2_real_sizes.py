@@ -1,4 +1,4 @@
-"""GPT-2's released shapes through the whole path, download to text, with random weights in place of the real ones."""
+"""GPT-2's released shapes from download to text, with random weights in place of the real ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def big_folder() -> Iterator[Path]:
-    """Like tmp_path, but gone after the test: pytest would keep gigabytes."""
+    """Like tmp_path, but removed after the test: pytest would keep gigabytes."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
@@ -59,7 +59,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 def write_with_openais_names(upload: Path, folder: Path) -> Path:
-    """Write a checkpoint once more as OpenAI's own upload has it: no prefix, and each layer's causal mask."""
+    """Write a checkpoint again as OpenAI's own upload has it: without a prefix, with each layer's causal mask."""
     shutil.copytree(upload, folder, ignore=shutil.ignore_patterns(WEIGHTS))
     tensors = {name.removeprefix("transformer."): tensor for name, tensor in load_file(upload / WEIGHTS).items()}
     mask = torch.ones(1024, 1024).tril().view(1, 1, 1024, 1024)
@@ -90,7 +90,7 @@ def check_download(size: str, upload: Path, folder: Path, mirror: Path, monkeypa
     ids = tokenizer.encode_ordinary((mirror / "the-verdict.txt").read_text(encoding="utf-8"))[:64]
     with torch.no_grad():
         expected = theirs(torch.tensor([ids])).logits
-        assert expected.std() > 1  # logits that all but agree would prove nothing
+        assert expected.std() > 1  # nearly equal logits would prove nothing
         assert (ours(torch.tensor([ids])) - expected).abs().max() < TOLERANCE
     continuation = generate(ours, [ids], 20, None, Sampling(), batch_size=1)[0]
     their_ids = theirs.generate(
@@ -112,7 +112,7 @@ def test_the_124m_shape_is_downloaded_and_gives_transformers_logits_and_text(
 
 
 @pytest.mark.mirror
-def test_so_does_the_124m_shape_with_the_names_of_openais_upload(
+def test_the_124m_shape_is_downloaded_with_the_names_of_openais_upload(
     upload_124m: Path, big_folder: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload = write_with_openais_names(upload_124m, big_folder / "upload")
@@ -121,7 +121,7 @@ def test_so_does_the_124m_shape_with_the_names_of_openais_upload(
 
 @pytest.mark.slow
 @pytest.mark.mirror
-def test_so_does_the_355m_shape(big_folder: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_355m_shape_is_downloaded_too(big_folder: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_random_checkpoint("355M", big_folder / "upload")
     check_download("355M", big_folder / "upload", big_folder, mirror, monkeypatch)
 

@@ -1,7 +1,7 @@
-"""llama.cpp with our weights: its text is ours, its tokens are ours, and its own server works as a judge.
+"""llama.cpp with our weights: the same text, the same tokens, and its own server as a judge.
 
-A small GPT of ours, hardly trained, is written as a GGUF file and served over HTTP by llama.cpp. As a judge its scores
-are noise: what is tested is that every answer gets its row.
+A small, hardly trained GPT is written as a GGUF file and served over HTTP by llama.cpp. As a judge its scores are
+noise; the test is that every answer gets its row.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ sys.stdin.read()  # until the test is over
 def model() -> GPT:
     torch.manual_seed(5)
     gpt = new_gpt(GPTConfig(280, CONTEXT, 64, 4, 3), "gpt2").eval()
-    with torch.no_grad():  # weights large enough for texts that differ, and biases and norms that are not trivial
+    with torch.no_grad():  # large weights, so that texts differ, and nontrivial biases and norms
         for parameter in gpt.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
     return gpt
@@ -75,7 +75,7 @@ def judges_server(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def train_judge(tokenizer_folder: Path) -> GPT:
-    """Teach a GPT one thing: when it is its turn to speak, it says a number and ends."""
+    """Train a GPT to answer with a number and end of text when its turn comes."""
     torch.manual_seed(5)
     gpt = new_gpt(GPTConfig(280, CONTEXT, 64, 4, 2), "gpt2", init_std=0.1)
     tokenizer = read_tokenizer(tokenizer_folder)
@@ -101,7 +101,7 @@ def serve(model: GPT, tokenizer_folder: Path, folder: Path) -> Iterator[str]:
     """Serve a model by llama.cpp until the block ends, and yield the server's address."""
     path = folder / "tiny.gguf"
     write_gguf(path, model, tokenizer_folder)
-    # In a process of its own: a crash there must fail one test, not end them all.
+    # In a process of its own: a crash there fails one test instead of ending them all.
     command = [sys.executable, "-c", SERVER, str(path), str(CONTEXT)]
     with (
         (folder / "log").open("w") as log,
@@ -123,7 +123,7 @@ def post(url: str, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_gguf(path: Path, model: GPT, tokenizer_folder: Path) -> None:
-    """Write a GPT and its tokenizer as llama.cpp's own kind of file, in float32."""
+    """Write a GPT and its tokenizer as a GGUF file, llama.cpp's format, in float32."""
     config = model.config
     writer = gguf.GGUFWriter(path, "gpt2")
     writer.add_context_length(config.context_length)
@@ -146,7 +146,7 @@ def write_gguf(path: Path, model: GPT, tokenizer_folder: Path) -> None:
     writer.add_eos_token_id(end_of_text)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GPT2, config.n_layers)
     for name, tensor in GPT2Layout(config).stored_tensors(model).items():
-        # Hugging Face stores GPT-2's linear layers input first, llama.cpp wants them output first.
+        # Hugging Face stores GPT-2's linear weights input first, llama.cpp output first.
         stored = tensor.T if ".c_" in name and name.endswith("weight") else tensor
         writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), stored.contiguous().numpy())
     writer.write_header_to_file()
@@ -196,7 +196,7 @@ def test_llama_cpp_judges_and_every_answer_gets_its_row(
     with AnswerCache(tmp_path / "answers.sqlite") as cache:
         judge = open_judge("openai:tiny", settings, 123, cache)
         rows = judge_responses(entries, judge, concurrency=4)
-        # What was refused is asked again, the rest comes from the cache.
+        # The refused answer is asked for again, the rest comes from the cache.
         assert judge_responses(entries, judge, concurrency=1)[:-1] == rows[:-1]
     assert [(row["id"], row["variant"]) for row in rows] == [
         (number, variant) for number in range(4) for variant in ("base", "assistant")
@@ -209,7 +209,7 @@ def test_llama_cpp_judges_and_every_answer_gets_its_row(
     if prompt == "book":
         assert {row["status"] for row in judged} == {"ok"} and {row["reason"] for row in judged} == {""}
         assert all(0 <= row["score"] < 100 and float(row["raw"]) == row["score"] for row in judged)
-    else:  # the server holds it to JSON, of which it knows nothing
+    else:  # the server forces JSON, which the model has not learned
         assert {row["status"] for row in judged} <= {"ok", "truncated", "parse_error", "out_of_range"}
         assert all((row["score"] is None) == bool(row["reason"]) for row in judged if row["status"] != "ok")
 

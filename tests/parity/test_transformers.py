@@ -41,7 +41,7 @@ def random_model(tie: bool, qkv_bias: bool, activation: Activation = "gelu_tanh"
         shortcuts=shortcuts,
     )
     model = new_gpt(config, "gpt2").eval()
-    with torch.no_grad():  # weights large enough for logits that differ, and biases and norms that are not trivial
+    with torch.no_grad():  # large weights, so that logits differ, and nontrivial biases and norms
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
     return model
@@ -72,7 +72,7 @@ def test_transformers_computes_each_activation_as_we_do(
     with torch.no_grad():
         expected = theirs(ids).logits
         assert (ours(ids) - expected).abs().max() < TOLERANCE
-        for other in {"gelu_tanh", "gelu", "relu"} - {activation}:  # GELU's two forms all but agree
+        for other in {"gelu_tanh", "gelu", "relu"} - {activation}:  # the two forms of GELU are nearly equal
             model = random_model(tie=True, qkv_bias=True, activation=other)
             assert (model(ids) - expected).abs().max() > 2 * TOLERANCE
 

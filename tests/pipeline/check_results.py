@@ -1,4 +1,4 @@
-"""Hold a run's results against what its profile promises: python check_results.py sample|laptop [FOLDER]."""
+"""Check a run's results against what its profile promises: python check_results.py sample|laptop [FOLDER]."""
 
 import csv
 import json
@@ -21,25 +21,25 @@ class Check:
 
 
 def check_sample(folder: Path) -> list[Check]:
-    """The embedded data: learned from training, not from a leak of the test split."""
+    """Check the sample profile: its models learned from the training split, not from a leak of the test split."""
     pretrain = read_metrics(folder, "pretrain")
     classifier = read_metrics(folder, "finetune_classifier")
     judged = read_metrics(folder, "judge_responses")
     start, bigram = pretrain["initial_validation_loss"], pretrain["bigram_validation_loss"]
     baseline = classifier["baseline_test_accuracy"]
     return [
-        # A guess among all tokens is where training starts; half of its nats is far from it.
+        # Training starts at the loss of a uniform guess; half of that is far below it.
         at_most("pretrain.validation_loss, half its start", pretrain["validation_loss"], start / 2),
         below("pretrain.validation_loss, a bigram model's", pretrain["validation_loss"], bigram),
         at_least("finetune_classifier.test_accuracy", classifier["test_accuracy"], 95),
         at_least("finetune_classifier.test_accuracy, baseline - 1", classifier["test_accuracy"], baseline - 1),
-        equal("test messages that stand in train or validation", leaked_messages(folder), 0),
+        equal("test messages that occur in train or validation", leaked_messages(folder), 0),
         equal(
             "prepare_instructions.test_prompts_in_train",
             read_metrics(folder, "prepare_instructions")["test_prompts_in_train"],
             0,
         ),
-        equal("test prompts that stand in train (from the files)", leaked_prompts(folder), 0),
+        equal("test prompts that occur in train (from the files)", leaked_prompts(folder), 0),
         equal("judge_responses.backend", judged["backend"], "overlap"),
         equal(
             "judge_responses: answers with a score",
@@ -48,13 +48,13 @@ def check_sample(folder: Path) -> list[Check]:
         ),
         at_least("judge_responses.assistant.mean", judged["assistant"]["mean"], 60),
         below("judge_responses.base.mean", judged["base"]["mean"], 15),
-        # What the assistant cannot have remembered: the answer stands nowhere in train.
+        # Answers that the assistant cannot have memorised: they do not occur in train.
         at_least("assistant's mean where the answer is new", mean_of_new_answers(folder), 45),
     ]
 
 
 def check_laptop(folder: Path) -> list[Check]:
-    """The real data: the book's counts, and a classifier that starts from our own small GPT."""
+    """Check the laptop profile: the book's counts, and a classifier that starts from our own small GPT."""
     sms = read_metrics(folder, "prepare_sms")
     instructions = read_metrics(folder, "prepare_instructions")
     return [
@@ -99,7 +99,7 @@ def read_metrics(folder: Path, stage: str) -> dict:
 
 
 def leaked_messages(folder: Path) -> int:
-    """Count the test messages that the classifier has also seen, upper and lower case alike."""
+    """Count the test messages that also occur in train or validation, ignoring case."""
     texts = {}
     for split in SPLITS:
         with (folder / "data" / "sms" / f"{split}.csv").open(encoding="utf-8", newline="") as file:
@@ -109,7 +109,7 @@ def leaked_messages(folder: Path) -> int:
 
 
 def mean_of_new_answers(folder: Path) -> float:
-    """Average the assistant's scores over the test entries whose reference answer does not stand in train."""
+    """Average the assistant's scores over the test entries whose reference answer does not occur in train."""
     read = [
         json.loads((folder / "data" / path).read_text(encoding="utf-8"))
         for path in ("instructions/train.json", "instructions/test.json", "verdicts.json")
@@ -123,7 +123,7 @@ def mean_of_new_answers(folder: Path) -> float:
 
 
 def leaked_prompts(folder: Path) -> int:
-    """Count the test entries whose instruction and input also stand in train."""
+    """Count the test entries whose instruction and input also occur in train."""
     prompts = {}
     for split in ("train", "test"):
         entries = json.loads((folder / "data" / "instructions" / f"{split}.json").read_text(encoding="utf-8"))

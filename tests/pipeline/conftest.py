@@ -1,4 +1,4 @@
-"""One tiny run of the whole pipeline, paid once; every test works on a copy of it."""
+"""One tiny run of the whole pipeline; every test works on a copy of it."""
 
 from pathlib import Path
 
@@ -49,5 +49,5 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
 
 @pytest.fixture
 def project(tiny_run: TinyRun, tmp_path: Path) -> Project:
-    """A copy of the tiny run, in which a test can do what it likes."""
+    """A copy of the tiny run, which a test may change."""
     return tiny_run.project.copy(tmp_path / "a folder with spaces")

@@ -11,7 +11,7 @@ from pathlib import Path
 from dvc_deps import ROOT, working_tree
 from ruamel.yaml import YAML
 
-# What the run's result must not depend on, and what would reach beyond the copy.
+# Variables on which a run must not depend, or that would lead out of the copy.
 LEFT_OUT = ("DVC", "GIT_", "SCRATCHLM_", "OMP_NUM_THREADS", "PYTHONPATH", "MAKE", "MFLAGS")
 
 
@@ -68,7 +68,7 @@ class Project:
 
     @property
     def repro_command(self) -> list[str]:
-        """What `make repro` runs once there is an environment: DVC, and what goes before it."""
+        """Return what `make repro` runs in its environment: the checks before DVC, and DVC."""
         (recipe,) = re.findall(r"^repro:.*\n\t@\$\(RUN\) (.*)$", self.read("Makefile"), re.MULTILINE)
         return ["sh", "-c", recipe]
 
@@ -95,7 +95,7 @@ class Project:
 
 @dataclass(frozen=True)
 class TinyRun:
-    """A project in which every stage has run: what DVC printed, what Git saw before all was committed."""
+    """A project in which every stage has run, with DVC's output and Git's status before all was committed."""
 
     project: Project
     output: str

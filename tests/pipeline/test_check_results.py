@@ -1,4 +1,4 @@
-"""The program that judges a run accepts what is promised and refuses anything less."""
+"""The check of a run's results accepts what is promised and refuses anything less."""
 
 import json
 import subprocess
@@ -75,7 +75,7 @@ def failed_checks(profile: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("profile", "metrics"), [("sample", SAMPLE), ("laptop", LAPTOP)])
-def test_what_is_promised_passes(profile: str, metrics: dict, tmp_path: Path) -> None:
+def test_the_promised_results_pass(profile: str, metrics: dict, tmp_path: Path) -> None:
     write_results(tmp_path, metrics)
     assert failed_checks(profile, tmp_path) == []
 
@@ -95,7 +95,7 @@ def test_a_leak_of_the_test_split_fails(leak: dict[str, str], tmp_path: Path) ->
     assert len(failed_checks("sample", tmp_path)) == 1
 
 
-def test_an_assistant_that_only_remembers_fails(tmp_path: Path) -> None:
+def test_an_assistant_that_only_memorised_fails(tmp_path: Path) -> None:
     write_results(tmp_path, SAMPLE, new_answer_score=44.9)
     assert failed_checks("sample", tmp_path) == ["assistant's mean where the answer is new"]
 

@@ -1,4 +1,4 @@
-"""Comparing revisions as a user does: real Git, real DVC, one stage that stands in for the pipeline."""
+"""Comparing revisions as a user does: real Git, real DVC, and one stage in place of the pipeline."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_nothing_is_checked_out(project: Project) -> None:
     assert project.git("status", "--porcelain") == ""
 
 
-def test_the_workspace_is_what_lies_in_it(project: Project, tmp_path: Path) -> None:
+def test_the_workspace_is_read_from_its_files(project: Project, tmp_path: Path) -> None:
     copy = project.copy(tmp_path / "copy")
     assert "Every score is the same in both." in compare(copy, "HEAD", "workspace").stdout
     rows = json.loads(copy.read("data/verdicts.json"))
@@ -149,7 +149,7 @@ def test_what_cannot_be_compared_ends_in_one_line(project: Project, revisions: t
     assert done.stderr.startswith("scratchlm: error: ") and said in done.stderr
 
 
-def test_a_missing_cache_and_a_folder_of_no_project_end_in_one_line(project: Project, tmp_path: Path) -> None:
+def test_a_missing_cache_and_a_folder_outside_a_project_end_in_one_line(project: Project, tmp_path: Path) -> None:
     copy = project.copy(tmp_path / "copy")
     (copy.folder / ".dvc" / "cache").rename(tmp_path / "cache")
     emptied = compare(copy, "main", "better")

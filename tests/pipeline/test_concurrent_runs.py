@@ -1,4 +1,4 @@
-"""Two runs of the same stages at once, as a queue's workers start them, end as one that is alone."""
+"""Two concurrent runs of the same stages, as a queue's workers start them, give the results of a single run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from test_repro import stages_run
 
 DVC = (sys.executable, "-m", "dvc")
 RUNS = ("one", "other")
-# What runs again: a download, a training that is long enough for the two to meet, the judge.
+# The stages that run again: a download, a training long enough for the two runs to overlap, the judge.
 TRAINING = "finetune_classifier"
 STAGES = ["prepare_sms", TRAINING, "judge_responses"]
 LONGER = {"finetune_classifier.epochs": 4, "finetune_classifier.batch_size": 16, "judge.judges": ["openai:tiny"]}
@@ -31,7 +31,7 @@ def score(request: dict[str, Any]) -> Reply:
 
 
 def messages_of(project: Project) -> bytes:
-    """All messages of the project, as a file that `sms.source` may name."""
+    """Return all messages of the project, as the text of a file for `sms.source`."""
     lines = ["label,text"]
     for split in ("train", "validation", "test"):
         for row in project.read(f"data/sms/{split}.csv").splitlines()[1:]:
@@ -67,9 +67,9 @@ def test_two_experiments_at_once_end_as_one_alone_and_share_downloads_and_answer
         running = [project.start(*DVC, "exp", "run", "--temp", "--name", name, **environment) for name in RUNS]
         outputs = [process.communicate(timeout=300)[0] for process in running]
         assert [process.returncode for process in running] == [0, 0], outputs
-        ran = [stages_run(output) for output in outputs]  # who comes late to a stage finds it in DVC's cache of runs
+        ran = [stages_run(output) for output in outputs]  # the later run finds the stage in DVC's run cache
         assert set(ran[0]) | set(ran[1]) == set(STAGES) and all(TRAINING in stages for stages in ran)
-        assert sum("another process computes the same" in output for output in outputs) == 1  # they have met
+        assert sum("another process computes the same" in output for output in outputs) == 1  # the two runs overlapped
         fetched, asked = len(files.headers_of("/storage")), len(judge.requests)
 
         environment["SCRATCHLM_CACHE"] = str(tmp_path / "another cache")

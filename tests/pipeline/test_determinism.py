@@ -1,4 +1,4 @@
-"""The same params give the same bytes: wherever the clone lies, whatever the environment, as an experiment too."""
+"""The same params give the same bytes in any folder, in any environment, and as an experiment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from project import Project, TinyRun
 from test_repro import STAGES, all_bytes, stages_run
 
 RESULTS = ("dvc.lock", "metrics/*")
-# Of all that must not matter, two values far apart. Python does without a locale that is not installed.
+# Two very different environments, which must not matter. Python ignores a locale that is not installed.
 ONE = {"PYTHONHASHSEED": "1", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 OTHER = {"PYTHONHASHSEED": "4294967295", "LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8", "PYTHONUTF8": "1"}
 WEST_NARROW = {"TZ": "America/St_Johns", "COLUMNS": "40", "LINES": "5"}
@@ -30,7 +30,7 @@ def clone(project: Project, folder: Path) -> Project:
 
 
 def repro_in_terminal(project: Project, environment: dict[str, str]) -> str:
-    """Run `dvc repro` as somebody who sits before it, and return what they see."""
+    """Run `dvc repro` in a terminal and return what it shows."""
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (int(environment["LINES"]), int(environment["COLUMNS"])))
     command = [sys.executable, "-m", "dvc", "repro"]
@@ -39,7 +39,7 @@ def repro_in_terminal(project: Project, environment: dict[str, str]) -> str:
     ) as process:
         os.close(theirs)
         shown = b""
-        with suppress(OSError):  # how a pseudo-terminal says on Linux that nobody writes to it any more
+        with suppress(OSError):  # Linux's error when nobody writes to a pseudo-terminal any more
             while piece := os.read(ours, 65536):
                 shown += piece
     os.close(ours)

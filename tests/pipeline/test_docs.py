@@ -1,4 +1,4 @@
-"""What the pages show is what there is: the graph, commands, keys, files, links, output, figures and pictures."""
+"""What the pages show is true: the graph, commands, keys, files, links, output, figures and pictures."""
 
 import hashlib
 import json
@@ -41,7 +41,7 @@ METRICS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "metrics").glob("*.json")
 }
 
-# What a reader must find.
+# Commands that the pages must show.
 SHOWN = [
     "make repro",
     "make test",
@@ -86,7 +86,7 @@ def commands_in(line: str) -> Iterator[list[str]]:
 
 
 def commands() -> list[tuple[str, list[str]]]:
-    """List page and command for all shell blocks and for what stands in a text as a command.
+    """List page and command for all shell blocks and for commands in the prose.
 
     In a block with prompts (`$ `) the other lines are output.
     """
@@ -154,7 +154,7 @@ def test_a_mistake_in_a_command_is_found(command: str, mistake: str) -> None:
 
 
 def mistake_in(command: list[str]) -> str:
-    """Say what is wrong with a command, "" if nothing is; it is read, not run."""
+    """Return what is wrong with a command, "" if nothing is; the command is not run."""
     name, *arguments = command
     if name == "make":
         return mistake_in_make(arguments)
@@ -225,11 +225,11 @@ def test_a_key_in_a_page_is_one_of_params_yaml(page: str) -> None:
             else:
                 known = section != "*" or any(leaf.endswith(f".{key}") for leaf in LEAVES)
             unknown += [] if known else [span]
-    # The changelog tells old names too.
+    # The changelog has old names too.
     assert set(unknown) <= ({"gpt2.sizes"} if page == "CHANGELOG.md" else set())
 
 
-# Named in pages, and in no clone: made by tools or users, or the names of downloads.
+# Names in pages that no clone has: files of tools or users, and downloads.
 NOT_IN_A_CLONE = {
     *(".checkpoints/", "~/.cache/scratchlm", "~/.netrc", ".git/index.lock", "models/gpt2/"),
     *("stages/NAME.py", "inputs/messages/mine.csv"),
@@ -243,8 +243,8 @@ def outs() -> set[Path]:
     return {Path(out if isinstance(out, str) else next(iter(out))) for out in listed}
 
 
-def is_named_rightly(span: str, page: str) -> bool:
-    """Whether a path in a page is a file, a folder or a pattern of files there, or what a stage writes."""
+def is_known(span: str, page: str) -> bool:
+    """Return whether a path in a page is an existing file, folder or pattern of files, or an out of a stage."""
     places = (ROOT, (ROOT / page).parent, ROOT / "src/scratchlm")
     if span in NOT_IN_A_CLONE or any(True for place in places for _ in place.glob(span.rstrip("/"))):
         return True
@@ -259,13 +259,13 @@ def is_named_rightly(span: str, page: str) -> bool:
 @pytest.mark.parametrize("page", TEXTS)
 def test_a_file_in_a_page_exists(page: str) -> None:
     named = [span for span in code_spans(TEXTS[page]) if PATH.fullmatch(span) and span.strip("./*")]
-    assert [span for span in named if not is_named_rightly(span, page)] == []
+    assert [span for span in named if not is_known(span, page)] == []
 
 
 @pytest.mark.parametrize("span", ["src/scratchlm/gpt.py", "tests/unit/test_training.py", "data/answers.json", "gpt.py"])
-def test_a_file_that_is_not_there_is_noticed(span: str) -> None:
+def test_a_missing_file_is_noticed(span: str) -> None:
     assert PATH.fullmatch(span)
-    assert not is_named_rightly(span, "README.md")
+    assert not is_known(span, "README.md")
 
 
 def test_a_variable_in_a_page_is_read_by_the_project() -> None:
@@ -346,7 +346,7 @@ def test_the_yaml_of_the_pages_has_keys_of_params_yaml(tmp_path: Path) -> None:
 
 
 def figures() -> dict[str, str]:
-    """Return what the README's table must say of the sample profile, by the beginning of the row."""
+    """Return the figures of the sample profile in the README's table, by the beginning of the row."""
     tokens, pretrain = METRICS["tokenize_corpus"], METRICS["pretrain"]
     sms, classifier = METRICS["prepare_sms"], METRICS["finetune_classifier"]
     instructions, judged = METRICS["prepare_instructions"], METRICS["judge_responses"]
@@ -374,7 +374,7 @@ def test_a_figure_in_the_readme_is_that_of_the_last_run(row: str) -> None:
     assert cells == [figures()[row]]
 
 
-def test_the_prose_tells_the_last_runs_figures_too() -> None:
+def test_the_prose_has_the_last_runs_figures_too() -> None:
     found = METRICS["prepare_instructions"]
     text = " ".join(README.split())
     assert "{test_answers_in_train} of the {test} test prompts".format(**found) in text

@@ -1,4 +1,4 @@
-"""dvc.yaml says exactly what the stages' code depends on, and keeps to what the design promises."""
+"""dvc.yaml lists exactly the stages' dependencies, and follows the design."""
 
 import re
 import shutil
@@ -39,7 +39,7 @@ STAGES = (
     "generate_responses",
     "judge_responses",
 )
-# Where a stage's own files of the user lie.
+# The folders of a user's own files, by stage.
 INPUTS = {
     "download_corpus": "inputs/corpus",
     "prepare_sms": "inputs/messages",
@@ -67,13 +67,13 @@ def test_dvc_accepts_the_file() -> None:
     COMPILED_MULTI_STAGE_SCHEMA(PIPELINE)
 
 
-def test_stages_and_their_scripts_are_the_designs() -> None:
+def test_the_stages_and_their_scripts_are_those_of_the_design() -> None:
     assert tuple(PIPELINE["stages"]) == STAGES
     assert sorted(path.stem for path in (ROOT / "stages").glob("*.py")) == sorted(STAGES)
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_runs_its_script_and_says_what_it_is_for(stage: str) -> None:
+def test_a_stage_runs_its_script_and_has_a_description(stage: str) -> None:
     assert PIPELINE["stages"][stage]["cmd"] == f"PYTHONPATH=src python -m scratchlm.stage stages/{stage}.py"
     assert PIPELINE["stages"][stage]["desc"]
 
@@ -165,7 +165,7 @@ def test_a_clone_shows_where_data_models_and_own_files_lie(tmp_path: Path) -> No
     for folder in ("data", "models", "inputs"):
         assert (tmp_path / "clone" / folder / "README.md").is_file()
     for folder in INPUTS.values():
-        # No text file, which a corpus that names the whole folder would take in.
+        # Not a text file: a corpus that names the whole folder would include it.
         assert [path.name for path in (tmp_path / "clone" / folder).iterdir()] == [".gitkeep"]
 
 
@@ -204,7 +204,7 @@ def test_a_plot_is_an_outs_picture_or_has_title_and_axes_and_shows_an_outs_table
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
-    """A repository that DVC finds up to date: what stands in the outs does not matter here."""
+    """A repository that DVC finds up to date; the content of the outs does not matter here."""
     project = copy_project(tmp_path_factory.mktemp("dummy") / "project")
     for path in [*ALL_OUTS, *(path for stage in STAGES for item in metrics(stage) for path in item)]:
         (project.folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -216,7 +216,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
 
 @contextmanager
 def opened(project: Project, patch: pytest.MonkeyPatch) -> Iterator[Repo]:
-    """Open a project in this process: to ask DVC many times, or once without running it, reads dvc.yaml only once."""
+    """Open a project in this process, so that dvc.yaml is read only once for many questions."""
     for name, value in project.environment.items():
         patch.setenv(name, value)
     with Repo(str(project.folder)) as repo, repo.lock:

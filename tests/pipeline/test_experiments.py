@@ -1,4 +1,4 @@
-"""Experiments: one change reruns one stage, differences show, a queue runs to its end."""
+"""Experiments: one change reruns one stage, differences are shown, a queue runs to its end."""
 
 import json
 import subprocess
@@ -59,7 +59,7 @@ def test_plots_show_and_diff_hold_every_plot(experiment: tuple[Project, str]) ->
     assert {row["rev"] for row in losses["content"]["data"]["values"]} == {"HEAD", "workspace"}
 
 
-def test_a_plots_page_is_written_where_git_does_not_look(experiment: tuple[Project, str]) -> None:
+def test_a_plots_page_is_written_where_git_ignores_it(experiment: tuple[Project, str]) -> None:
     project = experiment[0]
     project.dvc("plots", "diff", "HEAD")
     assert (project.folder / "dvc_plots" / "index.html").is_file()
@@ -75,7 +75,7 @@ def test_an_experiment_leaves_no_data_in_git(experiment: tuple[Project, str]) ->
 def test_judges_on_a_server_are_an_experiment_as_the_readme_shows_it(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # what this server says stays out of the user's cache
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # keeps this server's answers out of the user's cache
     with OllamaServer() as server:
         monkeypatch.setenv("OLLAMA_HOST", server.host)
         for judges in ("[ollama:llama3]", "[ollama:llama3,overlap]"):
@@ -90,7 +90,7 @@ def test_judges_on_a_server_are_an_experiment_as_the_readme_shows_it(
 
 @pytest.mark.slow
 def test_two_queued_experiments_both_succeed(project: Project) -> None:
-    # The last stage only: what is tried here is the queue, in its folder below .dvc/tmp.
+    # The last stage only: this tests the queue, in its folder below .dvc/tmp.
     for name, coverage in (("lenient", 0.5), ("strict", 1.0)):
         project.dvc("exp", "run", "--queue", "--name", name, "-S", f"judge.min_coverage={coverage}")
     # Not with pipes: the worker in the background inherits them, and reading them would wait for it.

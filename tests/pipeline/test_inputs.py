@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from test_experiments import wait_for_queue
 from test_repro import stages_run
 
-# Corpus, messages and instructions: the stages that an edit runs, and what the first of them writes.
+# For corpus, messages and instructions: the stages that an edit runs, and an out of the first one.
 RUN = {
     "corpus": ["download_corpus", "build_tokenizer", "tokenize_corpus"],
     "messages": ["prepare_sms"],
@@ -27,7 +27,7 @@ UP_TO_DATE = "Data and pipelines are up to date."
 
 
 def write_own(project: Project, kind: str, word: str, name: str = "own") -> Path:
-    """Write a small file of the user's in which `word` occurs."""
+    """Write a small file as a user's own, with `word` in it."""
     if kind == "corpus":
         suffix, content = "txt", f"Good morning, {word}. How are you today, {word}?\n" * 40
     elif kind == "messages":
@@ -42,7 +42,7 @@ def write_own(project: Project, kind: str, word: str, name: str = "own") -> Path
 
 
 def results(project: Project) -> dict[str, object]:
-    """Return what dvc.lock says that the stages read and wrote."""
+    """Return the deps and outs of the stages in dvc.lock."""
     return {
         stage: [[(item["path"], item["md5"]) for item in lock[key]] for key in ("deps", "outs")]
         for stage, lock in read_yaml(project.folder / "dvc.lock")["stages"].items()
@@ -86,7 +86,7 @@ def test_an_edit_runs_the_stages_that_depend_on_it_once(project: Project, kind: 
     assert changed <= {"dvc.lock", "metrics"}
 
 
-def test_a_file_that_dvc_keeps_is_watched_as_before(project: Project) -> None:
+def test_an_own_file_added_to_dvc_is_watched_too(project: Project) -> None:
     project.dvc("add", "inputs/messages/own.csv")
     project.dvc("repro")
     write_own(project, "messages", "Rosa")

@@ -1,4 +1,4 @@
-"""The answers of a generation that is killed or stopped are those of one that was not: the real dvc, real signals."""
+"""A generation that is killed or stopped gives the same answers as an uninterrupted one: real dvc, real signals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from project import Project, TinyRun
 pytestmark = pytest.mark.slow
 
 STAGE = "generate_responses"
-# Enough batches, one by one, to be hit in; they take seconds.
+# Enough batches of one answer to be hit by a signal; they take seconds.
 LONGER = {"generate.batch_size": 1, "generate.max_new_tokens": 100}
 RESULTS = ("dvc.lock", "data/responses.json", f"metrics/{STAGE}.json")
 KILLS = 8

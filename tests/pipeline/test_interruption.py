@@ -1,4 +1,4 @@
-"""A pipeline that is killed, again and again, ends as one that was not: the real dvc, real signals."""
+"""A pipeline that is killed again and again gives the results of an uninterrupted one: real dvc, real signals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from project import Project, TinyRun
 
 KILLS = 20
-# Long enough trainings to be hit, short enough for a test.
+# Trainings long enough to be hit by a signal, short enough for a test.
 LONGER = {
     "pretrain.epochs": 3,
     "pretrain.batch_size": 8,
@@ -26,7 +26,7 @@ LONGER = {
     "generate.batch_size": 8,
     "generate.max_new_tokens": 24,
 }
-# What DVC writes in place: a kill in that very moment leaves a part of it.
+# Files that DVC writes in place: a kill in that moment leaves only a part.
 WRITTEN_IN_PLACE = (".dvc/tmp/rwlock", "dvc.lock")
 RESULTS = ("dvc.lock", *(f"metrics/{name}.json" for name in ("pretrain", "finetune_classifier", "judge_responses")))
 
@@ -63,7 +63,7 @@ def test_a_pipeline_killed_twenty_times_ends_with_the_same_lock(
         try:
             output, _ = process.communicate(timeout=chance.uniform(1, 6))
             assert process.returncode == 0, output
-            # All stages ran between two kills: from the beginning.
+            # All stages finished between two kills: start again from the beginning.
             assert {path: project.read(path) for path in RESULTS} == expected
             shutil.rmtree(project.folder)
             project = longer[0].copy(project.folder)

@@ -21,7 +21,7 @@ def project(working_tree_copy: Project, tmp_path: Path) -> Project:
 
 
 def own_lines(stderr: str) -> list[str]:
-    """What the recipe says; make adds a line of its own on failure."""
+    """Return the recipe's own lines; make adds one on failure."""
     return [line for line in stderr.splitlines() if not line.startswith("make")]
 
 

@@ -12,7 +12,7 @@ from project import Project, TinyRun
 PIPELINE = read_yaml(DVC_YAML)
 STAGES = list(PIPELINE["stages"])
 
-# What readers of the metrics files rely on; more keys are welcome.
+# Keys that readers of the metrics files rely on; more keys may be there.
 INTERVAL = ("mean", "ci95_low", "ci95_high")
 METRICS = {
     "download_corpus": ["documents", "characters"],
@@ -144,7 +144,7 @@ def test_stages_agree_on_what_they_both_measure(tiny_run: TinyRun) -> None:
         for stage in ("download_corpus", "build_tokenizer", "tokenize_corpus", "pretrain")
     )
     assert corpus == {key: tokens[key] for key in ("documents", "characters")}
-    # `tokens` holds an end of text between two documents, too.
+    # `tokens` also counts the end-of-text tokens between documents.
     per_token = tokens["characters"] / (tokens["tokens"] - (tokens["documents"] - 1))
     assert tokenizer == {
         "kind": "bpe",
@@ -231,7 +231,7 @@ def test_a_deleted_model_comes_back_without_a_run(project: Project) -> None:
     assert all_bytes(project, "models/*/**/*") == before
 
 
-def test_answers_are_counted_as_they_stand_in_the_file(tiny_run: TinyRun) -> None:
+def test_the_counts_are_those_of_the_answers_in_the_file(tiny_run: TinyRun) -> None:
     responses = json.loads(tiny_run.project.read("data/responses.json"))
     metrics = json.loads(tiny_run.project.read("metrics/generate_responses.json"))
     assert metrics["answers"] == len(responses)
@@ -241,7 +241,7 @@ def test_answers_are_counted_as_they_stand_in_the_file(tiny_run: TinyRun) -> Non
         assert metrics[f"{prefix}stopped_at_end"] == sum(answer["finish"] == "stop" for answer in answers)
 
 
-def test_answers_that_stand_in_train_are_counted(tiny_run: TinyRun) -> None:
+def test_answers_that_occur_in_train_are_counted(tiny_run: TinyRun) -> None:
     train, test = (json.loads(tiny_run.project.read(f"data/instructions/{split}.json")) for split in ("train", "test"))
     known = {entry["output"] for entry in train}
     metrics = json.loads(tiny_run.project.read("metrics/prepare_instructions.json"))
@@ -293,7 +293,7 @@ def test_an_experiment_that_fails_ends_with_an_error(project: Project) -> None:
 
 
 def assert_one_clear_message(failed: subprocess.CompletedProcess[str], stage: str) -> None:
-    """The stage's message, with a bullet for each problem where there are several, then DVC's own line."""
+    """Require the stage's message, with a bullet for each of several problems, then DVC's own line."""
     assert "Traceback" not in failed.stderr
     lines = [line for line in failed.stderr.splitlines() if line and not line.startswith("  - ")]
     assert [line.split(":")[:2] for line in lines] == [

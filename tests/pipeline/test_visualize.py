@@ -1,4 +1,4 @@
-"""What the stage shows of the pretrained model: pictures that DVC shows, tables and figures that belong together."""
+"""The outs of visualize_model: pictures that DVC shows, and tables and figures that agree."""
 
 import csv
 import json
@@ -53,7 +53,7 @@ def test_gradients_are_of_every_block(tiny_run: TinyRun) -> None:
     assert all(float(value) > 0 for row in table for value in row.values())
 
 
-def test_a_model_without_shortcuts_is_shown_as_it_is(project: Project) -> None:
+def test_a_model_without_shortcuts_is_shown_without_them(project: Project) -> None:
     project.set_params({"model.shortcuts": False, "model.n_layers": 2})
     project.dvc("repro", "visualize_model")
     assert "+ shortcut" not in project.read("data/plots/shapes.md")

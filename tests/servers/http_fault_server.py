@@ -1,4 +1,4 @@
-"""A real HTTP server on 127.0.0.1 that misbehaves by plan: each path answers its requests from a list."""
+"""A real HTTP server on 127.0.0.1 that misbehaves as planned: each path answers its requests from a list."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class FaultServer:
-    """A context that serves; `answers[path]` are used up one per request, the last one for ever; "*" is any path.
+    """A server as a context; each request takes one of `answers[path]`, the last one stays; "*" is any path.
 
     `requests` holds (path, headers) of every request that came. With a `context` it speaks https.
     """
@@ -55,7 +55,7 @@ class FaultServer:
 
 
 class QuietServer(ThreadingHTTPServer):
-    """A server that takes a client's going away for granted."""
+    """A server that reports no error when a client goes away."""
 
     def handle_error(self, request: object, client_address: object) -> None:
         if not isinstance(sys.exception(), ConnectionError):
@@ -76,7 +76,7 @@ class Request(BaseHTTPRequestHandler):
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
         answer(self)
 
-    do_CONNECT = do_GET  # what a proxy is asked for https
+    do_CONNECT = do_GET  # how a proxy is asked for https
 
     def head(self, code: int, length: int | None, **headers: str) -> None:
         """Send status line and headers; `content_range` becomes Content-Range."""
@@ -127,7 +127,7 @@ def serve(body: bytes, drop_after: int | None = None, ranges: bool = True, **val
 
 
 def unstated(body: bytes) -> Answer:
-    """Send the body without saying how long it is, then hang up."""
+    """Send the body without its length, then hang up."""
 
     def answer(request: Request) -> None:
         request.head(200, None)
@@ -156,7 +156,7 @@ def wrong_range(body: bytes) -> Answer:
 
 
 def blind_range(body: bytes, length: int | None = None, **validators: str) -> Answer:
-    """Answer any range of `body` without looking at If-Range, with its first `length` bytes alone."""
+    """Answer any range of `body` with only its first `length` bytes, ignoring If-Range."""
 
     def answer(request: Request) -> None:
         start = int(request.headers["Range"].removeprefix("bytes=").removesuffix("-"))
@@ -206,7 +206,7 @@ def slow(body: bytes, wait_s: float) -> Answer:
 
 
 def hang(body: bytes = b"", length: int = 0) -> Answer:
-    """Say nothing at all, or after the first bytes of a body nothing more."""
+    """Send nothing, or only the first bytes of a body, and keep the connection open."""
 
     def answer(request: Request) -> None:
         if body:
@@ -219,7 +219,7 @@ def hang(body: bytes = b"", length: int = 0) -> Answer:
 
 
 def gzipped(body: bytes, drop_after: int | None = None) -> Answer:
-    """Send the body compressed, though nobody asked for that."""
+    """Send the body compressed, although the request does not allow it."""
 
     packed = gzip.compress(body, mtime=0)
 

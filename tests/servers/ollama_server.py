@@ -1,7 +1,7 @@
-"""A local server that speaks Ollama's HTTP API, for tests: scripted answers and faults of scripted_server.py.
+"""A local server that speaks Ollama's HTTP API, for tests, with the scripted answers and faults of scripted_server.py.
 
-It answers what the real one answers where scratchlm asks (the shapes are Ollama's API documentation's) and
-refuses, with a 400 that fails the test, any request that puts an option where Ollama would ignore it.
+It answers scratchlm's requests as the real one does (in the shapes of Ollama's API documentation). A request with
+an option where Ollama would ignore it gets a 400, which fails the test.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class OllamaServer(ScriptedServer):
 
 
 def find_misread(request: dict[str, Any]) -> list[str]:
-    """Options outside `options`, where Ollama ignores them, names it does not know, values of another type."""
+    """Return options that Ollama would misread: outside `options`, of unknown name, or with values of another type."""
     options = request.get("options", {})
     problems = [f"{name} outside options" for name in sorted(OPTIONS.keys() & request.keys())]
     problems += [f"unknown field {name}" for name in sorted(request.keys() - CHAT_FIELDS - OPTIONS.keys())]

@@ -1,7 +1,7 @@
-"""A local server that speaks the OpenAI-compatible API, for tests: scripted answers and faults of scripted_server.py.
+"""A local server that speaks the OpenAI-compatible API, for tests: scripted, with the faults of scripted_server.py.
 
-As strict as the strictest: it wants its key, refuses every parameter it does not know and every schema that its
-strict mode would not take.
+It is as strict as the strictest: it requires its key and refuses unknown parameters and schemas that strict mode
+would refuse.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class OpenAiHandler(ApiHandler):
             self.chat(request)
 
     def let_in(self) -> bool:
-        """Note the request's Authorization and refuse a wrong one, as unkindly as some gateways: with the key."""
+        """Note the request's Authorization and refuse a wrong one, with the key in the message, as some gateways do."""
         state = self.state
         given = self.headers.get("Authorization")
         state.authorizations.append(given)
@@ -101,7 +101,7 @@ class OpenAiServer(ScriptedServer):
 
 
 def find_refused(request: dict[str, Any], refused: frozenset[str]) -> list[str]:
-    """What a strict server says of a request's parameters, nothing if it takes them."""
+    """Return a strict server's objection to a request's parameters, nothing if it accepts them."""
     unknown = sorted((request.keys() - CHAT_FIELDS) | (request.keys() & refused))
     problems = [f"Unrecognized request argument supplied: {name}" for name in unknown]
     if not all(message.get("role") in ("system", "user", "assistant") for message in request.get("messages", [{}])):

@@ -1,6 +1,6 @@
-"""What the tests' judge servers share: real sockets on 127.0.0.1, scripted answers, the faults of real servers.
+"""What the judge servers of the tests share: real sockets on 127.0.0.1, scripted answers, faults of real servers.
 
-ollama_server.py and openai_server.py put an API on top, openai_server.py a key as well.
+ollama_server.py and openai_server.py add an API, openai_server.py also a key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AUTHORIZATION = b"<AUTHORIZATION>"  # in a scripted body: whatever the request's
 
 @dataclass(frozen=True)
 class Reply:
-    """How one chat request is answered; a fault where it says so."""
+    """How one chat request is answered, faults included."""
 
     content: str = "85"
     done_reason: str = "stop"
@@ -35,9 +35,9 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     delay_s: float = 0.0
     drip_s: float = 0.0  # sends the body byte by byte, with this pause before each
-    dropped: bool = False  # closes without a word
+    dropped: bool = False  # closes without an answer
     half: bool = False  # promises the whole body, sends half of it and closes
-    away_s: float | None = None  # the whole server dies at this request and is back after so long, or never (inf)
+    away_s: float | None = None  # the server stops at this request and is back after so many seconds, or never (inf)
 
 
 BUSY = Reply(status=503, body=b'{"error": "server busy, please try again"}')
@@ -57,9 +57,9 @@ NOTHING = Reply("")
 
 @dataclass
 class ScriptedServer:
-    """`with` it, and it listens on 127.0.0.1 at `host` until the block ends.
+    """A context that listens on 127.0.0.1 at `host` until the block ends.
 
-    `replies` are used up in order, then `answer` (given the request) makes the rest. `requests` keeps every chat
+    `replies` are used in order; then `answer` makes each reply from the request. `requests` keeps every chat
     request, `answered` the prompts in the order in which their answers left. Requests that the real server would
     misread fail the block when it ends.
     """
@@ -102,7 +102,7 @@ class ScriptedServer:
         threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     def stop(self) -> bool:
-        """Refuse new connections and cut the open ones, as a process that dies does; False if it is away already."""
+        """Refuse new connections and cut the open ones, as a dying process does; return False if it is away already."""
         with self._lock:
             http, self._http = self._http, None
             connections = list(self._connections)
@@ -115,7 +115,7 @@ class ScriptedServer:
         return True
 
     def go_away(self, away_s: float) -> None:
-        """Die, and come back on the same port after so many seconds."""
+        """Stop, and come back on the same port after so many seconds."""
         if not self.stop():
             return
 
@@ -127,11 +127,11 @@ class ScriptedServer:
 
     @property
     def asked(self) -> Counter[str]:
-        """How often each prompt was asked."""
+        """Return how often each prompt was asked."""
         return Counter(map(prompt_of, self.requests))
 
     def next_reply(self, request: dict[str, Any]) -> Reply:
-        """Note a chat request, wait as its reply wants to, and return that."""
+        """Note a chat request, wait as its reply says, and return the reply."""
         with self._lock:
             self.requests.append(request)
             reply = self.replies.pop(0) if self.replies else self.answer(request)
@@ -141,7 +141,7 @@ class ScriptedServer:
         return reply
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but wake when the test is over."""
+        """Sleep, but wake up when the test ends."""
         if seconds:
             self._over.wait(min(seconds, threading.TIMEOUT_MAX))
 
@@ -158,10 +158,10 @@ class ScriptedServer:
 
 
 class QuietServer(ThreadingHTTPServer):
-    """A server that takes a client's going away for granted."""
+    """A server that reports no error when a client goes away."""
 
     daemon_threads = True
-    request_queue_size = 128  # a pool of clients comes at once
+    request_queue_size = 128  # a pool of clients connects at once
 
     def handle_error(self, request: object, client_address: object) -> None:
         if not isinstance(sys.exception(), OSError):
@@ -169,7 +169,7 @@ class QuietServer(ThreadingHTTPServer):
 
 
 class ApiHandler(BaseHTTPRequestHandler):
-    """What each request has in common; an API adds `do_GET`, `do_POST` and `chat_body`."""
+    """What all requests share; an API adds `do_GET`, `do_POST` and `chat_body`."""
 
     state: Any  # the server, of the API's own class
     protocol_version = "HTTP/1.1"
@@ -195,7 +195,7 @@ class ApiHandler(BaseHTTPRequestHandler):
         return request
 
     def chat_body(self, request: dict[str, Any], reply: Reply) -> tuple[bytes, str]:
-        """The body and content type of a good answer, as the API writes them."""
+        """Return the body and content type of a good answer, as the API writes them."""
         raise NotImplementedError
 
     def chat(self, request: dict[str, Any]) -> None:
@@ -237,12 +237,12 @@ class ApiHandler(BaseHTTPRequestHandler):
 
 
 def prompt_of(request: dict[str, Any]) -> str:
-    """The last message of a chat request, "" if it has none."""
+    """Return the last message of a chat request, "" if it has none."""
     return str(request["messages"][-1]["content"]) if request["messages"] else ""
 
 
 def cut(connection: socket.socket) -> None:
-    """End a connection for both sides, whoever else holds the socket."""
+    """End a connection for both sides, even if others hold the socket."""
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
@@ -250,7 +250,7 @@ def cut(connection: socket.socket) -> None:
 
 
 def unused_host() -> str:
-    """An address at which nothing listens."""
+    """Return an address where nothing listens."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{unused.getsockname()[1]}"

@@ -99,7 +99,7 @@ def test_classify_says_spam_where_class_1_is_likelier(
 
 
 @pytest.mark.parametrize("given_input", ["", "cat"])
-def test_ask_puts_instruction_and_input_as_in_training(project: Path, given_input: str) -> None:
+def test_ask_formats_the_prompt_as_in_training(project: Path, given_input: str) -> None:
     done = scratchlm_command(project, "ask", "Name it.", "--input", given_input, "--tokens", "8")
     model, tokenizer, style = load_assistant(project / "models" / "assistant")
     prompt = format_prompt(Entry(instruction="Name it.", input=given_input, output=""), style)
@@ -120,7 +120,7 @@ def test_ask_puts_instruction_and_input_as_in_training(project: Path, given_inpu
             ("shapes", "--model", "models/assistant", "the", "the cat"),
             r"different numbers of tokens: \d+ \(\"the\"\), \d+ \(\"the cat\"\)",
         ),
-        (("shapes", "--size", "125M"), "--size is 125M, known: 124M, 355M, 774M, 1558M"),
+        (("shapes", "--size", "125M"), "--size: got 125M, wanted one of 124M, 355M, 774M, 1558M"),
         (("shapes", "--size", "124M", "the cat"), "--size needs GPT-2's tokenizer .* run `make repro`"),
         (("shapes", "--size", "124M", "--model", "models/assistant"), "both --size and --model"),
         (("shapes",), "params.yaml is missing: copy a profile"),
@@ -143,13 +143,13 @@ def test_the_models_run_on_the_device_that_is_found(
     monkeypatch.setenv("SCRATCHLM_DEVICE", "tpu")
     with pytest.raises(InputError, match="SCRATCHLM_DEVICE is 'tpu', which cannot be used here"):
         cli([command, "the cat"], standalone_mode=False)
-    # Every machine has this device, but on it a tensor has no numbers to answer with.
+    # Every machine has the meta device; its tensors have no values, so the answer fails if it is used.
     monkeypatch.setattr("scratchlm.stage.device.find_device", lambda: (torch.device("meta"), "a test"))
     with pytest.raises(RuntimeError, match=r"(?i)meta"):
         cli([command, "the cat"], standalone_mode=False)
 
 
-def test_shapes_are_of_a_released_size_a_folder_or_params_yaml(project: Path, tmp_path: Path) -> None:
+def test_shapes_come_from_a_released_size_a_folder_or_params_yaml(project: Path, tmp_path: Path) -> None:
     released = scratchlm_command(tmp_path, "shapes", "--size", "1558M")
     assert released.stdout == describe_shapes(gpt2_config("1558M"), EXAMPLES, GPT2_EXAMPLE_IDS)
     folder = scratchlm_command(tmp_path, "shapes", "--model", str(project / "models" / "pretrained"), "the cat sat")

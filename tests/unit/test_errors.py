@@ -1,4 +1,4 @@
-"""A program says of a stage's output how to get it again, and of no other mistake."""
+"""Only the error for a stage's output says how to build it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files that other tools read: CI, pre-commit, editors, containers; also the changelog and the floors as drawn."""
+"""The files that other tools read (CI, pre-commit, editors, containers), the changelog, the drawing of the floors."""
 
 from __future__ import annotations
 

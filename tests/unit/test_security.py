@@ -1,4 +1,4 @@
-"""What SECURITY.md promises, looked for in the source and tried with hostile names."""
+"""SECURITY.md's promises, checked in the source and with hostile names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SERVERS = {"bind", "serve_forever", "start_server", "create_server", "http.serve
 
 
 def names_in(source: str) -> Iterator[str]:
-    """Yield what a program imports, reads as an attribute or calls: modules, names, `torch.load` and keywords."""
+    """Yield the names that a program imports, reads as attributes or calls: modules, `torch.load` and keywords."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import(names=names):
@@ -59,7 +59,7 @@ def test_the_tests_listen_on_127_0_0_1_alone() -> None:
     assert places and set(places) == {'"127.0.0.1"'}
 
 
-# --- names that would lead out of the project ---------------------------------------------------------------
+# --- names that lead out of the project ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def server() -> Iterator[FaultServer]:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project's folder, beside which nothing may appear or change."""
+    """A project's folder; nothing beside it may appear or change."""
     for name in ("SCRATCHLM_MIRROR", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "clone" / "project"

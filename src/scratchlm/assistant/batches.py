@@ -23,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class Batches(NamedTuple):
-    """The batches of both splits, how many of their entries are cut to the largest length, and all texts."""
+    """The batches of training and validation, how many entries of each are cut to `max_length`, and all texts."""
 
     loaders: Loaders
     truncated: int
@@ -48,7 +48,7 @@ def read_batches(folder: Path, style: PromptStyle, tokenizer: Tokenizer, params:
 
 @dataclass(frozen=True)
 class Example:
-    """An entry as token ids, prompt and answer, of which the first `prompt_length` are the prompt."""
+    """An entry's token ids, prompt and answer; the first `prompt_length` are the prompt's."""
 
     ids: list[int]
     prompt_length: int
@@ -64,7 +64,7 @@ def encode_entries(entries: Sequence[Entry], style: PromptStyle, tokenizer: Toke
 def check_lengths(examples: Sequence[Example], max_length: int, mask_prompt: bool) -> int:
     """Return how many examples are longer than `max_length` tokens and will be cut.
 
-    Raises InputError where `mask_prompt` would leave nothing of an example to learn.
+    Raises InputError if `mask_prompt` would leave nothing to learn from an example.
     """
     unanswered = [index for index, example in enumerate(examples) if example.prompt_length > max_length]
     if unanswered and mask_prompt:
@@ -72,8 +72,8 @@ def check_lengths(examples: Sequence[Example], max_length: int, mask_prompt: boo
         raise InputError(
             f"the prompts of {len(unanswered)} of {len(examples)} entries are longer than "
             f"finetune_instructions.max_length ({max_length} tokens; entry {first} of the split has "
-            f"{examples[first].prompt_length:,}), and mask_prompt leaves nothing else to learn: raise max_length or "
-            "leave them out"
+            f"{examples[first].prompt_length:,}), so that mask_prompt leaves nothing to learn: raise max_length or "
+            "leave these entries out"
         )
     return sum(len(example.ids) > max_length for example in examples)
 
@@ -81,8 +81,8 @@ def check_lengths(examples: Sequence[Example], max_length: int, mask_prompt: boo
 def collate(examples: Sequence[Example], pad_id: int, max_length: int, mask_prompt: bool) -> tuple[Tensor, Tensor]:
     """Pad a batch; return inputs and targets, each [B, T] int64 with T at most `max_length`.
 
-    An end-of-text (`pad_id`) follows every entry; the first is a target, so that the model learns to stop; the
-    padding after it is -100. With `mask_prompt` the prompt is -100 too.
+    End-of-text (`pad_id`) follows every entry. Its first occurrence is a target, so that the model learns to stop;
+    the targets after it are -100, which the loss ignores. With `mask_prompt` those of the prompt are -100 too.
     """
     width = min(max_length, max(len(example.ids) for example in examples))
     inputs = torch.full((len(examples), width), pad_id)

@@ -1,4 +1,4 @@
-"""The assistant's folder: a checkpoint that also says how instructions are put to the model."""
+"""The assistant's folder: a checkpoint that also names the prompt style of its training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Instructions (chapter 7): entries in Alpaca's three fields, how they are put to the model, and their split."""
+"""Instructions (chapter 7): entries in Alpaca's three fields, their prompts, and their split."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Entry(TypedDict):
     """One instruction with its answer, in Alpaca's three fields."""
 
     instruction: str  # what to do; never empty
-    input: str  # what to do it with, such as a sentence to rewrite; often empty
+    input: str  # the text to work on, such as a sentence to rewrite; often empty
     output: str  # the reference answer, which training teaches and judges compare with; never empty
 
 
 def read_entries(path: Path) -> list[Entry]:
-    """Read a JSON list of entries; raise InputError that names the index and the field of what is wrong."""
+    """Read a JSON list of entries; raise InputError that names the index and field of each mistake."""
     return check_entries(read_json(path, WANTED), str(path))
 
 
 def check_entries(found: Any, name: str) -> list[Entry]:
-    """Check loaded JSON entry by entry; other fields than Alpaca's three are left out."""
+    """Check loaded JSON entry by entry; further fields than Alpaca's three are dropped."""
     if not isinstance(found, list) or not found:
         shown = "an empty list" if found == [] else f"a {type(found).__name__}"
         raise InputError(f"{name} holds {shown}, wanted {WANTED}")
@@ -69,7 +69,7 @@ def split_entries(
 
 
 def format_task(entry: Entry, style: PromptStyle) -> str:
-    """Return the instruction and its input as they are put to the model."""
+    """Return the part of the prompt that holds the instruction and its input."""
     if style == "alpaca":
         given = f"\n\n### Input:\n{entry['input']}" if entry["input"] else ""
         return f"{ALPACA_INTRODUCTION}\n\n### Instruction:\n{entry['instruction']}{given}"
@@ -78,7 +78,7 @@ def format_task(entry: Entry, style: PromptStyle) -> str:
 
 
 def format_prompt(entry: Entry, style: PromptStyle) -> str:
-    """Return everything that stands before the answer: the task and the mark that an answer follows."""
+    """Return everything before the answer: the task and the marker after which the answer begins."""
     mark = "\n\n### Response:\n" if style == "alpaca" else "\n<|assistant|>:\n"
     return format_task(entry, style) + mark
 
@@ -89,13 +89,13 @@ def format_entry(entry: Entry, style: PromptStyle) -> str:
 
 
 def count_prompts_in(entries: list[Entry], others: list[Entry]) -> int:
-    """Count the entries whose instruction and input also stand in `others`."""
+    """Count the entries whose instruction and input also occur in `others`."""
     prompts = {(entry["instruction"], entry["input"]) for entry in others}
     return sum((entry["instruction"], entry["input"]) in prompts for entry in entries)
 
 
 def count_answers_in(entries: list[Entry], others: list[Entry]) -> int:
-    """Count the entries whose answer also stands in `others`, to another prompt: these can be remembered."""
+    """Count the entries whose answer also occurs in `others`, where a model can have memorised it."""
     answers = {entry["output"] for entry in others}
     return sum(entry["output"] in answers for entry in entries)
 

@@ -15,7 +15,7 @@ DOWNLOADS = {"book": INSTRUCTIONS, "alpaca": ALPACA}
 def collect_entries(source: str, inputs: Path) -> list[Entry]:
     """Return the entries of `source`: `sample`, `book`, `alpaca`, or a JSON file or URL, checked.
 
-    `inputs` is where a user's own files are tracked. Raises InputError as `read_entries` and `opened_source` do.
+    `inputs` is the folder in which DVC tracks own files. Raises InputError as `read_entries` and `opened_source` do.
     """
     if source == "sample":
         return check_entries(sample_instructions.entries(), "the sample")

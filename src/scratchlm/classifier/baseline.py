@@ -1,4 +1,4 @@
-"""The baseline beside the classifier, TF-IDF with logistic regression, and the scores of predictions."""
+"""The classifier's baseline, TF-IDF with logistic regression, and the scores of predictions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
     """Fit TF-IDF of words and word pairs with logistic regression on `train` and score all three splits.
 
-    Where no training text has a word of two letters, such as emoji alone, characters stand in for words.
+    If no training text has a word of two letters (only emoji, say), characters are used instead of words.
     Frames have columns Label (0 or 1) and Text. Returns accuracies in percent by split name.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -26,7 +26,7 @@ def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.Dat
 
 
 def classification_scores(labels: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
-    """Return precision, recall and f1 of spam (1) among ham (0), in percent, 0.0 where nothing is to be divided."""
+    """Return precision, recall and f1 of spam (1) among ham (0), in percent; 0.0 where the denominator is 0."""
     from sklearn.metrics import precision_recall_fscore_support
 
     precision, recall, f1, _ = precision_recall_fscore_support(labels, predictions, average="binary", zero_division=0)

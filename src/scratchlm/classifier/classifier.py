@@ -1,4 +1,4 @@
-"""A GPT that classifies (chapter 6): a new head on the last position, and which layers it trains."""
+"""A GPT that classifies (chapter 6): a new head on the last position, and the choice of trained layers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEAD, DESCRIPTION = "classifier_head.safetensors", "classifier.json"
 
 
 class Classifier(nn.Module):
-    """Token ids in, logits of the labels out; the last position is the one that has seen the whole text."""
+    """A GPT with a head that turns the last position, which has seen the whole text, into logits of the labels."""
 
     def __init__(self, gpt: GPT) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Messages(Dataset[tuple[Tensor, Tensor]]):
 
 
 def choose_trained_layers(classifier: Classifier, train_layers: TrainLayers) -> None:
-    """Freeze all but the head and what `train_layers` names: nothing, the last blocks and final norm, or all."""
+    """Freeze all but the head and what `train_layers` names: nothing more, the last blocks and final norm, or all."""
     classifier.requires_grad_(train_layers == "all")
     classifier.head.requires_grad_(True)
     n_blocks = {"last_block": 1, "last_two_blocks": 2}.get(train_layers, 0)
@@ -75,7 +75,7 @@ def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int)
 
 
 def label_loss(classifier: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the sum of the cross entropies of a batch of ids [B, T] and labels [B], and how many labels they are."""
+    """Return the summed cross entropy of a batch of ids [B, T] and labels [B], and the number of labels."""
     ids_BT, labels_B = batch
     return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum"), torch.tensor(len(labels_B))
 
@@ -102,7 +102,7 @@ def measure_labels(classifier: Classifier, messages: Messages, batch_size: int) 
 
 @torch.no_grad()
 def batch_accuracy(classifier: Classifier, batches: Loader, n_batches: int) -> float:
-    """Return the accuracy in percent over the first `n_batches` batches, as chapter 6.7 follows it while training.
+    """Return the accuracy in percent over the first `n_batches` batches, as chapter 6.7 tracks it during training.
 
     Draws from torch's global generator for each pass over `batches`, as the book does.
     """

@@ -1,4 +1,4 @@
-"""The fine-tuning of the classifier (chapter 6): its messages, its training, and what is measured around it."""
+"""The fine-tuning of the classifier (chapter 6): messages, training, and the measurements before and after it."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def read_splits(folder: Path) -> dict[str, pd.DataFrame]:
 def encode_splits(
     frames: Mapping[str, pd.DataFrame], tokenizer: Tokenizer, max_length: int | None, context_length: int
 ) -> tuple[dict[str, Messages], int]:
-    """Tokenize and pad all splits to one length, which is returned too.
+    """Tokenize all splits and pad them to one length; return the messages and this length.
 
-    It is `max_length`, or that of the longest training message, and no more than the model can see.
+    The length is `max_length`, or that of the longest training message, and at most the model's context.
     """
     longest = max_length or longest_tokens(tokenizer, frames["train"]["Text"].tolist())
     length = min(longest, context_length)
@@ -53,7 +53,7 @@ def encode_splits(
 
 @dataclass(frozen=True)
 class Finetuning:
-    """What the training did: accuracy, loss and predictions of every split before and after it, and its curve."""
+    """The results of the training: accuracy, loss and predictions of every split before and after it, and its curve."""
 
     initial: dict[str, dict[str, Any]]
     final: dict[str, dict[str, Any]]
@@ -62,7 +62,7 @@ class Finetuning:
     snapshots: Snapshots  # to be finished once the results are written
 
     def metrics(self) -> dict[str, float]:
-        """Return accuracies in percent and losses in nats of all splits, and the test's scores for spam in percent."""
+        """Return accuracies (%) and losses (nats) of all splits, and the test set's scores for spam (%)."""
         scores = classification_scores(self.test_labels, self.final["test"]["predictions"])
         return {
             f"{prefix}{split}_{measure}": measures[split][measure]

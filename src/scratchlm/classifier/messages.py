@@ -1,4 +1,4 @@
-"""SMS messages labelled ham or spam: balance, split, and keep as CSV (chapter 6)."""
+"""SMS messages labelled ham or spam: balancing, splitting, and CSV files (chapter 6)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def balance(messages: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Undersample the larger class to the size of the smaller, ham first, labels as 0 (ham) and 1 (spam).
 
     `messages` as `collect_messages` returns them. Returns columns Label (int64) and Text.
-    With spam the smaller class these are the book's rows in the book's order (section 6.2).
+    If spam is the smaller class, these are the book's rows in the book's order (section 6.2).
     """
     ham = messages[messages["Label"] == "ham"]
     spam = messages[messages["Label"] == "spam"]
@@ -36,9 +36,9 @@ def balance(messages: pd.DataFrame, seed: int) -> pd.DataFrame:
 def split(
     messages: pd.DataFrame, train_fraction: float, validation_fraction: float, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Shuffle and cut into training, validation and test messages, the rest being the test (section 6.2).
+    """Shuffle and cut into training, validation and test messages, the rest being the test set (section 6.2).
 
-    Raises InputError where a part would be empty.
+    Raises InputError if a part would be empty, or if all training messages are of one class.
     """
     shuffled = messages.sample(frac=1, random_state=seed).reset_index(drop=True)
     train_end = int(len(shuffled) * train_fraction)
@@ -59,9 +59,9 @@ def split(
 
 
 def write_split_csv(path: Path, messages: pd.DataFrame) -> None:
-    """Write columns Label and Text as CSV, atomically, every text so that `read_split_csv` gives it back."""
+    """Write columns Label and Text as CSV, atomically; `read_split_csv` returns every text unchanged."""
     content = io.StringIO(newline="")
-    # Every text is quoted: csv takes no notice of a lone carriage return, which would end the row.
+    # Quote every text: csv leaves one with a lone carriage return unquoted, and a reader would end the row there.
     writer = csv.writer(content, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(["Label", "Text"])
     writer.writerows(zip(messages["Label"], messages["Text"], strict=True))
@@ -71,7 +71,7 @@ def write_split_csv(path: Path, messages: pd.DataFrame) -> None:
 def read_split_csv(path: Path) -> pd.DataFrame:
     """Read what `write_split_csv` wrote: columns Label (int64, 0 or 1) and Text.
 
-    Raises OutputError that names the row (header not counted) where columns or labels are others.
+    Raises OutputError for other columns or labels; it names the row, not counting the header.
     """
     try:
         rows = list(csv.reader(io.StringIO(read_text(path, WANTED, OutputError), newline="")))

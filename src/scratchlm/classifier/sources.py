@@ -22,7 +22,7 @@ from scratchlm.sample import sms as sample_sms
 def collect_messages(source: str, inputs: Path) -> pd.DataFrame:
     """Return the messages of `source`: `sample`, `uci`, or a file or URL; columns Label and Text.
 
-    `inputs` is where a user's own files are tracked. Raises InputError as `read_messages` and `opened_source` do.
+    `inputs` is the folder in which DVC tracks own files. Raises InputError as `read_messages` and `opened_source` do.
     """
     if source == "sample":
         return pd.DataFrame(sample_sms.messages(), columns=["Label", "Text"])
@@ -33,7 +33,7 @@ def collect_messages(source: str, inputs: Path) -> pd.DataFrame:
 def read_messages(path: Path) -> pd.DataFrame:
     """Read labelled messages from UCI's file, its zip, or a CSV file with the columns label and text.
 
-    The same message may stand there often, as in UCI's file, but with one label.
+    A message may occur often, as in UCI's file, but always with the same label.
 
     A name ending in .csv is read as CSV with a header (any case, further columns ignored), one ending in .zip
     as UCI's archive, any other as UCI's file: no header, label, tab, text. All are UTF-8.
@@ -41,8 +41,8 @@ def read_messages(path: Path) -> pd.DataFrame:
     Raises InputError for anything else, naming the line.
 
     Quotes are read as the book's `pd.read_csv(sep="\\t", header=None)` does: a text that begins with a quote
-    runs to the next quote. In UCI's file 56 texts begin with one, and that on line 5,082 is closed on line
-    5,084 only: so 5,574 lines (4,827 ham) become the book's 5,572 rows (4,825 ham).
+    runs to the next quote. In UCI's file 56 texts begin with one, and the one on line 5,082 is closed only on
+    line 5,084: so 5,574 lines (4,827 ham) become the book's 5,572 rows (4,825 ham).
     """
     is_csv = path.suffix.lower() == ".csv"
     delimiter, separator = (",", "comma") if is_csv else ("\t", "tab")

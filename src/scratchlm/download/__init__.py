@@ -1,4 +1,4 @@
-"""Downloads: a source that is known by size and hash, from the mirror, the cache or the network.
+"""Downloads: files from the mirror, the cache or the network, checked by size and hash.
 
 Imports `stage`, `files` and `errors`; knows nothing of models.
 """

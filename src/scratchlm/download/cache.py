@@ -1,4 +1,4 @@
-"""The user's cache folder: what it holds, and how it is emptied without taking a file from a running download."""
+"""Listing and clearing the user's cache folder, without taking a file from a running download."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scratchlm.download import sources
 from scratchlm.download.fetch import url_key
 from scratchlm.files.folders import cache_folder
 
-# What `fetch` writes: a key, the sha256 of the file, or of its URL where that is not known, and what the file is.
+# The names that `fetch` gives: a key (the sha256 of the file, or of its URL if that is unknown) and a kind of file.
 OURS = re.compile(r"([0-9a-f]{64})(|\.part|\.part\.json|\.lock|\.sha256)")
 JUDGE = "judge"  # the answers of judges, kept apart: they may have been paid for
 
@@ -52,7 +52,7 @@ def judge_bytes() -> int:
 def clear_cache() -> list[str]:
     """Remove all downloads but those under way in another process; return the names of the ones that stayed.
 
-    What else lies in the folder is left alone.
+    Other files in the folder are left alone.
     """
     folder, kept = cache_folder(), []
     keys = sorted({ours[1] for path in folder.glob("*") if (ours := OURS.fullmatch(path.name))})
@@ -60,7 +60,7 @@ def clear_cache() -> list[str]:
         try:
             with FileLock(folder / f"{key}.lock", timeout=0):
                 for path in folder.glob(f"{key}*"):
-                    # The lock stays: who waits for it must find the one that the next process looks at.
+                    # The lock stays: a process that waits for it and the next one must lock the same file.
                     if OURS.fullmatch(path.name) and path.suffix != ".lock":
                         path.unlink(missing_ok=True)
         except Timeout:

@@ -24,9 +24,9 @@ class Deadline:
 
 
 class TimedStream(io.RawIOBase):
-    """The incoming bytes of a connection, none of which comes after the deadline.
+    """The incoming bytes of a connection, until the deadline.
 
-    A socket's own timeout begins anew with each byte: a server that drips headers would hold us for ever.
+    A socket's own timeout begins anew with each byte, so a server could send headers byte by byte for ever.
     """
 
     def __init__(self, stream: io.RawIOBase, connection: socket.socket, deadline: Deadline) -> None:
@@ -57,7 +57,7 @@ class TimedConnection:
     """A mixin for urllib3's connections that tells a failed connection from a failed answer."""
 
     def connect(self) -> None:
-        """Connect, which includes a proxy's answer and the TLS handshake; raise ConnectTimeoutError in all of them.
+        """Connect, which includes a proxy's answer and the TLS handshake; raise ConnectTimeoutError if any is too slow.
 
         urllib3 itself reports the last two as a timeout of the answer, which has a time limit of its own.
         """

@@ -1,4 +1,4 @@
-"""The one download function: the mirror first, then the cache, then each URL; verified before it is named."""
+"""The one download function: the mirror first, then the cache, then each URL; verified before it gets its name."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def fetch(source: Source, target: Path) -> Path:
 def opened_source(source: str, known: Mapping[str, Source], inputs: Path, stage: str) -> Iterator[Path]:
     """Yield a local path to what a parameter names: one of the `known` sources, a URL, or a file of the user's.
 
-    `inputs` is where `stage` has the user's own files tracked (see `own_paths`). Downloads are gone after the block.
-    Raises InputError as `fetch` and `own_paths` do, and for a path that is no file.
+    `inputs` is where `stage` has the user's own files tracked (see `own_paths`). Downloads are removed after the block.
+    Raises InputError as `fetch` and `own_paths` do, and for a path that is not a file.
     """
     if source in known:
         with tempfile.TemporaryDirectory() as folder:
@@ -74,8 +74,8 @@ def opened_source(source: str, known: Mapping[str, Source], inputs: Path, stage:
             yield path
     else:
         (path,) = own_paths([source], inputs, stage)
-        if not path.is_file():  # a pipe or a device could be read for ever
-            there = "is no file" if path.exists() else "does not exist"
+        if not path.is_file():  # reading a pipe or a device may never end
+            there = "is not a file" if path.exists() else "does not exist"
             raise InputError(
                 f"{source} {there} (looked for {path}): give a file, a URL or one of {', '.join(['sample', *known])}"
             )
@@ -84,7 +84,7 @@ def opened_source(source: str, known: Mapping[str, Source], inputs: Path, stage:
 
 @contextmanager
 def opened_url(url: str) -> Iterator[Path]:
-    """Download a user's own URL; yield a path that is gone after the block, whose errors then name the URL."""
+    """Download a user's own URL and yield its path until the block ends; an InputError raised there names the URL."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name_in(re.split("[?#]", url)[0])
         try:
@@ -94,12 +94,12 @@ def opened_url(url: str) -> Iterator[Path]:
 
 
 def fetch_url(url: str, target: Path) -> Path:
-    """Put a file from the user's own URL, of which nothing is pinned, at `target`; see `fetch`."""
+    """Put a file from the user's own URL, which has no pinned size or hash, at `target`; see `fetch`."""
     try:
         url.encode()
         address = urlsplit(url)
         reachable = address.scheme in ("http", "https") and address.hostname and address.port != 0
-    except ValueError:  # whose message may quote a password that urllib took for a port
+    except ValueError:  # its message may quote a password that urllib took for a port
         reachable = False
     if not reachable:
         raise InputError(f"{shown(url)!r} is not a URL that can be downloaded, wanted https://host/path")
@@ -136,7 +136,7 @@ def obtain(source: Source, target: Path, session: WebSession, failures: list[str
 def obtain_member(
     source: Source, archive: Source, target: Path, session: WebSession, failures: list[str]
 ) -> str | None:
-    """Get the zip that holds the file, and the file out of it."""
+    """Get the zip that holds the file and extract the file; returns and appends as `obtain` does."""
     with writable(target.parent, source.size_bytes), tempfile.TemporaryDirectory() as folder:
         packed = Path(folder) / archive.name
         place = obtain(archive, packed, session, failures)
@@ -169,7 +169,7 @@ def copy_verified(path: Path, source: Source, target: Path, sha256: str | None =
 
 
 def copy_from_cache(source: Source, sha256: str, target: Path) -> bool:
-    """Copy the cached file with this hash to `target`, if there is one and it is unspoilt."""
+    """Copy the cached file with this hash to `target`, if there is one and it is intact."""
     try:
         copy_verified(cache_folder() / sha256, source, target, sha256)
     except GaveUp:
@@ -183,7 +183,7 @@ def copy_from_url(source: Source, url: str, target: Path, session: WebSession) -
     A file that may change at its URL is not kept.
     """
     cache = cache_folder()
-    learned = cache / f"{url_key(url)}.sha256"  # what the host said this URL's file hashes to
+    learned = cache / f"{url_key(url)}.sha256"  # the sha256 that the host gave for this URL
     part = cache / f"{source.sha256 or url_key(url)}.part"
     with writable(cache, source.size_bytes, OTHER_CACHE), locked(part.with_suffix(".lock"), session):
         sha256 = source.sha256 or (learned.read_text(encoding="utf-8", errors="replace") if learned.exists() else None)
@@ -203,7 +203,7 @@ def copy_from_url(source: Source, url: str, target: Path, session: WebSession) -
 
 @contextmanager
 def locked(path: Path, session: WebSession) -> Iterator[None]:
-    """Keep other processes from the same download meanwhile."""
+    """Keep other processes from the same download during the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path, timeout=session.deadline.left_s()):
@@ -215,8 +215,8 @@ def locked(path: Path, session: WebSession) -> Iterator[None]:
 def shown(url: str) -> str:
     """Return a URL as it may be printed: without a user's name and password, and without a query, which may be a key.
 
-    If the path has an "@", more than the password may be hidden, never less.
+    May hide too much (where the path has an "@"), never too little.
     """
     address, *query = re.split("(?=[?#])", url, maxsplit=1)
-    # A password with a slash in it, which makes the URL a wrong one, is still a password.
+    # A slash in a password makes the URL invalid, but the password must be hidden all the same.
     return re.sub(r"//([^/@]*:(?!\d*/).*|[^/]*)@", "//", address, count=1) + ("?..." if query else "")

@@ -1,4 +1,4 @@
-"""Everything the pipeline can download: where it lies, how large it is, what its bytes hash to."""
+"""Everything the pipeline can download: its URLs, its size and its sha256."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ INSTRUCTIONS = Source(
     sha256="7e09a9af353722ca15c18bc580f093f9c39d3178335a75177319cb1e1d163944",
 )
 
-# The 52,002 entries of Stanford Alpaca, about 22 MB, on a branch that may move: nothing to pin.
+# The 52,002 entries of Stanford Alpaca, about 22 MB, on a branch that may change: no size or hash is pinned.
 ALPACA = Source(
     name="alpaca_data.json",
     urls=("https://raw.githubusercontent.com/tatsu-lab/stanford_alpaca/main/alpaca_data.json",),
@@ -89,7 +89,7 @@ def weights_source(
     return Source(f"gpt2-{size}.safetensors", (url,), size_bytes, sha256)
 
 
-# Where no hash stands here, the host's `x-linked-etag` header gives it (see transfer.py).
+# Where no hash is pinned, the host's `x-linked-etag` header gives it (see transfer.py).
 GPT2_WEIGHTS = {
     "124M": weights_source(
         "124M",

@@ -1,4 +1,4 @@
-"""One URL to one verified file: streamed, resumed, retried where that may help, and never without an end."""
+"""The download of one URL to a verified file: streamed, resumed, retried where that may help, bounded in time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OTHER_CACHE = "; SCRATCHLM_CACHE can name another folder"
 
 
 class Transfer:
-    """One URL on its way into a part file, which later tries and later runs continue."""
+    """The download of one URL into a part file, which later tries and later runs continue."""
 
     def __init__(self, source: Source, url: str, part: Path, session: WebSession) -> None:
         self.source, self.url, self.part = source, url, part
@@ -39,7 +39,7 @@ class Transfer:
         self.barren_tries = 0
 
     def run(self) -> str | None:
-        """Download until the part is complete and verified; return its hash if anyone vouches for it."""
+        """Download until the part is complete and verified; return its sha256 if it is pinned or given by the host."""
         for _ in range(2):
             tries = Retrying(
                 retry=retry_if_exception_type(Transient), stop=self.hopeless, wait=self.pause_s, reraise=True
@@ -50,12 +50,12 @@ class Transfer:
                 return self.sha256
             drop(self.part)
             if not self.resumed:
-                break  # only pieces of two different files are worth a second download
+                break  # a second download helps only if pieces of two different files were joined
             self.resumed, self.reached_bytes, self.barren_tries = False, 0, 0
         raise GaveUp(problem)
 
     def hopeless(self, state: RetryCallState) -> bool:
-        """Say whether to stop: no time is left for another try, or too many in a row brought nothing."""
+        """Return whether to stop: no time is left for another try, or too many tries in a row brought nothing."""
         unreached = isinstance(failure_of(state), NoConnection) and not self.reached_bytes
         tries = NO_CONNECTION_TRIES if unreached else self.limits.tries
         return self.barren_tries >= tries or state.upcoming_sleep >= self.session.deadline.left_s()
@@ -76,7 +76,7 @@ class Transfer:
             raise
 
     def request(self) -> None:
-        """Ask for what is missing of the part and append it."""
+        """Request what the part still lacks and append it."""
         offset, validator = self.resumable()
         if offset and offset == self.source.size_bytes:
             self.resumed = True
@@ -88,12 +88,12 @@ class Transfer:
             if validator:
                 headers["If-Range"] = validator
         answers = self.session.open(self.url, headers)
-        # The Hub's name for the sha256 of a large file, sent with its redirect to the storage host.
+        # The Hub's header for the sha256 of a large file, sent with its redirect to the storage host.
         linked = [answer.headers.get("x-linked-etag", "").strip('"') for answer in answers]
         self.sha256 = self.sha256 or next(filter(SHA256.fullmatch, linked), None)
         with answers[-1] as response:
             if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                drop(self.part)  # the file there is another one than the part's
+                drop(self.part)  # the server has another file now
                 raise Transient("416 requested range not satisfiable")
             self.session.check_status(response)
             start, total = self.check_range(response, offset, validator)
@@ -159,14 +159,14 @@ class Transfer:
                     raise GaveUp(f"size more than {limit:,} bytes")
                 file.write(chunk)
                 bar.update(len(chunk))
-        # How a drop looks where no length is stated, and a server that gives a piece at a time.
+        # A dropped connection where no length was stated, or a server that sends one piece at a time.
         expected_bytes = total or self.source.size_bytes or 0
         if size < expected_bytes:
             raise Transient(f"size {size:,}, expected {expected_bytes:,}")
 
 
 def record_of(part: Path) -> Path:
-    """Return the file that says which URL and which version of it a part is from."""
+    """Return the path of the file that notes a part's URL and validator."""
     return part.with_suffix(".part.json")
 
 
@@ -177,13 +177,13 @@ def drop(part: Path) -> None:
 
 
 def failure_of(state: RetryCallState) -> Transient:
-    """Return the failure that tenacity asks about."""
+    """Return the failure of the try that tenacity has just made."""
     failure = state.outcome.exception() if state.outcome else None
     assert isinstance(failure, Transient)
     return failure
 
 
 def validator_of(response: requests.Response) -> str | None:
-    """Return what If-Range may be sent: a strong ETag, else Last-Modified (RFC 9110, 13.1.5)."""
+    """Return the validator to send as If-Range: a strong ETag, else Last-Modified (RFC 9110, 13.1.5)."""
     etag: str | None = response.headers.get("etag")
     return etag if etag and not etag.startswith("W/") else response.headers.get("last-modified")

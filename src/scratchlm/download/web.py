@@ -1,4 +1,4 @@
-"""Asking web servers: redirects, certificates and proxies, and every failure in a few words."""
+"""Requests to web servers: redirects, certificates, proxies, and a short reason for every failure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_REDIRECTS = 10
 class Limits:
     """How long and how much one download may take."""
 
-    connect_s: float = 6.0  # until the connection stands, encryption and a proxy's answer included
+    connect_s: float = 6.0  # to connect, the TLS handshake and a proxy's answer included
     read_s: float = 30.0  # silence between two pieces of an answer
     total_s: float = 6 * 3600.0  # all URLs together: GPT-2 1558M (6.4 GB) at 0.3 MB/s
     max_bytes: int = 20 * 2**30  # where the size is not known
@@ -33,7 +33,7 @@ LIMITS = Limits()
 
 
 class GaveUp(Exception):
-    """A file cannot be had from one place; the message says why in a few words."""
+    """A file cannot be fetched from one place; the message is the reason in a few words."""
 
 
 class Transient(GaveUp):
@@ -63,7 +63,7 @@ class WebSession(requests.Session):
         """Return None: requests would read a redirect's whole body into memory before it follows."""
 
     def open(self, url: str, headers: dict[str, str]) -> list[requests.Response]:
-        """Send a request and follow redirects; return the answers on the way, of which the last one is open.
+        """Send a request and follow redirects; return all answers; only the last one is still open.
 
         Raises GaveUp with the reason if there is no answer.
         """
@@ -75,7 +75,7 @@ class WebSession(requests.Session):
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 self.check_time()
                 raise explain(error, self.limits) from error
-            except OSError as error:  # what requests raises for a file of certificates that is not there
+            except OSError as error:  # what requests raises if the file of certificates is missing
                 raise GaveUp(f"no safe connection ({error})") from error
             if not answers[-1].is_redirect:
                 return answers
@@ -91,7 +91,7 @@ class WebSession(requests.Session):
         return left_s
 
     def check_status(self, response: requests.Response) -> None:
-        """Raise GaveUp, or Transient where another try may help, unless the answer carries a body to use."""
+        """Raise GaveUp, or Transient where another try may help, unless the status is 200 or 206."""
         status = response.status_code
         if status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             return
@@ -116,7 +116,7 @@ class WebSession(requests.Session):
 
 
 def retry_after_s(response: requests.Response) -> float:
-    """Return the seconds a Retry-After header asks for, 0 where there is none that can be read."""
+    """Return the seconds that a Retry-After header asks for, 0 if it is missing or unreadable."""
     try:
         return urllib3.Retry().parse_retry_after(response.headers["retry-after"])
     except (KeyError, urllib3.exceptions.InvalidHeader):
@@ -165,5 +165,5 @@ def certificate_problem(reason: object) -> str:
         return cause.reason if isinstance(cause, ssl.SSLError) and cause.reason else "the encryption failed"
     return (
         f"certificate refused: {cause.verify_message}; behind a company's proxy, set REQUESTS_CA_BUNDLE or "
-        "SSL_CERT_FILE to its file of certificates; else look at the clock"
+        "SSL_CERT_FILE to its file of certificates; otherwise check this computer's clock"
     )

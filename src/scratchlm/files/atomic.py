@@ -46,7 +46,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         else:
             flush(temporary)
         temporary.replace(target)
-        flush(target.parent)  # the new name, which a power cut could take back
+        flush(target.parent)  # so that the new name survives a power cut
     finally:
         _remove(temporary)
 

@@ -1,4 +1,4 @@
-"""The folders that do not move with the working directory: the project's root and the user's cache."""
+"""The folders that do not depend on the working directory: the project's root and the user's cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHOWN_CHARACTERS = 60
 
 
 def from_root(folder: str) -> Path:
-    """Resolve a folder against the repository's root, where DVC starts stages (queued ones only name it).
+    """Resolve a path against the repository's root, which DVC_ROOT names: a queued experiment runs in a copy elsewhere.
 
     Raises InputError for what cannot be a path.
     """
@@ -21,12 +21,12 @@ def from_root(folder: str) -> Path:
         path = Path(os.environ.get("DVC_ROOT", ""), Path(folder).expanduser()).absolute()
         path.lstat()
     except RuntimeError:
-        raise InputError(f"{folder}: there is no such user's home folder; give the path from / on") from None
+        raise InputError(f"{folder}: there is no home folder of such a user; give an absolute path") from None
     except ValueError as error:  # zero bytes, and characters that no file system can hold
         raise InputError(f"{folder!r} cannot be a path ({error}): give another") from None
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            raise InputError(f"{shorten(folder, SHOWN_CHARACTERS)} cannot be a path (too long): give another") from None
+            raise InputError(f"{shorten(folder, SHOWN_CHARACTERS)} cannot be a path (too long): shorten it") from None
     return path
 
 

@@ -19,8 +19,8 @@ def own_paths(named: Sequence[str], inputs: Path, stage: str) -> list[Path]:
     experiment runs in a copy of the project, so what is in `inputs` is taken from there, as it was when the experiment
     was queued. Any other path is relative to the repository's root.
 
-    Raises InputError for what cannot be a path, for what a queued experiment lacks, and for a folder that it could
-    have in part.
+    Raises InputError for what cannot be a path, for what a queued experiment lacks, and for a folder of which it
+    would have only a part.
     """
     paths, untracked = [], []
     for name in named:
@@ -41,7 +41,7 @@ def own_paths(named: Sequence[str], inputs: Path, stage: str) -> list[Path]:
 
 
 def _tracked_path(path: Path, inputs: Path) -> Path | None:
-    """Return where the current folder has what is in the project's `inputs`; None if DVC does not track it."""
+    """Return the same path in the current folder's `inputs`; None if DVC does not track it there."""
     path, project_inputs = Path(os.path.normpath(path)), from_root(str(inputs))
     if not path.is_relative_to(project_inputs):
         return None
@@ -51,10 +51,10 @@ def _tracked_path(path: Path, inputs: Path) -> Path | None:
 
 
 def _check_tracked(name: str, path: Path, here: Path, inputs: Path) -> None:
-    """Raise InputError for what a queued experiment lacks, or could have in part without anyone noticing.
+    """Raise InputError for what a queued experiment lacks, or of which it would have only a part without a warning.
 
-    An experiment has what `dvc add` knows. A file that comes into a folder later is known only if the folder was added
-    as a whole.
+    An experiment has what was added with `dvc add`. A file that comes into a folder later is part of it only if the
+    folder was added as a whole.
     """
     below = here.relative_to(inputs.absolute())
     if not below.parts:
@@ -62,7 +62,7 @@ def _check_tracked(name: str, path: Path, here: Path, inputs: Path) -> None:
     if here.is_dir() and (notes := sorted(here.rglob("*.dvc"))):
         note = shlex.quote(str(inputs / notes[0].relative_to(inputs.absolute())))
         raise InputError(
-            f"a part of {name} was added to DVC alone, so that experiments in the queue would miss the rest: run "
+            f"only a part of {name} was added to DVC, so that queued experiments would miss the rest: run "
             f"`dvc remove {note}`, then `dvc add {shlex.quote(str(inputs / below))}`"
         )
     if path.exists() and not here.exists():

@@ -1,4 +1,4 @@
-"""A disk that is full or cannot be written, in one clear line: where, and how much is needed."""
+"""Clear errors for a disk that is full or cannot be written: where, and how much room is needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scratchlm.errors import InputError
 
-# No space, a quota, and the largest file that a file system or a limit allows.
+# No space left, quota exceeded, and file larger than the file system or a limit allows.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -23,7 +23,7 @@ def check_room(folder: Path, needed_bytes: int | None, hint: str = "") -> None:
 
 @contextmanager
 def writable(folder: Path, needed_bytes: int | None, hint: str = "") -> Iterator[None]:
-    """Turn the system's errors of a full or read-only disk into an InputError."""
+    """Turn the system's errors for a full or read-only disk into an InputError."""
     try:
         yield
     except OSError as error:

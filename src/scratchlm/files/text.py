@@ -13,7 +13,7 @@ from scratchlm.errors import InputError
 def read_text(path: Path, wanted: str, problem: type[InputError] = InputError) -> str:
     """Read a file in UTF-8, with its line ends as they are and without a byte order mark.
 
-    Raises `problem`, which says what the file is instead of what is `wanted`, such as "a list of instructions".
+    Raises `problem`, which says what is wrong with the file and what is `wanted`, such as "a list of instructions".
     """
     try:
         content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Params: the schema of params.yaml, and reading it with every mistake told at once.
+"""Params: the schema of params.yaml, and reading it, with all mistakes reported at once.
 
 Imports `errors`, `files` and the choices of `model.config`.
 """

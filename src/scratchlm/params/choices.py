@@ -1,4 +1,4 @@
-"""What a parameter can be set to, spelled once; the model's own choices stand in model/config.py."""
+"""The values that a parameter can have; those of the model's parameters are in model/config.py."""
 
 from __future__ import annotations
 

@@ -23,16 +23,16 @@ PARAMS = Path("params.yaml")
 SMALLEST_BPE = 257
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
 SHOWN_CHARACTERS = 60  # of a value or a key
-SHOWN_PROBLEM = 200  # characters of what YAML's reader says
+SHOWN_PROBLEM = 200  # characters of the YAML reader's message
 # Bounded in depth and width: a few YAML aliases can expand to more than fits in memory.
 SHORT = reprlib.Repr()
 SHORT.maxlevel = 3
-SHORT.maxstring = SHORT.maxother = sys.maxsize  # a long text is cut after the passwords are taken out of it
+SHORT.maxstring = SHORT.maxother = sys.maxsize  # a long text is cut later, after its passwords are removed
 
 
 def load_params(path: Path) -> Params:
     """Read and check a params file; raise InputError that lists everything wrong with it."""
-    if path.exists() and not path.is_file():  # a pipe could be read for ever
+    if path.exists() and not path.is_file():  # reading a pipe may never end
         raise InputError(f"{path} is not a file: move it elsewhere, then copy a profile with `make profile P=sample`")
     try:
         # YAML 1.2, as DVC itself reads it: `5e-05`, which `dvc exp run -S` writes, is a number.
@@ -83,7 +83,7 @@ def check_params(found: Any, name: str = "params.yaml") -> Params:
 
 
 def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
-    """Yield the problems of keys that do not fit together; a section that is invalid already is not compared."""
+    """Yield the problems of keys that do not fit together; an invalid section is left out."""
 
     def have(*sections: str) -> bool:
         return all(section in valid for section in sections)
@@ -106,7 +106,7 @@ def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
     for section, key in (("pretrain", "sample_prompt"), ("visualize", "text")):
         words = have("tokenizer") and valid["tokenizer"].kind == "word"
         if words and have(section) and not getattr(valid[section], key).strip():
-            yield f"{section}.{key}: got white space alone, allowed with tokenizer.kind word: at least one word"
+            yield f"{section}.{key}: got only white space, allowed with tokenizer.kind word: at least one word"
     if have("windows"):
         windows: WindowsParams = valid["windows"]
         if windows.stride > windows.max_length:
@@ -137,7 +137,7 @@ def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
     if have("weights", "tokenizer"):
         openai = [base for base in valid["weights"].bases if base != "pretrained"]
         if openai and valid["tokenizer"].kind != "gpt2":
-            yield f"weights.bases: got {openai[0]}, allowed only with tokenizer.kind gpt2, the tokens it knows"
+            yield f"weights.bases: got {openai[0]}, allowed only with tokenizer.kind gpt2, whose tokens it knows"
     for section in ("finetune_classifier", "finetune_instructions"):
         if have(section, "weights") and valid[section].base not in valid["weights"].bases:
             yield (

@@ -1,4 +1,4 @@
-"""The parameters of all stages and what each may be; `params.file` reads and checks params.yaml."""
+"""The parameters of all stages and their allowed values; `params.file` reads and checks params.yaml."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scratchlm.model.config import MAX_LAYERS, Activation, AttentionKind, GPTCon
 from scratchlm.params.choices import Base, PromptName, PromptStyle, Schedule, TokenizerKind, TrainLayers
 
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
-LARGEST_COUNT = 2**31 - 1  # more than any run needs, and what every library can count to
+LARGEST_COUNT = 2**31 - 1  # more than any run needs, and every library can count that far
 UNSPELLABLE = re.compile("[\0-\x1f\x7f\ud800-\udfff]")  # control characters, and surrogates, which UTF-8 cannot hold
 
 Positive = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
@@ -33,7 +33,7 @@ def _text_or_list_of_texts(value: Any) -> Any:
 
 def _place(value: str) -> str:
     if UNSPELLABLE.search(value):
-        raise ValueError("a path or URL, which has no control characters and no half characters")
+        raise ValueError("a path or URL without control characters and without lone surrogates")
     if re.search(r"//[^/]*@", value):
         raise ValueError("a URL without name and password, which would be copied to dvc.lock: put them into ~/.netrc")
     return value
@@ -41,7 +41,7 @@ def _place(value: str) -> str:
 
 def _greedy_or_warm(value: float) -> float:
     if 0 < value < MIN_TEMPERATURE:
-        raise ValueError(f"allowed: 0 for greedy, or {MIN_TEMPERATURE} to 100")
+        raise ValueError(f"0 for greedy, or {MIN_TEMPERATURE} to 100")
     return value
 
 
@@ -107,13 +107,13 @@ class ModelParams(Section):
     init_std: Annotated[float, Field(gt=0, le=1)]
 
     def config(self, vocab_size: int) -> GPTConfig:
-        """Return the shape of this model with a vocabulary of so many tokens."""
+        """Return the shape of this model with a vocabulary of `vocab_size` tokens."""
         shape = {field.name: getattr(self, field.name) for field in fields(GPTConfig) if field.name != "vocab_size"}
         return GPTConfig(vocab_size=vocab_size, **shape)
 
 
 class TrainingParams(Section):
-    """What all trainings have: length, optimiser, schedule and evaluation."""
+    """What all trainings share: length, optimiser, schedule and evaluation."""
 
     epochs: Positive
     batch_size: Positive
@@ -148,7 +148,7 @@ class WeightsParams(Section):
 
 
 class SmsParams(Section):
-    """The labelled messages and their split; what is left over is the test set."""
+    """The labelled messages and their split; the rest is the test set."""
 
     source: Place
     train_fraction: Fraction
@@ -164,7 +164,7 @@ class ClassifierParams(TrainingParams):
 
 
 class InstructionsParams(Section):
-    """The instructions, how they are put to the model, and their split; the rest is the validation set."""
+    """The instructions, their prompt template, and their split; the rest is the validation set."""
 
     source: Place
     prompt_style: PromptStyle

@@ -1,6 +1,6 @@
 """The instructions of the sample profile: some 1,100 small tasks about the village and its language.
 
-Every fact is asked in several phrasings, and which of them land in which split is left to one seeded shuffle.
+Every fact is asked in several phrasings, and one seeded shuffle decides which of them land in which split.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SEED = 20_240
 Entry = dict[str, str]
 Fields = dict[str, str]
 
-# form of the sentence: how many are asked for, and in which words.
+# form of the sentence: the number of entries, and the phrasings.
 REWRITINGS = {
     "past": (
         30,

@@ -1,4 +1,4 @@
-"""The lessons about language: words, their forms, and what can be done to a sentence."""
+"""The lessons about language: words, their forms, and the forms of a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The school of the village, told in prose: how a lesson goes, and a quiz over all lessons."""
+"""The school of the village in prose: lessons, and quizzes about all of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Fields = dict[str, str]
 
 @dataclass(frozen=True)
 class Lesson:
-    """One subject of the school: its facts, how a lesson and how a quiz says them, and how often."""
+    """One subject of the school: its facts, the lines of a lesson and of a quiz, and the number of documents."""
 
     subject: str
     facts: Sequence[Fields]
@@ -66,13 +66,13 @@ ASIDES = (
 
 
 def _deck(rng: random.Random, facts: Sequence[Fields]) -> Iterator[Fields]:
-    """Yield all facts in a random order, and again in another, without end."""
+    """Yield all facts in random order, then again in a new order, without end."""
     while True:
         yield from rng.sample(facts, len(facts))
 
 
 def _class(rng: random.Random, about: str = "") -> Fields:
-    """Return the slots of three children of the class, none of them named in what is spoken `about`."""
+    """Return the slots of three children of the class whom the text `about` does not name."""
     present = [child for child in world.CHILDREN if child.name not in about]
     slots: Fields = {"day": rng.choice(world.DAYS[:5]), "n": rng.choice(world.NUMBERS[2:11])}
     for key, child in zip("cde", rng.sample(present, 3), strict=True):
@@ -113,7 +113,7 @@ def tell(rng: random.Random, lesson: Lesson) -> list[str]:
 def quiz(rng: random.Random, subjects: Sequence[Lesson], count: int) -> list[str]:
     """Return `count` quizzes with questions of many subjects; a subject's share grows with its facts."""
     decks = {lesson.subject: _deck(rng, lesson.facts) for lesson in subjects}
-    # Hundreds of sentences would fill every quiz, a dozen jobs would be lost in it.
+    # Bounded: or hundreds of sentences would fill every quiz, and a dozen jobs would hardly come up.
     weights = [min(max(len(lesson.facts), 40), 70) for lesson in subjects]
     documents = []
     for _ in range(count):

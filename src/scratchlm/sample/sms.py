@@ -1,8 +1,8 @@
 """The embedded SMS: 5,300 invented messages, 13 % of them spam, with hard cases on both sides.
 
-A message is composed in two passes. The first expands patterns into words, and what it says must be new; the
-second dresses it with greetings or terms, names, times, amounts, codes, links and short forms. So no two
-messages are equal even when all of these are set aside.
+A message is composed in two passes. The first expands patterns into words, which must make a new text; the
+second adds greetings or terms, names, times, amounts, codes, links and short forms. So no two messages are
+equal even without these additions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHATTY_SHARE = 0.28
 SMALL_TALK_SHARE = 0.15
 TRICKY_SHARE = 0.22
 
-# `slot: phrase | phrase`; `{slot}` in a pattern is replaced by one of the phrases behind its name.
+# `slot: phrase | phrase`; `{slot}` in a pattern is replaced by one of that slot's phrases.
 _PHRASES = """
 when: tonight | tomorrow | on friday | on saturday | this weekend | later | after work | after school \
 | next week | at lunch | on sunday | in the morning | this evening | on monday
@@ -158,7 +158,7 @@ the recipe says {n} eggs, is that right? it's for {event} | who is bringing {foo
 remember when {pet} {odd} at {place}? still laughing
 """
 
-# Spam in a friendly voice: no link, no shouting. "callback" is told from ham by its number alone.
+# Spam in a friendly voice: no link, no shouting. "callback" differs from ham only in its number.
 _CHATTY_SPAM = """
 friend_pitch: it's me from {day}, i lost my phone | saw your photo and you look fun \
 | someone near {place} likes you | i'm {name}, new in town and a bit lonely \
@@ -193,7 +193,7 @@ taster_ask: say yes and it's yours | say yes to keep them coming every week | ju
 | the first week costs nothing, shall i switch it on? | tell me your birthday and i'll look for you
 """
 
-# Ham that has the words, the links, the numbers and the urgency of spam.
+# Ham with the words, links, numbers and urgency of spam.
 _TRICKY_HAM = """
 are you free {when}? we could {fun} | i'm free after {time}, call me when you can
 call me when you get this, it's about {event} | we won {contest}! {name} was brilliant
@@ -275,7 +275,7 @@ _BAD_SITES = _split("win|claim|prize|cash|parcel|secure|deals|luv|tones|loan|bon
 _KEYWORDS = _split("YES|WIN|CLAIM|GO|LOVE|CASH|TONE|PLAY|CHAT|DEAL|LOAN|STAR")
 
 # Numbers that nobody has: premium lines and short codes start with 00, the others are from the ranges that
-# Ofcom keeps for films.
+# Ofcom reserves for films.
 _FILLERS: dict[str, Callable[[random.Random], str]] = {
     "name": lambda rng: rng.choice(_NAMES),
     "n": lambda rng: str(rng.randint(2, 12)),
@@ -318,7 +318,7 @@ def messages() -> list[tuple[str, str]]:
     return labelled
 
 
-# What a message says, and the same with greetings and the like around it; both are sentences.
+# The sentences of a message: without and with greetings and the like.
 _Draft = tuple[list[str], list[str]]
 
 
@@ -373,7 +373,7 @@ def _trumpet(rng: random.Random, core: list[str]) -> list[str]:
 
 
 def _draw(rng: random.Random, slot: str, besides: tuple[str, ...] = ()) -> str:
-    """Choose a phrase and fill its slots from PHRASES, each with another phrase; those of _FILLERS stay."""
+    """Choose a phrase and fill its slots from PHRASES, each with another phrase; slots of _FILLERS stay."""
     drawn: list[str] = []
 
     def fill(match: re.Match[str]) -> str:
@@ -387,7 +387,7 @@ def _draw(rng: random.Random, slot: str, besides: tuple[str, ...] = ()) -> str:
 
 
 def _type(rng: random.Random, sentences: list[str]) -> str:
-    """Join sentences as thumbs would: some with care, some with short forms, slips and no full stop."""
+    """Join sentences as people type them: some with care, some with short forms, slips and no full stop."""
     ended = [s if s[-1] in ".?!:)" else s + rng.choice("..!") for s in sentences]
     if rng.random() < 0.5:
         return " ".join(s[0].upper() + s[1:] for s in ended)

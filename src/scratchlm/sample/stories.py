@@ -211,7 +211,7 @@ GOODS = ("apples", "pears", "eggs", "cherries", "nuts", "plums", "carrots", "pot
 
 
 def _slots(rng: random.Random, plot: str) -> dict[str, str]:
-    # Someone whom the plot names already cannot be its hero as well.
+    # A person whom the plot names cannot be its hero too.
     p, q = rng.sample([person for person in world.PEOPLE if person.name not in plot], 2)
     x, y = rng.randint(2, 6), rng.randint(2, 5)
     day, day2 = rng.sample(world.DAYS, 2)

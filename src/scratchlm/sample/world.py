@@ -76,7 +76,7 @@ PEOPLE = (
 ADULTS = tuple(person for person in PEOPLE if person.job)
 CHILDREN = tuple(person for person in PEOPLE if not person.job)
 
-# job: what someone with it does, and where.
+# job: what this person does, and where.
 JOBS = {
     "baker": ("bakes bread", "in the bakery"),
     "farmer": ("grows corn", "on the farm"),
@@ -162,7 +162,7 @@ DEGREES = {
 
 @dataclass(frozen=True)
 class Verb:
-    """A verb with its forms and the things of the village that it is done to (none: it takes no object)."""
+    """A verb with its forms and its possible objects in the village (none: it takes no object)."""
 
     base: str
     third: str
@@ -273,7 +273,7 @@ def capital(text: str) -> str:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A plain statement, "Anna bakes the bread.", and what school can make of it."""
+    """A plain statement, "Anna bakes the bread.", with the forms that are taught at school."""
 
     person: Person
     verb: Verb

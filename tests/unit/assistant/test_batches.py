@@ -19,7 +19,7 @@ from scratchlm.training.loss import IGNORED, next_token_loss
 PAD = 50256
 
 
-def test_the_books_three_lists_become_the_books_batch() -> None:
+def test_the_books_three_lists_give_the_books_batch() -> None:
     examples = [Example([0, 1, 2, 3, 4], 0), Example([5, 6], 0), Example([7, 8, 9], 0)]
     inputs, targets = collate(examples, PAD, max_length=1024, mask_prompt=False)
     assert inputs.tolist() == [[0, 1, 2, 3, 4], [5, 6, PAD, PAD, PAD], [7, 8, 9, PAD, PAD]]
@@ -85,7 +85,7 @@ def test_masking_takes_the_prompts_out_of_any_batch_and_nothing_else(
     inputs, targets = collate(examples, PAD, max_length, mask_prompt=True)
     assert inputs.tolist() == whole_inputs.tolist()
     for example, row, whole_row in zip(examples, targets.tolist(), whole.tolist(), strict=True):
-        # A target stands one place before its token: those of the prompt end where the answer's first is foretold.
+        # Targets are shifted by one: the first target that is kept is the answer's first token.
         n_prompt = max(0, min(example.prompt_length - 1, len(row)))
         assert row == [IGNORED] * n_prompt + whole_row[n_prompt:]
 

@@ -1,4 +1,4 @@
-"""Instruction entries: the book's prompt, its split, and errors that name entry and field."""
+"""Instruction entries: the book's prompts, its split, and errors that name entry and field."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ NEARLY_RIGHT = st.lists(
 
 
 @given(ANY_JSON | NEARLY_RIGHT)
-def test_any_json_is_entries_or_refused_by_name(found: Any) -> None:
+def test_any_json_is_read_or_refused_by_name(found: Any) -> None:
     try:
         checked = check_entries(found, "own.json")
     except InputError as error:
@@ -84,7 +84,7 @@ def test_any_json_is_entries_or_refused_by_name(found: Any) -> None:
 
 
 @given(st.binary(max_size=30) | st.text('[]{}":,0eE-. \\u', max_size=30).map(str.encode))
-def test_any_file_is_entries_or_refused_by_name(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_any_file_is_read_or_refused_by_name(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=re.escape(str(path))):
@@ -136,21 +136,21 @@ def test_a_file_that_is_not_json_is_refused(text: str, tmp_path: Path) -> None:
         read_entries(tmp_path / "other.json")
 
 
-def test_other_fields_are_left_out() -> None:
+def test_further_fields_are_dropped() -> None:
     assert check_entries([{**ENTRY, "id": 7}], "mine.json") == [ENTRY]
 
 
-def test_answers_that_stand_in_train_are_counted() -> None:
+def test_answers_that_occur_in_train_are_counted() -> None:
     other = Entry(instruction="Speak.", input="", output="It.")
     assert count_answers_in([ENTRY, *entries(2)], [other]) == 1
     assert count_answers_in([ENTRY], entries(3)) == 0
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([ENTRY]), encoding="utf-8-sig")
     assert read_entries(path) == [ENTRY]
 
 
-def test_prompts_that_stand_in_train_are_counted() -> None:
+def test_prompts_that_occur_in_train_are_counted() -> None:
     assert count_prompts_in([ENTRY, *entries(2)], [Entry(instruction="Say it.", input="Now.", output="?")]) == 1

@@ -1,4 +1,4 @@
-"""A project to spoil: built once, copied for each test."""
+"""A project for tests of bad input: built once, copied for each test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spoiling import ENTRIES, MESSAGES, READY, REPOSITORY, SETTINGS, csv_of, ins
 
 @pytest.fixture(scope="session")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny project of the user's own data, in which every stage has run."""
+    """A tiny project with a user's own data, in which every stage has run."""
     folder = tmp_path_factory.mktemp("ready")
     for name in ("src", "stages", "dvc.yaml"):
         (folder / name).symlink_to(REPOSITORY / name)
@@ -31,7 +31,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of that project to spoil, which is also the current folder."""
+    """A copy of that project, which is also the current folder."""
     for name in ("SCRATCHLM_MIRROR", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SCRATCHLM_DEVICE", "cpu")

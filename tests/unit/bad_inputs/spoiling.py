@@ -1,4 +1,4 @@
-"""A tiny project whose stages all end well, ways to spoil it, and what must happen then."""
+"""A tiny project whose stages all succeed, ways to damage it, and what must happen then."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ READY = (  # the stages that the others need, in order
 
 
 def run_stage(stage: str) -> None:
-    """Do in this process what the launcher of stages does in its own."""
+    """Run a stage in this process, as the launcher of stages does in its own."""
     params = load_params(Path("params.yaml"))
     runpy.run_path(str(REPOSITORY / "stages" / f"{stage}.py"))["main"](params)
 
 
 def set_params(**changes: Any) -> None:
-    """Change keys of params.yaml; two underscores stand for the point."""
+    """Change keys of params.yaml; two underscores stand for a dot."""
     yaml = YAML()
     params = yaml.load(Path("params.yaml"))
     for key, value in changes.items():
@@ -109,7 +109,7 @@ def written(path: str, content: str | bytes, **changes: Any) -> Callable[[], obj
 
 
 def edited(path: str, **changes: Any) -> Callable[[], object]:
-    """Change keys of a JSON file; None takes a key out."""
+    """Change keys of a JSON file; None removes a key."""
 
     def make() -> None:
         found = {**json.loads(Path(path).read_text()), **changes}
@@ -136,7 +136,7 @@ def folder_at(path: str, **changes: Any) -> Callable[[], object]:
 
 
 def pipe_at(path: str, **changes: Any) -> Callable[[], object]:
-    """A pipe that nobody writes to: reading it never ends."""
+    """Make a pipe that nobody writes to: reading it never ends."""
 
     def make() -> None:
         os.mkfifo(path)
@@ -149,7 +149,7 @@ def pipe_at(path: str, **changes: Any) -> Callable[[], object]:
 
 
 class BadInput(NamedTuple):
-    """What is wrong, how it is made so, the stage that meets it, and a pattern for all that it says."""
+    """What is wrong, how to damage the project so, the stage that finds it, and a pattern for its whole message."""
 
     name: str
     make: Callable[[], object]
@@ -159,7 +159,7 @@ class BadInput(NamedTuple):
 
 
 def assert_refused(row: BadInput) -> None:
-    """Spoil the project; the stage must end with this message and leave nothing half-written."""
+    """Damage the project; the stage must end with this message and leave nothing half-written."""
     row.make()
     outs = without_outs(row.stage)
     before = set(Path().rglob("*")) | {path.parent for path in outs}
@@ -174,7 +174,7 @@ def assert_refused(row: BadInput) -> None:
 
 
 def without_outs(stage: str) -> list[Path]:
-    """Take away a stage's outs, as DVC does, and return their paths."""
+    """Remove a stage's outs, as DVC does, and return their paths."""
     outs = [*STAGES[stage].get("outs", []), *STAGES[stage].get("metrics", [])]
     paths = [Path(next(iter(out)) if isinstance(out, dict) else out) for out in outs]
     for path in paths:
@@ -186,7 +186,7 @@ def without_outs(stage: str) -> list[Path]:
 
 
 def assert_process_refuses(row: BadInput) -> None:
-    """Run the stage as DVC does: it must end with 1 and the message alone."""
+    """Run the stage as DVC does: it must exit with 1 and print only the message."""
     ended = subprocess.run(
         [sys.executable, "-m", "scratchlm.stage", f"stages/{row.stage}.py"],
         env={**os.environ, "PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1"},

@@ -73,7 +73,7 @@ BAD_INPUTS = [
     corpus(
         "a name too long",
         param(corpus__source=["a" * 5000]),
-        r"a{57}\.\.\. cannot be a path \(too long\): give another",
+        r"a{57}\.\.\. cannot be a path \(too long\): shorten it",
     ),
     corpus(
         "no web address",
@@ -83,7 +83,7 @@ BAD_INPUTS = [
     corpus(
         "another's home",
         param(corpus__source=["~nobody-here/a"]),
-        r"~nobody-here/a: there is no such user's home folder; give the path from / on",
+        r"~nobody-here/a: there is no home folder of such a user; give an absolute path",
     ),
     corpus(
         "a file where data/ should be",
@@ -208,13 +208,13 @@ def test_a_bad_corpus_ends_in_one_message_and_nothing_half_written(row: BadInput
     assert_refused(row)
 
 
-# --- what is odd, but can be used ---------------------------------------------------------------------------
+# --- odd, but usable ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak memory of a process is read from /proc")
 def test_one_line_of_50_mb_ends_quickly_and_in_bounded_memory(project: Path) -> None:
-    third = 17_000_000  # of a word without end, of blanks without end, and of words
+    third = 17_000_000  # bytes of one endless word, of blanks, and of words
     Path("inputs/corpus").mkdir(parents=True)
     long = "".join([*["acgt"] * (third // 4), " " * third, *["the cat sat on "] * (third // 15)])
     text("inputs/corpus/own.txt", long)

@@ -16,7 +16,7 @@ INSTRUCTION = (
 
 
 def entries(*changed: Any) -> Callable[[], object]:
-    """The user's instructions with further ones at the end, the first of them number 8."""
+    """Add instructions at the end of the user's; the first one added is number 8."""
     return written("own.json", json.dumps([*ENTRIES, *changed]))
 
 
@@ -30,7 +30,7 @@ BAD_INPUTS = [
         param(instructions__source="none.json"),
         r"none\.json does not exist \(looked for .*\): give a file, a URL or one of sample, book, alpaca",
     ),
-    instructions("a pipe", pipe_at("pipe.json", instructions__source="pipe.json"), r"pipe\.json is no file .*"),
+    instructions("a pipe", pipe_at("pipe.json", instructions__source="pipe.json"), r"pipe\.json is not a file .*"),
     instructions(
         "no JSON",
         written("own.json", "[{]"),
@@ -92,8 +92,8 @@ BAD_INPUTS = [
         ),
         "finetune_instructions",
         r"the prompts of 1 of 1 entries are longer than finetune_instructions\.max_length \(64 tokens; entry 0 of "
-        r"the split has 10,0\d\d\), and mask_prompt leaves nothing else to learn: raise max_length or leave them "
-        r"out",
+        r"the split has 10,0\d\d\), so that mask_prompt leaves nothing to learn: raise max_length or leave these "
+        r"entries out",
     ),
     BadInput(
         "instructions: a split that is no JSON",

@@ -38,7 +38,7 @@ def zipped(member: str, **changes: Any) -> Callable[[], object]:
 
 
 def messages(*changed: tuple[str, str], header: str = "label,text") -> Callable[[], object]:
-    """The user's messages with further ones at the end, the first of them on line 14."""
+    """Add messages at the end of the user's; the first one added is on line 14."""
     return written("own.csv", csv_of([*MESSAGES, *changed], header))
 
 
@@ -56,9 +56,9 @@ BAD_INPUTS = [
     sms(
         "a folder",
         folder_at("own", sms__source="own"),
-        r"own is no file \(looked for .*/own\): give a file, a URL or one of sample, uci",
+        r"own is not a file \(looked for .*/own\): give a file, a URL or one of sample, uci",
     ),
-    sms("a pipe", pipe_at("pipe.csv", sms__source="pipe.csv"), r"pipe\.csv is no file .*"),
+    sms("a pipe", pipe_at("pipe.csv", sms__source="pipe.csv"), r"pipe\.csv is not a file .*"),
     sms(
         "empty",
         written("own.csv", ""),

@@ -64,7 +64,7 @@ def torch_checkpoint() -> None:
 
 
 def header(size: int, content: bytes = b"{}") -> bytes:
-    """The beginning of a safetensors file: the length of its header, and what is there of it."""
+    """Return the beginning of a safetensors file: the stated length of its header, then the header."""
     return struct.pack("<Q", size) + content
 
 

@@ -20,7 +20,7 @@ def params(content: str | bytes) -> Callable[[], object]:
 
 
 def aliases(last: str) -> str:
-    """YAML whose few lines stand for 9 to the power of 14 values, and then a line of its own."""
+    """Return YAML whose few lines expand to 9 to the power of 14 values, and then the given line."""
     names = [*"abcdefghijklm", "last"]
     lines = [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in itertools.pairwise(names)]
     return "\n".join([f"a: &a [{', '.join('x' * 9)}]", *lines, last])
@@ -86,7 +86,7 @@ BAD_INPUTS = [
     yaml(
         "two lines in a path",
         param(sms__source="a\nb"),
-        PARAM.format(r"sms\.source: got 'a\\nb', allowed: a path or URL, which has no control characters .*"),
+        PARAM.format(r"sms\.source: got 'a\\nb', allowed: a path or URL without control characters .*"),
     ),
     yaml(
         "half a character in a model's name",
@@ -111,13 +111,13 @@ BAD_INPUTS = [
     yaml(
         "half a character",
         params('seed: 1\ncorpus: {source: "\\ud800"}'),
-        r"params\.yaml has 13 problems:\n  - corpus\.source: got '\\ud800', allowed: a path or URL, .* no half "
-        r"characters.*",
+        r"params\.yaml has 13 problems:\n  - corpus\.source: got '\\ud800', allowed: a path or URL .* "
+        r"without lone surrogates.*",
     ),
     yaml(
         "a zero byte in a path",
         param(sms__source="a\0b"),
-        PARAM.format(r"sms\.source: got 'a\\x00b', allowed: a path or URL, which has no control characters .*"),
+        PARAM.format(r"sms\.source: got 'a\\x00b', allowed: a path or URL without control characters .*"),
     ),
     yaml(
         "a password in a URL",

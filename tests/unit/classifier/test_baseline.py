@@ -1,4 +1,4 @@
-"""The TF-IDF baseline and the scores of a two-class guess."""
+"""The TF-IDF baseline and the scores of two-class predictions."""
 
 import warnings
 
@@ -23,7 +23,7 @@ def test_the_baseline_learns_the_words_that_tell_the_classes_apart():
 
 
 def test_the_baseline_sees_word_pairs():
-    # Each word stands in both classes equally often; only the order tells them apart.
+    # Each word occurs equally often in both classes; only the order differs.
     train = frame(*[(0, "call home"), (1, "home call")] * 6)
     assert tfidf_accuracies(train, train, train)["test"] == 100.0
 
@@ -34,7 +34,7 @@ def test_the_baseline_gives_the_same_figures_each_time():
 
 
 def test_scores_of_a_worked_example():
-    # 3 of 4 guesses of spam are right, and 3 of 5 spam messages are found.
+    # 3 of 4 predictions of spam are right, and 3 of 5 spam messages are found.
     scores = classification_scores([0, 0, 0, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1, 0, 0])
     assert scores == pytest.approx({"precision": 75.0, "recall": 60.0, "f1": 200 / 3})
 

@@ -1,4 +1,4 @@
-"""The classifier: chapter 6's padding, what trains, and a folder that comes back whole."""
+"""The classifier: chapter 6's padding, which layers train, and saving and loading."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_measures_do_not_depend_on_the_batch_size(classifier: Classifier, batch_
     assert measures.loss == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_a_saved_classifier_says_the_same(classifier: Classifier, tokenizer_folder: Path, tmp_path: Path) -> None:
+def test_a_saved_classifier_has_the_same_logits(classifier: Classifier, tokenizer_folder: Path, tmp_path: Path) -> None:
     save_classifier(tmp_path / "classifier", classifier, tokenizer_folder, max_length=9)
     loaded, tokenizer, max_length = load_classifier(tmp_path / "classifier")
     ids = encode_messages(["the cat", "on the mat"], tokenizer, max_length)
@@ -127,6 +127,6 @@ def test_a_head_of_another_shape_is_refused(classifier: Classifier, tokenizer_fo
         load_classifier(tmp_path / "classifier")
 
 
-def test_a_folder_without_a_classifier_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_classifier_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"holds no classifier \(classifier\.json is missing\)"):
         load_classifier(tmp_path)

@@ -1,4 +1,4 @@
-"""Reading, balancing and splitting SMS, on small files and on UCI's own."""
+"""Reading, balancing and splitting SMS, on small files and on UCI's file."""
 
 import csv
 import zipfile
@@ -85,7 +85,7 @@ def test_an_empty_text_is_named_with_its_line(tmp_path):
     assert "line 2: got an empty text" in refusal(written(tmp_path, "ham\thi\nspam\t  \n"))
 
 
-def test_a_missing_column_names_the_columns_there(tmp_path):
+def test_a_missing_column_is_refused_with_the_columns_there(tmp_path):
     message = refusal(written(tmp_path, "label;text\nham;hi\n", "own.csv"))
     assert "line 1" in message and "label;text" in message and "comma-separated" in message
 
@@ -134,7 +134,7 @@ def test_the_larger_class_is_cut_to_the_size_of_the_smaller(n_ham, n_spam):
     assert balanced["Text"].is_unique
 
 
-def test_the_undersampled_ham_is_the_one_that_the_book_draws():
+def test_the_undersampled_ham_is_what_the_book_draws():
     messages = messages_of(50, 8)
     ham, spam = (messages[messages["Label"] == label] for label in ("ham", "spam"))
     expected = [*ham.sample(8, random_state=123)["Text"], *spam["Text"]]
@@ -197,7 +197,7 @@ MESSAGE_PIECES = st.sampled_from(
     content=st.binary(max_size=40) | st.lists(MESSAGE_PIECES, max_size=25).map(lambda pieces: "".join(pieces).encode()),
     name=st.sampled_from(["any.csv", "any.tsv", "any.zip"]),
 )
-def test_any_file_is_a_table_of_messages_or_refused_by_name(tmp_path_factory, content, name):
+def test_any_file_is_read_as_messages_or_refused_by_name(tmp_path_factory, content, name):
     path = tmp_path_factory.getbasetemp() / name
     path.write_bytes(content)
     try:
@@ -265,7 +265,7 @@ def uci_path(mirror):
 
 
 @pytest.mark.mirror
-def test_the_figures_of_the_book_come_out_of_uci_s_file(uci_path):
+def test_uci_s_file_gives_the_figures_of_the_book(uci_path):
     messages = read_messages(uci_path)
     assert messages["Label"].value_counts().to_dict() == {"ham": 4825, "spam": 747}
     balanced = sms.balance(messages, seed=123)

@@ -1,4 +1,4 @@
-"""A server that misbehaves, a place to download to, and short limits, with nothing of the user's environment."""
+"""A server that misbehaves, a download target and short limits, without the user's environment."""
 
 from __future__ import annotations
 

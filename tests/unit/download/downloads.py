@@ -1,4 +1,4 @@
-"""What the tests of downloads share: two files, a source of the first, and downloads that must fail."""
+"""What the download tests share: two files, a source of the first, and downloads that must fail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def pinned(*urls: str) -> Source:
 
 
 def failure(source: Source, target: Path) -> str:
-    """Return the one line that fetching ends with, having seen that nothing is left at the target."""
+    """Return the one line that `fetch` fails with; nothing may be left at the target."""
     with pytest.raises(InputError) as caught:
         fetch(source, target)
     assert not target.exists()

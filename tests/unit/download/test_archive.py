@@ -1,4 +1,4 @@
-"""A zip from elsewhere gives the one file asked for, or one clear error and nothing at the target."""
+"""A zip from elsewhere gives the requested file, or one clear error and nothing at the target."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_zip(folder: Path, *members: tuple[str | zipfile.ZipInfo, bytes]) -> Pat
 
 
 def refusal(archive: Path, member: str, size_bytes: int | None = None, sha256: str | None = None) -> str:
-    """Return the error, having seen that nothing is left beside the archive."""
+    """Return the error; nothing may be left beside the archive."""
     target = archive.parent / "out" / "file"
     with pytest.raises(InputError) as caught:
         extract_member(archive, member, target, size_bytes, sha256)
@@ -38,7 +38,7 @@ def refusal(archive: Path, member: str, size_bytes: int | None = None, sha256: s
     return str(caught.value)
 
 
-def test_the_member_is_written_and_nothing_else(tmp_path: Path) -> None:
+def test_only_the_member_is_written(tmp_path: Path) -> None:
     archive = make_zip(tmp_path, ("readme", b"other"), ("SMS", TEXT), ("../evil", b"evil"))
     target = tmp_path / "out" / "sms.tsv"
     assert extract_member(archive, "SMS", target, len(TEXT), hashlib.sha256(TEXT).hexdigest()) == target
@@ -47,17 +47,17 @@ def test_the_member_is_written_and_nothing_else(tmp_path: Path) -> None:
     assert not (tmp_path / "evil").exists()
 
 
-def test_a_missing_member_is_named_with_what_is_there(tmp_path: Path) -> None:
+def test_a_missing_member_is_named_with_the_members_there(tmp_path: Path) -> None:
     message = refusal(make_zip(tmp_path, ("readme", b""), ("sms", TEXT)), "SMS")
     assert "member SMS: not there; the zip holds readme, sms" in message
 
 
-def test_a_member_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+def test_a_duplicate_member_is_refused(tmp_path: Path) -> None:
     assert "there 2 times" in refusal(make_zip(tmp_path, ("SMS", TEXT), ("SMS", b"other")), "SMS")
 
 
 @pytest.mark.parametrize("name", ["../SMS", "a/../../SMS", "/SMS", "..\\SMS", "C:/SMS"])
-def test_a_name_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     assert "leads out of the folder" in refusal(make_zip(tmp_path, (name, TEXT)), name)
 
 
@@ -73,7 +73,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def patched(archive: Path, local_offset: int, central_offset: int, value: bytes) -> Path:
-    """Overwrite a field in the one member's local and central headers."""
+    """Overwrite a field in the only member's local and central headers."""
     data = bytearray(archive.read_bytes())
     central = data.index(b"PK\x01\x02")
     for start in (local_offset, central + central_offset):
@@ -102,7 +102,7 @@ def test_a_wrong_content_is_refused(tmp_path: Path) -> None:
     assert f"sha256 {hashlib.sha256(TEXT).hexdigest()}, expected 0000" in message
 
 
-def test_a_stated_giant_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+def test_a_huge_stated_size_is_refused_before_unpacking(tmp_path: Path) -> None:
     archive = patched(make_zip(tmp_path, ("SMS", TEXT)), 22, 24, struct.pack("<I", 2**31))
     assert "size 2,147,483,648, at most 1,073,741,824" in refusal(archive, "SMS")
 

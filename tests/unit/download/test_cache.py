@@ -1,4 +1,4 @@
-"""The cache folder can be looked at and emptied, and nothing else in it is touched."""
+"""Listing and clearing the cache folder; other files in it are left alone."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_downloads_are_listed_by_their_own_names(cache: Path) -> None:
     assert judge_bytes() == 7
 
 
-def test_clearing_leaves_what_is_no_download_and_what_is_under_way(cache: Path) -> None:
+def test_clearing_leaves_other_files_and_downloads_under_way(cache: Path) -> None:
     with FileLock(cache / f"{OTHER}.lock"):
         assert clear_cache() == [OTHER]
         assert [file.name for file in cached_files()] == [f"{OTHER} (under way)"]
@@ -56,7 +56,7 @@ def test_clearing_leaves_what_is_no_download_and_what_is_under_way(cache: Path) 
     assert left == {"judge", "notes.txt"} and judge_bytes() == 7
 
 
-def test_without_a_cache_there_is_nothing_and_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cache_is_empty_and_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRATCHLM_CACHE", str(tmp_path / "none"))
     assert (cached_files(), judge_bytes(), clear_cache()) == ([], 0, [])
     assert not (tmp_path / "none").exists()

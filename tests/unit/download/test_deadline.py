@@ -1,4 +1,4 @@
-"""A server that drips byte by byte takes no longer than it is given."""
+"""A server that drips byte by byte is stopped at the deadline."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ DRIPS = {
 
 
 @pytest.mark.parametrize("place", DRIPS)
-def test_a_server_that_drips_for_ever_ends_with_the_time_allowed_for_all_urls_together(
+def test_a_server_that_drips_for_ever_is_stopped_at_the_limit_for_all_urls(
     server: FaultServer, target: Path, place: str, limits: SetLimits
 ) -> None:
     server.answers["*"] = [DRIPS[place]]
-    source = Source("file.bin", (f"{server.url}/a", f"{server.url}/b"))  # no size known: as long as it likes
+    source = Source("file.bin", (f"{server.url}/a", f"{server.url}/b"))  # size unknown: it may be endless
     start_s = time.monotonic()
     limits(total_s=0.4)
     message = failure(source, target)
@@ -43,7 +43,7 @@ def test_a_server_that_drips_for_ever_ends_with_the_time_allowed_for_all_urls_to
     assert [path for path, _ in server.requests] == ["/a"]
 
 
-def test_a_dripping_proxy_ends_with_the_time_allowed(
+def test_a_dripping_proxy_is_stopped_at_the_limit(
     server: FaultServer, target: Path, monkeypatch: pytest.MonkeyPatch, limits: SetLimits
 ) -> None:
     monkeypatch.setenv("https_proxy", server.url)
@@ -55,7 +55,7 @@ def test_a_dripping_proxy_ends_with_the_time_allowed(
     assert "not finished within 0.4 s" in message and time.monotonic() - start_s < 3.0
 
 
-def test_a_silent_proxy_ends_with_the_time_to_connect(
+def test_a_silent_proxy_is_stopped_at_the_limit_for_connecting(
     server: FaultServer, target: Path, monkeypatch: pytest.MonkeyPatch, limits: SetLimits
 ) -> None:
     monkeypatch.setenv("https_proxy", server.url)
@@ -67,8 +67,8 @@ def test_a_silent_proxy_ends_with_the_time_to_connect(
     assert "no connection (no answer within 0.3 s)" in message and time.monotonic() - start_s < 3.0
 
 
-def test_a_dripping_handshake_ends_with_the_time_to_connect(target: Path, limits: SetLimits) -> None:
-    record = b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc" + bytes(100)  # a server's hello of 16 kB, of which 5 s come
+def test_a_dripping_handshake_is_stopped_at_the_limit_for_connecting(target: Path, limits: SetLimits) -> None:
+    record = b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc" + bytes(100)  # part of a server's hello of 16 kB: 5 s
 
     def drip_bytes(listener: socket.socket) -> None:
         connection, _ = listener.accept()

@@ -1,4 +1,4 @@
-"""The mirror, the cache, the URLs: where a file comes from, and one clear error where it cannot be had."""
+"""The mirror, the cache, the URLs: where a file comes from, and one clear error if it comes from nowhere."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_editing_the_fetched_file_does_not_change_the_cached_one(
     assert fetch(source, tmp_path / "again").read_bytes() == BODY
 
 
-def test_a_spoilt_cached_file_is_fetched_again(server: FaultServer, target: Path, tmp_path: Path) -> None:
+def test_a_damaged_cached_file_is_fetched_again(server: FaultServer, target: Path, tmp_path: Path) -> None:
     source = pinned(server.plan("/a", serve(BODY)))
     fetch(source, target)
     (tmp_path / "cache" / str(source.sha256)).write_bytes(OTHER)
@@ -103,7 +103,7 @@ def test_a_file_is_fetched_once_for_all_clones_of_a_user(
     assert (tmp_path / ".cache" / "scratchlm" / str(source.sha256)).is_file()
 
 
-def test_the_next_url_is_used_where_the_first_fails(server: FaultServer, target: Path, capsys: Any) -> None:
+def test_the_next_url_is_used_if_the_first_fails(server: FaultServer, target: Path, capsys: Any) -> None:
     bad, good = server.plan("/bad", serve(OTHER)), server.plan("/good", serve(BODY))
     assert fetch(pinned(bad, good), target).read_bytes() == BODY
     assert f"not used: {bad}: sha256" in capsys.readouterr().err
@@ -140,12 +140,12 @@ def test_without_a_network_all_urls_and_both_ways_out_are_named_within_seconds(
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "no url", "https://", "http://[broken", ""])
-def test_what_is_no_url_is_refused(url: str, target: Path) -> None:
+def test_an_invalid_url_is_refused(url: str, target: Path) -> None:
     with pytest.raises(InputError, match=re.escape(repr(url))):
         fetch_url(url, target)
 
 
-def test_a_host_name_that_cannot_be_is_one_clear_line(target: Path) -> None:
+def test_an_impossible_host_name_is_one_clear_line(target: Path) -> None:
     with pytest.raises(InputError, match="cannot get x: "):
         fetch_url(f"http://{'a' * 70}.example/x", target)
 
@@ -158,7 +158,7 @@ def test_an_older_file_at_the_target_survives_a_failure(server: FaultServer, tar
     assert target.read_text() == "mine"
 
 
-def test_a_cache_that_is_no_folder_is_named(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_is_not_a_folder_is_named(target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SCRATCHLM_CACHE", str(tmp_path / "file" / "cache"))
     message = failure(pinned("http://127.0.0.1/x"), target)
@@ -182,7 +182,7 @@ def test_a_cache_that_is_no_folder_is_named(target: Path, tmp_path: Path, monkey
         ("https://host/@a/b", "https://host/@a/b"),
     ],
 )
-def test_a_url_is_printed_without_what_may_be_secret(url: str, printed: str) -> None:
+def test_a_url_is_printed_without_possible_secrets(url: str, printed: str) -> None:
     assert shown(url) == printed
 
 
@@ -226,18 +226,18 @@ def test_a_users_own_url_is_accepted_with_its_hash_printed_and_asked_again_next_
 
 
 def hub(server: FaultServer, body: bytes) -> Source:
-    """Return an unpinned checkpoint whose host vouches for BODY and whose storage gives `body`."""
+    """Return an unpinned checkpoint whose host gives the sha256 of BODY and whose storage sends `body`."""
     linked = f'"{hashlib.sha256(BODY).hexdigest()}"'
     storage = server.plan("/storage", serve(body))
     url = server.plan(f"/resolve/{'a' * 40}/model.safetensors", redirect(storage, X_Linked_Etag=linked))
     return Source("gpt2-355M.safetensors", (url,))
 
 
-def test_the_hosts_own_hash_refuses_another_content(server: FaultServer, target: Path) -> None:
+def test_content_that_differs_from_the_hosts_hash_is_refused(server: FaultServer, target: Path) -> None:
     assert f"expected {hashlib.sha256(BODY).hexdigest()}" in failure(hub(server, OTHER), target)
 
 
-def test_a_file_the_host_vouches_for_at_a_commit_is_never_fetched_twice(
+def test_a_file_at_a_commit_with_the_hosts_hash_is_fetched_only_once(
     server: FaultServer, target: Path, tmp_path: Path
 ) -> None:
     source = hub(server, BODY)
@@ -299,7 +299,7 @@ def test_a_mirror_without_the_file_is_named_among_the_places_tried(
     assert "/a: 404 not found" in message
 
 
-def test_a_member_is_taken_out_of_its_zip_where_it_lies_nowhere_itself(
+def test_a_member_is_extracted_from_its_zip_if_it_is_found_nowhere_else(
     server: FaultServer, target: Path, tmp_path: Path
 ) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -313,7 +313,7 @@ def test_a_member_is_taken_out_of_its_zip_where_it_lies_nowhere_itself(
     assert "a.zip" in (message := failure(other, target)) and "expected 000" in message
 
 
-def test_a_zip_that_cannot_be_had_is_named_in_the_one_line(server: FaultServer, target: Path) -> None:
+def test_a_zip_that_cannot_be_fetched_is_named_in_the_one_line(server: FaultServer, target: Path) -> None:
     zip_source = Source("a.zip", (server.plan("/a.zip", status(404)),), 10, "0" * 64)
     assert f"{server.url}/a.zip: 404 not found" in failure(replace(pinned(), archive=zip_source), target)
 
@@ -358,7 +358,7 @@ def test_a_known_source_is_opened_by_its_parameter(server: FaultServer) -> None:
 
 def test_an_unknown_users_home_is_a_clear_error() -> None:
     with (
-        pytest.raises(InputError, match="there is no such user's home"),
+        pytest.raises(InputError, match="there is no home folder of such a user"),
         opened_source("~nobody-here/x", {}, INPUTS, "stage"),
     ):
         pass

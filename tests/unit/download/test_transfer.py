@@ -1,4 +1,4 @@
-"""Every fault on the way of one file ends in the right bytes or in one clear error, with nothing half-written."""
+"""Every fault during a download ends in the right bytes or in one clear error, with nothing half-written."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_terminal_sees_size_share_rate_and_time_left(server: FaultServer, targ
     process = subprocess.Popen(command, stderr=theirs, stdout=theirs, env=environment)
     os.close(theirs)
     seen = b""
-    with suppress(OSError):  # how Linux says that the other end is closed
+    with suppress(OSError):  # Linux's error for a closed other end
         while more := os.read(ours, 4096):
             seen += more
     os.close(ours)
@@ -82,7 +82,7 @@ def test_a_pinned_file_is_resumed_without_a_validator(server: FaultServer, targe
     assert server.headers_of("/a")[1]["range"] == "bytes=100000-"
 
 
-def test_drops_do_not_count_as_long_as_each_try_brings_something(
+def test_drops_do_not_count_as_long_as_each_try_brings_new_bytes(
     server: FaultServer, target: Path, limits: SetLimits
 ) -> None:
     dropping = [serve(BODY, drop_after=30_000)] * 9
@@ -92,7 +92,7 @@ def test_drops_do_not_count_as_long_as_each_try_brings_something(
     assert len(server.requests) == 10
 
 
-def test_a_later_run_continues_what_an_earlier_one_left(server: FaultServer, target: Path) -> None:
+def test_a_later_run_continues_the_part_of_an_earlier_one(server: FaultServer, target: Path) -> None:
     source = pinned(server.plan("/a", serve(BODY, drop_after=200_000), status(404)))
     assert "404 not found" in failure(source, target)
     server.plan("/a", serve(BODY))
@@ -140,7 +140,7 @@ def test_a_killed_process_leaves_its_part_to_the_next_one(server: FaultServer, t
 
 
 @pytest.mark.parametrize("record", [b"", b"\xff", b"[]", b"{}", b"[" * 100_000, b'{"validator": 1}'])
-def test_a_damaged_note_on_a_part_starts_from_the_front(
+def test_a_part_with_a_damaged_record_starts_from_the_front(
     server: FaultServer, target: Path, tmp_path: Path, record: bytes
 ) -> None:
     source = pinned(server.plan("/a", serve(BODY, drop_after=100_000, etag='"1"'), status(404)))
@@ -182,7 +182,7 @@ def test_a_server_that_gives_a_piece_at_a_time_is_asked_until_the_file_is_whole(
     assert len(server.requests) == 1 + 4
 
 
-def test_a_changed_file_of_no_known_hash_is_not_mixed_even_where_if_range_is_ignored(
+def test_a_changed_file_of_unknown_hash_is_not_mixed_even_if_if_range_is_ignored(
     server: FaultServer, target: Path
 ) -> None:
     dropped, blind = serve(OTHER, drop_after=100_000, etag='"1"'), blind_range(BODY, etag='"2"')
@@ -191,7 +191,7 @@ def test_a_changed_file_of_no_known_hash_is_not_mixed_even_where_if_range_is_ign
     assert ["range" in headers for headers in server.headers_of("/a")] == [False, True, False]
 
 
-def test_a_file_of_no_known_hash_and_no_validator_is_never_resumed(server: FaultServer, target: Path) -> None:
+def test_a_file_of_unknown_hash_without_validator_is_never_resumed(server: FaultServer, target: Path) -> None:
     url = server.plan("/a", serve(OTHER, drop_after=100_000), serve(BODY))
     assert fetch_url(url, target).read_bytes() == BODY
     assert all("range" not in headers for headers in server.headers_of("/a"))
@@ -241,22 +241,22 @@ def test_a_passing_server_error_is_tried_again(server: FaultServer, target: Path
     assert fetch(source, target).read_bytes() == BODY
 
 
-def test_each_fruitless_try_is_waited_for_longer(server: FaultServer, target: Path, limits: SetLimits) -> None:
+def test_the_pause_grows_with_each_fruitless_try(server: FaultServer, target: Path, limits: SetLimits) -> None:
     source = pinned(server.plan("/a", *[status(503)] * 3, serve(BODY)))
     start_s = time.monotonic()
     limits(tries=4, backoff_s=0.1)
     fetch(source, target)
-    assert 0.05 + 0.1 + 0.2 <= time.monotonic() - start_s < 0.1 + 0.2 + 0.4 + 1.0  # half of each pause is by chance
+    assert 0.05 + 0.1 + 0.2 <= time.monotonic() - start_s < 0.1 + 0.2 + 0.4 + 1.0  # half of each pause is random
 
 
-def test_retry_after_is_waited_for(server: FaultServer, target: Path) -> None:
+def test_retry_after_is_respected(server: FaultServer, target: Path) -> None:
     source = pinned(server.plan("/a", status(429, Retry_After="1"), serve(BODY)))
     start_s = time.monotonic()
     assert fetch(source, target).read_bytes() == BODY
     assert 1.0 <= time.monotonic() - start_s < 3.0
 
 
-def test_a_long_retry_after_is_not_waited_for(server: FaultServer, target: Path) -> None:
+def test_a_long_retry_after_ends_the_download(server: FaultServer, target: Path) -> None:
     source = pinned(server.plan("/a", status(429, Retry_After="3600"), serve(BODY)))
     assert "429 too many requests, asks to wait 3,600 s" in failure(source, target)
     assert len(server.requests) == 1
@@ -317,13 +317,13 @@ def test_wrong_content_names_both_hashes(server: FaultServer, target: Path, tmp_
     assert not list((tmp_path / "cache").glob("*.part*"))
 
 
-def test_a_body_that_falls_silent_is_resumed_then_given_up(server: FaultServer, target: Path) -> None:
+def test_a_body_that_stops_midway_is_resumed_and_then_given_up(server: FaultServer, target: Path) -> None:
     source = pinned(server.plan("/a", hang(BODY[:1000], len(BODY))))
     assert "silent for 0.3 s in mid-file" in failure(source, target)
     assert "range" in server.headers_of("/a")[1]
 
 
-def test_a_wait_that_the_time_does_not_allow_is_not_begun(server: FaultServer, target: Path, limits: SetLimits) -> None:
+def test_a_wait_beyond_the_deadline_is_not_begun(server: FaultServer, target: Path, limits: SetLimits) -> None:
     source = pinned(server.plan("/a", status(429, Retry_After="5"), serve(BODY)))
     start_s = time.monotonic()
     limits(total_s=4)

@@ -1,4 +1,4 @@
-"""What web servers answer, redirects, certificates, proxies and passwords."""
+"""Requests to web servers: redirects, certificates, proxies and passwords."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_redirect_out_of_the_web_is_refused(server: FaultServer, target: Path)
     assert "redirects from http to file: refused" in failure(source, target)
 
 
-def test_a_redirect_to_no_url_is_refused(server: FaultServer, target: Path) -> None:
+def test_a_redirect_to_an_invalid_url_is_refused(server: FaultServer, target: Path) -> None:
     assert "not a URL" in failure(pinned(server.plan("/a", redirect("http://[broken/"))), target)
 
 
@@ -68,11 +68,11 @@ def test_a_silent_server_is_given_up(server: FaultServer, target: Path) -> None:
     assert len(server.requests) == QUICK.tries
 
 
-def test_a_host_that_does_not_take_the_connection_is_given_up(target: Path, limits: SetLimits) -> None:
+def test_a_host_that_does_not_accept_the_connection_is_given_up(target: Path, limits: SetLimits) -> None:
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
-        for waiting in (first, second):  # a queue of one, which nobody serves: further connections are not answered
+        for waiting in (first, second):  # they fill a queue of one that nobody serves: later ones get no answer
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
         source = pinned(f"http://127.0.0.1:{full.getsockname()[1]}/a")
@@ -92,7 +92,7 @@ def test_a_password_in_a_url_is_not_shown(server: FaultServer, target: Path, cap
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of 127.0.0.1 and its key in one file, which nobody trusts unless told to."""
+    """A certificate of 127.0.0.1 and its key in one file; it is trusted only where it is named."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not here to make a certificate")
     folder = tmp_path_factory.mktemp("certificate")
@@ -112,7 +112,7 @@ def secure_server(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         yield running
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused_with_a_hint(secure_server: FaultServer, target: Path) -> None:
+def test_an_untrusted_certificate_is_refused_with_a_hint(secure_server: FaultServer, target: Path) -> None:
     source = pinned(secure_server.plan("/a", serve(BODY)))
     message = failure(source, target)
     assert "no safe connection (certificate refused: self" in message
@@ -129,7 +129,7 @@ def test_the_environments_certificates_are_trusted(
 
 
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"])
-def test_a_file_of_certificates_that_is_not_there_is_named(
+def test_a_missing_file_of_certificates_is_named(
     secure_server: FaultServer, target: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "/nowhere/ca.pem")
@@ -145,14 +145,14 @@ def test_a_redirect_from_https_to_http_is_refused(
     assert server.requests == []
 
 
-def test_the_environments_proxy_is_asked(server: FaultServer, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environments_proxy_is_used(server: FaultServer, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", server.url)
     monkeypatch.setenv("no_proxy", "")
     server.plan("http://no-such-host.invalid/a", serve(BODY))
     assert fetch(pinned("http://no-such-host.invalid/a"), target).read_bytes() == BODY
 
 
-def test_a_proxy_that_is_not_there_is_named_without_its_password(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_proxy_is_named_without_its_password(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         monkeypatch.setenv("http_proxy", f"http://me:secret@127.0.0.1:{unused.getsockname()[1]}")
@@ -169,7 +169,7 @@ def test_a_password_is_not_sent_where_a_redirect_leads(server: FaultServer, targ
         assert "authorization" not in other.headers_of("/b")[0]
 
 
-def test_a_password_stands_in_netrc(
+def test_a_password_is_taken_from_netrc(
     server: FaultServer, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")

@@ -1,4 +1,4 @@
-"""A reader sees the old file or the new one, never half of one, whatever happens while it is written."""
+"""A reader sees the old file or the new one, never half of one, whatever happens during the write."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_block_that_raises_leaves_what_was_there_and_nothing_else(tmp_path: Pa
     assert file.read_text() == "old" and names(folder) == ["old"] and names(tmp_path) == ["file", "folder"]
 
 
-def test_something_of_another_kind_in_the_way_is_not_lost(tmp_path: Path) -> None:
+def test_a_file_or_folder_of_another_kind_at_the_target_is_kept(tmp_path: Path) -> None:
     write_text(tmp_path / "taken", "mine")
     (tmp_path / "folder").mkdir()
     with (
@@ -73,7 +73,7 @@ def test_something_of_another_kind_in_the_way_is_not_lost(tmp_path: Path) -> Non
     assert (tmp_path / "taken").read_text() == "mine" and names(tmp_path) == ["folder", "taken"]
 
 
-def test_a_link_at_the_target_is_replaced_and_what_it_leads_to_left_alone(tmp_path: Path) -> None:
+def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "file").write_text("mine")
     folder, file, broken = (tmp_path / name for name in ("folder", "file", "broken"))
@@ -116,7 +116,7 @@ def test_text_is_written_as_utf_8_byte_for_byte(tmp_path: Path, text: str) -> No
     assert (tmp_path / "file").read_bytes() == text.encode("utf-8")
 
 
-def test_text_that_is_no_unicode_leaves_nothing(tmp_path: Path) -> None:
+def test_text_that_is_not_valid_unicode_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_text(tmp_path / "file", "half \ud800")
     assert names(tmp_path) == []

@@ -1,4 +1,4 @@
-"""A user's own files: which ones DVC sees, what a queued experiment gets of them, and the one warning."""
+"""A user's own files: which ones DVC tracks, which ones a queued experiment gets, and the one warning."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def queued(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A queued experiment's copy of that project as the current folder: it has the books, but not the note."""
+    """A queued experiment's copy of that project as the current folder; it has the books, but not the note."""
     copy = tmp_path / "copy"
     written(copy / INPUTS / "books" / "one.txt")
     monkeypatch.chdir(copy)
@@ -43,7 +43,7 @@ def resolved(*named: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", ["inputs/corpus/note.txt", "./inputs/messages/../corpus/note.txt"])
-def test_a_file_in_its_inputs_folder_is_taken_without_a_word(
+def test_a_file_in_its_inputs_folder_is_used_without_a_warning(
     project: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     note = project / INPUTS / "note.txt"
@@ -80,7 +80,7 @@ def test_an_experiment_reads_its_own_copy(queued: Path, project: Path) -> None:
     ("name", "added"),
     [("note.txt", "inputs/corpus/note.txt"), ("books/a b", "'inputs/corpus/books/a b'"), ("my", "inputs/corpus/my")],
 )
-def test_an_experiment_without_the_file_or_folder_says_how_to_get_it_there(
+def test_an_experiment_without_the_file_or_folder_says_how_to_add_it(
     queued: Path, project: Path, name: str, added: str
 ) -> None:
     written(project / INPUTS / "books" / "a b" / "c.txt")
@@ -93,12 +93,12 @@ def test_an_experiment_without_the_file_or_folder_says_how_to_get_it_there(
     )
 
 
-def test_a_folder_of_which_experiments_would_have_a_part_is_refused(project: Path) -> None:
+def test_a_folder_of_which_experiments_would_have_only_a_part_is_refused(project: Path) -> None:
     written(project / INPUTS / "books" / "deep" / "one.txt.dvc")
     with pytest.raises(InputError) as error:
         resolved("inputs/corpus/books")
     assert str(error.value) == (
-        "a part of inputs/corpus/books was added to DVC alone, so that experiments in the queue would miss the rest: "
+        "only a part of inputs/corpus/books was added to DVC, so that queued experiments would miss the rest: "
         "run `dvc remove inputs/corpus/books/deep/one.txt.dvc`, then `dvc add inputs/corpus/books`"
     )
 
@@ -109,7 +109,7 @@ def test_the_inputs_folder_itself_cannot_be_named(project: Path, name: str) -> N
         resolved(name)
 
 
-def test_a_file_that_is_nowhere_is_left_to_the_caller(queued: Path) -> None:
+def test_a_missing_file_is_left_to_the_caller(queued: Path) -> None:
     assert resolved("inputs/corpus/none.txt") == [queued / INPUTS / "none.txt"]
 
 

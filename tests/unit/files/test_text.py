@@ -1,4 +1,4 @@
-"""Files that are not what was wanted are explained in one line, and long words are cut to one."""
+"""Reading text and JSON: errors of one line, and long text made short."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scratchlm.files.text import bullets, one_line, read_json, read_text, shorte
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_a_text_comes_without_a_byte_order_mark_and_with_its_own_line_ends(tmp_path: Path, mark: bytes) -> None:
+def test_a_text_is_read_without_byte_order_mark_and_with_its_own_line_ends(tmp_path: Path, mark: bytes) -> None:
     (tmp_path / "file").write_bytes(mark + "é\r\n中\r".encode())
     assert read_text(tmp_path / "file", "a text") == "é\r\n中\r"
 
@@ -29,7 +29,7 @@ def test_a_text_comes_without_a_byte_order_mark_and_with_its_own_line_ends(tmp_p
         (b"[" * 100_000, " is not valid JSON (nested too deeply), wanted a list"),
     ],
 )
-def test_a_file_that_is_no_json_is_explained_by_the_error_asked_for(
+def test_a_file_that_is_not_json_raises_the_given_error(
     tmp_path: Path, content: bytes | None, said: str, problem: type[InputError]
 ) -> None:
     path = tmp_path / "file.json"
@@ -40,7 +40,7 @@ def test_a_file_that_is_no_json_is_explained_by_the_error_asked_for(
     assert type(raised.value) is problem and str(raised.value) == f"{path}{said}"
 
 
-def test_what_is_no_file_cannot_be_read(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r" cannot be read \(Is a directory\), wanted a list$"):
         read_json(tmp_path, "a list")
     (tmp_path / "file").touch()
@@ -49,7 +49,7 @@ def test_what_is_no_file_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_that_may_not_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+def test_a_file_without_permission_is_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "file").touch(mode=0)
     with pytest.raises(InputError, match=r"/file cannot be read \(Permission denied\), wanted a text$"):
         read_text(tmp_path / "file", "a text")

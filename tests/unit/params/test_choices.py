@@ -1,4 +1,4 @@
-"""Every choice is known where it is carried out."""
+"""Every choice of a parameter is known to the code that handles it."""
 
 from __future__ import annotations
 

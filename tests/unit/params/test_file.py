@@ -23,7 +23,7 @@ from scratchlm.params.schema import Params
 REPOSITORY = Path(__file__).parents[3]
 PROFILE = (REPOSITORY / "profiles/sample.yaml").read_text(encoding="utf-8")
 SAMPLE: dict[str, Any] = YAML(typ="safe", pure=True).load(PROFILE)
-# What the messages below quote, whatever the profile is tuned to.
+# The values that the messages below quote, whatever the profile has.
 SAMPLE["tokenizer"]["vocab_size"] = 1500
 SAMPLE["windows"] = {"max_length": 128, "stride": 128, "train_fraction": 0.9}
 SAMPLE["model"] |= {"context_length": 160, "emb_dim": 128, "n_heads": 4}
@@ -66,7 +66,7 @@ def changed(changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def problems(changes: dict[str, Any]) -> list[str]:
-    """The lines of the error that these changes to the sample profile cause, none if they are fine."""
+    """Return the lines of the error that these changes to the sample profile cause, none if they are fine."""
     try:
         check_params(changed(changes))
     except InputError as error:
@@ -116,14 +116,14 @@ def test_a_value_of_the_wrong_type_is_refused_with_key_value_and_what_is_allowed
     for wrong in wrong_types(key, LEAVES[key]):
         found = problems({key: wrong})
         assert found, (key, wrong)
-        # Of a list, a line may name the item that is wrong.
+        # For a list, a line may name the item that is wrong.
         items = [(f"{key}.{index}", item) for index, item in enumerate(wrong if isinstance(wrong, list) else [])]
         starts = tuple(f"{name}: got {value!r}, allowed: " for name, value in [(key, wrong), *items])
         assert all(line.startswith(starts) and not line.endswith("allowed: ") for line in found), found
 
 
 @pytest.mark.parametrize("key", sorted(NULLABLE))
-def test_null_is_allowed_where_the_comment_says_so(key: str) -> None:
+def test_null_is_allowed_where_the_comment_of_the_key_says_so(key: str) -> None:
     assert problems({key: None}) == []
 
 
@@ -139,7 +139,7 @@ def test_a_missing_key_is_named(key: str) -> None:
 
 @pytest.mark.parametrize("section", [key for key, value in SAMPLE.items() if isinstance(value, dict)])
 @pytest.mark.parametrize("wrong", [None, 3, "text", ["text"], []], ids=repr)
-def test_a_section_that_holds_no_keys_is_refused(section: str, wrong: Any) -> None:
+def test_a_section_without_keys_is_refused(section: str, wrong: Any) -> None:
     assert problems({section: wrong}) == [f"{section}: got {wrong!r}, allowed: keys as in a file in profiles/"]
 
 
@@ -151,7 +151,7 @@ def test_a_missing_section_is_named() -> None:
 
 
 @pytest.mark.parametrize("key", ["pretrain.learning_rate", "finetune_instructions.gradient_clip"])
-def test_a_whole_number_stands_for_a_float(key: str) -> None:
+def test_a_whole_number_is_accepted_for_a_float(key: str) -> None:
     section, name = key.split(".")
     value = getattr(getattr(check_params(changed({key: 1})), section), name)
     assert value == 1.0 and type(value) is float
@@ -201,6 +201,7 @@ RANGES: list[tuple[str, Any, str]] = [
     ("model.init_std", 0.0, "greater than 0"),
     ("model.init_std", 1.5, "less than or equal to 1"),
     ("generate.temperature", -0.1, "greater than or equal to 0"),
+    ("generate.temperature", 0.001, "0 for greedy, or 0.01 to 100"),
     ("judge.temperature", -0.1, "greater than or equal to 0"),
     ("judge.min_coverage", -0.1, "greater than or equal to 0"),
     ("judge.min_coverage", 1.1, "less than or equal to 1"),
@@ -259,7 +260,7 @@ def test_a_value_out_of_range_is_refused_with_key_value_and_what_is_allowed(key:
         ("sms.source", "own.csv"),
     ],
 )
-def test_the_last_value_within_the_range_is_taken(key: str, value: Any) -> None:
+def test_the_last_value_within_the_range_is_accepted(key: str, value: Any) -> None:
     assert problems({key: value}) == []
 
 
@@ -277,11 +278,11 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"tokenizer.kind": "word", "pretrain.sample_prompt": " "},
-        "pretrain.sample_prompt: got white space alone, allowed with tokenizer.kind word: at least one word",
+        "pretrain.sample_prompt: got only white space, allowed with tokenizer.kind word: at least one word",
     ),
     (
         {"tokenizer.kind": "word", "visualize.text": " "},
-        "visualize.text: got white space alone, allowed with tokenizer.kind word: at least one word",
+        "visualize.text: got only white space, allowed with tokenizer.kind word: at least one word",
     ),
     (
         {"windows.max_length": 161},
@@ -309,7 +310,7 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"weights.bases": ["pretrained", "124M"]},
-        "weights.bases: got 124M, allowed only with tokenizer.kind gpt2, the tokens it knows",
+        "weights.bases: got 124M, allowed only with tokenizer.kind gpt2, whose tokens it knows",
     ),
     (
         {"finetune_classifier.base": "124M"},
@@ -351,7 +352,7 @@ def test_a_bad_combination_is_refused(changes: dict[str, Any], problem: str) -> 
     assert problems(changes) == [problem]
 
 
-def test_no_two_fractions_that_make_one_whole_leave_a_rest() -> None:
+def test_two_fractions_that_add_up_to_one_are_refused() -> None:
     for percent in range(1, 100):
         both = {"sms.train_fraction": percent / 100, "sms.validation_fraction": (100 - percent) / 100}
         assert len(problems(both)) == 1, percent
@@ -374,7 +375,7 @@ def test_an_unknown_key_is_refused_with_a_suggestion(key: str, hint: str) -> Non
 
 
 @pytest.mark.parametrize("name", [None, 5, 0.5, (1, 2)], ids=repr)
-def test_a_key_that_is_no_text_is_an_unknown_key(name: Any) -> None:
+def test_a_key_that_is_not_text_is_an_unknown_key(name: Any) -> None:
     params = changed({})
     params[name] = params["tokenizer"][name] = 1
     with pytest.raises(InputError) as raised:
@@ -494,7 +495,7 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> Non
         (b"seed: \xff\n", "invalid start byte"),
     ],
 )
-def test_what_is_no_yaml_is_refused_in_one_line(tmp_path: Path, text: str | bytes, said: str) -> None:
+def test_invalid_yaml_is_refused_in_one_line(tmp_path: Path, text: str | bytes, said: str) -> None:
     message = refusal(tmp_path, text)
     assert message.startswith(f"{tmp_path}/params.yaml is not valid YAML: ") and said in message
     assert message.endswith("correct it, or copy a profile with `make profile P=sample`")
@@ -502,7 +503,7 @@ def test_what_is_no_yaml_is_refused_in_one_line(tmp_path: Path, text: str | byte
 
 
 @pytest.mark.parametrize(("text", "shown"), [("", "None"), ("- a\n", "['a']"), ("seed\n", "'seed'"), ("3", "3")])
-def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str, shown: str) -> None:
+def test_yaml_that_is_not_a_mapping_is_refused(tmp_path: Path, text: str, shown: str) -> None:
     message = refusal(tmp_path, text)
     assert message == (
         f"{tmp_path}/params.yaml holds {shown}, expected sections such as `corpus:` and `model:`; copy a "
@@ -517,7 +518,7 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
 
 
 @given(st.sampled_from(sorted(LEAVES)), ANY_VALUE)
-def test_any_value_of_any_key_is_taken_or_refused_by_name(key: str, value: Any) -> None:
+def test_any_value_of_any_key_is_accepted_or_refused_by_name(key: str, value: Any) -> None:
     found = problems({key: value})
     section = key.split(".")[0]
     assert all(re.match(r"[a-z_0-9]+(\.[a-z_0-9]+)*( \+ [a-z_.]+)?: (got|unknown key)", line) for line in found), found
@@ -525,7 +526,7 @@ def test_any_value_of_any_key_is_taken_or_refused_by_name(key: str, value: Any) 
 
 
 @given(st.binary(max_size=60) | st.text("seed: []{}&*!'\"\n\t-?|>%@`#,1e", max_size=60).map(str.encode))
-def test_any_file_is_refused_in_words(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_any_other_file_is_refused_by_name(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(content)
     with pytest.raises(InputError, match=re.escape(str(path))):
@@ -546,7 +547,7 @@ def test_any_file_is_refused_in_words(tmp_path_factory: pytest.TempPathFactory, 
         (
             "sms.source",
             "a\0b",
-            "got 'a\\x00b', allowed: a path or URL, which has no control characters and no half characters",
+            "got 'a\\x00b', allowed: a path or URL without control characters and without lone surrogates",
         ),
     ],
 )
@@ -556,13 +557,13 @@ def test_a_place_with_a_password_or_a_zero_byte_is_refused(key: str, value: Any,
 
 
 @pytest.mark.parametrize("key", ["k" * 1000, 16**5000, ("k",) * 1000], ids=["text", "number", "tuple"])
-def test_a_long_unknown_key_is_shown_in_short(key: Any) -> None:
+def test_a_long_unknown_key_is_shortened(key: Any) -> None:
     with pytest.raises(InputError) as raised:
         check_params({key: 1})
     (line,) = [line for line in str(raised.value).split("\n") if "unknown key" in line]
     assert len(line) < 300 and line.endswith("unknown key; known: " + ", ".join(Params.model_fields))
 
 
-def test_a_long_value_is_shown_in_short() -> None:
+def test_a_long_value_is_shortened() -> None:
     (line,) = problems({"seed": "x" * 1000})
     assert len(line) < 120 and line.startswith("seed: got 'xxx") and "..., allowed: " in line

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[3]
 PROFILES = sorted((REPOSITORY / "profiles").glob("*.yaml"))
 NAMES = [path.stem for path in PROFILES]
 BOOK_COMMENT = re.compile(r"\(book: ([^;,)]+)")
-# Where the book has no value, or ours is another for a reason that the comment gives.
+# Keys for which the book has no value, or ours differs for a reason that the comment gives.
 NOT_THE_BOOKS = {
     "generate.batch_size",
     "model.attention",
@@ -46,7 +46,7 @@ def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def comments_of(name: str) -> dict[str, str]:
-    """The comment line above each key, "" where there is none; sections are keys too."""
+    """Return the comment line above each key, "" where there is none; sections are keys too."""
     comments = {}
     section = above = ""
     for line in read(name).splitlines():
@@ -62,7 +62,7 @@ def test_the_promised_profiles_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_profile_is_free_of_problems(name: str) -> None:
+def test_a_profile_is_valid(name: str) -> None:
     load_params(REPOSITORY / "profiles" / f"{name}.yaml")
 
 
@@ -101,7 +101,7 @@ def test_the_book_s_values_in_the_comments_are_those_of_the_book_profile() -> No
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_profile_is_in_block_style_with_plain_strings(name: str) -> None:
-    # What `dvc exp run -S` writes; other styles would change whole lines in `git diff`.
+    # The style that `dvc exp run -S` writes; from any other one, it would change whole lines.
     for line in read(name).splitlines():
         if not line.strip().startswith("#"):
             assert not re.search(r"""["'{}\[\]&*|>#\t]""", line), line
@@ -144,7 +144,7 @@ def test_the_sample_profile_needs_no_network_and_no_server() -> None:
     )
 
 
-def test_the_laptop_profile_takes_the_real_data_and_a_gpt_of_its_own() -> None:
+def test_the_laptop_profile_uses_the_real_data_and_a_gpt_of_its_own() -> None:
     laptop = load_params(REPOSITORY / "profiles/laptop.yaml")
     assert (laptop.corpus.source, laptop.sms.source, laptop.instructions.source) == (
         "the-verdict",

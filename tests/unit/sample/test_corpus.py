@@ -1,4 +1,4 @@
-"""The corpus of the sample profile: the same bytes always, clean English, true to its own world."""
+"""The corpus of the sample profile: always the same bytes, clean English, no contradictions."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_every_sum_in_the_corpus_is_right(text: str) -> None:
     assert all(int(x) - int(y) == int(z) for x, y, z in differences)
 
 
-def test_sums_in_number_words_are_right_too(text: str) -> None:
+def test_every_sum_in_number_words_is_right(text: str) -> None:
     value = {word: number for number, word in enumerate(world.NUMBERS)}
     sums = re.findall(r'"(\w+) and (\w+) are (\w+)," she said', text)
     differences = re.findall(r"(\w+) minus (\w+) is (\w+), so", text)
@@ -129,7 +129,7 @@ def test_nobody_lives_in_two_places(text: str) -> None:
         assert home.startswith(homes[name]), (name, home)
 
 
-def test_no_plot_meets_its_own_hero(documents: dict[str, str]) -> None:
+def test_no_plot_names_its_own_hero(documents: dict[str, str]) -> None:
     names = "|".join(person.name for person in world.PEOPLE)
     for name, document in documents.items():
         assert not re.search(rf"\b({names}) (?:and|asked|gave|with|to) \1\b", document), name

@@ -1,4 +1,4 @@
-"""The instructions of the sample profile: unique, unleaked, right, and the same bytes always."""
+"""The instructions of the sample profile: unique, not leaked, correct, and always the same bytes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def by_kind() -> dict[str, list[Entry]]:
 
 
 def plain(*texts: str) -> str:
-    """Lower-case words and digits only, with single spaces."""
+    """Return lower-case words and digits only, with single spaces."""
     return " ".join(re.findall(r"[a-z0-9]+", " ".join(texts).lower()))
 
 
@@ -66,17 +66,17 @@ def test_an_entry_has_the_three_fields_and_a_clean_answer(entries: list[Entry]) 
         assert re.fullmatch(r"[A-Z].*[.?]", entry["instruction"]), entry
 
 
-def test_no_prompt_stands_twice_even_without_case_and_punctuation(entries: list[Entry]) -> None:
+def test_no_two_prompts_are_equal_even_without_case_and_punctuation(entries: list[Entry]) -> None:
     assert len({prompt(entry) for entry in entries}) == len(entries)
 
 
-def test_no_instruction_that_is_asked_alone_stands_in_the_corpus(entries: list[Entry]) -> None:
+def test_no_instruction_without_input_occurs_in_the_corpus(entries: list[Entry]) -> None:
     told = plain(*corpus.documents().values())
     leaked = [entry["instruction"] for entry in entries if not entry["input"] and prompt(entry) in told]
     assert not leaked
 
 
-def test_the_sentences_to_rewrite_never_stand_in_the_corpus(by_kind: dict[str, list[Entry]]) -> None:
+def test_no_sentence_to_rewrite_occurs_in_the_corpus(by_kind: dict[str, list[Entry]]) -> None:
     told = plain(*corpus.documents().values())
     for kind in ("past", "future", "question", "negative", "passive", "pronoun"):
         for entry in by_kind[kind]:
@@ -90,7 +90,7 @@ def test_corpus_and_instructions_get_different_sentences() -> None:
     assert told and asked and not set(told) & set(asked)
 
 
-def test_every_kind_is_tested(entries: list[Entry], by_kind: dict[str, list[Entry]]) -> None:
+def test_every_kind_is_in_the_test_split(entries: list[Entry], by_kind: dict[str, list[Entry]]) -> None:
     count = len(entries)
     test = {prompt(entry) for entry in entries[int(count * 0.85) : int(count * 0.85) + int(count * 0.1)]}
     absent = [kind for kind, asked in by_kind.items() if not test & {prompt(entry) for entry in asked}]
@@ -98,7 +98,7 @@ def test_every_kind_is_tested(entries: list[Entry], by_kind: dict[str, list[Entr
     assert len(absent) <= 5, absent
 
 
-def test_both_with_and_without_input(entries: list[Entry]) -> None:
+def test_entries_come_with_and_without_input(entries: list[Entry]) -> None:
     with_input = sum(1 for entry in entries if entry["input"])
     assert 0.15 <= with_input / len(entries) <= 0.5
 
@@ -109,7 +109,7 @@ def test_facts_are_asked_in_several_phrasings(by_kind: dict[str, list[Entry]]) -
         assert len(phrasings) >= 2, kind
 
 
-def test_echoing_the_prompt_earns_little(entries: list[Entry]) -> None:
+def test_repeating_the_prompt_scores_low(entries: list[Entry]) -> None:
     chrf = CHRF(word_order=2)
     for entry in entries:
         for field in ("instruction", "input"):
@@ -132,13 +132,13 @@ def test_arithmetic_is_right(by_kind: dict[str, list[Entry]]) -> None:
             assert sorted(map(int, re.findall(r"\d+", entry["instruction"]))) == sorted((x, y)), entry
 
 
-def test_spelled_words_are_spelled(by_kind: dict[str, list[Entry]]) -> None:
+def test_spelled_words_are_spelled_right(by_kind: dict[str, list[Entry]]) -> None:
     for entry in by_kind["spelling"]:
         found = re.fullmatch(r"The word (\w+) is spelled ([a-z-]+)\.", entry["output"])
         assert found and found[2].split("-") == list(found[1]) and found[1] in entry["instruction"], entry
 
 
-def test_sorted_words_are_sorted_and_all_there(by_kind: dict[str, list[Entry]]) -> None:
+def test_sorted_words_are_sorted_and_complete(by_kind: dict[str, list[Entry]]) -> None:
     for entry in by_kind["sort words"]:
         answer = entry["output"].lower().rstrip(".").split(", ")
         assert answer == sorted(answer) and len(answer) == 3, entry

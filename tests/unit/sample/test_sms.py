@@ -1,4 +1,4 @@
-"""The embedded SMS: how many, how mixed, how distinct, and that they name nobody and nothing real."""
+"""The embedded SMS: their number, mixture and variety, and that they name nobody and nothing real."""
 
 import re
 from collections import Counter
@@ -18,7 +18,7 @@ def texts(labelled, label):
     return [text for its_label, text in labelled if its_label == label]
 
 
-def test_about_thirteen_in_a_hundred_messages_are_spam(labelled):
+def test_about_13_percent_of_the_messages_are_spam(labelled):
     counts = Counter(label for label, _ in labelled)
     assert counts == {"ham": sms.N_HAM, "spam": sms.N_SPAM}
     assert 4900 < len(labelled) < 5500
@@ -45,7 +45,7 @@ def test_messages_are_short_and_one_line(labelled):
     assert all(text == text.strip() and text.isprintable() for _, text in labelled)
 
 
-def test_every_slot_is_filled_and_every_phrase_list_used(labelled):
+def test_every_slot_is_filled_and_every_phrase_list_is_used(labelled):
     assert not [text for _, text in labelled if "{" in text or "}" in text]
     slots = set(re.findall(r"\{(\w+)\}", " ".join(phrase for phrases in sms.PHRASES.values() for phrase in phrases)))
     assert slots <= sms.PHRASES.keys() | sms._FILLERS.keys()
@@ -56,7 +56,7 @@ def test_every_slot_is_filled_and_every_phrase_list_used(labelled):
 
 
 @pytest.mark.parametrize("word", ["free", "win", "won", "call", "prize", "urgent", "stop", "£", ".example"])
-def test_the_words_of_spam_stand_in_ham_too(labelled, word):
+def test_the_words_of_spam_occur_in_ham_too(labelled, word):
     for label in ("ham", "spam"):
         assert sum(word in text.casefold() for text in texts(labelled, label)) >= 5, label
 
@@ -66,7 +66,7 @@ def test_a_fifth_of_the_spam_has_neither_link_nor_long_number_nor_shouting(label
     assert 0.2 < len(quiet) / sms.N_SPAM < 0.4
 
 
-def test_ham_is_typed_with_care_and_without(labelled):
+def test_some_ham_is_typed_with_care_and_some_without(labelled):
     ham = texts(labelled, "ham")
     hurried = [text for text in ham if re.search(r"\b(u|r|ur|tmrw|2nite|pls|thx|n)\b", text)]
     assert 0.1 < len(hurried) / len(ham) < 0.5
@@ -78,6 +78,6 @@ def test_links_lead_nowhere_and_numbers_belong_to_nobody(labelled):
     assert not re.search(r"https?:|www\.|@", everything)
     domains = re.findall(r"\b[\w-]+\.([a-z]{2,})\b(?=[/ .!]|$)", everything, flags=re.MULTILINE)
     assert domains and set(domains) == {"example"}
-    # Ofcom's numbers for films and plays, and the leading 00 that no short code or premium line has.
+    # Ofcom's numbers for films and plays, and a leading 00, which no short code or premium line has.
     nobodys = r"\b(07700900|01632960|020 79460)\d{3}\b|\b00\d{3} ?\d{5}\b|\b00\d{3}\b|\b\d{1,4}\b"
     assert not re.search(r"\d{5}", re.sub(nobodys, "", everything))

@@ -1,4 +1,4 @@
-"""What a kill or a power cut leaves of DVC's own files does not stop the next run: the real dvc tells."""
+"""DVC's own files as a kill or a power cut leaves them do not stop the next run; tested with the real dvc."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ GONE = 2**22 + 1  # above every PID of Linux and macOS
 
 @pytest.fixture(scope="module", autouse=True)
 def own_dvc_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the user's DVC settings and caches out."""
+    """Keep the user's DVC settings and caches out of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("GLOBAL_CONFIG", "SYSTEM_CONFIG", "SITE_CACHE"):
             patch.setenv(f"DVC_{name}_DIR", str(tmp_path_factory.mktemp(name)))
@@ -82,7 +82,7 @@ def dvc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def reproduce() -> None:
-    """`dvc repro`, without the second that a process of its own takes."""
+    """Run `dvc repro` in this process, which saves the second that another one takes to start."""
     with Repo() as repo:
         repo.reproduce()
 
@@ -96,7 +96,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("left", ["", '{"write": {"/a": {"pid": 1', "\0" * 40, '{"write": {"/a": {}}}', "\udcff"])
-def test_what_is_left_of_the_list_of_locks_stops_dvc_and_is_removed(
+def test_a_half_written_list_of_locks_stops_dvc_and_is_removed(
     left: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = content_of(project)
@@ -176,7 +176,7 @@ def test_a_merge_with_conflicts_is_left_to_its_user(project: Path, capsys: pytes
     assert capsys.readouterr().err == ""
 
 
-def test_nothing_is_said_or_touched_where_nothing_is_wrong(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_intact_project_is_left_alone_without_a_message(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = content_of(project)
     assert (project / RWLOCK).read_text() == "{}"
     heal()
@@ -187,7 +187,7 @@ def test_nothing_is_said_or_touched_where_nothing_is_wrong(project: Path, capsys
     assert capsys.readouterr().err == ""
 
 
-def test_where_there_is_no_project_dvc_is_the_one_to_say_so(
+def test_outside_a_project_the_message_is_left_to_dvc(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -198,13 +198,13 @@ def test_where_there_is_no_project_dvc_is_the_one_to_say_so(
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[str]]:
-    """A process that has nothing to do with DVC."""
+    """Start a process that has nothing to do with DVC."""
     with subprocess.Popen(["sleep", "60"], text=True) as process:
         yield process
         process.kill()
 
 
-def test_a_lock_of_a_process_whose_number_another_one_has_now_is_removed(
+def test_a_lock_whose_pid_belongs_to_another_process_now_is_removed(
     stranger: subprocess.Popen[str], project: Path
 ) -> None:
     (project / RWLOCK).write_text(entry(stranger.pid))
@@ -218,7 +218,7 @@ def test_a_lock_of_a_process_whose_number_another_one_has_now_is_removed(
 
 def test_a_lock_of_a_process_that_may_be_its_owner_stays(stranger: subprocess.Popen[str], project: Path) -> None:
     kept = entry(stranger.pid)
-    (project / RWLOCK).write_text(kept)  # by a script that uses DVC's API, say
+    (project / RWLOCK).write_text(kept)  # as a script with DVC's API would
     heal()
     assert (project / RWLOCK).read_text() == kept
 
@@ -229,7 +229,7 @@ def test_a_lock_of_processes_that_are_gone_is_removed(project: Path) -> None:
     assert not (project / RWLOCK).exists()
 
 
-def test_a_lock_of_a_killed_process_that_its_parent_has_not_looked_after_is_removed(
+def test_a_lock_of_a_killed_process_that_is_still_a_zombie_is_removed(
     stranger: subprocess.Popen[str], project: Path
 ) -> None:
     (project / RWLOCK).write_text(entry(stranger.pid))
@@ -242,7 +242,7 @@ def test_a_lock_of_a_killed_process_that_its_parent_has_not_looked_after_is_remo
     reproduce()
 
 
-def test_a_dvc_at_work_is_not_disturbed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_running_dvc_is_not_disturbed(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "dvc.yaml").write_text(PIPELINE + WAITING)
     command = [sys.executable, "-m", "dvc", "repro"]
     with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as alive:
@@ -251,7 +251,7 @@ def test_a_dvc_at_work_is_not_disturbed(project: Path, capsys: pytest.CaptureFix
             held = (project / RWLOCK).read_text()
             heal()
             assert (project / RWLOCK).read_text() == held
-            (project / RWLOCK).write_text(held[:-1])  # which this one did not do: it is to end as it can
+            (project / RWLOCK).write_text(held[:-1])  # undone below, so that DVC can end
             heal()
             assert (project / RWLOCK).read_text() == held[:-1]
             (project / RWLOCK).write_text(held)
