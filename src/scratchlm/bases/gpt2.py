@@ -13,7 +13,6 @@ from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import GPT2_WEIGHTS
 from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, GPTConfig
 from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_tokenizer
-from scratchlm.tokenizer.protocol import end_of_text
 
 # Radford et al. 2019, table 2; the parameter counts in the names are those of the released files.
 SHAPES = {"124M": (768, 12, 12), "355M": (1024, 16, 24), "774M": (1280, 20, 36), "1558M": (1600, 25, 48)}
@@ -42,7 +41,7 @@ def download_checkpoint(size: str, folder: Path, tokenizer_folder: Path) -> GPTC
     config = gpt2_config(size)
     folder.mkdir(parents=True)
     fetch(GPT2_WEIGHTS[size], folder / WEIGHTS)
-    write_config(folder, config, end_of_text(read_tokenizer(tokenizer_folder)))
+    write_config(folder, config, read_tokenizer(tokenizer_folder).eot_token)
     copy_tokenizer_for_hugging_face(tokenizer_folder, folder)
     check_weights(GPT2Layout(config), folder / WEIGHTS)
     return config

@@ -14,7 +14,7 @@ from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import empty_gpt
 from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer, read_tokenizer
-from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
+from scratchlm.tokenizer.protocol import Tokenizer
 
 
 def save_checkpoint(folder: Path, model: GPT, tokenizer_folder: Path) -> None:
@@ -24,7 +24,7 @@ def save_checkpoint(folder: Path, model: GPT, tokenizer_folder: Path) -> None:
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        write_config(temporary, model.config, end_of_text(read_tokenizer(tokenizer_folder)))
+        write_config(temporary, model.config, read_tokenizer(tokenizer_folder).eot_token)
         save_tensors(temporary / WEIGHTS, GPT2Layout(model.config).stored_tensors(model))
         copy_tokenizer_for_hugging_face(tokenizer_folder, temporary)
 
@@ -64,8 +64,8 @@ def check_vocabulary(folder: Path, tokenizer: Tokenizer) -> None:
     model_end = read_description(folder / CONFIG, "model").get("eos_token_id")
     if model_size != tokenizer.n_vocab:
         difference = f"has {model_size} tokens, the tokenizer {tokenizer.n_vocab}"
-    elif model_end != end_of_text(tokenizer):
-        difference = f"ends its texts with token {model_end}, the tokenizer with {end_of_text(tokenizer)}"
+    elif model_end != tokenizer.eot_token:
+        difference = f"ends its texts with token {model_end}, the tokenizer with {tokenizer.eot_token}"
     else:
         return
     raise InputError(

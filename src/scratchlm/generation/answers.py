@@ -15,7 +15,6 @@ from scratchlm.params.choices import PromptStyle
 from scratchlm.stage.interruption import deferred
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
-from scratchlm.tokenizer.protocol import end_of_text
 
 
 class Answer(TypedDict):
@@ -64,10 +63,12 @@ def answer(
                     if str(numbers[0]) in given:
                         continue
                     snapshots.keep(lambda: ({}, answers), position())
-                    batch = continue_batch(model, prompts, numbers, max_new_tokens, end_of_text(tokenizer), sampling)
+                    batch = continue_batch(model, prompts, numbers, max_new_tokens, tokenizer.eot_token, sampling)
                     for number, new in zip(numbers, batch, strict=True):
                         text = tokenizer.decode(new.ids).strip()
-                        given[str(number)] = Answer(text=text, finish=new.finish, tokens=len(new.ids))
+                        given[str(number)] = Answer(
+                            text=text, finish="stop" if new.stopped else "length", tokens=len(new.ids)
+                        )
                     bar.update(len(numbers))
         snapshots.keep(lambda: ({}, answers), position(), ended=True)
     return {name: [given[str(number)] for number in range(len(entries))] for name, given in answers.items()}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,10 +24,10 @@ PREFILL_TOKENS = 512
 
 @dataclass(frozen=True)
 class Continuation:
-    """The new tokens of one prompt, without the end-of-text that stopped them."""
+    """The new tokens of one prompt, without the end-of-text token."""
 
     ids: list[int]
-    finish: Literal["stop", "length"]
+    stopped: bool  # at `stop_id`; else a limit of length ended it
 
 
 @dataclass(frozen=True)
@@ -79,14 +78,14 @@ def continue_batch(
 ) -> list[Continuation]:
     """Continue the prompts with these numbers together; the rest is as in `generate`."""
     new_ids: list[list[int]] = [[] for _ in numbers]
-    stopped = set()
+    stopped: set[int] = set()
     batch = [prompts[number] for number in numbers]
     for row, token in decode(model, batch, max_new_tokens, stop_id, sampling, numbers):
         if token == stop_id:
             stopped.add(row)
         else:
             new_ids[row].append(token)
-    return [Continuation(ids, "stop" if row in stopped else "length") for row, ids in enumerate(new_ids)]
+    return [Continuation(ids, row in stopped) for row, ids in enumerate(new_ids)]
 
 
 def generate_text(model: GPT, tokenizer: Tokenizer, prompt: str, max_new_tokens: int, sampling: Sampling) -> str:

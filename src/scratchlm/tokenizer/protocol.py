@@ -44,8 +44,3 @@ class Tokenizer(Protocol):
 
     def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
         """Yield the text of tokens as they come: joined, the pieces are what `decode` returns."""
-
-
-def end_of_text(tokenizer: Tokenizer) -> int:
-    """Return the id of `<|endoftext|>`."""
-    return tokenizer.eot_token

@@ -96,10 +96,9 @@ def test_each_row_stops_at_its_own_end_of_text(model: GPT, prompts: list[list[in
     free = [generate_uncached(model, prompt, 12) for prompt in prompts]
     stop_id = free[1][4]  # a token that some rows reach at different places and others never
     expected = [
-        Continuation(ids[: ids.index(stop_id)], "stop") if stop_id in ids else Continuation(ids, "length")
-        for ids in free
+        Continuation(ids[: ids.index(stop_id)], True) if stop_id in ids else Continuation(ids, False) for ids in free
     ]
-    assert {given.finish for given in expected} == {"stop", "length"}
+    assert {given.stopped for given in expected} == {True, False}
     assert generate(model, prompts, 12, stop_id, GREEDY, batch_size) == expected
 
 
@@ -108,7 +107,7 @@ def test_prompt_and_answer_never_pass_the_context(model: GPT) -> None:
     for batch_size in (1, 2, 8):
         continuations = generate(model, prompts, 30, None, GREEDY, batch_size)
         assert [len(given.ids) for given in continuations] == [2, 30, 0, 0, 1]
-        assert {given.finish for given in continuations} == {"length"}
+        assert {given.stopped for given in continuations} == {False}
 
 
 def test_one_prompt_at_a_temperature_draws_as_the_reference(model: GPT) -> None:

@@ -83,7 +83,6 @@ def test_a_limit_or_an_end_cuts_a_continuation_and_changes_nothing_before(
     longest = generate(model, prompts, CONTEXT, None, sampling, len(prompts))
     cut = [continuation.ids[:max_new_tokens] for continuation in longest]
     expected = [
-        Continuation(ids[: ids.index(stop_id)], "stop") if stop_id in ids else Continuation(ids, "length")
-        for ids in cut
+        Continuation(ids[: ids.index(stop_id)], True) if stop_id in ids else Continuation(ids, False) for ids in cut
     ]
     assert generate(model, prompts, max_new_tokens, stop_id, sampling, len(prompts)) == expected

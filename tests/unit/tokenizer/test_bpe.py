@@ -30,7 +30,7 @@ from scratchlm.tokenizer.folder import (
     write_tokenizer,
 )
 from scratchlm.tokenizer.measures import unknown_percent
-from scratchlm.tokenizer.protocol import END_OF_TEXT, end_of_text
+from scratchlm.tokenizer.protocol import END_OF_TEXT
 
 REPOSITORY = Path(__file__).parents[3]
 WORDS = "the a cat's dogs don't we'll I've 12 1999 naïve 中文 über .. - (x) \U0001f600 low lower lowest new newer"
@@ -63,7 +63,7 @@ def gpt2(mirror: Path) -> BytePairTokenizer:
 
 @pytest.mark.mirror
 def test_gpt_2_s_files_give_the_book_s_figures(gpt2: BytePairTokenizer, mirror: Path) -> None:
-    assert gpt2.n_vocab == GPT2_VOCAB_SIZE and end_of_text(gpt2) == GPT2_VOCAB_SIZE - 1
+    assert gpt2.n_vocab == GPT2_VOCAB_SIZE and gpt2.eot_token == GPT2_VOCAB_SIZE - 1
     assert len(gpt2.encode((mirror / "the-verdict.txt").read_text(encoding="utf-8"))) == 5145
     assert gpt2.encode("Akwirw ier") == [33901, 86, 343, 86, 220, 959]
     assert gpt2.encode(f"a{END_OF_TEXT}", allowed_special={END_OF_TEXT}) == [64, 50256]
@@ -104,7 +104,7 @@ def test_a_trained_tokenizer_has_the_bytes_the_merges_in_order_and_the_end_last(
     assert list(encoder.values()) == list(range(320)) and trained.n_vocab == 320
     assert list(encoder)[:256] == list(byte_characters().values())
     assert list(encoder)[256:-1] == [merge.replace(" ", "") for merge in merges[1:-1]]
-    assert encoder[END_OF_TEXT] == end_of_text(trained) == max(encoder.values())
+    assert encoder[END_OF_TEXT] == trained.eot_token == max(encoder.values())
     assert merges[0].startswith("#version") and merges[-1] == ""
 
 
@@ -126,7 +126,7 @@ def test_a_tiny_corpus_gives_a_smaller_vocabulary(texts: list[str], size: int, t
     encoder, merges = train_bpe(texts, 5000)
     write_tokenizer(tmp_path, encoder, merges)
     tokenizer = read_tokenizer(tmp_path)
-    assert tokenizer.n_vocab == size and end_of_text(tokenizer) == size - 1
+    assert tokenizer.n_vocab == size and tokenizer.eot_token == size - 1
     assert tokenizer.decode(tokenizer.encode("any ünseen text")) == "any ünseen text"
 
 
@@ -190,7 +190,7 @@ def test_training_is_the_same_in_every_process_and_with_any_number_of_threads(tm
 def test_any_text_comes_back_from_a_trained_tokenizer(trained: BytePairTokenizer, text: str) -> None:
     assert trained.decode(trained.encode(text, allowed_special="all")) == text
     ordinary = trained.encode_ordinary(text)
-    assert trained.decode(ordinary) == text and end_of_text(trained) not in ordinary
+    assert trained.decode(ordinary) == text and trained.eot_token not in ordinary
     assert all(0 <= token < trained.n_vocab for token in ordinary)
 
 
@@ -322,7 +322,7 @@ def test_transformers_knows_the_end_of_text(trained: BytePairTokenizer, trained_
     for tokenizer in trained_hugging_face:
         assert len(tokenizer) == trained.n_vocab
         assert tokenizer.eos_token == tokenizer.bos_token == tokenizer.unk_token == END_OF_TEXT
-        assert tokenizer.eos_token_id == end_of_text(trained)
+        assert tokenizer.eos_token_id == trained.eot_token
 
 
 def test_repetitive_texts_have_the_same_ids_in_transformers(tmp_path: Path) -> None:

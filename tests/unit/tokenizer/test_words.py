@@ -32,7 +32,7 @@ from scratchlm.tokenizer.folder import (
     write_tokenizer,
 )
 from scratchlm.tokenizer.measures import unknown_percent
-from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN, end_of_text
+from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words, write_vocabulary
 
 REPOSITORY = Path(__file__).parents[3]
@@ -192,7 +192,7 @@ def test_unknown_words_become_the_unknown_token_and_the_first_version_names_them
 
 
 def test_the_end_of_text_is_a_token_only_where_it_is_allowed(words: WordTokenizer) -> None:
-    cat, unknown, end = words.encode_ordinary("cat")[0], words.unk_token, end_of_text(words)
+    cat, unknown, end = words.encode_ordinary("cat")[0], words.unk_token, words.eot_token
     assert (end, unknown, words.n_vocab) == (N_VOCAB - 2, N_VOCAB - 1, N_VOCAB)
     text = f"cat{END_OF_TEXT}cat {END_OF_TEXT} {UNKNOWN}"
     assert words.encode_ordinary(text) == [unknown, unknown, unknown]
@@ -385,9 +385,9 @@ def test_transformers_counts_the_same_characters_as_white_space(words: WordToken
 
 def test_transformers_knows_the_special_tokens(words: WordTokenizer, theirs: Any) -> None:
     assert len(theirs) == words.n_vocab
-    assert (theirs.eos_token_id, theirs.bos_token_id) == (end_of_text(words), end_of_text(words))
+    assert (theirs.eos_token_id, theirs.bos_token_id) == (words.eot_token, words.eot_token)
     assert theirs.unk_token_id == words.unk_token
-    assert theirs.decode([2, end_of_text(words), 3], skip_special_tokens=True) == words.decode([2, 3])
+    assert theirs.decode([2, words.eot_token, 3], skip_special_tokens=True) == words.decode([2, 3])
 
 
 def test_a_model_folder_gives_the_same_tokenizer_back(model_folder: Path, words: WordTokenizer) -> None:
@@ -402,7 +402,7 @@ def test_a_model_s_configuration_names_the_end_of_text(model_folder: Path, words
     from transformers import GPT2LMHeadModel
 
     config = GPT2LMHeadModel.from_pretrained(model_folder).config
-    assert config.eos_token_id == config.bos_token_id == end_of_text(words) == words.n_vocab - 2
+    assert config.eos_token_id == config.bos_token_id == words.eot_token == words.n_vocab - 2
 
 
 def test_a_model_of_words_is_copied_and_refuses_a_tokenizer_of_another_kind(

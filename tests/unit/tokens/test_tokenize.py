@@ -21,7 +21,7 @@ from scratchlm.corpus.documents import read_documents, read_pieces
 from scratchlm.errors import InputError
 from scratchlm.tokenizer.bpe import BytePairTokenizer, train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
-from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer, end_of_text
+from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary
 from scratchlm.tokens.folder import TokenManifest, open_tokens
 from scratchlm.tokens.tokenize import tokenize_corpus
@@ -243,7 +243,7 @@ def test_documents_are_joined_by_one_end_of_text_wherever_the_border_falls(
     tokenizer: BytePairTokenizer,
 ) -> None:
     texts = ["one two", "three four", "five six"]
-    end = end_of_text(tokenizer)
+    end = tokenizer.eot_token
     for percent in range(15, 96):
         with corpus_of(texts) as folder:
             tokenize_corpus(folder, tokenizer, folder.parent / "tokens", 1, 1, percent / 100)
