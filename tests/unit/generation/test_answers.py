@@ -169,7 +169,7 @@ def test_stopped_after_any_batch_it_goes_on_there_and_says_the_same(
         ask(folders, tmp_path / "run", sampling=FREE)
     stop_when(monkeypatch, batches, None)
     assert ask(folders, tmp_path / "run", sampling=FREE) == whole
-    assert f"going on after {2 * n_batches} of 12 answers" in capsys.readouterr().out
+    assert f"resuming after {2 * n_batches} of 12 answers" in capsys.readouterr().out
     assert batches == uninterrupted
 
 

@@ -69,7 +69,7 @@ def test_of_a_damaged_snapshot_the_one_before_is_used(
         content[-100] ^= 1
     path.write_bytes(content[: {"truncated": 500, "empty": 0, "one bit": None}[damage]])
     assert loaded_step(snapshots) == 1
-    assert f"{path} is damaged and was removed: going on from the one before" in capsys.readouterr().err
+    assert f"{path} is damaged and was removed: resuming from the one before it" in capsys.readouterr().err
     save_numbers(snapshots, 3)
     assert loaded_step(snapshots) == 3
 
@@ -324,5 +324,5 @@ def test_in_an_experiments_folder_the_snapshots_lie_in_the_project(
 @pytest.mark.parametrize("given", ["soon", "-1", "nan"])
 def test_seconds_that_are_none_are_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRATCHLM_CHECKPOINT_EVERY_S", given)
-    with pytest.raises(InputError, match="expected seconds, such as 60"):
+    with pytest.raises(InputError, match="expected a number of seconds, such as 60"):
         read_every_s()

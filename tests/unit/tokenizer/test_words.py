@@ -334,7 +334,7 @@ def test_a_file_that_is_no_vocabulary_of_words_is_refused(
     with pytest.raises(OutputError) as raised:
         read(tmp_path)
     assert str(raised.value) == (
-        f"{tmp_path / name} is not a vocabulary of words, wanted words with the ids 0, 1, 2 and so on, then "
+        f"{tmp_path / name} is not a vocabulary of words, expected words with the ids 0, 1, 2 and so on, then "
         f"{END_OF_TEXT} and {UNKNOWN}"
     )
 

@@ -152,7 +152,7 @@ def test_a_document_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"x " * 2_000_000 + b"\xe9")
     with pytest.raises(InputError) as raised:
         list(read_pieces(tmp_path / "latin.txt"))
-    assert str(raised.value) == "latin.txt is not UTF-8 text any more (byte 0xe9)"
+    assert str(raised.value) == "latin.txt is no longer UTF-8 text (byte 0xe9)"
 
 
 # --- The Verdict --------------------------------------------------------------------------------------------
