@@ -199,7 +199,7 @@ class GPT2Layout:
             return ""
         wanted = self.config.context_length
         return (
-            f": it holds one trained vector for each of {stored_shape[0]} positions, so the model it belongs to "
+            f": it holds one trained vector for each of {stored_shape[0]} positions, so the model that it belongs to "
             f"has context_length {stored_shape[0]}, not {wanted} (texts may be shorter); set n_positions to "
             f"{stored_shape[0]} in config.json, or use weights trained with {wanted}"
         )

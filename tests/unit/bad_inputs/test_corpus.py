@@ -131,13 +131,13 @@ BAD_INPUTS = [
         "tokenizer: a list",
         written("data/tokenizer/encoder.json", "[]"),
         "tokenize_corpus",
-        rf"data/tokenizer/encoder\.json and .* do not belong together, wanted .*{BUILD_AGAIN}",
+        rf"data/tokenizer/encoder\.json and .* do not belong together, expected .*{BUILD_AGAIN}",
     ),
     BadInput(
         "tokenizer: merges of what is no byte",
         written("data/tokenizer/vocab.bpe", "t \u2603\n"),
         "tokenize_corpus",
-        rf".* do not belong together, wanted .*{BUILD_AGAIN}",
+        rf".* do not belong together, expected .*{BUILD_AGAIN}",
     ),
     BadInput(
         "tokenizer: words without ids",

@@ -1,4 +1,4 @@
-"""Printing pages: marked blocks run one after the other, long output is shortened, chance is taken out."""
+"""Updating pages: marked blocks run in order, long output is shortened, what differs from run to run is replaced."""
 
 from __future__ import annotations
 

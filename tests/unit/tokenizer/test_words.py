@@ -1,4 +1,4 @@
-"""Words as tokens: the book's ids, what is lost and what is not, and the same ids in transformers."""
+"""Words as tokens: the book's ids, what is lost and what is kept, and the same ids in transformers."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_words_and_marks_are_split_by_the_rule(text: str) -> None:
     assert split_words(text) == slow_words(text)
 
 
-def test_marks_are_tokens_and_white_space_is_none() -> None:
+def test_marks_are_tokens_and_white_space_is_not() -> None:
     assert split_words(' "No--no,"\n\nhe said_(twice); a well-known\u3000--- rule: 1.5!? ') == [
         *('"', "No", "--", "no", ",", '"', "he", "said", "_", "(", "twice", ")", ";", "a", "well-known", "--", "-"),
         *("rule", ":", "1", ".", "5", "!", "?"),
@@ -148,20 +148,20 @@ def test_the_vocabulary_is_sorted_and_the_special_tokens_come_last() -> None:
     assert list(build_vocabulary(["b a, B", "a é"], 100)) == [",", "B", "a", "b", "é", END_OF_TEXT, UNKNOWN]
 
 
-def test_the_most_frequent_words_are_kept_and_of_equal_ones_the_first() -> None:
+def test_the_most_frequent_words_are_kept_and_among_equal_ones_the_first() -> None:
     text = "z z z d c b a x x"
     assert list(build_vocabulary([text], 6)) == ["a", "b", "x", "z", END_OF_TEXT, UNKNOWN]
     assert list(build_vocabulary([" ".join(reversed(text.split()))], 6)) == ["a", "b", "x", "z", END_OF_TEXT, UNKNOWN]
     assert list(build_vocabulary([text], 3)) == ["z", END_OF_TEXT, UNKNOWN]
 
 
-def test_special_tokens_in_a_corpus_are_no_words() -> None:
+def test_special_tokens_in_a_corpus_are_not_words() -> None:
     text = f"one{END_OF_TEXT}two {UNKNOWN} {END_OF_TEXT}."
     assert list(build_vocabulary([text], 100)) == [".", "one", "two", END_OF_TEXT, UNKNOWN]
 
 
 @given(text=ANY_TEXT.map(lambda text: text * 3), read=st.integers(1, 12), vocab_size=st.integers(3, 12))
-def test_how_a_corpus_is_read_in_pieces_does_not_change_the_vocabulary(
+def test_the_pieces_in_which_a_corpus_is_read_do_not_change_the_vocabulary(
     tmp_path_factory: pytest.TempPathFactory, text: str, read: int, vocab_size: int
 ) -> None:
     folder = tmp_path_factory.mktemp("corpus")
@@ -229,7 +229,7 @@ def slow_text(tokens: list[str]) -> str:
 
 
 @given(ids=st.lists(st.integers(0, N_VOCAB - 1), max_size=30))
-def test_decoding_glues_punctuation_to_the_word_before(
+def test_decoding_puts_no_blank_before_punctuation(
     words: WordTokenizer, vocabulary: dict[str, int], ids: list[int]
 ) -> None:
     assert words.decode(ids) == slow_text([list(vocabulary)[index] for index in ids])
@@ -323,7 +323,7 @@ def damaged(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
     ],
 )
 @pytest.mark.parametrize("name", ["vocabulary.json", "tokenizer.json"])
-def test_a_file_that_is_no_vocabulary_of_words_is_refused(
+def test_a_file_that_is_not_a_vocabulary_of_words_is_refused(
     folder: Path, tmp_path: Path, name: str, damage: Callable[[str], str]
 ) -> None:
     (tmp_path / "vocabulary.json").write_bytes((folder / "vocabulary.json").read_bytes())
