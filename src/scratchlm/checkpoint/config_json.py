@@ -33,7 +33,7 @@ def read_config(folder: Path) -> GPTConfig:
 
 
 def read_description(path: Path, kind: str) -> dict[str, Any]:
-    """Read a JSON object that describes a `kind` of model; raise OutputError if it is missing or is none."""
+    """Read a JSON object that describes a `kind` of model; raise OutputError if there is none."""
     if not path.exists():
         raise OutputError(f"{path.parent} holds no {kind} ({path.name} is missing)")
     found = read_json(path, f"the description of a {kind}", OutputError)

@@ -62,5 +62,5 @@ class FiniteGuard:
         raise InputError(
             f"the {what} is {value} at step {step} (learning rate {learning_rate:.2g}); stopped; {kept}. Rerunning "
             f"unchanged fails at the same step: lower {self.name}.learning_rate, or set {self.name}.warmup_steps and "
-            f"{self.name}.gradient_clip, which starts it anew"
+            f"{self.name}.gradient_clip, which starts the training again"
         )

@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_names_the_last_good_snapshot_and_a_rerun_fail
     assert ends == 2 * [
         f"the loss is nan at step {step} (learning rate 0.01); stopped; the last good snapshot is {snapshots.latest}. "
         "Rerunning unchanged fails at the same step: lower test.learning_rate, or set test.warmup_steps and "
-        "test.gradient_clip, which starts it anew"
+        "test.gradient_clip, which starts the training again"
     ]
 
 
