@@ -1,7 +1,7 @@
-"""What a stage depends on, read from its source: the library modules it imports and the params it uses.
+"""The dependencies of a stage, read from its source: the library modules it imports and the params it uses.
 
-`python scripts/dvc_deps.py` prints each stage's code dependencies as dvc.yaml wants them;
-with `--write` it puts them there.
+`python scripts/dvc_deps.py` prints the code dependencies of each stage; with `--write` it also writes them into
+dvc.yaml.
 """
 
 import ast
@@ -17,8 +17,8 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[1]
 LIBRARY = "scratchlm"
 SOURCES = Path("src")
-DOOR = SOURCES / LIBRARY / "__init__.py"  # for users' imports; no stage computes anything with it
-LAUNCHER = SOURCES / LIBRARY / "stage" / "__main__.py"  # dvc.yaml runs the scripts with it
+DOOR = SOURCES / LIBRARY / "__init__.py"  # for users; no stage computes with it
+LAUNCHER = SOURCES / LIBRARY / "stage" / "__main__.py"  # dvc.yaml runs the stages with it
 DVC_YAML = ROOT / "dvc.yaml"
 KEY_INDENT = 4  # of a stage's keys in dvc.yaml
 LINE = 100
@@ -34,7 +34,7 @@ def script(stage: str) -> Path:
 
 
 def code_dependencies(stage: str) -> list[str]:
-    """List a stage's script and the library it imports: of a package its folder, or the file if only one is used."""
+    """Return a stage's script and the packages it imports; a package of which one file is used is that file."""
     reached = imported_files(stage)
     packages: dict[Path, set[Path]] = {}
     for path in reached - {script(stage)}:
@@ -45,9 +45,9 @@ def code_dependencies(stage: str) -> list[str]:
 
 
 def imported_files(stage: str) -> set[Path]:
-    """Find a stage's script, the library modules it imports, directly or not, and their packages' data.
+    """Return a stage's script, the library modules it imports, directly or not, and the data in their packages.
 
-    An `__init__.py` with only a docstring is not counted: it computes nothing.
+    An `__init__.py` with nothing but its docstring is left out.
     """
     found: set[Path] = set()
     unread = {script(stage), LAUNCHER}
@@ -66,7 +66,7 @@ def syntax(path: Path) -> ast.Module:
 
 
 def imported_modules(path: Path) -> Iterator[Path]:
-    """Yield the library files that a file imports, inside functions too, with the packages on the way."""
+    """Yield the library files that a file imports, also inside functions, and their packages' `__init__.py`."""
     for node in ast.walk(syntax(path)):
         names = []
         if isinstance(node, ast.Import):
@@ -96,14 +96,14 @@ def package_of(path: Path) -> Path:
 
 
 def working_tree(root: Path, *folders: str) -> list[Path]:
-    """List the files that Git tracks or would add, relative to `root`."""
+    """Return the files that Git tracks or does not ignore, relative to `root`."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *folders]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     return [Path(name) for name in sorted(set(listed.split("\0"))) if name and (root / name).is_file()]
 
 
 def leaf_keys(params: dict[str, Any], prefix: str = "") -> list[str]:
-    """List the dotted keys of everything that is not a section."""
+    """Return the dotted keys of all params that are not sections."""
     keys = []
     for key, value in params.items():
         keys += leaf_keys(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
@@ -111,12 +111,12 @@ def leaf_keys(params: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def expand(names: set[str], leaves: list[str]) -> set[str]:
-    """Replace each section among `names` by its leaf keys."""
+    """Replace each section in `names` by its leaf keys."""
     return {leaf for leaf in leaves if any(leaf == name or leaf.startswith(f"{name}.") for name in names)}
 
 
 def params_read(stage: str, leaves: list[str]) -> set[str]:
-    """Find the leaf keys that a stage's script uses: `params.a.b`, also by way of `name = params.a`.
+    """Return the leaf keys that a stage's script uses: `params.a.b`, also through `name = params.a`.
 
     A section that is passed on as a whole counts with all its keys.
     """
@@ -136,7 +136,7 @@ def params_read(stage: str, leaves: list[str]) -> set[str]:
         skipped = {id(node) for node in assigned}
         for node in ast.walk(function):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in own_functions:
-                # What another function of the same script reads is found in that function.
+                # The keys that a function of this script reads are found in that function.
                 skipped |= {id(argument) for argument in node.args if key_of(argument, aliases, leaves) == ""}
         for node in ast.walk(function):
             if id(node) in skipped:
@@ -160,7 +160,7 @@ def key_of(node: ast.AST, aliases: dict[str, str], leaves: list[str]) -> str | N
 
 
 def with_code_dependencies(text: str) -> str:
-    """Return the text of a dvc.yaml with every stage's code dependencies corrected, in flow style."""
+    """Return the text of a dvc.yaml with the right code dependencies of every stage, in flow style."""
     stages = YAML(typ="safe", pure=True).load(text)["stages"]
     lines: list[str] = []
     stage, inside = "", False
@@ -180,7 +180,7 @@ def with_code_dependencies(text: str) -> str:
 
 
 def deps_lines(deps: list[str]) -> list[str]:
-    """Write a list of deps in flow style, in as few lines of at most 100 characters as it takes."""
+    """Return a list of deps in flow style, as lines of at most 100 characters."""
     start = f"{' ' * KEY_INDENT}deps: ["
     return textwrap.wrap(
         ", ".join(deps) + "]",
@@ -193,13 +193,13 @@ def deps_lines(deps: list[str]) -> list[str]:
 
 
 def wanted_deps(stage: str, deps: list[str]) -> list[str]:
-    """Replace the code among a stage's deps; the data deps stay in front."""
+    """Return the right deps of a stage: its data as before, then its code."""
     data = [path for path in deps if not path.startswith(("src/", "stages/"))]
     return [*sorted(data), *code_dependencies(stage)]
 
 
 def main() -> None:
-    """Print the code dependencies of each stage; with --write, put them into dvc.yaml."""
+    """Print the code dependencies of each stage; with --write, also write them into dvc.yaml."""
     if sys.argv[1:] == ["--write"]:
         DVC_YAML.write_text(with_code_dependencies(DVC_YAML.read_text(encoding="utf-8")), encoding="utf-8")
     for stage in read_yaml(DVC_YAML)["stages"]:

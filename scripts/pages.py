@@ -1,15 +1,15 @@
-"""Write into README.md and docs/ what a real run prints: the output in their console blocks, and the two pictures.
+"""Update what README.md and docs/ show of a real run: the output in their console blocks, and the two pictures.
 
-`make docs` does this after `make repro`; `python scripts/pages.py FILE...` for some pages alone. Pages are Markdown. A
-console block with this comment above it is run, line by line, and gets the output of its commands (`$ ...`):
+`make docs` does this after `make repro`; `python scripts/pages.py FILE...` updates single pages. Pages are Markdown. In
+a console block with this comment above it, the commands (`$ ...`) are run one by one and get their output:
 
     <!-- printed by `make docs`, after
     COMMANDS THAT THE PAGE DOES NOT SHOW
     -->
 
-", after ..." may be left out, and "`make docs`, fails" is for a block whose last command has to end with an error. Each
-page gets its own copy of the project, with the results of the last run committed on the branch main. A mermaid block is
-replaced by DVC's graph of the stages.
+", after ..." is optional; "`make docs`, fails" marks a block whose last command must end with an error. Each page gets
+its own copy of the project, with the results of the last run committed on the branch main. A mermaid block gets DVC's
+graph of the stages.
 """
 
 from __future__ import annotations
@@ -37,24 +37,26 @@ BLOCK = re.compile(
     r"```console\n(?P<shown>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-# For commands that begin like this, only matching lines of the output are kept; "..." stands for the others.
+# Of the long output of a command that begins like this, only matching lines are shown; "..." replaces the others.
 KEPT = {
     "dvc exp run -": r"^Running stage|is cached|^test accuracy|^Queue|^Ran experiment|^Experiment results",
     "dvc repro": r"^Running stage|^[\d,]+ messages|up to date",
 }
 GRAPH = re.compile(r"(?<=^```mermaid\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
-# What differs from run to run: numbers of experiments, and the time of a queued one.
+# Differs from run to run although nothing changed: hashes of experiments, and the time of a queued one.
 NUMBER = re.compile(r"\b[0-9a-f]{7}(?=  (?P<task>\S+) +\d\d:\d\d [AP]M| \[(?P<experiment>\S+)\])")
 TIME = re.compile(r"\b\d\d:\d\d [AP]M\b")
-MAKES_OWN = re.compile(r"^make: \*\*\* .*\n", re.MULTILINE)  # with a line number of the Makefile
-# What must not reach the project in which the commands run, or change what they print.
+MAKES_OWN = re.compile(
+    r"^make: \*\*\* .*\n", re.MULTILINE
+)  # the last line of every error; it has a line number of the Makefile
+# These variables must not reach the commands, or they change the output.
 LEFT_OUT = ("DVC", "GIT_", "SCRATCHLM_", "OMP_NUM_THREADS", "PYTHONPATH", "MAKE", "MFLAGS")
 
 
 def rewritten(page: str, project: Path, environment: Mapping[str, str]) -> str:
-    """Return a page whose marked console blocks show what their commands print in a project, one after the other.
+    """Return a page whose marked console blocks show what their commands print in a project.
 
-    Raises RuntimeError for a command that fails unexpectedly, or succeeds although it should fail.
+    Raises RuntimeError if a command fails and should not, or should fail and does not.
     """
 
     def block(match: re.Match[str]) -> str:
@@ -74,9 +76,9 @@ def rewritten(page: str, project: Path, environment: Mapping[str, str]) -> str:
 
 def run(command: str, project: Path, environment: Mapping[str, str], fails: bool = False) -> str:
     """Run shell commands in a project and return what they print; raise RuntimeError unless they end as expected."""
-    # The environment is here already: make must not set one up.
+    # The environment exists already: make must not set one up.
     script = f'make() {{ command make --old-file=setup --no-print-directory "$@"; }}\n{command}'
-    with tempfile.TemporaryFile() as output:  # not a pipe, which DVC's queue worker would hold open
+    with tempfile.TemporaryFile() as output:  # not a pipe: DVC's queue worker would keep it open
         done = subprocess.run(
             ["bash", "-e", "-c", script],
             cwd=project,
@@ -94,18 +96,18 @@ def run(command: str, project: Path, environment: Mapping[str, str], fails: bool
 
 
 def settled(output: str, project: Path) -> str:
-    """Replace what differs from run to run: the temporary folder, numbers of experiments, times."""
+    """Replace what differs from run to run: the temporary folder, hashes of experiments, times."""
     output = MAKES_OWN.sub("", output.replace(str(project), "/..."))
     return TIME.sub("10:30 AM", NUMBER.sub(lambda match: number_of(match["task"] or match["experiment"]), output))
 
 
 def number_of(name: str) -> str:
-    """Return seven hexadecimal digits that stay the same for an experiment's name."""
+    """Return seven hexadecimal digits that depend only on the name of an experiment."""
     return hashlib.md5(name.encode()).hexdigest()[:7]
 
 
 def shortened(command: str, output: str) -> str:
-    """Keep the lines that `KEPT` names for a command, with one line "..." for those between; all where it has none."""
+    """Keep the lines that `KEPT` names for a command, with one line "..." for those between; else keep all."""
     kept = next((pattern for beginning, pattern in KEPT.items() if command.startswith(beginning)), "")
     lines: list[str] = []
     for line in output.splitlines():
@@ -123,7 +125,7 @@ def finished_project(folder: Path, environment: Mapping[str, str]) -> None:
         shutil.copy2(ROOT / path, folder / path)
     cache = run("dvc cache dir", ROOT, environment).strip()
     (folder / ".venv").mkdir()
-    (folder / ".venv/activate-here").touch()  # make's recipes read it
+    (folder / ".venv/activate-here").touch()  # make's recipes source it
     commands = f"""
         git init --quiet --initial-branch=main
         git config user.name Docs
@@ -139,12 +141,12 @@ def finished_project(folder: Path, environment: Mapping[str, str]) -> None:
     status = run("dvc status", folder, environment)
     if "up to date" not in status:
         sys.exit(f"{status}pages: error: the last run is not of this code, data or params: run `make repro` first")
-    # DVC's cache of runs learns of the results too, so that going back to them is free, as for a user.
+    # DVC's run cache must know the results too, so that going back to them is free, as it is for a user.
     run("dvc commit --force\ngit add --all\ngit commit --quiet --message 'My baseline'", folder, environment)
 
 
 def environment_in(folder: Path) -> dict[str, str]:
-    """Return the variables for commands in a folder's projects: this Python first, nothing of the user's own."""
+    """Return the variables for commands in the projects of a folder: this Python first, no settings of the user."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(LEFT_OUT)}
     return {
         **inherited,
@@ -162,14 +164,14 @@ def environment_in(folder: Path) -> dict[str, str]:
 
 
 def hashes(paths: tuple[str, ...]) -> str:
-    """Return what dvc.lock notes of some outs, a line "hash path" for each: what a picture was drawn from."""
+    """Return a line "hash path" from dvc.lock for each out: the sources of a picture."""
     stages = read_yaml(ROOT / "dvc.lock")["stages"].values()
     known = {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
     return "\n".join(f"{known[path]} {path}" for path in paths)
 
 
 def main() -> None:
-    """Rewrite the pages that are named, or all of them and the pictures."""
+    """Rewrite the given pages, or all pages and the pictures."""
     if (ROOT / "params.yaml").read_bytes() != (ROOT / PROFILE).read_bytes():
         sys.exit(f"pages: error: params.yaml is not {PROFILE}, whose results the docs show: `make profile P=sample`")
     named = [Path(name).resolve() for name in sys.argv[1:]]

@@ -15,14 +15,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scratchlm.anatomy.figures import DPI, STYLE
 from scratchlm.files.atomic import atomic_path
 
-# Of each training: title, curve, metrics, what its loss is.
+# For each training: title, curve, metrics, label of its loss.
 TRAININGS = (
     ("Pretraining on the corpus", "pretrain", "pretrain", "cross entropy (nats per token)"),
     ("Classifier", "classifier_loss", "finetune_classifier", "cross entropy (nats per message)"),
     ("Assistant", "finetune_instructions", "finetune_instructions", "cross entropy (nats per token)"),
 )
 JUDGED = ("judge_scores", "judge_responses")
-# Everything that decides the picture, in this order.
+# All files that decide the picture.
 SOURCES = (
     *(f"data/plots/{curve}.csv" for _, curve, _, _ in TRAININGS),
     *(f"metrics/{metrics}.json" for _, _, metrics, _ in TRAININGS),
@@ -36,7 +36,7 @@ SIZE_IN = (11.0, 6.4)
 def draw_results(path: Path, project: Path, description: str) -> None:
     """Draw the results of the run in a project's folder as a PNG file, with the same bytes for the same numbers.
 
-    `description` goes into the file and is not seen.
+    `description` is stored in the file and not visible.
     """
     with matplotlib.style.context(["default", STYLE], after_reset=True):
         figure = Figure(SIZE_IN, DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
@@ -62,7 +62,7 @@ def read_metrics(project: Path, name: str) -> dict[str, Any]:
 
 
 def draw_losses(axes: Axes, title: str, curve: pd.DataFrame, metrics: dict[str, Any], y_label: str) -> None:
-    """Draw the losses by step; of pretraining also the loss of a bigram model, for comparison."""
+    """Draw the losses by step; for pretraining also the loss of the bigram baseline."""
     axes.plot(curve["step"], curve["train_loss"], color=BLUE, label="train")
     axes.plot(curve["step"], curve["validation_loss"], color=ORANGE, label="validation")
     if bigram := metrics.get("bigram_validation_loss"):
@@ -76,7 +76,7 @@ def draw_losses(axes: Axes, title: str, curve: pd.DataFrame, metrics: dict[str, 
 
 
 def draw_accuracy(axes: Axes, metrics: dict[str, Any]) -> None:
-    """Draw the accuracy on the test messages of the classifier, before and after training, and of its baseline."""
+    """Draw the test accuracy of the classifier before and after training, and of its baseline."""
     bars = axes.bar(
         ["before\ntraining", "TF-IDF\nbaseline", "classifier"],
         [metrics["initial_test_accuracy"], metrics["baseline_test_accuracy"], metrics["test_accuracy"]],
@@ -91,7 +91,7 @@ def draw_accuracy(axes: Axes, metrics: dict[str, Any]) -> None:
 
 
 def draw_means(axes: Axes, judged: dict[str, Any]) -> None:
-    """Draw the mean scores of base model and assistant with their 95 % intervals."""
+    """Draw the mean scores of base and assistant with their 95 % intervals."""
     means = [judged[variant]["mean"] for variant in ("base", "assistant")]
     below = [judged[variant]["mean"] - judged[variant]["ci95_low"] for variant in ("base", "assistant")]
     above = [judged[variant]["ci95_high"] - judged[variant]["mean"] for variant in ("base", "assistant")]
@@ -106,7 +106,7 @@ def draw_means(axes: Axes, judged: dict[str, Any]) -> None:
 
 
 def draw_scores(axes: Axes, histogram: pd.DataFrame) -> None:
-    """Draw how many answers got which score, in bins of ten."""
+    """Draw the number of answers by score, in bins of ten."""
     for column, label, color, shift in (("base", "base model", GREY, 2.9), ("assistant", "assistant", BLUE, 7.1)):
         axes.bar(histogram["score"] + shift, histogram[column], 4.0, color=color, label=label)
     axes.set_title("Answers by score", fontsize=11)

@@ -1,10 +1,10 @@
-"""What `make repro` does before DVC runs: check all of params.yaml, and mend DVC's own files after a kill.
+"""What `make repro` does before it starts DVC: check params.yaml, and repair DVC's own files after a kill.
 
-DVC looks only at the params that stages use; here every key is checked, and all mistakes are reported at once.
+DVC reads only the params that stages use; here every key is checked, and all mistakes are reported at once.
 
-DVC writes some files in place: dvc.lock, and .dvc/tmp/rwlock, its list of who reads and writes which file. A kill or a
-power cut leaves them half-written, and DVC stops at them. They are moved out of the way, and DVC writes them anew:
-dvc.lock from its cache of runs, so that no stage runs again.
+DVC writes some files in place: dvc.lock, and .dvc/tmp/rwlock, its list of the processes that read and write files. A
+kill or a power cut leaves them half-written, and DVC stops at them. They are moved or removed, and DVC writes them
+again: dvc.lock from its run cache, so that no stage runs again.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from scratchlm.errors import InputError
 from scratchlm.params.file import PARAMS, load_params
 
 
-def heal() -> None:
-    """Move or remove DVC's damaged files in the current folder's project, with a line on stderr for each.
+def repair() -> None:
+    """Move or remove DVC's damaged files in the project of the current folder, with a line on stderr for each.
 
-    Nothing is touched while a DVC process works in the project or holds its locks. If the project itself cannot be
-    opened, DVC itself says why.
+    Changes nothing while a DVC process works in the project or holds its locks. If the project cannot be opened, DVC
+    itself will say why.
     """
     try:
         with Repo() as repo:
@@ -41,15 +41,15 @@ def heal() -> None:
             hardlink = repo.config["core"].get("hardlink_lock", False)
             with repo.lock, make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder), hardlink_lock=hardlink):
                 if not dvc_runs_in(root):
-                    heal_rwlock(folder / RWLOCK_FILE)
-                    heal_dvc_lock(root / "dvc.lock", folder / "dvc.lock.damaged")
-                    heal_run_cache(root / ".dvc/cache/runs")
+                    repair_rwlock(folder / RWLOCK_FILE)
+                    repair_dvc_lock(root / "dvc.lock", folder / "dvc.lock.damaged")
+                    repair_run_cache(root / ".dvc/cache/runs")
     except (DvcException, OSError, sqlite3.Error):
         return
 
 
 def dvc_runs_in(root: Path) -> bool:
-    """Return whether a process that was started as `dvc` or `python -m dvc` works in a folder."""
+    """True if a process that was started as `dvc` or `python -m dvc` works in a folder."""
     for process in psutil.process_iter(["cmdline", "cwd"]):
         names = {Path(argument).name for argument in process.info["cmdline"] or []}
         cwd = process.info["cwd"]  # None for another user's process, which the locks keep out
@@ -58,8 +58,8 @@ def dvc_runs_in(root: Path) -> bool:
     return False
 
 
-def heal_rwlock(path: Path) -> None:
-    """Remove the list of locks if it is damaged, or if every process on it is gone."""
+def repair_rwlock(path: Path) -> None:
+    """Remove rwlock if it is damaged, or if all processes in it are gone."""
     try:
         entries = SCHEMA(json.loads(path.read_bytes()))
     except FileNotFoundError:
@@ -74,10 +74,10 @@ def heal_rwlock(path: Path) -> None:
 
 
 def may_hold(pid: int, written_s: float) -> bool:
-    """Return whether a process can be the one noted at `written_s`; DVC accepts any process with its PID.
+    """True if a process can be the one that was recorded at `written_s`; DVC compares only the PID.
 
-    PIDs are used again, above all after a reboot, and a killed process keeps its PID until its parent has waited for
-    it, which in a container may be never.
+    PIDs are reused, above all after a reboot, and a killed process keeps its PID until its parent waits for it, which
+    in a container may never happen.
     """
     try:
         process = psutil.Process(pid)
@@ -88,21 +88,21 @@ def may_hold(pid: int, written_s: float) -> bool:
         return True
 
 
-def heal_dvc_lock(path: Path, aside: Path) -> None:
-    """Move dvc.lock to `aside` if it is not whole; a merge with conflicts is left to its user."""
+def repair_dvc_lock(path: Path, aside: Path) -> None:
+    """Move dvc.lock to `aside` if it is cut short; merge conflicts are left to the user."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return
     if not is_whole(content) and not merge_conflict_marker.search(content.decode(errors="replace")):
         path.replace(aside)
-        say(f"{path} was cut short, by a kill or a power cut: moved to {aside}, DVC writes it anew")
+        say(f"{path} was cut short, by a kill or a power cut: moved to {aside}, DVC writes it again")
 
 
 def is_whole(content: bytes) -> bool:
-    """Return whether a dvc.lock is complete, up to the size that ends its last out.
+    """True if a dvc.lock is complete up to the size of its last out.
 
-    If whole stages are missing at its end, DVC adds them itself.
+    Stages that are missing after that are added by DVC.
     """
     if not content.endswith(b"\n"):
         return False
@@ -115,8 +115,8 @@ def is_whole(content: bytes) -> bool:
     return True
 
 
-def heal_run_cache(folder: Path) -> None:
-    """Remove half-written entries of the cache of runs, which DVC would take for the newest ones."""
+def repair_run_cache(folder: Path) -> None:
+    """Remove half-written entries of the run cache; DVC would use them as the newest ones."""
     for path in folder.glob("*/*/*.tmp"):
         remove(path)
 
@@ -131,12 +131,12 @@ def say(line: str) -> None:
 
 
 def main() -> None:
-    """Check params.yaml, then heal; exit with 1 and one message if a param is wrong."""
+    """Check params.yaml, then repair DVC's files; exit with 1 and one message if a param is wrong."""
     try:
         load_params(PARAMS)
     except InputError as error:
         sys.exit(f"params: error: {error}")
-    heal()
+    repair()
 
 
 if __name__ == "__main__":

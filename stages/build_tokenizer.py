@@ -1,4 +1,4 @@
-"""Put GPT-2's tokenizer, one trained on the corpus, or the corpus's words, into data/tokenizer/."""
+"""Write the tokenizer into data/tokenizer/: GPT-2's, one trained on the corpus, or the corpus's words."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ CORPUS = Path("data/corpus")
 TOKENIZER = Path("data/tokenizer")
 METRICS = Path("metrics/build_tokenizer.json")
 
-WITHOUT_MERGES = 257  # the tokens of a BPE that no merge made: the 256 bytes and <|endoftext|>
+WITHOUT_MERGES = 257  # tokens of a BPE without a merge: the 256 bytes and <|endoftext|>
 
 
 def main(params: Params) -> None:

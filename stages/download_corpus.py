@@ -1,4 +1,4 @@
-"""Collect the texts to pretrain on in data/corpus/, one file per document."""
+"""Collect the texts for pretraining in data/corpus/, one file per document."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Put the checkpoints that fine-tuning starts from into models/bases/: GPT-2's sizes, or our own pretrained one."""
+"""Put the bases into models/bases/: GPT-2's sizes, or our own pretrained checkpoint."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Train a spam classifier on top of a pretrained GPT, and a TF-IDF baseline beside it."""
+"""Fine-tune a base into a spam classifier, and train a TF-IDF baseline for comparison."""
 
 from pathlib import Path
 

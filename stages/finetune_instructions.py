@@ -1,4 +1,4 @@
-"""Fine-tune a pretrained GPT into an assistant that follows instructions."""
+"""Fine-tune a base into an assistant that follows instructions."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def main(params: Params) -> None:
     model, tokenizer = load(BASES / settings.base)
     batches = read_batches(INSTRUCTIONS, style, tokenizer, settings)
     cut = {"truncated": batches.truncated, "validation_truncated": batches.validation_truncated}
-    print(f"cut to {settings.max_length} tokens: {sum(cut.values())} of the entries")
+    print(f"entries cut to {settings.max_length} tokens: {sum(cut.values())}")
     torch.manual_seed(params.seed)
     done = fit("finetune_instructions", model.to(device), batches.loaders, params=settings, seed=params.seed)
     save_assistant(MODEL, model, TOKENIZER, style)

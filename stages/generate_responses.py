@@ -1,4 +1,4 @@
-"""Let the base model and the assistant answer every test instruction."""
+"""Let the base and the assistant answer every test instruction."""
 
 from pathlib import Path
 

@@ -33,4 +33,4 @@ def main(params: Params) -> None:
             "test": len(test),
         },
     )
-    print(f"{len(messages):,} messages, {len(balanced):,} balanced, {len(test)} of them for the test")
+    print(f"{len(messages):,} messages, {len(balanced):,} balanced, {len(test)} of them for testing")

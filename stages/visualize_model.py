@@ -1,4 +1,4 @@
-"""Show what the pretrained model looks like inside: shapes, attention, the next token, gradients."""
+"""Show the inside of the pretrained model: shapes, attention, next-token probabilities, gradients."""
 
 from pathlib import Path
 

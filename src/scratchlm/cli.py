@@ -103,13 +103,12 @@ def ask(
     from scratchlm.assistant.instructions import Entry, format_prompt
     from scratchlm.generation.decode import Sampling
     from scratchlm.stage.device import find_device
-    from scratchlm.tokenizer.protocol import end_of_text
 
     device, _ = find_device()
     gpt, tokenizer, style = load_assistant(model)
     prompt = format_prompt(Entry(instruction=instruction, input=input, output=""), style)
     ids = tokenizer.encode_ordinary(prompt)
-    stream(gpt.to(device), tokenizer, ids, tokens, end_of_text(tokenizer), Sampling(temperature, top_k, seed))
+    stream(gpt.to(device), tokenizer, ids, tokens, tokenizer.eot_token, Sampling(temperature, top_k, seed))
 
 
 @cli.command()

@@ -342,7 +342,7 @@ def test_generation_ends_where_the_books_does() -> None:
     torch.manual_seed(123)
     text = ch05.generate(theirs.eval(), torch.tensor([prompt]), 10, 20, 1.5, None, stop_id)[0].tolist()
     continuation = generate(ours, [prompt], 10, stop_id, sampling, batch_size=1)[0]
-    assert continuation.ids == text[3:] and continuation.finish == "stop" and 0 < len(text[3:]) <= 6
+    assert continuation.ids == text[3:] and continuation.stopped and 0 < len(text[3:]) <= 6
 
 
 @pytest.mark.parametrize("n_batches", [None, 2, 100])

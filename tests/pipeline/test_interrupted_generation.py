@@ -63,7 +63,7 @@ def test_killed_again_and_again_it_goes_on_and_ends_with_the_same_bytes(
         reached = last_snapshot(project)
     resumed = project.dvc("repro", STAGE)
     # Every snapshot holds one more answer than the one before, but for the first of each process.
-    assert f"going on after {reached - KILLS} of " in resumed.stdout
+    assert f"resuming after {reached - KILLS} of " in resumed.stdout
     assert {path: project.read(path) for path in RESULTS} == expected
     assert all((kept / "done").exists() for kept in (project.folder / ".checkpoints").glob("*/*"))
 
@@ -84,5 +84,5 @@ def test_on_request_it_keeps_what_is_done_and_says_how_to_go_on(
     assert said and "Traceback" not in output, output
     assert 20 <= int(said[1]) < int(said[2]) == 2 * len(json.loads(expected["data/responses.json"]))
     resumed = project.dvc("repro", STAGE)
-    assert f"going on after {said[1]} of {said[2]} answers" in resumed.stdout
+    assert f"resuming after {said[1]} of {said[2]} answers" in resumed.stdout
     assert {path: project.read(path) for path in RESULTS} == expected

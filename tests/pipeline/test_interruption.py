@@ -88,7 +88,7 @@ def test_a_killed_training_goes_on_from_its_snapshot(longer: tuple[Project, dict
     wait_for_snapshot(project, "pretrain")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert "going on after step" in project.run(*project.repro_command).stdout
+    assert "resuming after step" in project.run(*project.repro_command).stdout
     assert {path: project.read(path) for path in RESULTS} == expected
 
 
@@ -106,7 +106,7 @@ def test_a_request_to_stop_keeps_the_work_and_says_how_to_go_on(
     assert "pretrain: interrupted after step" in output and "run `make repro` to go on from there" in output
     assert "Traceback" not in output
     resumed = project.run(*project.repro_command)
-    assert "going on after step" in resumed.stdout
+    assert "resuming after step" in resumed.stdout
     assert {path: project.read(path) for path in RESULTS} == expected
 
 

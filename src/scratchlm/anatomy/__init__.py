@@ -1,4 +1,5 @@
-"""Anatomy: what happens inside a GPT, as formulas, shapes, maps and figures.
+"""Anatomy: what happens inside a GPT, as readable code, shapes, attention maps and figures.
 
-Imports `training`, `model`, `files` and `errors`.
+`heads` and `formulas` are the readable forms of chapters 3 and 4; tests hold the fast forms in `model` equal to them.
+Imports `training`, `model`, `tokenizer`, `files` and `errors`.
 """

@@ -1,7 +1,6 @@
-"""Figures of what visualization.py finds, as PNG files with the same bytes for the same numbers.
+"""The figures of visualize_model, as PNG files with the same bytes for the same numbers.
 
-DVC draws curves from tables by itself, but its templates know neither heat maps nor grouped bars nor a
-logarithmic axis.
+DVC draws curves from tables itself, but its templates have no heat maps, grouped bars or logarithmic axes.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from scratchlm.files.atomic import atomic_path
 
 DPI = 100
 STYLE = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: a figure does not depend on the machine's fonts
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so that figures do not depend on the machine's fonts
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-PLAIN = {"parse_math": False}  # in what a user or a model wrote, a dollar is a dollar
-# What of a big model stays readable on one page.
+PLAIN = {"parse_math": False}  # a dollar in a user's or a model's text is not mathematics
+# What fits on one page of a large model.
 LAYERS_SHOWN = 4
 HEADS_SHOWN = 12
 TOKENS_SHOWN = 16
@@ -44,10 +43,9 @@ HIDDEN = "0.94"  # the grey of what a token may not look at
 
 
 def draw_attention(path: Path, maps_LHTT: Tensor, labels: Sequence[str], text: str) -> None:
-    """Draw attention maps as a grid, a row per layer and a column per head, with the tokens on the axes.
+    """Draw attention maps as a grid, one row per layer and one column per head, with the tokens on the axes.
 
-    Of more than 4 layers the first, middle and last are shown, of the heads the first 12, of the tokens the first
-    16; the title says so.
+    Shows at most 4 layers (of more, the first, middle and last), 12 heads and 16 tokens; the title says so.
     """
     n_layers, n_heads, n_tokens, _ = maps_LHTT.shape
     layers = list(range(n_layers)) if n_layers <= LAYERS_SHOWN else [0, n_layers // 2, n_layers - 1]
@@ -59,11 +57,11 @@ def draw_attention(path: Path, maps_LHTT: Tensor, labels: Sequence[str], text: s
     if n_tokens > T:
         title += f", first {T} of {n_tokens} tokens"
     side = max(1.15, 0.14 * T, 3.5 / max(len(layers), len(heads)))  # inches of one map
-    margin = 0.45 + 0.075 * max(map(len, labels[:T]))  # inches of the labels and of what stands beside them
+    margin = 0.45 + 0.075 * max(map(len, labels[:T]))  # inches of the labels and the axis titles
     right, top = margin + side * len(heads), margin + side * len(layers)
     width, height = max(right + 1.1, 5.0), top + 0.85
     with _figure(path, (width, height), f"{title}\n{_quoted(text)}") as figure:
-        # The margins are known: having matplotlib find them (layout="constrained") takes four times as long.
+        # The margins are known; if matplotlib computes them (layout="constrained"), drawing takes four times as long.
         place = {"left": margin / width, "right": right / width, "bottom": margin / height, "top": top / height}
         grid = figure.subplots(
             *(len(layers), len(heads)),
@@ -95,7 +93,7 @@ def draw_temperatures(
     labels: Sequence[str],
     text: str,
 ) -> None:
-    """Draw the probabilities of the labelled tokens, a row per temperature, as bars side by side (chapter 5.3.1)."""
+    """Draw the probabilities of the labelled tokens, one row per temperature, as grouped bars (chapter 5.3.1)."""
     width = 0.84 / len(temperatures)
     colors = matplotlib.colormaps["viridis"](torch.linspace(0.15, 0.8, len(temperatures)).numpy())
     with _figure(path, (9, 4.5), f"The next token under each temperature\n{_quoted(text)}", "constrained") as figure:
@@ -112,8 +110,8 @@ def draw_temperatures(
 def draw_gradients(path: Path, gradients: Mapping[str, Sequence[float]], n_steps: int) -> None:
     """Draw the gradients of every block, the first on the left, on a logarithmic axis (chapter 4.4).
 
-    `gradients` has the five curves of `LINES`; those that are not new have been trained for `n_steps` steps, or are
-    the trained model's.
+    `gradients` has the five curves of `LINES`: two of new models, two of the same models after `n_steps` steps, and
+    that of the trained model.
     """
     with _figure(path, (9, 4.5), "Do gradients reach the first blocks?", "constrained") as figure:
         axes = figure.subplots()
@@ -130,7 +128,7 @@ def draw_gradients(path: Path, gradients: Mapping[str, Sequence[float]], n_steps
 
 
 def token_label(text: str) -> str:
-    """Return a token as an axis shows it: blanks and line ends visible, long ones cut."""
+    """Return the label of a token: blanks and line ends are visible, long tokens are cut."""
     shown = "".join(
         "␣" if character == " " else character if character.isprintable() else repr(character)[1:-1]
         for character in text
@@ -156,12 +154,12 @@ def _part(name: str, shown: Sequence[int], n_all: int) -> str:
 def _figure(
     path: Path, size_in: tuple[float, float], title: str, layout: Literal["constrained"] | None = None
 ) -> Iterator[Figure]:
-    # Not pyplot: no window, no backend of the user's choice, nothing left open. Their settings stay out as well.
+    # Without pyplot: no window, no backend, nothing left open. The user's settings are left out too.
     with matplotlib.style.context(["default", STYLE], after_reset=True), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box stands for it
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn instead
         figure = Figure(size_in, DPI, layout=layout)
         figure.suptitle(title, fontsize=11, **PLAIN)
         yield figure
         with atomic_path(path) as temporary:
-            # Without the version of the program that wrote it, which would change the bytes.
+            # Without the version of matplotlib, which would change the bytes.
             figure.savefig(temporary, format="png", metadata={"Software": None})

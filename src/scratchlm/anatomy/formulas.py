@@ -1,4 +1,4 @@
-"""Chapter 4's parts as formulas, next to the fast ones of torch that the GPT computes with (sections 4.2 to 4.4)."""
+"""The parts of chapter 4 as formulas (4.2 to 4.4); tests compare them with the fast ones that the GPT uses."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 
 def layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> Tensor:
-    """Bring every vector to mean 0 and variance 1, then scale and shift it: [..., D], [D], [D] to [..., D].
+    """Normalize every vector to mean 0 and variance 1, then scale and shift it: [..., D], [D], [D] to [..., D].
 
-    The variance is biased, divided by D and not by D - 1, because GPT-2 was trained so; at D = 768 the two differ
-    by 0.13 percent. `eps` stands inside the root, so that a vector of equal numbers becomes `shift` and not nan
+    The variance is biased, divided by D and not by D - 1, because GPT-2 was trained with it; at D = 768 the two differ
+    by 0.13 percent. `eps` is inside the root, so that a vector of equal numbers becomes `shift` and not nan
     (Ba et al. 2016; chapter 4.2).
     """
     mean = x.mean(dim=-1, keepdim=True)  # [..., 1]
@@ -23,7 +23,7 @@ def layer_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float = 1e-5) -> Te
 
 
 def gelu(x: Tensor) -> Tensor:
-    """Weigh each number by the chance that a standard normal one is smaller, any shape.
+    """Multiply each number by the probability that a standard normal number is smaller, any shape.
 
     x * Phi(x), the exact GELU (Hendrycks and Gimpel 2016; chapter 4.3).
     """
@@ -31,15 +31,15 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
-    """Approximate `gelu` to within 0.0005, any shape; GPT-2 was trained with this form.
+    """Approximate `gelu` with an error below 0.0005, any shape; GPT-2 was trained with this form.
 
-    The factor 0.044715 is fitted (Hendrycks and Gimpel 2016, section 2; chapter 4.3).
+    The factor 0.044715 is a fit (Hendrycks and Gimpel 2016, section 2; chapter 4.3).
     """
     return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
 
 
 class DeepNetwork(nn.Module):
-    """Linear layers, each followed by a GELU, to show gradients vanish without shortcuts (chapter 4.4).
+    """Linear layers, each followed by a GELU, to show that gradients vanish without shortcuts (chapter 4.4).
 
     `sizes` are the widths from input to output, one more than there are layers. A shortcut adds a layer's input
     to its output wherever both are equally wide.
@@ -59,10 +59,10 @@ class DeepNetwork(nn.Module):
 
 
 def gradient_means(modules: Iterable[nn.Module]) -> list[float]:
-    """Return the mean absolute gradient over the weight matrices of each module, after a backward pass.
+    """Return the mean absolute gradient of the weight matrices of each module, after a backward pass (chapter 4.4).
 
-    Every matrix element counts once, whatever matrix it lies in; vectors (biases, norms) do not count, nor do
-    frozen matrices and those that the loss did not reach. A module with nothing to count gives nan (chapter 4.4).
+    The mean is over the elements of all matrices. Vectors (biases, norms), frozen matrices and matrices without a
+    gradient do not count. A module with nothing to count gives nan.
     """
     means = []
     for module in modules:

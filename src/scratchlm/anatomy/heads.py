@@ -1,7 +1,7 @@
-"""Attention step by step (chapter 3): each class is the one before it plus one idea, and takes over its weights.
+"""Attention step by step (chapter 3): each class adds one idea to the one before, and can take over its weights.
 
-No weights, one head with its own matrices, the same with linear layers, a head that cannot see the future, heads
-side by side, and at last the `MultiHeadAttention` that the GPT is made of.
+Attention without weights, one head with weight matrices, the same with linear layers, a causal head, stacked heads,
+and finally the `MultiHeadAttention` of the GPT.
 
 Shape suffixes: B batch, T tokens, D width of the input, H heads, K width of a head's output.
 """
@@ -22,10 +22,10 @@ from scratchlm.model.config import AttentionKind
 
 
 def attend_without_weights(x_TD: Tensor) -> tuple[Tensor, Tensor]:
-    """Mix every token from all by likeness; return the attention weights [T, T] and the contexts [T, D].
+    """Mix all tokens by similarity; return the attention weights [T, T] and the contexts [T, D] (chapter 3.3).
 
-    A score is the dot product of two tokens, and the softmax makes each row of scores sum to 1. Nothing here can
-    be learned (chapter 3.3).
+    A score is the dot product of two tokens, and the softmax makes each row of scores sum to 1. There is nothing to
+    learn.
     """
     scores_TT = x_TD @ x_TD.T
     weights_TT = torch.softmax(scores_TT, dim=-1)
@@ -33,7 +33,7 @@ def attend_without_weights(x_TD: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def attend(q_BTK: Tensor, k_BTK: Tensor, v_BTK: Tensor) -> Tensor:
-    """Let every query gather values from all keys, [..., T, K] (Vaswani et al. 2017, equation 1; chapter 3.4)."""
+    """Attend from every query to all keys, [..., T, K] (Vaswani et al. 2017, equation 1; chapter 3.4)."""
     scores_BTT = q_BTK @ k_BTK.transpose(-2, -1)
     return torch.softmax(scores_BTT / math.sqrt(k_BTK.shape[-1]), dim=-1) @ v_BTK
 
@@ -50,10 +50,10 @@ class ParameterHead(nn.Module):
     @classmethod
     @torch.no_grad()
     def without_weights(cls, d_in: int) -> Self:
-        """Make the head that gives the contexts of `attend_without_weights`.
+        """Return the head that gives the contexts of `attend_without_weights`.
 
-        Its matrices are the identity, but that of the queries is sqrt(D) times the identity: a head divides its
-        scores by sqrt(D), and the attention of chapter 3.3 does not.
+        Its matrices are the identity, except that the query matrix is sqrt(D) times the identity: a head divides its
+        scores by sqrt(D), the attention of chapter 3.3 does not.
         """
         head = cls(d_in, d_in)
         head.query.copy_(math.sqrt(d_in) * torch.eye(d_in))
@@ -67,7 +67,7 @@ class ParameterHead(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """The same head with linear layers, which start from small numbers around 0 and can have a bias (3.4.2)."""
+    """The same head with linear layers: initial weights are small and around 0, a bias is possible (chapter 3.4.2)."""
 
     def __init__(self, d_in: int, d_out: int, qkv_bias: bool = False) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class LinearHead(nn.Module):
     @classmethod
     @torch.no_grad()
     def from_parameters(cls, head: ParameterHead) -> Self:
-        """Take over a head's matrices, transposed: a linear layer keeps its weight as [K, D]."""
+        """Take over a head's matrices, transposed: a linear layer stores its weight as [K, D]."""
         linear = cls(*head.query.shape)
         linear.query.weight.copy_(head.query.T)
         linear.key.weight.copy_(head.key.T)
@@ -91,9 +91,9 @@ class LinearHead(nn.Module):
 
 
 class CausalHead(LinearHead):
-    """A head whose tokens see themselves and those before them only, with dropout on its weights (chapter 3.5).
+    """A head whose tokens see only themselves and earlier ones, with dropout on its weights (chapter 3.5).
 
-    The last token sees all, so its context is that of a `LinearHead`, and so is that of a text of one token.
+    The last token sees all, so it gets the same context as from a `LinearHead`.
     Dropout sets weights to 0 at random and divides the others by 1 - drop_rate, in training only.
     """
 
@@ -103,7 +103,7 @@ class CausalHead(LinearHead):
 
     @classmethod
     def from_linear(cls, head: LinearHead, drop_rate: float) -> Self:
-        """Take over the linear layers of a head that sees all."""
+        """Take over the linear layers of a head without a mask."""
         d_out, d_in = head.query.weight.shape
         causal = cls(d_in, d_out, drop_rate, qkv_bias=head.query.bias is not None)
         causal.load_state_dict(head.state_dict())
@@ -116,7 +116,7 @@ class CausalHead(LinearHead):
 
 
 class StackedHeads(nn.Module):
-    """Causal heads on the same input, their outputs side by side (chapter 3.6.1)."""
+    """Causal heads on the same input, with their outputs concatenated (chapter 3.6.1)."""
 
     def __init__(self, heads: Iterable[CausalHead]) -> None:
         super().__init__()
@@ -129,11 +129,11 @@ class StackedHeads(nn.Module):
 
 @torch.no_grad()
 def merge_heads(stacked: StackedHeads, kind: AttentionKind = "sdpa") -> MultiHeadAttention:
-    """Return the `MultiHeadAttention` that gives what stacked heads of equal shape give (chapter 3.6.2).
+    """Return the `MultiHeadAttention` that computes the same as stacked heads of equal shape (chapter 3.6.2).
 
-    Its one matrix holds the queries of all heads, then all keys, then all values, so that one product does the
-    work of 3 H. Its output projection, which stacked heads do not have, is the identity.
-    Raises InputError where D is not H * K, the shape that a block of the GPT needs.
+    Its matrix holds the queries of all heads, then all keys, then all values, so that one product replaces 3 H. Its
+    output projection, which stacked heads do not have, is the identity.
+    Raises InputError if D is not H * K, as a block of the GPT needs.
     """
     heads = cast(list[CausalHead], list(stacked.heads))
     d_out, d_in = heads[0].query.weight.shape

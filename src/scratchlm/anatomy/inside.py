@@ -1,4 +1,4 @@
-"""What a trained GPT does inside: where it looks, what it expects next, how far its gradients reach.
+"""Inside a trained GPT: its attention, its next-token probabilities, and its gradients by block.
 
 Shape suffixes as in model.py: B batch, T tokens, D emb_dim, H n_heads, V vocab_size; L blocks, N temperatures.
 """
@@ -23,19 +23,19 @@ from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loss import next_token_loss
 
-LEARNING_RATE = 1e-3  # of the few steps after which gradients are looked at
+LEARNING_RATE = 1e-3  # of the few steps before gradients are measured
 LIKELIEST = 10  # tokens that are shown
-STEPS = 10  # of training on one window, after which missing shortcuts show
-WINDOW = 128  # tokens of that window at most: seconds on a CPU even for 124M parameters
-SMALLEST = torch.finfo(torch.float32).tiny  # stands for a gradient that float32 rounded to 0
+STEPS = 10  # of training on one window: enough to show the effect of missing shortcuts
+WINDOW = 128  # most tokens of that window: takes seconds on a CPU even for 124M parameters
+SMALLEST = torch.finfo(torch.float32).tiny  # replaces a gradient that float32 rounded to 0
 
 
 @torch.no_grad()
 def attention_maps(model: GPT, ids: Sequence[int]) -> Tensor:
-    """Return how much each token looks at each, in every head of every block, [L, H, T, T] (chapters 3.5 and 3.6).
+    """Return the attention weights of every head of every block, [L, H, T, T] (chapters 3.5 and 3.6).
 
-    Row t holds the weights with which token t gathers; it sums to 1 and is 0 right of t. The weights are those
-    that the blocks compute with on their way to the logits, whatever `model.attention` computes them.
+    Row t holds the weights of token t; it sums to 1 and is 0 right of t. They are the weights that the blocks use to
+    compute the logits, whatever `model.attention` is.
     Raises InputError if the text has no token, or more than the model can see.
     """
     maps_HTT = []
@@ -56,7 +56,7 @@ def attention_maps(model: GPT, ids: Sequence[int]) -> Tensor:
 
 @torch.no_grad()
 def next_token_probabilities(model: GPT, ids: Sequence[int], temperatures: Sequence[float]) -> Tensor:
-    """Return the probabilities of the token after `ids` under each temperature, [N, V] (chapter 5.3.1).
+    """Return the probabilities of the token after `ids` at each temperature, [N, V] (chapter 5.3.1).
 
     Raises InputError if the text has no token, or more than the model can see.
     """
@@ -66,7 +66,7 @@ def next_token_probabilities(model: GPT, ids: Sequence[int], temperatures: Seque
 
 @dataclass(frozen=True)
 class NextToken:
-    """The likeliest next tokens and, last, all others together, with their probabilities under each temperature."""
+    """The likeliest next tokens, and last all others together, with their probabilities at each temperature."""
 
     labels: list[str]
     temperatures: list[float]
@@ -74,7 +74,7 @@ class NextToken:
     entropy: float  # in nats, at temperature 1
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row per temperature and token, as a table wants them."""
+        """Return one row per temperature and token, for `write_table`."""
         return [
             {"token": label, "temperature": temperature, "probability": probability}
             for temperature, row in zip(self.temperatures, self.probabilities, strict=True)
@@ -83,7 +83,7 @@ class NextToken:
 
 
 def expect_next_token(model: GPT, tokenizer: Tokenizer, ids: Sequence[int], temperatures: list[float]) -> NextToken:
-    """Return how likely the ten likeliest tokens after `ids` are under each temperature (chapter 5.3.1).
+    """Return the probabilities of the ten likeliest tokens after `ids` at each temperature (chapter 5.3.1).
 
     Raises InputError as `next_token_probabilities` does.
     """
@@ -95,7 +95,7 @@ def expect_next_token(model: GPT, tokenizer: Tokenizer, ids: Sequence[int], temp
 
 
 def entropy(probabilities_V: Tensor) -> float:
-    """Return the entropy of a distribution in nats; 0 where one token is certain, log(V) where all are alike."""
+    """Return the entropy of a distribution in nats; 0 if one token is certain, log(V) if all are equally likely."""
     return float(torch.special.entr(probabilities_V.double()).sum())
 
 
@@ -104,8 +104,8 @@ def block_gradients(model: GPT, inputs_BT: Tensor, targets_BT: Tensor, after_ste
 
     Before that, `model` is trained on the batch for `after_steps` steps. Inputs and targets are [B, T] int64.
 
-    A new GPT without shortcuts does not show vanishing gradients: its layer norms undo what each block shrinks (with
-    the norms taken out as well, they vanish at once). After ten steps they have vanished, by 1.5 powers of ten over
+    A new GPT without shortcuts does not show vanishing gradients: its layer norms scale up what each block shrinks
+    (without the norms, gradients vanish at once). After ten steps they have vanished, by 1.5 powers of ten over
     4 blocks of width 128, by 12 over the 12 blocks of the 124M shape.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
@@ -125,8 +125,8 @@ def compare_gradients(
 ) -> dict[str, list[float]]:
     """Return the gradients of every block on one example, for new models with and without shortcuts, and for `model`.
 
-    Those of new models are taken at the start and, under names without `new_`, after ten steps. `example` is inputs
-    and targets, each [T] int64, of which the first 128 count.
+    New models are measured before training (`new_...`) and after ten steps. `example` is inputs and targets, each
+    [T] int64; only the first 128 are used.
     """
     inputs_1T, targets_1T = (part[None, :WINDOW].to(model.device) for part in example)
     gradients = {}
@@ -139,19 +139,19 @@ def compare_gradients(
 
 
 def gradient_rows(gradients: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
-    """Return a row per block, the first one next to the embeddings, as a table wants them."""
+    """Return one row per block, the one next to the embeddings first, for `write_table`."""
     rows = zip(*gradients.values(), strict=True)
     return [{"block": block, **dict(zip(gradients, row, strict=True))} for block, row in enumerate(rows, 1)]
 
 
 def decades(gradients: Sequence[float]) -> float:
-    """Return by how many powers of ten the first block's gradient is above the last's; vanishing is far below 0."""
+    """Return log10 of the first block's gradient over the last block's; far below 0 if gradients vanish."""
     first, last = (max(gradient, SMALLEST) for gradient in (gradients[0], gradients[-1]))
     return math.log10(first / last)
 
 
 def token_labels(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
-    """Return each token as an axis shows it."""
+    """Return the label of each token."""
     return [token_label(tokenizer.decode([token])) for token in ids]
 
 

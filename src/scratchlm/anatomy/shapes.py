@@ -1,7 +1,7 @@
 """The shape of every tensor on the way from text to logits (the shape check of chapter 4.1).
 
-The model is built and run on torch's meta device, where a tensor has a shape but no numbers: the shapes are those
-of the real computation, yet even the largest model takes no memory and a moment.
+The model runs on torch's meta device, where a tensor has a shape but no numbers. The shapes are those of the real
+computation, but even the largest model needs no memory and almost no time.
 
 Shape suffixes as in model.py: B texts, T tokens, D emb_dim, H n_heads, K head_dim = D / H, V vocab_size.
 """
@@ -23,7 +23,7 @@ from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT, Block, n_parameters
 
 EXAMPLES = ("Every effort moves you", "Every day holds a")  # the book's two texts
-GPT2_EXAMPLE_IDS = ((6109, 3626, 6100, 345), (6109, 1110, 6622, 257))  # of these, by GPT-2's tokenizer
+GPT2_EXAMPLE_IDS = ((6109, 3626, 6100, 345), (6109, 1110, 6622, 257))  # their ids in GPT-2's tokenizer
 LEGEND = "B texts, T tokens, D emb_dim, H n_heads, K head_dim = D / H, V vocab_size"
 LINE = 80  # columns
 FLOAT32_BYTES, MIB = 4, 2**20
@@ -32,7 +32,7 @@ BTD = ("B", "T", "D")
 
 @dataclass(frozen=True)
 class Step:
-    """One tensor on the way: what makes it, its shape in letters and in numbers, and where the book explains it."""
+    """One tensor: what makes it, its shape in letters and in numbers, and the section of the book."""
 
     name: str
     letters: tuple[str, ...]
@@ -43,7 +43,7 @@ class Step:
 
 
 def trace_shapes(config: GPTConfig, n_texts: int, n_tokens: int) -> list[Step]:
-    """Send `n_texts` texts of `n_tokens` tokens through a GPT and return the steps, the first block's one by one.
+    """Return the steps of `n_texts` texts of `n_tokens` tokens through a GPT; only the first block is in detail.
 
     Raises InputError if the texts have no token, or more than the model can see.
     """
@@ -94,7 +94,7 @@ def trace_shapes(config: GPTConfig, n_texts: int, n_tokens: int) -> list[Step]:
 
 
 def _block_steps(block: Block, got: dict[str, Size], made: dict[str, Size]) -> Iterator[Step]:
-    """Yield what happens inside the first block; `got` and `made` are the shapes that each module got and made."""
+    """Yield the steps inside the first block; `got` and `made` are the input and output shapes of each module."""
     q_BHTK, k_BHTK, _ = block.attn.queries_keys_values(torch.empty(got["h.0.attn"], device="meta"))
     heads, wide = ("B", "H", "T", "K"), ("B", "T", "4D")
 
@@ -123,10 +123,10 @@ def _block_steps(block: Block, got: dict[str, Size], made: dict[str, Size]) -> I
 
 
 def describe_shapes(config: GPTConfig, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> str:
-    """Return texts, ids, the table of all steps and the numbers of parameters, ready to print.
+    """Return texts, ids, the table of all steps and the numbers of parameters as text.
 
-    No line is longer than 80 columns for up to 9 texts of fewer than 1,000 tokens.
-    Raises InputError if the texts do not have equally many tokens, or a number that the model cannot take.
+    Lines have at most 80 columns for up to 9 texts of fewer than 1,000 tokens.
+    Raises InputError if the texts have different numbers of tokens, or a number that the model cannot take.
     """
     if len({len(row) for row in ids}) > 1:
         counts = ", ".join(

@@ -15,7 +15,7 @@ from scratchlm.assistant.instructions import Entry, format_entry, format_prompt,
 from scratchlm.errors import InputError
 from scratchlm.params.choices import PromptStyle
 from scratchlm.params.schema import AssistantParams
-from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
+from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import Loaders, loaders
 from scratchlm.training.loss import IGNORED
 
@@ -42,7 +42,7 @@ def read_batches(folder: Path, style: PromptStyle, tokenizer: Tokenizer, params:
         check_lengths(examples, params.max_length, params.mask_prompt) for examples in (train, validation)
     )
     texts = {split: [format_entry(entry, style) for entry in part] for split, part in entries.items()}
-    pad = partial(collate, pad_id=end_of_text(tokenizer), max_length=params.max_length, mask_prompt=params.mask_prompt)
+    pad = partial(collate, pad_id=tokenizer.eot_token, max_length=params.max_length, mask_prompt=params.mask_prompt)
     return Batches(loaders(train, validation, params.batch_size, pad), cut, validation_cut, texts)
 
 

@@ -1,4 +1,4 @@
-"""Base models: the pretrained weights that fine-tuning starts from.
+"""Bases: the checkpoints that fine-tuning starts from (chapter 5.5), and their measures.
 
-Imports `checkpoint`, `download`, `model`, `tokenizer` and what is below them.
+Imports `checkpoint`, `download`, `training`, `model` and `tokenizer`.
 """

@@ -1,4 +1,4 @@
-"""The checkpoints that fine-tuning starts from: GPT-2's four sizes (chapter 5.5), or one of our own."""
+"""Getting a base: one of GPT-2's four sizes (chapter 5.5), or a checkpoint of our own."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import GPT2_WEIGHTS
 from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, GPTConfig
 from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_tokenizer
-from scratchlm.tokenizer.protocol import end_of_text
 
-# Radford et al. 2019, table 2; the parameter counts in the names are those of the released files.
+# emb_dim, n_heads, n_layers (Radford et al. 2019, table 2); the names count the parameters of the released files.
 SHAPES = {"124M": (768, 12, 12), "355M": (1024, 16, 24), "774M": (1280, 20, 36), "1558M": (1600, 25, 48)}
 
 
 def gpt2_config(size: str) -> GPTConfig:
-    """Return the shape of a released GPT-2."""
+    """Return the configuration of a released GPT-2."""
     emb_dim, n_heads, n_layers = SHAPES[size]
     return GPTConfig(
         vocab_size=GPT2_VOCAB_SIZE,
@@ -35,21 +34,21 @@ def gpt2_config(size: str) -> GPTConfig:
 
 
 def download_checkpoint(size: str, folder: Path, tokenizer_folder: Path) -> GPTConfig:
-    """Download GPT-2's weights of a size into a model folder and check every key, shape and dtype.
+    """Download GPT-2's weights of a size into a new checkpoint, and check every key, shape and dtype.
 
-    Raises InputError if they cannot be had or do not fit.
+    Raises InputError if they cannot be downloaded or do not fit.
     """
     config = gpt2_config(size)
     folder.mkdir(parents=True)
     fetch(GPT2_WEIGHTS[size], folder / WEIGHTS)
-    write_config(folder, config, end_of_text(read_tokenizer(tokenizer_folder)))
+    write_config(folder, config, read_tokenizer(tokenizer_folder).eot_token)
     copy_tokenizer_for_hugging_face(tokenizer_folder, folder)
     check_weights(GPT2Layout(config), folder / WEIGHTS)
     return config
 
 
 def copy_checkpoint(source: Path, folder: Path) -> GPTConfig:
-    """Copy a model folder, through the same checks as a downloaded one."""
+    """Copy a checkpoint, after the checks that a downloaded one gets."""
     config = check_checkpoint(source)
     folder.mkdir(parents=True)
     for path in sorted(path for path in source.iterdir() if path.is_file()):

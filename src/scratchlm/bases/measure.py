@@ -1,4 +1,4 @@
-"""What a base model is: how large, and how well it predicts a corpus before any fine-tuning."""
+"""Measures of a base: its size, and its loss on the corpus before any fine-tuning."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from scratchlm.training.loss import next_token_loss
 
 @dataclass(frozen=True)
 class BaseMeasures:
-    """A base's size, and its loss on a corpus that its tokenizer has cut, in nats per token."""
+    """The size of a base, and its loss on the tokenized corpus, in nats per token."""
 
     parameters: int
     bytes: int  # of the weights file
-    validation_loss: float | None  # None where the base cannot read the corpus: another vocabulary, longer windows
+    validation_loss: float | None  # None if the vocabulary differs or the windows are too long
 
 
 def measure_base(folder: Path, batches: Loader, vocab_size: int, max_length: int, device: torch.device) -> BaseMeasures:
-    """Measure a base as pretraining measures its model: the mean loss over the first 200 batches, or over all.
+    """Measure a base as pretraining measures its model: the mean loss over at most the first 200 batches.
 
-    `batches` are inputs and targets, each [B, max_length] int64, of ids below `vocab_size`.
+    `batches` are inputs and targets, each [B, max_length] int64, with ids below `vocab_size`.
     """
     model = load_checkpoint(folder).to(device)
     loss = None

@@ -1,4 +1,4 @@
-"""A model folder's config.json, both ways."""
+"""Reading and writing the config.json of a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SHOWN_PROBLEMS = 50
 
 
 def write_config(folder: Path, config: GPTConfig, end_of_text_id: int) -> None:
-    """Write config.json in Hugging Face's names."""
+    """Write config.json with Hugging Face's names."""
     write_json(folder / CONFIG, gpt2_layout.config_to_json(config, end_of_text_id))
 
 
 def read_config(folder: Path) -> GPTConfig:
-    """Read a model folder's config.json.
+    """Read the config.json of a checkpoint.
 
     Raises InputError if it is missing, is not JSON, lacks a key or describes another kind of model.
     """
@@ -33,7 +33,7 @@ def read_config(folder: Path) -> GPTConfig:
 
 
 def read_description(path: Path, kind: str) -> dict[str, Any]:
-    """Read a JSON object from a model folder; raise OutputError that says there is no usable `kind` of model."""
+    """Read a JSON object that describes a `kind` of model; raise OutputError if there is none."""
     if not path.exists():
         raise OutputError(f"{path.parent} holds no {kind} ({path.name} is missing)")
     found = read_json(path, f"the description of a {kind}", OutputError)

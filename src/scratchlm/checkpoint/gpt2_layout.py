@@ -1,8 +1,8 @@
-"""GPT-2's checkpoints as Hugging Face lays them out: the keys of config.json, the names and the shapes of the tensors.
+"""Hugging Face's layout of GPT-2 checkpoints: the keys of config.json, the names and shapes of the tensors.
 
-All that is known of this layout stands here; another architecture gets a module beside this one. The modules of
-model/gpt.py carry GPT-2's own names, so a tensor is renamed by no more than a prefix. Its direction differs: GPT-2
-stores the weights of its four linear layers as [in, out], `nn.Linear` as [out, in].
+Everything about this layout is in this module; another architecture gets a module of its own. The modules of
+model/gpt.py have GPT-2's names, so the names of tensors differ only in a prefix. GPT-2 stores the weights of a block's
+four linear layers as [in, out], `nn.Linear` as [out, in].
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ SIZES = {
     "n_heads": "n_head",
     "n_layers": "n_layer",
 }
-# The largest GPT-3 is 12,288 wide. Far beyond, building the model to compare with takes minutes.
+# The largest GPT-3 is 12,288 wide. Far beyond that, building the model to compare with takes minutes.
 LARGEST = {"n_layer": MAX_LAYERS, "n_embd": 10**6, "n_head": 10**6, "n_positions": 10**9, "vocab_size": 10**9}
 DROP_RATES = ("embd_pdrop", "attn_pdrop", "resid_pdrop")
-# transformers' names for what the feed-forward does; its `gelu` is the exact one.
+# transformers' names of the activations; its `gelu` is the exact form.
 ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu": "gelu",
     "relu": "relu",
 }
-WITHOUT_SHORTCUTS = "_without_shortcuts"  # ends the names that would tell others that this is a GPT-2
-# What this GPT computes: a checkpoint that wants something else would load and give wrong logits.
+WITHOUT_SHORTCUTS = "_without_shortcuts"  # suffix of the names that would mark the model as a GPT-2
+# What this GPT computes: with other values, a checkpoint would load and give wrong logits.
 FIXED = {
     "layer_norm_epsilon": (1e-5,),
     "scale_attn_weights": (True,),
@@ -47,11 +47,11 @@ FIXED = {
 
 
 def config_to_json(config: GPTConfig, end_of_text_id: int) -> dict[str, Any]:
-    """Describe a model in Hugging Face's names, plus `qkv_bias` and `shortcuts`, which they do not know.
+    """Describe a model with Hugging Face's names, plus our own `qkv_bias` and `shortcuts`.
 
-    Other programs would pass over `shortcuts: false` and compute
-    other logits, so a model without shortcuts gets names that they refuse: transformers' Auto classes know no
-    `model_type` gpt2_without_shortcuts, and `GPT2LMHeadModel`, which only warns of that, no such activation.
+    Other programs would ignore `shortcuts: false` and compute other logits, so a model without shortcuts gets names
+    that they reject: transformers' Auto classes do not know the `model_type` gpt2_without_shortcuts, and
+    `GPT2LMHeadModel`, which only warns about that, does not know the activation.
     """
     ending = "" if config.shortcuts else WITHOUT_SHORTCUTS
     activation = next(theirs for theirs, ours in ACTIVATIONS.items() if ours == config.activation)
@@ -71,7 +71,7 @@ def config_to_json(config: GPTConfig, end_of_text_id: int) -> dict[str, Any]:
 
 
 def config_problems(found: Mapping[str, Any]) -> list[str]:
-    """Say why a config.json does not describe a GPT-2 that can be used; nothing if it does."""
+    """Return why a config.json does not describe a usable GPT-2; empty if it does."""
     problems = [
         f"{key} is {found.get(key)!r}, expected a whole number from 1 to {LARGEST[key]:,}"
         for key in SIZES.values()
@@ -103,7 +103,7 @@ def config_problems(found: Mapping[str, Any]) -> list[str]:
 
 
 def config_from_json(found: Mapping[str, Any]) -> GPTConfig:
-    """Return the shape that a config.json without problems describes."""
+    """Return the configuration that a config.json without problems describes."""
     return GPTConfig(
         **{ours: found[theirs] for ours, theirs in SIZES.items()},
         drop_rate=float(_drop_rate(found)),
@@ -128,16 +128,16 @@ def _activations(found: Mapping[str, Any]) -> dict[str, Activation]:
 
 # --- the tensors --------------------------------------------------------------------------------------------
 
-PREFIX = "transformer."  # transformers' name for the model below the head; OpenAI's own upload has none
+PREFIX = "transformer."  # transformers' name of the model below the head; OpenAI's upload has no prefix
 HEAD = "lm_head.weight"
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
-MASK_BUFFERS = (".attn.bias", ".attn.masked_bias")  # the causal mask, stored as a tensor by old versions
+MASK_BUFFERS = (".attn.bias", ".attn.masked_bias")  # the causal mask, which old versions store as tensors
 
 
 class GPT2Layout:
     """How a checkpoint names and stores the tensors of one GPT; see `weights.Layout`.
 
-    A file has biases of query, key and value also for a model without them: zeros. It may leave out all of them.
+    For a model without biases of query, key and value, a file holds zeros, or leaves all of them out.
     """
 
     def __init__(self, config: GPTConfig) -> None:
@@ -145,7 +145,7 @@ class GPT2Layout:
         self.qkv_biases = {f"h.{layer}.attn.c_attn.bias" for layer in range(config.n_layers)}
 
     def stored_tensors(self, model: GPT) -> dict[str, Tensor]:
-        """Return the model's tensors in GPT2LMHeadModel's names and shapes, in float32."""
+        """Return the model's tensors with GPT2LMHeadModel's names and shapes, in float32."""
         tensors = {}
         for name, tensor in model.state_dict().items():
             tensors[name if name == HEAD else PREFIX + name] = self.turned(name, tensor).float()
@@ -155,24 +155,24 @@ class GPT2Layout:
         return tensors
 
     def stored_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name every tensor that a checkpoint of this model holds, in the model's names, with its shape in the file."""
+        """Return every tensor of a checkpoint of this model: its name in the model -> its shape in the file."""
         with torch.device("meta"):
             parameters = empty_gpt(self.config).state_dict()
         shapes = {name: tuple(self.turned(name, tensor).shape) for name, tensor in parameters.items()}
         return shapes | dict.fromkeys(self.qkv_biases, (3 * self.config.emb_dim,))
 
     def parameter_name(self, stored_name: str) -> str | None:
-        """Return the model's name for a stored tensor, None for a mask or a tied head, which repeat what is known."""
+        """Return the model's name of a stored tensor; None for a mask or a tied head, which are redundant."""
         name = stored_name.removeprefix(PREFIX)
         repeated = name.endswith(MASK_BUFFERS) or (name == HEAD and self.config.tie_embeddings)
         return None if repeated else name
 
     def turned(self, name: str, tensor: Tensor) -> Tensor:
-        """Turn a tensor from its direction in the model to that in the file, or back."""
+        """Transpose a tensor if model and file store it in different directions; works both ways."""
         return tensor.T if name.endswith(TRANSPOSED) else tensor
 
     def missing_problems(self, missing: Mapping[str, tuple[int, ...]]) -> list[str]:
-        """Say what is wrong with a file that lacks tensors: names in the model and expected shapes."""
+        """Return what is wrong with a file that lacks tensors, given as name in the model -> expected shape."""
         all_biases = self.qkv_biases <= missing.keys()
         problems = [
             f"{name} is missing, expected {list(shape)}"
@@ -187,14 +187,14 @@ class GPT2Layout:
         return problems
 
     def surplus_problem(self, stored_names: list[str]) -> str:
-        """Say why the model cannot do without these tensors, which are not zero: its biases of query, key and value."""
+        """Return why the model cannot drop these tensors, its biases of query, key and value: they are not zero."""
         return (
             f"qkv_bias is false, but {_first_of(stored_names)} not zero: the model was trained with biases of "
             "query, key and value, and its logits would be wrong without them; set qkv_bias to true in config.json"
         )
 
     def shape_hint(self, name: str, stored_shape: tuple[int, ...]) -> str:
-        """Say where another shape than expected comes from: another context length. Else return ""."""
+        """Return a hint if another context length explains an unexpected shape, else ""."""
         if name != "wpe.weight" or stored_shape[1:] != (self.config.emb_dim,):
             return ""
         wanted = self.config.context_length

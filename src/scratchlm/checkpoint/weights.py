@@ -1,6 +1,6 @@
-"""A model folder's model.safetensors, both ways, checked before memory is taken.
+"""Reading and writing model.safetensors; files are checked before memory is allocated.
 
-What the tensors are called and how they lie in the file, a `Layout` says: one for each architecture.
+A `Layout` describes the names and shapes of the tensors in the file, one for each architecture.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ class Layout(Protocol):
     """How a checkpoint names and stores the tensors of one model, such as `gpt2_layout.GPT2Layout`."""
 
     def stored_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name every tensor that a checkpoint of this model holds, in the model's names, with its shape in the file."""
+        """Return every tensor of a checkpoint of this model: its name in the model -> its shape in the file."""
 
     def parameter_name(self, stored_name: str) -> str | None:
-        """Return the model's name for a stored tensor, None for one that repeats what is known."""
+        """Return the model's name of a stored tensor; None for a redundant one."""
 
     def turned(self, name: str, tensor: Tensor) -> Tensor:
-        """Turn a tensor from its direction in the model to that in the file, or back."""
+        """Transpose a tensor if model and file store it in different directions; works both ways."""
 
     def missing_problems(self, missing: Mapping[str, tuple[int, ...]]) -> list[str]:
-        """Say what is wrong with a file that lacks tensors: names in the model and expected shapes."""
+        """Return what is wrong with a file that lacks tensors, given as name in the model -> expected shape."""
 
     def surplus_problem(self, stored_names: list[str]) -> str:
-        """Say why the model cannot do without these tensors, which are not zero and no parameters of it."""
+        """Return why the model cannot drop these tensors, which are not zero and not among its parameters."""
 
     def shape_hint(self, name: str, stored_shape: tuple[int, ...]) -> str:
-        """Say where another shape than expected comes from, or return ""."""
+        """Return a hint at the cause of an unexpected shape, or ""."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as a safetensors file; raise InputError if the disk does not take it."""
+    """Write tensors as a safetensors file; raise InputError if the disk is full."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        # One metadata key: with more, safetensors orders them differently in each process.
+        # Only one metadata key: the order of several differs from process to process.
         save_file(contiguous, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # what a full disk raises here, not OSError
+    except SafetensorError as error:  # raised for a full disk, not OSError
         size_bytes = sum(tensor.nbytes for tensor in contiguous.values())
         raise InputError(
             f"cannot write {size_bytes:,} bytes to {path.parent} ({error}): make room, then run again"
@@ -71,17 +71,17 @@ def load_tensors(path: Path, like: nn.Module) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, layout: Layout, path: Path) -> None:
     """Fill every parameter of `model` from a safetensors file, one tensor at a time.
 
-    Takes hardly more memory than the parameters themselves. Raises OutputError as `check_weights` does, or if a
-    tensor holds NaN or infinity.
+    Needs hardly more memory than the parameters. Raises OutputError as `check_weights` does, and if a tensor holds
+    NaN or infinity.
     """
     stored_names = check_weights(layout, path)
     parameters = dict(model.named_parameters())
     problems, surplus = [], []
-    # The largest first, while most parameters are not in memory yet: their file pages and their copy add up.
+    # The largest first, while most parameters are not in memory yet: its file pages and its copy need memory at once.
     for name in sorted(stored_names, key=lambda name: -parameters[name].numel() if name in parameters else 0):
         stored_name = stored_names[name]
         tensor = _read_tensor(path, stored_name)
-        # NaN and infinity reach the extremes, which cost no copy of the tensor.
+        # NaN and infinity show in the extremes, which need no copy of the tensor.
         if not all(extreme.isfinite() for extreme in tensor.aminmax()):
             problems.append(f"{stored_name} holds NaN or infinity")
         elif name in parameters:
@@ -95,15 +95,15 @@ def load_weights(model: nn.Module, layout: Layout, path: Path) -> None:
 
 
 def _read_tensor(path: Path, stored_name: str) -> Tensor:
-    # The file is mapped, and every page that was read counts as memory until it is closed: open it for each anew.
+    # The file is mapped, and the pages read stay in memory until it is closed: open it again for each tensor.
     with safe_open(path, framework="pt") as stored:
         return stored.get_tensor(stored_name)  # type: ignore[no-any-return]
 
 
 def check_weights(layout: Layout, path: Path) -> dict[str, str]:
-    """Compare a safetensors file's keys, shapes and dtypes with what `layout` expects, from its header alone.
+    """Compare keys, shapes and dtypes in the header of a safetensors file with what `layout` expects.
 
-    Returns the model's name of each tensor -> the name stored in the file. Raises OutputError with all differences.
+    Returns name in the model -> name in the file. Raises OutputError that lists all differences.
     """
     headers = _read_headers(path)
     found = {name: stored for stored in headers if (name := layout.parameter_name(stored)) is not None}

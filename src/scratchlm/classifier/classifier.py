@@ -21,7 +21,7 @@ from scratchlm.files.atomic import atomic_path, write_json
 from scratchlm.model.gpt import GPT
 from scratchlm.model.linear import Linear
 from scratchlm.params.choices import TrainLayers
-from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
+from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import Loader, evaluation_mode
 from scratchlm.training.loss import Batch
 
@@ -67,7 +67,7 @@ def choose_trained_layers(classifier: Classifier, train_layers: TrainLayers) -> 
 
 def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> Tensor:
     """Tokenize texts, cut or padded with `<|endoftext|>` to `max_length`, [n, max_length] int64."""
-    padded = torch.full((len(texts), max_length), end_of_text(tokenizer))
+    padded = torch.full((len(texts), max_length), tokenizer.eot_token)
     for row, ids in enumerate(tokenizer.encode_ordinary_batch(list(texts))):
         kept = ids[:max_length]
         padded[row, : len(kept)] = torch.tensor(kept, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""The corpus: collecting texts, and reading them document by document.
+"""The corpus: collecting its texts, and reading them document by document (chapter 2.2).
 
 Imports `download`, `sample`, `files` and `errors`.
 """

@@ -1,4 +1,4 @@
-"""Collecting the corpus: from the embedded sample, the book's story, or the user's own files and URLs."""
+"""Collecting the corpus from the built-in sample, the book's story, or the user's own files and URLs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from scratchlm.files.inputs import own_paths
 from scratchlm.sample import corpus as sample_corpus
 
 READ_BYTES = 1 << 20  # a corpus may be larger than memory
-NUMBER_DIGITS = 5  # of a document, or as many as the last one needs: order by name is order by number
-NAME_CHARACTERS = 50  # of a document's own name that are kept: file systems take 255 bytes
+NUMBER_DIGITS = 5  # of a document, more if the last one needs them: sorted by name is sorted by number
+NAME_CHARACTERS = 50  # kept of a document's own name: file systems allow 255 bytes
 TEXT_SUFFIXES = (".txt", ".md", ".text")
 
 
@@ -24,7 +24,7 @@ def collect_corpus(source: str | Sequence[str], folder: Path, inputs: Path) -> N
     """Fill `folder` with the documents of `source`: `sample`, `the-verdict`, or files, folders and URLs.
 
     `inputs` is where a user's own files are tracked (see `own_paths`). Raises InputError for a source that is missing,
-    empty or not UTF-8; `folder` is then not written.
+    empty or not UTF-8, and then does not write `folder`.
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
@@ -41,7 +41,7 @@ def _collect_own(source: Sequence[str], folder: Path, inputs: Path) -> None:
     texts = _own_texts(source, inputs)
     digits = max(NUMBER_DIGITS, len(str(len(texts))))
     for number, text in enumerate(texts, start=1):
-        # The number keeps the user's order and two files of the same name apart.
+        # The number keeps the user's order, and separates files of the same name.
         name = text if isinstance(text, Path) else Path(re.split("[?#]", text)[0])
         target = folder / f"{number:0{digits}}-{name.stem[:NAME_CHARACTERS]}.txt"
         if isinstance(text, Path):
@@ -52,7 +52,7 @@ def _collect_own(source: Sequence[str], folder: Path, inputs: Path) -> None:
 
 
 def _own_texts(source: Sequence[str], inputs: Path) -> list[Path | str]:
-    """List the user's files, those of folders too, and URLs, in the order given."""
+    """Return the user's files, those in folders, and URLs, in the given order."""
     named = list(dict.fromkeys(item for item in source if "://" not in item))
     paths = dict(zip(named, own_paths(named, inputs, "download_corpus"), strict=True))
     texts: list[Path | str] = []
@@ -64,7 +64,7 @@ def _own_texts(source: Sequence[str], inputs: Path) -> list[Path | str]:
         files = _texts_in(path) if path.is_dir() else [path]
         if not files:
             raise InputError(f"corpus.source: the folder {item} holds no {', '.join(TEXT_SUFFIXES)} file")
-        if not files[0].is_file():  # a pipe could be read for ever
+        if not files[0].is_file():  # reading a pipe might never end
             raise InputError(
                 f"corpus.source: {item} is neither a file nor a folder nor a URL; paths are relative to the "
                 "project's folder; `sample` and `the-verdict` are built in"
@@ -76,7 +76,7 @@ def _own_texts(source: Sequence[str], inputs: Path) -> list[Path | str]:
 def _texts_in(folder: Path) -> list[Path]:
     """List the text files of a folder and its subfolders, sorted.
 
-    Linked subfolders are left out, as DVC does not read them. So are hidden ones: .dvcignore has Jupyter's.
+    Linked subfolders are left out, as DVC does not follow them. So are hidden ones: .dvcignore names Jupyter's.
     """
     return sorted(
         path

@@ -1,4 +1,4 @@
-"""Reading the corpus: a folder of UTF-8 text files, each a document of its own, in order of their names."""
+"""Reading the corpus: a folder of UTF-8 text files, one document each, in the order of their names."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from scratchlm.errors import OutputError
 
 READ_CHARACTERS = 1 << 17  # a corpus is read piece by piece: it may be larger than memory
-CUT_CHARACTERS = 4096  # how far back from a piece's end a place to cut is looked for first
-UNBROKEN_CHARACTERS = 1 << 18  # bounds the time (more than linear) and memory that a text without blanks takes
-# Not \s: Python counts four control characters as white space that the split pattern does not.
+CUT_CHARACTERS = 4096  # at the end of a piece, searched first for a place to cut
+UNBROKEN_CHARACTERS = 1 << 18  # limits the time (more than linear) and memory for a text without blanks
+# Not \s: to Python four control characters are white space, to the split pattern they are not.
 BEFORE_BLANK = re.compile(r"(?<=\S)(?=[ \t\n])")
 
 
 def document_paths(folder: Path) -> list[Path]:
-    """List a corpus folder's documents in order; raise OutputError if there are none."""
+    """Return the documents of a corpus folder in order; raise OutputError if there are none."""
     paths = sorted(path for path in folder.iterdir() if path.is_file())
     if not paths:
         raise OutputError(f"{folder} holds no documents")
@@ -27,9 +27,9 @@ def document_paths(folder: Path) -> list[Path]:
 def read_pieces(path: Path) -> Iterator[str]:
     """Read a text in pieces of about 130,000 characters, cut where no BPE token can be cut.
 
-    A piece ends before a blank that follows something else: GPT-2's split pattern never joins those two. A
-    text with nothing but blanks, or without any, is cut after 260,000 characters, wherever that is. Line ends become
-    newlines, as in the book. Raises OutputError if the file is not UTF-8.
+    A piece ends before a blank that follows another character: GPT-2's split pattern never joins these two. A text
+    of blanks only, or without blanks, is cut after 260,000 characters. Line ends become newlines, as in the book.
+    Raises OutputError if the file is not UTF-8.
     """
     held = ""
     with path.open(encoding="utf-8") as stream:
@@ -44,15 +44,13 @@ def read_pieces(path: Path) -> Iterator[str]:
                     yield held[:end]
                     held = held[end:]
         except UnicodeDecodeError as error:
-            raise OutputError(
-                f"{path.name} is not UTF-8 text any more (byte {error.object[error.start]:#04x})"
-            ) from None
+            raise OutputError(f"{path.name} is no longer UTF-8 text (byte {error.object[error.start]:#04x})") from None
     if held:
         yield held
 
 
 def read_documents(folder: Path) -> Iterator[str]:
-    """Read all documents of a corpus folder, in pieces and in order."""
+    """Read all documents of a corpus folder in order, piece by piece."""
     for path in document_paths(folder):
         yield from read_pieces(path)
 

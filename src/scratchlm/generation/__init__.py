@@ -1,6 +1,6 @@
-"""Generation: new tokens after a prompt, and answers to many instructions.
+"""Generation: continuing prompts (chapters 4.7 and 5.3), and answering many instructions (chapter 7.7).
 
-Imports `assistant`, `checkpoint`, `model`, `tokenizer`, `stage` and what is below them.
+Imports `assistant`, `checkpoint`, `model`, `params`, `stage`, `tokenizer` and `errors`.
 """
 
 from scratchlm.generation.decode import Sampling, generate_text

@@ -1,7 +1,7 @@
 """Text generation (chapters 4.7 and 5.3): many prompts at once, each token computed once.
 
-Prompts of different lengths are padded on the left, with positions counted from each one's first token, and
-finished rows leave the batch. `generate_uncached` is the same thing as the book writes it, for one prompt.
+Prompts of different lengths are padded on the left; positions count from the first token of each prompt. Finished
+rows leave the batch. `generate_uncached` is the book's readable form for one prompt; tests hold both equal.
 
 Shape suffixes as in model.py: B batch, T new tokens of a call, S tokens in view, V vocab_size.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -25,15 +24,15 @@ PREFILL_TOKENS = 512
 
 @dataclass(frozen=True)
 class Continuation:
-    """The new tokens of one prompt, without the end-of-text that stopped them."""
+    """The new tokens of one prompt, without the end-of-text token."""
 
     ids: list[int]
-    finish: Literal["stop", "length"]
+    stopped: bool  # at `stop_id`; else a limit of length ended it
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen: greedy at temperature 0, else drawn from the `top_k` likeliest."""
+    """How the next token is chosen: the likeliest at temperature 0, else drawn from the `top_k` likeliest."""
 
     temperature: float = 0.0
     top_k: int | None = None
@@ -50,8 +49,8 @@ def generate(
 ) -> list[Continuation]:
     """Continue every prompt by at most `max_new_tokens`, in the order given.
 
-    A row ends at `stop_id`, or where prompt and answer fill the model's context; a prompt that fills it
-    alone gets an empty continuation. Prompts must hold a token at least.
+    A continuation also ends at `stop_id`, or when it fills the model's context; a prompt that fills the context
+    alone gets an empty one. Every prompt must have at least one token.
     """
     continuations: dict[int, Continuation] = {}
     for numbers in batches_by_length(prompts, batch_size):
@@ -61,9 +60,10 @@ def generate(
 
 
 def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
-    """Put the prompts' numbers into batches of like lengths, the longest first: little padding, and no late surprise.
+    """Group the prompts' numbers into batches of similar lengths, longest first.
 
-    The last bits of a logit may depend on the rest of its batch, so the batches follow from the prompts alone.
+    Similar lengths need little padding, and if memory runs out, it does so in the first batch. The last bits of a
+    logit may depend on its batch, so the batches depend on the prompts alone.
     """
     by_length = sorted(range(len(prompts)), key=lambda number: -len(prompts[number]))
     return [by_length[start : start + batch_size] for start in range(0, len(prompts), batch_size)]
@@ -77,20 +77,20 @@ def continue_batch(
     stop_id: int | None,
     sampling: Sampling,
 ) -> list[Continuation]:
-    """Continue the prompts with these numbers together; the rest is as in `generate`."""
+    """Continue the prompts with these numbers as one batch; otherwise as `generate`."""
     new_ids: list[list[int]] = [[] for _ in numbers]
-    stopped = set()
+    stopped: set[int] = set()
     batch = [prompts[number] for number in numbers]
     for row, token in decode(model, batch, max_new_tokens, stop_id, sampling, numbers):
         if token == stop_id:
             stopped.add(row)
         else:
             new_ids[row].append(token)
-    return [Continuation(ids, "stop" if row in stopped else "length") for row, ids in enumerate(new_ids)]
+    return [Continuation(ids, row in stopped) for row, ids in enumerate(new_ids)]
 
 
 def generate_text(model: GPT, tokenizer: Tokenizer, prompt: str, max_new_tokens: int, sampling: Sampling) -> str:
-    """Continue a text without stopping at its end; return prompt and continuation, both as the model sees them.
+    """Continue a text, also beyond end-of-text; return prompt and continuation, decoded from their tokens.
 
     Raises InputError if the prompt has no tokens.
     """
@@ -110,10 +110,10 @@ def decode(
     sampling: Sampling,
     numbers: Sequence[int] = (0,),
 ) -> Iterator[tuple[int, int]]:
-    """Yield (row, token) as each token of a batch of prompts is chosen, `stop_id` included.
+    """Yield (row, token) for each new token of a batch of prompts as soon as it is chosen, `stop_id` included.
 
-    One prompt makes it a stream. Each prompt has a generator of its own, seeded with `sampling.seed` plus its
-    number, so that what is drawn does not depend on the batch; prompt 0 draws as the book.
+    Each prompt has its own generator, seeded with `sampling.seed` plus its number, so that what is drawn does not
+    depend on the batch. Prompt 0 draws what the book's code draws.
     """
     device = model.device
     context = model.config.context_length
@@ -153,10 +153,10 @@ def decode(
 
 
 def prefill(model: GPT, prompts: Sequence[Sequence[int]], cache: KVCache) -> Tensor:
-    """Fill an empty cache with prompts, each ending in the same column, and return their next tokens' logits, [B, V].
+    """Fill an empty cache with prompts that all end in the same column; return the next tokens' logits, [B, V].
 
-    Neighbours go through the model together, a few hundred tokens at a time: among prompts sorted by length hardly
-    any of that is padding, and the intermediate results stay in the processor's caches.
+    Neighbouring prompts go through the model together, up to `PREFILL_TOKENS` at a time. Sorted by length they need
+    little padding, and the intermediate results stay in the processor's caches.
     """
     longest = max(map(len, prompts))
     features_BD = []
@@ -174,7 +174,7 @@ def prefill(model: GPT, prompts: Sequence[Sequence[int]], cache: KVCache) -> Ten
         positions_BT = (columns_T - padding_B1).clamp(min=0)
         mask = None
         if padding_B1.any():
-            # Padding looks at itself alone, so that no row of the softmax is empty.
+            # Padding sees only itself, so that no row of the softmax is empty.
             visible_BTT = (columns_T[:, None] >= columns_T) & (columns_T >= padding_B1)[:, None]
             mask = (visible_BTT | torch.eye(width, dtype=torch.bool))[:, None].to(model.device)
         part = cache.part(start, end, longest - width)
@@ -186,7 +186,7 @@ def prefill(model: GPT, prompts: Sequence[Sequence[int]], cache: KVCache) -> Ten
 
 
 def choose(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> Tensor:
-    """Choose the next token of every row, [B] int64, drawing from one generator per row (chapter 5.3)."""
+    """Choose the next token of every row, [B] int64, with one generator per row (chapter 5.3)."""
     logits_BV = logits_BV.float()  # on the CPU, argmax of bfloat16 takes six times as long
     if sampling.temperature == 0:
         return logits_BV.argmax(dim=-1)
@@ -205,7 +205,7 @@ def choose(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Gen
 def generate_uncached(
     model: GPT, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = Sampling()
 ) -> list[int]:
-    """Continue one prompt the readable way: the whole text through the model for every new token."""
+    """Continue one prompt the readable way: every new token takes the whole text through the model."""
     generator = torch.Generator(model.device).manual_seed(sampling.seed)
     ids_1T = torch.tensor([prompt], device=model.device)
     for _ in range(max_new_tokens):

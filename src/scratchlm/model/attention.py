@@ -34,9 +34,9 @@ class MultiHeadAttention(nn.Module):
         self.c_proj = Linear(emb_dim, emb_dim)
 
     def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: LayerCache | None) -> Tensor:
-        """Let every token gather from those it may see, [B, T, D] to [B, T, D].
+        """Attend from every token to those it may see, [B, T, D] to [B, T, D].
 
-        `mask` is bool, broadcastable to [B, 1, T, S], True where a token may look, the same for all heads; without
+        `mask` is bool, broadcastable to [B, 1, T, S], True where a token may look, the same for all heads. Without
         it, attention is causal.
         """
         q, k, v = self.queries_keys_values(x_BTD)
@@ -51,7 +51,7 @@ class MultiHeadAttention(nn.Module):
                 y_BHTK = attend_once(q, k, v, mask)
             else:
                 if mask is None and 1 < T < S:
-                    mask = causal_mask(T, S, q.device)  # is_causal would take the new tokens for the first of the text
+                    mask = causal_mask(T, S, q.device)  # is_causal would treat the new tokens as the first ones
                 # One new token sees everything before it.
                 y_BHTK = F.scaled_dot_product_attention(q, k, v, mask, drop_rate, is_causal=mask is None and T > 1)
         elif self.kind == "manual":
@@ -65,7 +65,7 @@ class MultiHeadAttention(nn.Module):
         return self.c_proj(y_BHTK.transpose(1, 2).reshape(x_BTD.shape))  # type: ignore[no-any-return]
 
     def queries_keys_values(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Project and cut into heads, each [B, H, T, K]."""
+        """Project the input to queries, keys and values, split into heads: each [B, H, T, K]."""
         B, T, D = x_BTD.shape
         q, k, v = (
             part.view(B, T, self.n_heads, D // self.n_heads).transpose(1, 2)
@@ -75,8 +75,8 @@ class MultiHeadAttention(nn.Module):
 
 
 def attend_once(q_BH1K: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask: Tensor | None) -> Tensor:
-    """Let one new token per text gather from those it may see, as `attention_weights` would: to [B, H, 1, K]."""
-    # Keys times query, not the other way round: the cache's keys are then read as they lie, without a copy.
+    """Attend from one new token per text, with the same result as `attention_weights(...) @ v`: to [B, H, 1, K]."""
+    # Keys times query, not query times keys: this reads the cached keys in place, without a copy.
     scores_BH1S = (k_BHSK @ (q_BH1K / math.sqrt(q_BH1K.shape[-1])).transpose(-2, -1)).transpose(-2, -1)
     if mask is not None:
         scores_BH1S = scores_BH1S.masked_fill(~mask, -torch.inf)
@@ -84,7 +84,7 @@ def attend_once(q_BH1K: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask: Tensor | N
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return how much each of T tokens looks at each of S, [..., T, K] and [..., S, K] to [..., T, S].
+    """Return the attention weights of T queries over S keys: [..., T, K] and [..., S, K] to [..., T, S].
 
     The T queries are those of the last T of the S tokens; `mask` as for `MultiHeadAttention`. Every row sums to 1
     (chapter 3.5).
@@ -92,11 +92,11 @@ def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tenso
     if mask is None:
         mask = causal_mask(q.shape[-2], k.shape[-2], q.device)
     scores = q @ k.transpose(-2, -1)  # [..., T, S]
-    # -inf before the softmax, so that what is hidden gets exactly 0 and the rest still sums to 1; the scores of
-    # long vectors are large and would make the softmax a step, hence the root (Vaswani et al. 2017, section 3.2.1).
+    # -inf before the softmax: hidden tokens get exactly 0, and the rest still sums to 1. The root, because the
+    # scores of long vectors are large and would saturate the softmax (Vaswani et al. 2017, section 3.2.1).
     return torch.softmax(scores.masked_fill(~mask, -torch.inf) / math.sqrt(q.shape[-1]), dim=-1)
 
 
 def causal_mask(n_queries: int, n_keys: int, device: torch.device) -> Tensor:
-    """Return which keys the last `n_queries` of `n_keys` tokens may look at: bool, [n_queries, n_keys]."""
+    """Return the causal mask of the last `n_queries` of `n_keys` tokens: bool, [n_queries, n_keys]."""
     return torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)

@@ -1,4 +1,4 @@
-"""A GPT's shape in the book's names (chapter 4.1), and the choices that it knows."""
+"""The configuration of a GPT, with the book's names (chapter 4.1), and the options of its choices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_LAYERS = 1000  # GPT-3 has 96; far beyond, building the blocks alone takes m
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of a GPT in the book's names (chapter 4.1), and what it computes with it."""
+    """The shape of a GPT with the book's names (chapter 4.1), and the options that change its logits."""
 
     vocab_size: int
     context_length: int

@@ -1,4 +1,4 @@
-"""The GPT of chapters 3 and 4: one file, its parts in the order in which they are composed.
+"""The GPT of chapters 3 and 4, its parts in the order in which they are composed.
 
 Shape suffixes: B batch, T tokens of this call, S tokens in view (cache included), D emb_dim, H n_heads,
 K head_dim = D / H, V vocab_size.
@@ -17,7 +17,7 @@ from scratchlm.model.linear import Linear, linear
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with a GELU between them, four times as wide inside (chapter 4.3)."""
+    """Two linear layers with an activation between them, four times as wide inside (chapter 4.3)."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
@@ -30,9 +30,9 @@ class FeedForward(nn.Module):
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
-    """Apply the nonlinearity, any shape (chapter 4.3).
+    """Apply the activation function, any shape (chapter 4.3).
 
-    GPT-2 was trained with the tanh form of GELU; the exact one would change its logits.
+    GPT-2 was trained with the tanh form of GELU; the exact form would change its logits.
     """
     if activation == "relu":
         return F.relu(x)
@@ -42,7 +42,7 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
 class Block(nn.Module):
     """A pre-norm transformer block with two shortcut connections (chapter 4.5).
 
-    Without shortcuts (chapter 4.4) it hardly learns: queries and keys get almost no gradient.
+    Without shortcuts (chapter 4.4) a model hardly learns: queries and keys get almost no gradient.
     """
 
     def __init__(self, config: GPTConfig, attention: AttentionKind) -> None:
@@ -62,9 +62,9 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """Token ids in, logits of the next token out (chapter 4.6); modules carry GPT-2's own names.
+    """Token ids in, logits of the next token out (chapter 4.6). The modules have GPT-2's names.
 
-    A tied head is no parameter of its own: the logits are taken with the token embedding.
+    A tied head has no parameter of its own: it uses the token embedding.
     """
 
     def __init__(self, config: GPTConfig, attention: AttentionKind = "sdpa") -> None:
@@ -91,8 +91,8 @@ class GPT(nn.Module):
     ) -> Tensor:
         """Return the final hidden state of every position, [B, T, D].
 
-        `ids_BT` is int64. Without `positions_BT` the tokens count on from the cache. `mask` is bool,
-        broadcastable to [B, 1, T, S], True where a token may look; without it, attention is causal.
+        `ids_BT` is int64. Without `positions_BT`, positions continue from the cache. `mask` is bool,
+        broadcastable to [B, 1, T, S], True where a token may look. Without it, attention is causal.
         """
         start = cache.length if cache is not None else 0
         if positions_BT is None:
@@ -120,5 +120,5 @@ class GPT(nn.Module):
 
 
 def n_parameters(model: nn.Module) -> int:
-    """Count the parameters, each shared tensor once."""
+    """Count the parameters; a shared tensor counts once."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""The weights that a GPT starts from: none, random as in the book, or random as GPT-2."""
+"""The initial weights of a GPT: unset, random as in the book, or random as in GPT-2."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from scratchlm.errors import InputError
 from scratchlm.model.config import AttentionKind, GPTConfig, Init
 from scratchlm.model.gpt import GPT, Block
 
-GPT2_STD = 0.02  # of GPT-2's random start, at widths of 768 and more
+GPT2_STD = 0.02  # of GPT-2's initial weights, at widths of 768 and more
 
 
 class _WithoutInit(TorchFunctionMode):
-    """Turn torch's own init of layers off, so that parameters are allocated and nothing more."""
+    """Turn off torch's init of layers: parameters are allocated but not filled."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -30,8 +30,8 @@ class _WithoutInit(TorchFunctionMode):
 
 
 def empty_gpt(config: GPTConfig, attention: AttentionKind = "sdpa") -> GPT:
-    """Build a GPT whose parameters are allocated but not set, for a caller that fills every one of them."""
-    # On the meta device, which would do as well, torch's init first imports its compiler: a second and 75 MB.
+    """Build a GPT whose parameters are allocated but not filled; the caller must fill all of them."""
+    # The meta device would work too, but there torch's init imports its compiler: a second and 75 MB.
     with _WithoutInit():
         return GPT(config, attention)
 
@@ -39,9 +39,9 @@ def empty_gpt(config: GPTConfig, attention: AttentionKind = "sdpa") -> GPT:
 def new_gpt(config: GPTConfig, init: Init, init_std: float = GPT2_STD, attention: AttentionKind = "sdpa") -> GPT:
     """Build a GPT with random weights from torch's global generator.
 
-    `book` draws as the book's code does: torch's default init, query, key and value apart, the head last.
-    `gpt2` draws normal(0, init_std), the two projections onto the shortcut scaled by 1/sqrt(2 n_layers), biases 0
-    (Radford et al. 2019, section 2.3).
+    `book` draws as the book's code does: torch's default init, with query, key and value drawn separately and the
+    head last. `gpt2` draws normal(0, init_std), scales the two projections whose output is added to the shortcut by
+    1/sqrt(2 n_layers), and sets biases to 0 (Radford et al. 2019, section 2.3).
 
     Raises InputError if the model is larger than the machine's memory.
     """
@@ -55,7 +55,7 @@ def new_gpt(config: GPTConfig, init: Init, init_std: float = GPT2_STD, attention
 
 
 def _check_memory(config: GPTConfig) -> None:
-    """Raise InputError if the weights alone are more than this machine's memory: taking it would kill the process."""
+    """Raise InputError if the weights alone exceed this machine's memory; allocating them would kill the process."""
     width, copies = config.emb_dim, 1 if config.tie_embeddings else 2
     embeddings = (copies * config.vocab_size + config.context_length) * width
     count = embeddings + config.n_layers * 12 * width**2  # without biases and norms
@@ -83,7 +83,7 @@ def _init_as_the_book(model: GPT) -> None:
 
 @torch.no_grad()
 def _init_query_key_value_apart(c_attn: nn.Linear) -> None:
-    bound = 1 / math.sqrt(c_attn.in_features)  # what nn.Linear's default init comes to, for weight and bias
+    bound = 1 / math.sqrt(c_attn.in_features)  # of nn.Linear's default init, for weight and bias
     weights = c_attn.weight.chunk(3)
     biases = c_attn.bias.chunk(3) if c_attn.bias is not None else (None,) * 3
     for weight, bias in zip(weights, biases, strict=True):

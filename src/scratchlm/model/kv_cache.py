@@ -1,4 +1,4 @@
-"""Keys and values of the tokens already seen, so that a new token costs one row, not the whole text."""
+"""Keys and values of earlier tokens, so that a new token is computed alone and not with the whole text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 class LayerCache(NamedTuple):
-    """One block's keys and values, [B, H, capacity, K], of which `length` tokens are in use."""
+    """One block's keys and values, [B, H, capacity, K]; the first `length` tokens are in use."""
 
     keys: Tensor
     values: Tensor
     length: int
 
     def append(self, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values and return all in view, each [B, H, S, K]."""
+        """Store new keys and values; return all that are in view, each [B, H, S, K]."""
         end = self.length + k_BHTK.shape[2]
         self.keys[:, :, self.length : end] = k_BHTK
         self.values[:, :, self.length : end] = v_BHTK
@@ -50,7 +50,7 @@ class KVCache:
         return LayerCache(self.keys[index], self.values[index], self.length)
 
     def part(self, first_row: int, last_row: int, first_column: int) -> KVCache:
-        """Return an empty view of rows [first, last) from a column on; writes reach this cache."""
+        """Return a view of rows [first, last) from a column on, of length 0; writes reach this cache."""
         part = copy(self)
         part.keys = self.keys[:, first_row:last_row, :, first_column:]
         part.values = self.values[:, first_row:last_row, :, first_column:]
@@ -58,5 +58,5 @@ class KVCache:
         return part
 
     def keep_rows(self, rows: Tensor) -> None:
-        """Drop every sequence but `rows` ([n] int64), so that finished ones cost nothing."""
+        """Keep only the sequences in `rows` ([n] int64), so that finished ones cost nothing."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]

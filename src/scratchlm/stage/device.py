@@ -1,4 +1,4 @@
-"""Where the tensors live: the machine's choice, never a parameter."""
+"""The device of the tensors: chosen by the machine or the environment, never by params.yaml."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from scratchlm.errors import InputError
 
 
 def choose_device() -> torch.device:
-    """Return the device that `find_device` finds, and print it with the reason."""
+    """Return the device of `find_device`, and print it with the reason."""
     device, reason = find_device()
     print(f"device: {device} ({reason})")
     return device
 
 
 def find_device() -> tuple[torch.device, str]:
-    """Return the fastest device of this machine, or the one that SCRATCHLM_DEVICE names, and why.
+    """Return the device that SCRATCHLM_DEVICE names, or else the fastest of this machine, and the reason.
 
-    A program calls this before it makes its first tensor: see `use_huge_pages`.
+    Call it before the first tensor is made: see `use_huge_pages`. Raises InputError if the device cannot be used.
     """
     use_huge_pages()
     asked = os.environ.get("SCRATCHLM_DEVICE")
@@ -43,9 +43,9 @@ def find_device() -> tuple[torch.device, str]:
 
 
 def use_huge_pages() -> None:
-    """Have torch ask the kernel for huge pages, unless the environment says something else.
+    """Make torch ask the kernel for huge pages, unless the environment says otherwise.
 
-    Large tensors on the CPU come and go with every step; huge pages are 512 times fewer to hand over. torch looks at
-    the environment when it makes the first tensor of a process, and never again.
+    Every step allocates and frees large tensors on the CPU; with huge pages the kernel handles 512 times fewer pages.
+    torch reads this variable only once, for the first tensor of a process.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

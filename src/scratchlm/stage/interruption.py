@@ -1,4 +1,4 @@
-"""Graceful stop: on Ctrl-C, SIGTERM or the death of DVC, finish the current step, then exit."""
+"""Graceful stop: on Ctrl-C, SIGTERM or the end of DVC, finish the current step, then exit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LOOK_EVERY_S = 1.0
 
 
 class Interrupted(Exception):
-    """Work was stopped on request, with all of it kept."""
+    """The stage was stopped on request, and all of its work is saved."""
 
 
 @dataclass
 class Request:
-    """The request to stop that this process may have received, and whether it waits for the end of a step."""
+    """Whether this process was asked to stop, and whether that waits for the end of a step."""
 
     made: bool = False
     deferred: bool = False
@@ -31,27 +31,27 @@ request = Request()
 
 
 def requested() -> bool:
-    """Tell whether somebody asked to stop; for loops inside `deferred`."""
+    """True if a stop was requested; for loops inside `deferred`."""
     return request.made
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Let a request to stop wait for the block, which looks at `requested`; a second Ctrl-C does not wait."""
+    """Let a request to stop wait for the block, which checks `requested`; a second Ctrl-C does not wait."""
     request.deferred = True
     try:
         yield
     finally:
         request.deferred = False
-    if request.made:  # since the block last looked
+    if request.made:  # after the block last checked
         raise KeyboardInterrupt
 
 
 def listen() -> None:
-    """Take SIGINT and SIGTERM as requests to stop, and the death of the processes above as one too.
+    """Treat SIGINT, SIGTERM and the end of DVC or the shell above as requests to stop.
 
-    The first request raises KeyboardInterrupt, inside `deferred` at the end of the block. Later ones change nothing,
-    since schedulers send SIGTERM twice; but a second Ctrl-C does not wait for the end of `deferred`.
+    The first request raises KeyboardInterrupt; inside `deferred`, at the end of the block. Later ones are ignored,
+    since schedulers send SIGTERM twice, but a second Ctrl-C does not wait for the end of `deferred`.
     """
     signal.signal(signal.SIGINT, _on_signal)
     signal.signal(signal.SIGTERM, _on_signal)
@@ -59,7 +59,7 @@ def listen() -> None:
 
 
 def stop_listening() -> None:
-    """Ignore further requests: the process is about to end, and says itself how."""
+    """Ignore further requests: the process is about to end with its own message."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -68,21 +68,21 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     is_first, request.made = not request.made, True
     is_second_ctrl_c = not is_first and request.deferred and number == signal.SIGINT
     if is_second_ctrl_c or (is_first and not request.deferred):
-        request.deferred = False  # what the exception does on its way must not be cut short by a third one
+        request.deferred = False  # a third signal must not interrupt the clean-up after this exception
         raise KeyboardInterrupt
 
 
 def _watch_parents() -> None:
-    """Ask to stop when DVC is gone: a SIGTERM to it alone would leave this process running."""
-    if "DVC_STAGE" not in os.environ:  # which DVC gives to what it runs
+    """Request a stop when DVC is gone: a SIGTERM to DVC alone would leave this process running."""
+    if "DVC_STAGE" not in os.environ:  # DVC sets it for the commands it runs
         return
     above = []
-    for process in psutil.Process().parents():  # a shell may stand between
+    for process in psutil.Process().parents():  # there may be a shell between
         above.append(process)
         if is_dvc(process):
             break
     else:
-        above = [process for process in above[:1] if process.pid != 1]  # init's child: DVC was gone already
+        above = [process for process in above[:1] if process.pid != 1]  # 1 is init: DVC is already gone
     gone = threading.Event()
     while above and all(map(is_alive, above)):
         gone.wait(LOOK_EVERY_S)
@@ -90,7 +90,7 @@ def _watch_parents() -> None:
 
 
 def is_dvc(process: psutil.Process) -> bool:
-    """Tell whether a process is DVC, or may be: not every system lets one look."""
+    """True if a process is DVC, or if the system does not let us see its command line."""
     try:
         return any("dvc" in argument for argument in process.cmdline())
     except psutil.AccessDenied:
@@ -100,7 +100,7 @@ def is_dvc(process: psutil.Process) -> bool:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Tell whether a process runs and has not ended unnoticed."""
+    """True if a process is running, and is not a zombie."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

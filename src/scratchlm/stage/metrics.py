@@ -1,4 +1,4 @@
-"""Metrics files: flat or one level deep, rounded, without durations, the same bytes for the same result."""
+"""Metrics files: flat or one level deep, rounded, without durations. The same result gives the same bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def write_metrics(path: Path, metrics: dict[str, Any]) -> None:
 
 
 def rounded(value: Any) -> Any:
-    """Round every float in a nest of dicts and lists to four decimals (-0.0 becomes 0.0)."""
+    """Round every float in nested dicts and lists to four decimals (-0.0 becomes 0.0)."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

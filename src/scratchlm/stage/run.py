@@ -1,4 +1,4 @@
-"""How a stage script starts and how it ends: checked params in, one clear line out when something fails."""
+"""Running a stage script: it gets checked params, and a failure ends in one clear message."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EA
 
 
 def run(script: Path) -> None:
-    """Call the `main(params)` of a stage script with the current folder's params.
+    """Call the `main(params)` of a stage script with the params of the current folder.
 
-    A mistake of the user's, a machine's failure and a request to stop end with exit code 1 and one message, which
-    begins with the script's name.
+    A user's mistake, a failure of the machine and a request to stop end in exit code 1 and one message that begins
+    with the script's name.
     """
     name = script.stem
     listen()
@@ -32,7 +32,7 @@ def run(script: Path) -> None:
             sys.exit(f"{name}: error: {error.filename}: {error.strerror}; {BUILD_AGAIN}")
         if error.errno not in MACHINE_ERRORS:
             raise
-        place = error.filename2 or error.filename or Path.cwd()  # a write to an open file does not say which
+        place = error.filename2 or error.filename or Path.cwd()  # the error of a write names no file
         sys.exit(f"{name}: error: {place}: {error.strerror}: make room or give access, then run again")
     except Interrupted as stopped:
         sys.exit(f"{name}: interrupted {stopped}; run `make repro` to go on from there")
@@ -44,7 +44,7 @@ def run(script: Path) -> None:
 
 def call_main(script: Path) -> None:
     """Check the params, load the script, and call its `main`."""
-    with deferred():  # loading torch takes seconds, and cut short it ends in errors of all kinds
+    with deferred():  # importing torch takes seconds, and an interrupted import raises all kinds of errors
         from scratchlm.params.file import PARAMS, load_params
 
         params = load_params(PARAMS)

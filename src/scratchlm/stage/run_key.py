@@ -1,4 +1,4 @@
-"""A run's key: a hash of all that decides what a stage computes."""
+"""The key of a run: a hash of everything that decides what a stage computes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from scratchlm.errors import InputError
 
 
 def run_key(stage: str, device: torch.device) -> str:
-    """Hash all that decides what a stage computes: params, inputs, source, versions, device and threads.
+    """Hash everything that decides what a stage computes: params, inputs, source, versions, device and threads.
 
-    Raises InputError if the current folder is not the project's, as far as the stage needs it.
+    Raises InputError if the current folder lacks what dvc.yaml lists for the stage.
     """
     described = described_stage(stage)
     values = listed_params(stage, described.get("params", []))
@@ -45,7 +45,7 @@ def run_key(stage: str, device: torch.device) -> str:
 
 
 def described_stage(stage: str) -> dict[str, Any]:
-    """Return what the current folder's dvc.yaml says of a stage; raise InputError if it says nothing."""
+    """Return the entry of a stage in the current folder's dvc.yaml; raise InputError if there is none."""
     path = Path("dvc.yaml").absolute()
     try:
         described: dict[str, Any] = YAML(typ="safe", pure=True).load(path)["stages"][stage]
@@ -59,7 +59,7 @@ def described_stage(stage: str) -> dict[str, Any]:
 
 
 def listed_params(stage: str, keys: Iterable[str]) -> dict[str, Any]:
-    """Return the values of keys such as `model.emb_dim` in params.yaml; raise InputError if one is not there."""
+    """Return the values of keys such as `model.emb_dim` from params.yaml; raise InputError if one is missing."""
     params = YAML(typ="safe", pure=True).load(Path("params.yaml"))
     values = {}
     for key in keys:
@@ -73,9 +73,9 @@ def listed_params(stage: str, keys: Iterable[str]) -> dict[str, Any]:
 
 
 def files_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield every file of files and folders in a fixed order, but for what `.dvcignore` names in folders.
+    """Yield the given files and all files in the given folders, in a fixed order.
 
-    DVC passes over it too, and a `__pycache__` that appears between a kill and a restart changes no result.
+    In folders, files that `.dvcignore` names are skipped, as DVC does: a `__pycache__` must not change the key.
     """
     dvcignore = Path(".dvcignore")
     ignored = GitIgnoreSpec.from_lines(dvcignore.read_text(encoding="utf-8").splitlines() if dvcignore.exists() else ())

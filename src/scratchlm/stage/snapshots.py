@@ -1,8 +1,8 @@
-"""Snapshots of a running stage, so that an interrupted one goes on where it stopped and ends with the same bytes.
+"""Snapshots of a running stage: an interrupted stage resumes from them and ends with the same bytes.
 
-They lie outside the stage's outs, which DVC deletes before a run: in `.checkpoints/STAGE/KEY/` of the project, where
-KEY is a hash of all that decides the result: the stage's params, inputs and source as dvc.yaml lists them, the
-versions that compute, the device and the number of threads. A change of any of them starts anew.
+They are not among the stage's outs, which DVC deletes before a run, but in `.checkpoints/STAGE/KEY/` of the project.
+KEY is a hash of everything that decides the result: the params, inputs and source that dvc.yaml lists for the stage,
+the versions of Python and torch, the device and the number of threads. If any of them changes, the stage starts again.
 """
 
 from __future__ import annotations
@@ -29,48 +29,51 @@ from scratchlm.files.checksum import measure
 from scratchlm.stage.interruption import Interrupted, requested
 from scratchlm.stage.run_key import run_key
 
-DEFAULT_EVERY_S = 60.0  # SCRATCHLM_CHECKPOINT_EVERY_S; the most work that can be lost, or a step that takes longer
-KEPT_SNAPSHOTS = 2  # the one before is used where the last is damaged
-KEPT_RUNS = 3  # per stage: interrupted experiments, the oldest forgotten first
-NOTES = "notes"  # JSON as bytes, so that one file holds all of a snapshot
+DEFAULT_EVERY_S = 60.0  # SCRATCHLM_CHECKPOINT_EVERY_S; at most this much work is lost, or one step if that takes longer
+KEPT_SNAPSHOTS = 2  # if the last one is damaged, the one before is used
+KEPT_RUNS = 3  # per stage, the newest: interrupted experiments
+NOTES = "notes"  # JSON as a tensor of bytes, so that a snapshot is one file
 DONE = "done"  # marks the snapshots of a stage that has written its results
 
 Tensors = Mapping[str, Tensor]
-Notes = Mapping[str, Any]  # what JSON can hold
+Notes = Mapping[str, Any]  # fits into JSON
 
 
 class Snapshots:
-    """The snapshots of one run of a stage; at most one process writes them at a time.
+    """The snapshots of one run of a stage; only one process at a time writes them.
 
-    A second process that computes the same goes without: its result is the same.
+    A second process that computes the same run works without snapshots.
     """
 
     def __init__(self, folder: Path, every_s: float = DEFAULT_EVERY_S) -> None:
         self.folder, self.every_s = folder, every_s
         self.last_s = self.asked_s = time.monotonic()
-        self.latest: Path | None = None  # that this process wrote or went on from
+        self.latest: Path | None = None  # written or resumed from by this process
         folder.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(folder / "lock")
         try:
             self.lock.acquire(timeout=0)
         except Timeout:
-            print(f"another process computes the same and keeps {folder}: no snapshots here", file=sys.stderr)
+            print(
+                f"another process computes the same and writes the snapshots in {folder}; this one saves none",
+                file=sys.stderr,
+            )
 
     @property
     def are_kept(self) -> bool:
-        """Tell whether this process, and no other, writes the snapshots of this run."""
+        """True if it is this process that writes the snapshots of this run."""
         return self.lock.is_locked
 
     def is_due(self) -> bool:
-        """Return True if `every_s` could pass before the next step ends, taken to be as long as the last one."""
+        """True if `every_s` could pass before the next step ends, if that takes as long as the last one."""
         now_s = time.monotonic()
         step_s, self.asked_s = now_s - self.asked_s, now_s
         return self.are_kept and now_s + step_s - self.last_s >= self.every_s
 
     def keep(self, contents: Callable[[], tuple[Tensors, Notes]], position: str, ended: bool = False) -> None:
-        """Save `contents` between two steps if a snapshot is due, or the work has `ended`, or somebody asked to stop.
+        """Between two steps: save `contents` if a snapshot is due, the work has `ended`, or a stop was requested.
 
-        Raises Interrupted, which says the `position`, on a request to stop; KeyboardInterrupt if nothing is kept.
+        If a stop was requested, raises Interrupted with the `position`, or KeyboardInterrupt if nothing was saved.
         """
         stopping = requested()
         if stopping or ended or self.is_due():
@@ -81,12 +84,12 @@ class Snapshots:
             raise Interrupted(f"after {position}")
 
     def save(self, tensors: Tensors, notes: Notes) -> None:
-        """Write a snapshot: tensors, and notes that JSON can hold. Raises InputError if there is no room."""
+        """Write a snapshot of tensors, and of notes that fit into JSON. Raises InputError if there is no room."""
         if not self.are_kept:
             return
         noted = torch.frombuffer(bytearray(json.dumps(notes).encode()), dtype=torch.uint8)
         held = {**{name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, NOTES: noted}
-        new = self.folder / "new.safetensors"  # always this name: what a killed process left of it is swept
+        new = self.folder / "new.safetensors"  # a fixed name: what a killed process left of it gets removed
         try:
             with atomic_path(new) as temporary:
                 save_file(held, temporary)
@@ -94,10 +97,10 @@ class Snapshots:
             size_bytes = sum(tensor.nbytes for tensor in held.values())
             raise InputError(
                 f"cannot write a snapshot of {size_bytes:,} bytes to {self.folder} ({error}): make room, then run "
-                "again to go on from the one before"
+                "again to resume from the one before it"
             ) from None
         number = max((number_of(path) for path in self.paths()), default=0) + 1
-        # The hash in the name tells a torn or rotten file from a whole one.
+        # The hash in the name shows whether a file is damaged.
         path = self.folder / f"{number:08d}-{measure(new)[1][:16]}.safetensors"
         new.replace(path)
         flush(self.folder)
@@ -107,21 +110,21 @@ class Snapshots:
         self.last_s = self.asked_s = time.monotonic()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return tensors and notes of the last whole snapshot, or None; damaged ones are named and removed."""
+        """Return tensors and notes of the newest undamaged snapshot, or None; damaged ones are reported and removed."""
         for path in self.paths() if self.are_kept else []:
             if measure(path)[1][:16] == path.stem.rpartition("-")[2]:
                 tensors = load_file(path)
                 self.latest = path
                 return tensors, json.loads(tensors.pop(NOTES).numpy().tobytes())
             print(
-                f"{path} is damaged and was removed: going on from the one before, or anew if there is none",
+                f"{path} is damaged and was removed: resuming from the one before it, or from the start",
                 file=sys.stderr,
             )
             path.unlink()
         return None
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Return what `compute` returns, as JSON has it; a run that goes on does not compute it again."""
+        """Return what `compute` returns, after a round trip through JSON; a resumed run does not compute it again."""
         if not self.are_kept:
             return compute()
         part = Snapshots(self.folder / name)
@@ -133,13 +136,13 @@ class Snapshots:
         return saved[1][name]
 
     def paths(self) -> list[Path]:
-        """List the snapshots, the last one first."""
+        """Return the snapshots, newest first."""
         return sorted(self.folder.glob("[0-9]*.safetensors"), key=number_of, reverse=True)
 
     def finish(self) -> None:
-        """Note that the stage has written its results: another stage that opens its snapshots removes these.
+        """Mark the stage as done: it has written its results. The next stage that opens snapshots removes these.
 
-        Not at once, because a kill before DVC has stored the results would cost all of the work.
+        They stay until then, because a kill before DVC has stored the results would lose all work.
         """
         if self.are_kept:
             for old in self.paths()[1:]:
@@ -149,12 +152,12 @@ class Snapshots:
 
 
 def number_of(path: Path) -> int:
-    """Return the number in a snapshot's name."""
+    """Return the number of a snapshot, from its name."""
     return int(path.name.partition("-")[0])
 
 
 def age_s(folder: Path) -> float:
-    """Return the seconds since a snapshot was written; infinity where another process has removed the folder."""
+    """Return the seconds since a run last wrote a snapshot; infinity if another process has removed its folder."""
     try:
         return time.time() - folder.stat().st_mtime
     except FileNotFoundError:
@@ -162,9 +165,9 @@ def age_s(folder: Path) -> float:
 
 
 def open_snapshots(stage: str, device: torch.device) -> Snapshots:
-    """Open the snapshots of the run that the current folder's dvc.yaml, params and files describe.
+    """Open the snapshots of the run that dvc.yaml, params.yaml and the files of the current folder describe.
 
-    Removes those of stages that have written their results, and of all but the last three runs of this stage.
+    Removes the snapshots of stages that are done, and of all but the newest three runs of this stage.
     """
     root = Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints" / stage
     folder = root / run_key(stage, device)
@@ -177,7 +180,7 @@ def open_snapshots(stage: str, device: torch.device) -> Snapshots:
 
 
 def remove_unless_in_use(folder: Path) -> None:
-    """Remove the snapshots of another run, unless a process keeps them."""
+    """Remove the snapshots of another run, unless a process is writing them."""
     try:
         with FileLock(folder / "lock", timeout=0):
             shutil.rmtree(folder, ignore_errors=True)
@@ -186,12 +189,12 @@ def remove_unless_in_use(folder: Path) -> None:
 
 
 def read_every_s() -> float:
-    """Read SCRATCHLM_CHECKPOINT_EVERY_S, seconds between snapshots; raise InputError if it is no such number."""
+    """Return SCRATCHLM_CHECKPOINT_EVERY_S, seconds between snapshots; raise InputError if it is no number from 0."""
     given = os.environ.get("SCRATCHLM_CHECKPOINT_EVERY_S") or DEFAULT_EVERY_S
     try:
         every_s = float(given)
     except ValueError:
         every_s = -1.0
     if not every_s >= 0:
-        raise InputError(f"SCRATCHLM_CHECKPOINT_EVERY_S is {given!r}, expected seconds, such as 60")
+        raise InputError(f"SCRATCHLM_CHECKPOINT_EVERY_S is {given!r}, expected a number of seconds, such as 60")
     return every_s

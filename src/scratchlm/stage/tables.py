@@ -1,4 +1,4 @@
-"""Curves and other tables that `dvc plots` shows, as CSV files."""
+"""Curves and other tables for `dvc plots`, as CSV files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from scratchlm.files.atomic import write_text
 
-DIGITS = 6  # significant ones: a learning rate of 5e-05 has no four decimals to keep
+DIGITS = 6  # significant digits: four decimals would turn a learning rate of 5e-05 into 0.0001
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of equal keys as CSV with a header, floats to six significant digits; there must be one."""
+    """Write at least one row as CSV with a header; all rows have the same keys, floats get six significant digits."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()

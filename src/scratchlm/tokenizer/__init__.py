@@ -1,4 +1,4 @@
-"""Tokenizers: byte pairs or words, from text to token ids and back.
+"""Tokenizers of chapter 2: byte pairs or words, from text to token ids and back.
 
 Imports `files` and `errors`.
 """

@@ -1,4 +1,4 @@
-"""Byte pair encoding (chapter 2.5): training one, and encoding with it."""
+"""Byte pair encoding (chapter 2.5): training a tokenizer, and encoding with it."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from scratchlm.tokenizer.protocol import END_OF_TEXT
 
 ENDLESS = re.compile(r"\S{1001}|\s{1001}")
 WORD_PIECES = re.compile(r"\s{0,1000}\S{1,1000}|\s{1,1000}")
-# The split pattern steps back from the end of white space, which takes stack: tiktoken fails at a million.
+# The split pattern backtracks over white space, which needs stack: tiktoken fails at a million characters.
 MOST_BLANKS = 200_000
 BLANKS = re.compile(rf"\s{{{MOST_BLANKS}}}")
 
 
 class BytePairTokenizer(tiktoken.Encoding):
-    """tiktoken's encoding, which can also decode a stream."""
+    """tiktoken's encoding, which also takes endless white space and decodes a stream."""
 
     unk_token = None  # every byte is a token
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """Encode a text in which special tokens are plain text; endless white space is cut where it may be."""
+        """Encode a text in which special tokens are plain text; very long white space is encoded in parts."""
         encode: Callable[[str], list[int]] = super().encode_ordinary
         return [token for part in without_endless_blanks(text) for token in encode(part)]
 
     def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
-        """Yield the text of tokens as they come; a character that two tokens share comes with the second."""
+        """Yield the text of each token; a character that spans several tokens comes with the last of them."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         for token in tokens:
             yield decoder.decode(self.decode_single_token_bytes(token))
@@ -37,7 +37,7 @@ class BytePairTokenizer(tiktoken.Encoding):
 
 
 def without_endless_blanks(text: str) -> Iterator[str]:
-    """Yield a text in parts with fewer than 2 * `MOST_BLANKS` characters of white space in a row."""
+    """Yield a text in parts that have fewer than 2 * `MOST_BLANKS` characters of white space in a row."""
     start = 0
     for blanks in BLANKS.finditer(text) if len(text) >= MOST_BLANKS else ():
         yield text[start : blanks.end()]
@@ -74,7 +74,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> tuple[dict[str, int], li
     encoder = {character: index for index, character in enumerate(alphabet)}
     merges = []
     for left, right in json.loads(bpe.to_str())["model"]["merges"]:
-        # A token that two pairs lead to is one token; keeping the first pair keeps rank and id in step.
+        # Two pairs can give the same token: keep only the first, so that rank and id stay in step.
         if left + right not in encoder:
             encoder[left + right] = len(encoder)
             merges.append(f"{left} {right}")
@@ -83,7 +83,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> tuple[dict[str, int], li
 
 
 def without_endless_words(texts: Iterable[str]) -> Iterator[str]:
-    """Cut runs of 1,000 characters, words or blanks: training takes time quadratic in the longest."""
+    """Cut words and white space after 1,000 characters: training time is quadratic in the longest."""
     for text in texts:
         if ENDLESS.search(text):
             yield from WORD_PIECES.findall(text)

@@ -1,7 +1,7 @@
-"""A tokenizer on disk: the two files of byte pair encoding (chapter 2.5), or a vocabulary of words.
+"""A tokenizer on disk: the two files of byte pair encoding (chapter 2.5), or one vocabulary of words.
 
-`encoder.json` maps each token to its id, `vocab.bpe` lists the merges in order of rank. Both spell a token
-with one printable character for each byte, GPT-2's way of keeping spaces and control bytes out of text files.
+`encoder.json` maps each token to its id, `vocab.bpe` lists the merges in order of rank. Both write a token
+with one printable character per byte, GPT-2's way to keep spaces and control bytes out of text files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MERGES_HEADER = "#version: 0.2"
 
 
 def write_tokenizer(folder: Path, encoder: dict[str, int], merges: list[str]) -> None:
-    """Write encoder.json and vocab.bpe in the form of GPT-2's own."""
+    """Write encoder.json and vocab.bpe in the format of GPT-2's files."""
     write_json(folder / ENCODER, encoder)
     write_text(folder / MERGES, "\n".join([MERGES_HEADER, *merges, ""]))
 
@@ -46,15 +46,15 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 
 def read_hugging_face_tokenizer(folder: Path) -> Tokenizer:
-    """Read the tokenizer of a model folder: words from tokenizer.json, or else vocab.json and merges.txt."""
-    # GPT-2's own folders hold a tokenizer.json too, which repeats the other two files.
+    """Read the tokenizer of a checkpoint: words from tokenizer.json, or else vocab.json and merges.txt."""
+    # Hugging Face's GPT-2 folders have a tokenizer.json too; it repeats the other two files.
     if (folder / HF_TOKENIZER).exists() and not (folder / HF_ENCODER).exists():
         return read_hugging_face_words(folder)
     return _read_encoding(folder / HF_ENCODER, folder / HF_MERGES)
 
 
 def copy_tokenizer_for_hugging_face(tokenizer_folder: Path, model_folder: Path) -> None:
-    """Put the tokenizer beside a model under the names that transformers' AutoTokenizer looks for."""
+    """Copy the tokenizer into a checkpoint, under the names that transformers' AutoTokenizer reads."""
     if (tokenizer_folder / VOCABULARY).exists():
         write_hugging_face_words(model_folder, read_word_tokenizer(tokenizer_folder).vocabulary)
         return
@@ -84,8 +84,8 @@ def _read_encoding(encoder_path: Path, merges_path: Path) -> BytePairTokenizer:
     spelled = all(byte_of.keys() >= set(token) for token in tokens)
     if not spelled or encoder != {token: rank for rank, token in enumerate([*tokens, END_OF_TEXT])}:
         raise OutputError(
-            f"{encoder_path} and {merges_path} do not belong together, wanted as ids the 256 bytes, then "
-            f"{len(tokens) - 256} merges in order, then {END_OF_TEXT}"
+            f"{encoder_path} and {merges_path} do not belong together, expected ids in this order: the 256 bytes, "
+            f"{len(tokens) - 256} merges, {END_OF_TEXT}"
         )
     return BytePairTokenizer(
         name=encoder_path.parent.name,

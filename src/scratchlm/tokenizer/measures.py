@@ -1,4 +1,4 @@
-"""How a tokenizer cuts texts: the longest one, the share of unknown tokens, and how much text a token stands for."""
+"""Measures of tokenized texts: the longest one, the share of unknown tokens, and the characters per token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def longest_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
 
 
 def unknown_percent(tokenizer: Tokenizer, texts: Sequence[str]) -> float:
-    """Return how many of the tokens of texts are `<|unk|>`, in percent."""
+    """Return the share of `<|unk|>` in the tokens of all texts, in percent."""
     if tokenizer.unk_token is None:
         return 0.0
     encoded = tokenizer.encode_ordinary_batch(list(texts))
@@ -21,7 +21,7 @@ def unknown_percent(tokenizer: Tokenizer, texts: Sequence[str]) -> float:
 
 
 def measure_texts(tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Measure the texts of all splits by the names in a stage's metrics; what is unknown is looked for in `train`."""
+    """Measure texts by split, under the names in the metrics; unknown tokens are counted in `train` only."""
     return {
         "longest_tokens": max(longest_tokens(tokenizer, part) for part in texts.values()),
         "unknown_percent": unknown_percent(tokenizer, texts["train"]),
@@ -29,7 +29,7 @@ def measure_texts(tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]]) -> d
 
 
 def characters_per_token(tokenizer: Tokenizer, texts: Iterable[str]) -> float:
-    """Return the mean number of characters that a token stands for, in a corpus read piece by piece."""
+    """Return the mean number of characters per token of a corpus, read piece by piece."""
     characters, tokens = 0, 0
     for text in texts:
         characters += len(text)

@@ -1,4 +1,4 @@
-"""What every tokenizer does, and the tokens that stand for no text of their own (chapter 2.4)."""
+"""What every tokenizer can do, and the special tokens (chapter 2.4)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 END_OF_TEXT = "<|endoftext|>"  # between documents, after an answer, and as padding
-UNKNOWN = "<|unk|>"  # a word that the vocabulary lacks; byte pair encoding needs none
+UNKNOWN = "<|unk|>"  # a word that is not in the vocabulary; byte pair encoding does not need it
 
 
 class Tokenizer(Protocol):
-    """Text to token ids and back: `BytePairTokenizer` or `WordTokenizer`, in tiktoken's names."""
+    """Text to token ids and back: `BytePairTokenizer` or `WordTokenizer`; tiktoken's names."""
 
     @property
     def n_vocab(self) -> int:
-        """How many tokens there are; ids count from 0."""
+        """The number of tokens; ids start at 0."""
 
     @property
     def eot_token(self) -> int:
@@ -25,7 +25,7 @@ class Tokenizer(Protocol):
 
     @property
     def unk_token(self) -> int | None:
-        """The id of `<|unk|>`, None where every text can be spelled."""
+        """The id of `<|unk|>`; None if no text has unknown tokens."""
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Encode a text in which special tokens are plain text."""
@@ -34,18 +34,13 @@ class Tokenizer(Protocol):
         """Encode each text as `encode_ordinary` does."""
 
     def encode(self, text: str, *, allowed_special: Literal["all"] | Set[str]) -> list[int]:
-        """Encode a text in which the special tokens allowed are tokens of their own."""
+        """Encode a text in which the allowed special tokens get their own ids."""
 
     def encode_to_numpy(self, text: str, *, allowed_special: Literal["all"] | Set[str]) -> npt.NDArray[np.uint32]:
         """Encode as `encode` does, into an array [n] uint32."""
 
     def decode(self, tokens: Sequence[int], /) -> str:
-        """Return the text of tokens."""
+        """Return the text of the tokens."""
 
     def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
-        """Yield the text of tokens as they come: joined, the pieces are what `decode` returns."""
-
-
-def end_of_text(tokenizer: Tokenizer) -> int:
-    """Return the id of `<|endoftext|>`."""
-    return tokenizer.eot_token
+        """Yield the text of each token as it comes; joined, this is what `decode` returns."""

@@ -1,7 +1,6 @@
 """Words and punctuation marks as tokens (chapters 2.2 to 2.4), on disk as `vocabulary.json`: token -> id.
 
-The simplest tokenizer there is. It loses white space, and every word that the corpus lacks, which byte pair
-encoding does not.
+The simplest tokenizer. Unlike byte pair encoding it loses white space and every word that is not in the corpus.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ HF_TOKENIZER = "tokenizer.json"  # Hugging Face's name for a tokenizer in one fi
 WANTED = "a vocabulary of words"
 
 MARKS = r"""[,.:;?_!"()']|--"""
-WORDS_AND_MARKS = re.compile(rf"({MARKS})|\s")  # white space is not in the group: it leaves None behind
-GLUED = frozenset(",.:;?!\"()'")  # decoded without a blank before them; `_` and `--` keep theirs, as in the book
+WORDS_AND_MARKS = re.compile(rf"({MARKS})|\s")  # white space is outside the group: split gives None for it
+GLUED = frozenset(",.:;?!\"()'")  # decoded without a blank before; `_` and `--` keep theirs, as in the book
 
 
 def split_words(text: str) -> list[str]:
@@ -39,8 +38,8 @@ def split_words(text: str) -> list[str]:
 def build_vocabulary(texts: Iterable[str], vocab_size: int) -> dict[str, int]:
     """Number the words of a corpus in sorted order, then `<|endoftext|>`, then `<|unk|>`: token -> id.
 
-    Where there are more than `vocab_size` tokens, the most frequent words are kept, of equally frequent ones the
-    first in sorted order. Memory is bounded by one text and the different words of all.
+    If there are more than `vocab_size` tokens, the most frequent words are kept; among equally frequent ones, the
+    first in sorted order. Memory is needed for one text and all different words.
     """
     counts: Counter[str] = Counter()
     for text in texts:
@@ -53,10 +52,10 @@ def build_vocabulary(texts: Iterable[str], vocab_size: int) -> dict[str, int]:
 
 
 class WordTokenizer:
-    """Encodes words as their numbers in a vocabulary, and decodes them with one blank between words.
+    """Encodes words as their ids in a vocabulary, and decodes them with one blank between words.
 
-    With `<|unk|>` in the vocabulary it is the book's second version, where that stands for every unknown word;
-    without, the first version, which refuses unknown words.
+    With `<|unk|>` in the vocabulary it is the book's second version, where that token stands for every unknown word.
+    Without, it is the first version, which rejects unknown words.
     """
 
     def __init__(self, vocabulary: Mapping[str, int]) -> None:
@@ -78,9 +77,9 @@ class WordTokenizer:
         return self._special_ids.get(UNKNOWN)
 
     def encode_ordinary(self, text: str) -> list[int]:
-        """Encode a text in which special tokens are words like others, and so unknown.
+        """Encode a text in which special tokens count as ordinary, unknown words.
 
-        Raises InputError that names an unknown word if the vocabulary has no `<|unk|>`.
+        Raises InputError that names an unknown word, if the vocabulary has no `<|unk|>`.
         """
         words = split_words(text)
         unknown = self.unk_token
@@ -95,7 +94,7 @@ class WordTokenizer:
             ) from None
 
     def encode(self, text: str, *, allowed_special: Literal["all"] | Set[str]) -> list[int]:
-        """Encode a text in which the special tokens allowed are tokens, wherever they stand.
+        """Encode a text in which the allowed special tokens get their own ids.
 
         Raises InputError as `encode_ordinary` does.
         """
@@ -117,11 +116,11 @@ class WordTokenizer:
         return np.array(self.encode(text, allowed_special=allowed_special), dtype=np.uint32)
 
     def decode(self, tokens: Sequence[int], /) -> str:
-        """Join the words with blanks, punctuation without one before it."""
+        """Join the words with blanks, but no blank before punctuation."""
         return "".join(self.decode_stream(tokens))
 
     def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
-        """Yield the text of each token as it comes, with the blank that parts it from the one before."""
+        """Yield the text of each token as it comes, with the blank before it."""
         for position, index in enumerate(tokens):
             token = self._tokens[index]
             yield token if position == 0 or token in GLUED else f" {token}"
@@ -139,18 +138,18 @@ def read_word_tokenizer(folder: Path) -> WordTokenizer:
 
 
 def write_hugging_face_words(model_folder: Path, vocabulary: Mapping[str, int]) -> None:
-    """Write the files from which transformers' AutoTokenizer encodes and decodes as `WordTokenizer` does."""
+    """Write files with which transformers' AutoTokenizer encodes and decodes like `WordTokenizer`."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 
     theirs = tokenizers.Tokenizer(models.WordLevel(dict(vocabulary), unk_token=UNKNOWN))
-    # Python counts four control characters as white space that this library does not.
+    # To Python four control characters are white space, to this library they are not.
     white_space = tokenizers.Regex(r"[\s\x1c-\x1f]")
     theirs.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(white_space, "removed"), pre_tokenizers.Split(tokenizers.Regex(MARKS), "isolated")]
     )
-    # "WordPiece" puts a blank before every token but the first (none begins with its prefix, a blank); the
-    # replacement takes it away from punctuation.
+    # "WordPiece" puts a blank before every token but the first (no token begins with its prefix, a blank). The
+    # replacement removes it before punctuation.
     before_glued = tokenizers.Regex(f"^ (?=[{re.escape(''.join(sorted(GLUED)))}])")
     theirs.decoder = decoders.Sequence(
         [decoders.WordPiece(prefix=" ", cleanup=False), decoders.Replace(before_glued, "")]
@@ -183,7 +182,7 @@ def _checked_tokenizer(vocabulary: Any, path: Path) -> WordTokenizer:
     in_order = isinstance(vocabulary, dict) and list(vocabulary.values()) == list(range(len(vocabulary)))
     if not in_order or tuple(vocabulary)[-len(SPECIAL_TOKENS) :] != SPECIAL_TOKENS:
         raise OutputError(
-            f"{path} is not a vocabulary of words, wanted words with the ids 0, 1, 2 and so on, then "
+            f"{path} is not a vocabulary of words, expected words with the ids 0, 1, 2 and so on, then "
             f"{' and '.join(SPECIAL_TOKENS)}"
         )
     return WordTokenizer(vocabulary)

@@ -1,4 +1,4 @@
-"""Tokens: a corpus as token ids on disk, and the windows that training sees of them.
+"""Tokens: the corpus as token ids on disk, the windows that training reads (chapter 2.6), and the bigram baseline.
 
-Imports `corpus`, `tokenizer`, `files` and `errors`.
+Imports `corpus`, `training`, `tokenizer`, `files` and `errors`.
 """

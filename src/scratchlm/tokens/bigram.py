@@ -1,4 +1,4 @@
-"""The bigram model: what a language model must beat to have learned more than which token follows which."""
+"""The bigram baseline: a language model must beat it to have learned more than which token follows which."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-CHUNK_TOKENS = 1 << 24  # ids may be mapped from a file larger than memory
+CHUNK_TOKENS = 1 << 24  # the ids may be a mapped file larger than memory
 
 
 def bigram_loss(train_ids: np.ndarray, validation_ids: np.ndarray, vocab_size: int) -> float:
     """Return the mean cross entropy, in nats per token, of a bigram model counted on `train_ids`.
 
-    Smoothed after Witten and Bell (1991): a token that was followed by t different ones gives the share
-    t / (count + t) to the unigram distribution, which counts every token once more than seen. Both arrays
-    hold two ids at least; memory is bounded by a chunk of them and by the number of different pairs.
+    Smoothed after Witten and Bell (1991): after a token that was followed by t different ones, the unigram
+    distribution gets the weight t / (count + t). It counts every token once more than seen. Both arrays need at
+    least two ids; memory depends on the chunk and on the number of different pairs.
     """
     unigram = np.bincount(train_ids[:1], minlength=vocab_size) + 1
     pairs: np.ndarray = np.empty(0, dtype=np.int64)
@@ -33,7 +33,7 @@ def bigram_loss(train_ids: np.ndarray, validation_ids: np.ndarray, vocab_size: i
         wanted = previous * vocab_size + following
         place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
         seen = np.where(pairs[place] == wanted, counts[place], 0)
-        # A token that nothing followed in training has no bigram counts: the unigram alone speaks.
+        # A token that nothing followed in training has no bigram counts: fall back to the unigram.
         weight = np.maximum(n_followers[previous], followed[previous] == 0)
         probability = (seen + weight * unigram_probability[following]) / (followed[previous] + weight)
         loss_sum -= np.log(probability).sum()
@@ -41,7 +41,7 @@ def bigram_loss(train_ids: np.ndarray, validation_ids: np.ndarray, vocab_size: i
 
 
 def _neighbours(ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield each token but the last, and the one after it, as int64, chunk by chunk."""
+    """Yield the tokens and their followers, as two int64 arrays per chunk."""
     for start in range(0, len(ids) - 1, CHUNK_TOKENS):
         chunk = ids[start : start + CHUNK_TOKENS + 1].astype(np.int64)
         yield chunk[:-1], chunk[1:]

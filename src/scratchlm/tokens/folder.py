@@ -1,8 +1,8 @@
-"""The tokenized corpus on disk: ids in a memory-mapped file, seen through sliding windows (chapter 2.6).
+"""The tokenized corpus on disk: ids in memory-mapped files, read as sliding windows (chapter 2.6).
 
 `data/tokens/` holds `train.bin` and `validation.bin` (little-endian uint16, or uint32 for a vocabulary over
-65,536) and `manifest.json`, whose max_length and stride are the index: window i starts at token i * stride,
-so that overlapping windows cost no copy.
+65,536) and `manifest.json` with max_length and stride. Window i starts at token i * stride, so overlapping windows
+need no copies.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DTYPES = ("<u2", "<u4")
 
 @dataclass(frozen=True)
 class TokenManifest:
-    """What `data/tokens/` holds: counts of characters, tokens and windows, and the share of `<|unk|>` in the tokens."""
+    """The contents of `data/tokens/`: counts of characters, tokens and windows, and the share of `<|unk|>`."""
 
     documents: int
     characters: int
@@ -41,7 +41,7 @@ class TokenManifest:
 
 @dataclass(frozen=True)
 class TokenFolder:
-    """An opened `data/tokens/`: what its manifest says, and its ids, which stay on disk until they are read."""
+    """An opened `data/tokens/`: its manifest, and its ids, which stay on disk until they are read."""
 
     path: Path
     manifest: TokenManifest
@@ -49,7 +49,7 @@ class TokenFolder:
     def ids(self, split: str) -> np.ndarray:
         """Map a split's token ids into memory, [n] unsigned integers, without reading them.
 
-        Raises OutputError if the file has another size than the manifest says.
+        Raises OutputError if the size of the file does not match the manifest.
         """
         path, manifest = self.path / f"{split}.bin", self.manifest
         n_tokens = manifest.train_tokens if split == "train" else manifest.validation_tokens
@@ -66,7 +66,7 @@ class TokenFolder:
         for split in SPLITS:
             largest = int(self.ids(split).max())
             if largest >= n_vocab:
-                raise OutputError(f"{self.path}/{split}.bin holds the id {largest}, the largest is {n_vocab - 1}")
+                raise OutputError(f"{self.path}/{split}.bin holds the id {largest}, expected at most {n_vocab - 1}")
 
 
 def n_windows(n_tokens: int, max_length: int, stride: int) -> int:
@@ -75,7 +75,7 @@ def n_windows(n_tokens: int, max_length: int, stride: int) -> int:
 
 
 def open_tokens(folder: Path) -> TokenFolder:
-    """Open a token folder; raise OutputError if its manifest is missing or damaged."""
+    """Open a folder of tokens; raise OutputError if its manifest is missing or damaged."""
     path = folder / MANIFEST
     try:
         manifest = TypeAdapter(TokenManifest).validate_json(path.read_bytes(), strict=True)
@@ -91,7 +91,7 @@ def open_tokens(folder: Path) -> TokenFolder:
 
 
 def _check_counts(manifest: TokenManifest) -> None:
-    """Raise ValueError where the counts cannot be those of one corpus."""
+    """Raise ValueError if the counts contradict each other."""
     if manifest.dtype not in DTYPES:
         raise ValueError(f"dtype is {manifest.dtype!r}, expected {' or '.join(DTYPES)}")
     if min(manifest.max_length, manifest.stride) < 1:
@@ -101,4 +101,4 @@ def _check_counts(manifest: TokenManifest) -> None:
         stated = getattr(manifest, f"{split}_windows")
         windows = n_windows(n_tokens, manifest.max_length, manifest.stride)
         if windows != stated or not windows:
-            raise ValueError(f"{split}_windows is {stated}, but {n_tokens} tokens make {windows}, and one is needed")
+            raise ValueError(f"{split}_windows is {stated}, but {n_tokens} tokens make {windows}; expected at least 1")

@@ -1,4 +1,4 @@
-"""From a corpus to token ids, document by document, in memory that one piece of text bounds."""
+"""Tokenizing the corpus document by document, with memory for one piece of text."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def tokenize_corpus(
     stride: int,
     train_fraction: float,
 ) -> TokenManifest:
-    """Tokenize a corpus into `folder`, the first `train_fraction` of its characters for training.
+    """Tokenize a corpus into `folder`; the first `train_fraction` of its characters is for training.
 
-    Documents are joined by `<|endoftext|>`, which the character counts leave out. `tokens` counts the corpus
-    whole; where the border cuts a token, the two splits hold more. Memory stays bounded by one piece of text.
+    Documents are joined by `<|endoftext|>`, which the character counts leave out. `tokens` counts the corpus before
+    the split; if the split cuts a token, the two parts have more. Memory is needed for one piece of text only.
     Raises InputError if a split is shorter than one window.
     """
     paths = document_paths(corpus_folder)
@@ -77,7 +77,7 @@ def tokenize_corpus(
 
 
 def _split_texts(paths: list[Path], train_characters: int) -> Iterator[tuple[str, str]]:
-    """Yield (training, validation) texts in order: one is empty, but for the piece that the border cuts."""
+    """Yield (training, validation) texts in order; one of the two is empty, except in the piece that is split."""
     position = 0
     for number, path in enumerate(paths):
         if number:

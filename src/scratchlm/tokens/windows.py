@@ -14,7 +14,7 @@ from scratchlm.training.loop import Loaders, loaders
 class Windows(Dataset[tuple[Tensor, Tensor]]):
     """Sliding windows over token ids: item i is (inputs, targets), each [max_length] int64.
 
-    The targets are the inputs one token later. A list of indices gives a batch in one gather.
+    The targets are the inputs shifted by one token. `__getitems__` reads a whole batch at once.
     """
 
     def __init__(self, ids: np.ndarray, max_length: int, stride: int) -> None:
@@ -35,12 +35,12 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
 
 
 def read_windows(tokens: TokenFolder, split: str) -> Windows:
-    """Return a split of a token folder as a dataset of windows."""
+    """Return the windows of a split."""
     return Windows(tokens.ids(split), tokens.manifest.max_length, tokens.manifest.stride)
 
 
 def window_loaders(tokens: TokenFolder, batch_size: int) -> Loaders:
     """Return the windows of both splits in batches, [batch_size, max_length] int64 each."""
     train, validation = (read_windows(tokens, split) for split in SPLITS)
-    # A batch of windows comes gathered: nothing is left to collate.
+    # `Windows` returns whole batches: there is nothing to collate.
     return loaders(train, validation, batch_size, collate=lambda batch: batch)

@@ -1,4 +1,4 @@
-"""Training: one loop for all three trainings, its state and its losses.
+"""Training (chapter 5): the one loop of all three trainings, its state, and the next-token loss.
 
-Imports `model`, `stage`, `params` and `errors`; knows no data.
+Imports `stage`, `params` and `errors`. Takes any model and any batches.
 """

@@ -1,4 +1,4 @@
-"""The training of a language model as a stage reports it: its losses before and after, and the curve between."""
+"""Training a language model as a stage reports it: the losses before and after, and the curve between."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from scratchlm.training.state import TrainingState
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training did; the losses are means over whole splits (200 batches of a larger one), in nats."""
+    """The result of a training; the losses are means over whole splits (at most 200 batches), in nats."""
 
     initial: Losses
     final: Losses
     state: TrainingState
-    snapshots: Snapshots  # to be finished once the results are written
+    snapshots: Snapshots  # call its `finish` once the results are written
 
     def losses(self) -> dict[str, float]:
-        """Return the four losses by their names in a stage's metrics."""
+        """Return the four losses under their names in the metrics."""
         before = {f"initial_{split}_loss": value for split, value in self.initial._asdict().items()}
         return {**before, **{f"{split}_loss": value for split, value in self.final._asdict().items()}}
 
     def length(self) -> dict[str, int]:
-        """Return how long the training was, by the names in a stage's metrics."""
+        """Return the length of the training under its names in the metrics."""
         return {"steps": self.state.steps, "tokens_seen": self.state.tokens_seen}
 
     def __str__(self) -> str:
@@ -48,8 +48,8 @@ def fit(
 ) -> Fit:
     """Measure a language model, train it as `train` does, and measure it again.
 
-    `seed` is that of measuring; the training draws from torch's generator as it finds it. A run that goes on where it
-    stopped does not measure the start again.
+    `seed` is used for measuring; training draws from torch's global generator as it is. A resumed run does not
+    measure the initial losses again.
     """
     snapshots = open_snapshots(stage, next(model.parameters()).device)
     initial = snapshots.once("initial", lambda: measure_losses(model, next_token_loss, batches, seed))

@@ -1,6 +1,6 @@
-"""The one training loop: pretraining and both fine-tunings differ only in what they pass to it.
+"""The training loop: pretraining and both fine-tunings differ only in the arguments they pass.
 
-The loop draws random numbers in the order of the book's (one DataLoader iterator per epoch and per evaluated
+The loop draws random numbers in the same order as the book's (one DataLoader iterator per epoch and per evaluated
 split, dropout from the same generator): chapter 5's printed losses depend on it.
 """
 
@@ -35,11 +35,11 @@ from scratchlm.training.state import (
 
 Loader = DataLoader[Any]
 
-MEASURED_BATCHES = 200  # bounds what measuring a large corpus costs
+MEASURED_BATCHES = 200  # per split; limits the time it takes to measure a large corpus
 
 
 class Loaders(NamedTuple):
-    """The batches of both splits that a training sees."""
+    """The batches of both splits."""
 
     train: Loader
     validation: Loader
@@ -71,11 +71,11 @@ def train(
 ) -> TrainingState:
     """Train the parameters of `model` that require a gradient; return the curve and what `after_epoch` returned.
 
-    A row is added to the curve after the first step and every `eval_every` steps from there, as the book counts, and
-    after the last. `after_epoch(epoch)` is called with the epoch's number, from 1, the model in evaluation mode; what
-    it returns must be something JSON can hold. With `snapshots` an interrupted training goes on where it stopped.
-    Raises InputError when a loss or gradient is not finite, with the weights as they were before that step, and when
-    the warmup would never end; Interrupted on request, between two steps.
+    The curve gets a row after the first step, then every `eval_every` steps, as in the book, and after the last step.
+    `after_epoch(epoch)` is called with the epoch's number, from 1, and the model in evaluation mode; what it returns
+    must fit into JSON. With `snapshots`, an interrupted training resumes where it stopped.
+    Raises InputError if a loss or gradient is not finite (the weights stay as they were before that step) or if the
+    warmup is not shorter than the training; Interrupted between two steps if a stop was requested.
     """
     run = Training(model, loss, batches, params, name, snapshots)
     state = run.state
@@ -100,7 +100,7 @@ def train(
 
 
 class Training:
-    """One training while it runs: what `train` was given, and what changes from step to step."""
+    """A running training: the arguments of `train`, and what changes from step to step."""
 
     def __init__(
         self,
@@ -116,7 +116,7 @@ class Training:
         self.total_steps = params.epochs * len(batches.train)
         if params.warmup_steps >= self.total_steps:
             raise InputError(
-                f"{name}.warmup_steps is {params.warmup_steps}, but the training has {self.total_steps} steps in all: "
+                f"{name}.warmup_steps is {params.warmup_steps}, but the training has {self.total_steps} steps: "
                 "the learning rate would never be reached; warm up for fewer steps or train for longer"
             )
         self.weights = [parameter for _, parameter in trained_parameters(model)]
@@ -127,12 +127,12 @@ class Training:
         self.state = TrainingState()
         if snapshots and (saved := snapshots.load()):
             self.state = restore(model, self.optimizer, *saved)
-            print(f"going on after {self.position()}")
+            print(f"resuming after {self.position()}")
         self.seconds, self.first_step = 0.0, self.state.steps  # of this process
         self.learning_rate = params.learning_rate  # of the last step
 
     def update(self, batch: Batch) -> None:
-        """Take one step on a batch that is still on the CPU; nothing here waits for a GPU."""
+        """Take one step on a batch that is still on the CPU, without a wait for the GPU."""
         started = time.perf_counter()
         state = self.state
         self.learning_rate = learning_rate_at(state.steps, self.total_steps, self.params)
@@ -152,7 +152,7 @@ class Training:
         self.seconds += time.perf_counter() - started
 
     def is_evaluation_due(self) -> bool:
-        """Tell whether the step that just ended adds a row to the curve."""
+        """True if the step that just ended adds a row to the curve."""
         return self.is_scheduled() or self.state.steps == self.total_steps
 
     def is_scheduled(self) -> bool:
@@ -162,7 +162,7 @@ class Training:
         """Add a row to the curve: the mean loss over the first batches of both splits."""
         self.guard.check()
         state = self.state
-        # The book does not evaluate after the last step: ours must not change what is drawn from there.
+        # The book does not evaluate after the last step, so that evaluation must not change later random numbers.
         with nullcontext() if self.is_scheduled() else torch.random.fork_rng():
             train_loss, validation_loss = (
                 mean_loss(self.model, self.loss, split, self.params.eval_batches) for split in self.batches
@@ -173,15 +173,15 @@ class Training:
         )
 
     def keep(self) -> None:
-        """Save a snapshot where one is due, and stop where that is asked for."""
-        ended = self.state.epoch > self.params.epochs  # what comes after the training takes time, too
+        """Save a snapshot if one is due, and stop if that was requested."""
+        ended = self.state.epoch > self.params.epochs  # save the end too: what follows takes time
         if self.snapshots:
             self.snapshots.keep(self.contents, self.position(), ended)
         elif requested():
             raise KeyboardInterrupt
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return what a snapshot holds, once it is known to be one to go on from."""
+        """Return the contents of a snapshot; raise InputError if a weight is not finite."""
         self.guard.check_weights(self.weights, self.state.steps - 1, self.learning_rate)
         return state_tensors(self.model, self.optimizer, self.state), self.state.notes()
 
@@ -189,7 +189,7 @@ class Training:
         return f"step {self.state.steps} of {self.total_steps}"
 
     def console_line(self) -> str:
-        """Return the curve's last row for people, with the speed of this process and the time that is left."""
+        """Return the last row of the curve as text, with this process's speed and the remaining time."""
         row, state = self.state.curve[-1], self.state
         step_s = self.seconds / (state.steps - self.first_step)
         tokens_per_step = state.tokens_seen / state.steps
@@ -206,7 +206,7 @@ def loaders(
     batch_size: int,
     collate: Callable[[Any], Batch] | None = None,
 ) -> Loaders:
-    """Return the batches of both splits: training shuffled, its last short batch dropped; validation neither.
+    """Return the batches of both splits; only training is shuffled and drops a last, shorter batch.
 
     Raises InputError if there is no full batch to train on, or nothing to validate with.
     """
@@ -224,7 +224,7 @@ def loaders(
 
 
 def learning_rate_at(step: int, total_steps: int, params: TrainingParams) -> float:
-    """Return a step's learning rate: a linear warmup, then constant or half a cosine down to the minimum."""
+    """Return the learning rate of a step: linear warmup, then constant or half a cosine down to the minimum."""
     if step < params.warmup_steps:
         return params.learning_rate * (step + 1) / params.warmup_steps
     if params.schedule == "constant":
@@ -236,23 +236,23 @@ def learning_rate_at(step: int, total_steps: int, params: TrainingParams) -> flo
 
 @torch.no_grad()
 def mean_loss(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | None = None) -> float:
-    """Average the loss over the first `n_batches` batches (all if None), each batch counting the same.
+    """Return the mean of the mean losses of the first `n_batches` batches (all if None).
 
-    The mean of the batches' means is what the book prints; with batches of one size it is the mean of all.
+    This is what the book prints; if all batches have the same number of targets, it is the mean over all targets.
     """
     means = []
     with evaluation_mode(model):
         for batch in islice(loader, n_batches):
             loss_sum, n_targets = loss(model, on_device(batch, model))
             means.append(loss_sum / n_targets)
-    values: list[float] = torch.stack(means).tolist()  # one wait for the device, not one per batch
+    values: list[float] = torch.stack(means).tolist()  # wait for the device once, not per batch
     return sum(values) / len(values)
 
 
 def measure_losses(model: nn.Module, loss: Loss, batches: Loaders, seed: int) -> Losses:
-    """Return the training and validation loss over whole splits (200 batches of a larger one).
+    """Return the training and validation loss over whole splits (at most 200 batches each).
 
-    Draws from a generator of its own, seeded with `seed`, so that measuring does not change a training.
+    Draws with `seed` and restores torch's generators, so that measuring does not change the training.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -260,7 +260,7 @@ def measure_losses(model: nn.Module, loss: Loss, batches: Loaders, seed: int) ->
 
 
 def on_device(batch: Batch, model: nn.Module) -> Batch:
-    """Move a batch to where the model is."""
+    """Move a batch to the model's device."""
     device = next(model.parameters()).device
     inputs, targets = batch
     return inputs.to(device), targets.to(device)
@@ -268,7 +268,7 @@ def on_device(batch: Batch, model: nn.Module) -> Batch:
 
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off for the block, and back to what it was."""
+    """Put `model` into evaluation mode for the block, then back into its previous mode."""
     was_training = model.training
     model.eval()
     try:

@@ -8,17 +8,17 @@ from math import exp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-IGNORED = -100  # a target that does not count; cross entropy's own default
+IGNORED = -100  # a target that does not count; torch's default
 
-LARGEST_EXPONENT = 700  # exp(710) is no float any more
+LARGEST_EXPONENT = 700  # exp(710) overflows
 
 Batch = tuple[Tensor, Tensor]  # inputs and targets, on the model's device
-# The SUM of the losses of a batch and how many targets count, two scalar tensors: no wait for the device.
+# The SUM of a batch's losses and the number of targets that count: two scalar tensors, so no wait for the device.
 Loss = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
 
 
 def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the sum of the cross entropies of the targets that count, float32, and how many they are, int64.
+    """Return the summed cross entropy of the targets that count, float32, and their number, int64.
 
     Inputs and targets are [B, T] int64; a target of -100 does not count.
     """
@@ -29,5 +29,5 @@ def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def perplexity(loss: float) -> float:
-    """Return exp(loss), the number of tokens among which a model that guesses is as unsure (chapter 5.1.2)."""
+    """Return exp(loss): the number of equally likely tokens that would give this loss (chapter 5.1.2)."""
     return exp(min(loss, LARGEST_EXPONENT))

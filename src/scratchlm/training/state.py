@@ -1,7 +1,7 @@
-"""A training that can be put aside and taken up again: model, optimizer, random numbers and position (chapter 5.4).
+"""The state of a training, to save it and resume it: model, optimizer, random numbers and position (chapter 5.4).
 
-As tensors: `model.NAME` for what is trained, `optimizer.NAME.KEY` for AdamW's moments and step counts, and the states
-of torch's generators; the rest is a few numbers. The learning rate is no state: it follows from the step.
+Tensors: `model.NAME` for trained parameters, `optimizer.NAME.KEY` for AdamW's moments and step counts, and the states
+of torch's generators. The rest is a few numbers. The learning rate is not saved: it follows from the step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GENERATOR, EPOCH_GENERATOR, DEVICE_GENERATOR = "generator", "generator_at_epoch"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One row of a training's curve; losses in nats, `tokens_seen` counts every token fed in, padding included."""
+    """One row of the curve; losses in nats, `tokens_seen` counts every input token, padding included."""
 
     step: int
     tokens_seen: int
@@ -33,28 +33,28 @@ class Evaluation:
 
 @dataclass
 class TrainingState:
-    """How far a training is: `steps` done in all, `batch` of them in the current epoch (from 1), and its records."""
+    """Progress of a training: `steps` done in total, `batch` of them in this epoch (from 1), and its records."""
 
     epoch: int = 1
     batch: int = 0
     steps: int = 0
     tokens_seen: int = 0
     curve: list[Evaluation] = field(default_factory=list)
-    epoch_notes: list[Any] = field(default_factory=list)  # what `after_epoch` returned, JSON can hold it
+    epoch_notes: list[Any] = field(default_factory=list)  # what `after_epoch` returned; fits into JSON
     generator_at_epoch: Tensor = field(default_factory=torch.get_rng_state)
 
     def notes(self) -> dict[str, Any]:
-        """Return all but the tensor, as JSON can hold it."""
+        """Return all fields but the tensor, in a form that fits into JSON."""
         fields = {key: value for key, value in vars(self).items() if key != EPOCH_GENERATOR}
         return {**fields, "curve": self.curve_rows()}
 
     def curve_rows(self) -> list[dict[str, Any]]:
-        """Return a row per evaluation, as a table wants them."""
+        """Return one row per evaluation, for `write_table`."""
         return [asdict(row) for row in self.curve]
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> dict[str, Tensor]:
-    """Name every tensor that the next step depends on; frozen parameters are not among them."""
+    """Return every tensor that the next step depends on, by name; frozen parameters are left out."""
     tensors = {GENERATOR: torch.get_rng_state(), EPOCH_GENERATOR: state.generator_at_epoch}
     for name, parameter in trained_parameters(model):
         tensors[f"model.{name}"] = parameter.detach()
@@ -72,9 +72,9 @@ def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, state: Tra
 def restore(
     model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], notes: Mapping[str, Any]
 ) -> TrainingState:
-    """Put `model`, `optimizer` and torch's generators into a saved state, so that the next step is the next.
+    """Restore `model`, `optimizer` and torch's generators from a saved state, and return the progress.
 
-    Both must have been built as they were before the first step. Raises InputError if the state is of another model.
+    Both must be built as before the first step. Raises InputError if the state belongs to another model.
     """
     wanted = {f"model.{name}": parameter.shape for name, parameter in trained_parameters(model)}
     found = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("model.")}
@@ -82,14 +82,14 @@ def restore(
         differing = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
         raise InputError(
             f"the saved training is of another model: {', '.join(differing[:3])} ({len(differing)} tensors) differ; "
-            "use the params it was saved with, or start anew"
+            "use the params it was saved with, or start again"
         )
     for name, parameter in trained_parameters(model):
         parameter.copy_(tensors[f"model.{name}"])
         prefix = f"optimizer.{name}."
         moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         if moments:
-            # The fused AdamW counts its steps where the parameter lives.
+            # The fused AdamW keeps its step count on the device of the parameter.
             optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
     device = next(model.parameters()).device
     if device.type == "cuda":
@@ -102,7 +102,7 @@ def restore(
 
 
 def remaining_batches(batches: DataLoader[Any], state: TrainingState) -> Iterator[Any]:
-    """Iterate over an epoch's batches from where `state` is, the same ones as without an interruption."""
+    """Iterate over the rest of an epoch's batches; they are the same as without an interruption."""
     if state.batch == 0:
         state.generator_at_epoch = torch.get_rng_state()
         return iter(batches)
@@ -110,11 +110,11 @@ def remaining_batches(batches: DataLoader[Any], state: TrainingState) -> Iterato
     torch.set_rng_state(state.generator_at_epoch)
     iterator = iter(batches)
     for _ in islice(iterator, state.batch):
-        pass  # the shuffle is drawn again, and what it gave before is passed over
+        pass  # draw the same shuffle again, and skip the batches that are done
     torch.set_rng_state(now)
     return iterator
 
 
 def trained_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """List the parameters that require a gradient, with their names."""
+    """Return the parameters that require a gradient, with their names."""
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]

@@ -1,4 +1,4 @@
-"""Figures: the promised size, the same bytes every time, any text as a label."""
+"""Figures: the documented size, the same bytes every time, any text as a label."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def test_attention_of_any_model_is_a_page_whose_title_says_what_it_shows(
 
 
 def test_high_weights_are_dark_and_what_is_hidden_is_grey(tmp_path: Path) -> None:
-    draw_attention(tmp_path / "attention.png", torch.eye(2)[None, None], ["a", "b"], "a b")  # all look at themselves
+    draw_attention(
+        tmp_path / "attention.png", torch.eye(2)[None, None], ["a", "b"], "a b"
+    )  # every token attends to itself
     with Image.open(tmp_path / "attention.png") as image:
         pixels = numpy.asarray(image.convert("RGB"))
     dark = (pixels == [8, 48, 107]).all(axis=-1)  # the end of matplotlib's Blues

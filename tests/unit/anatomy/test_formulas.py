@@ -20,7 +20,7 @@ NUMBERS = torch.linspace(-8, 8, 2001)
 def test_layer_norm_is_the_one_the_gpt_computes_with() -> None:
     torch.manual_seed(0)
     x_BTD, scale_D, shift_D = torch.randn(2, 5, 24) * 3 + 1, torch.randn(24), torch.randn(24)
-    for size in (1.0, 1e-3):  # numbers so alike that eps weighs more than their variance
+    for size in (1.0, 1e-3):  # at 1e-3 eps is larger than the variance
         ours = layer_norm(size * x_BTD, scale_D, shift_D)
         assert torch.allclose(ours, F.layer_norm(size * x_BTD, (24,), scale_D, shift_D), atol=1e-5)
     assert nn.LayerNorm(24).eps == 1e-5
@@ -31,7 +31,7 @@ def test_layer_norm_gives_mean_0_and_biased_variance_1() -> None:
     normed_BD = layer_norm(torch.randn(2, 5), torch.ones(5), torch.zeros(5))
     assert torch.allclose(normed_BD.mean(dim=-1), torch.zeros(2), atol=1e-6)
     assert torch.allclose(normed_BD.var(dim=-1, unbiased=False), torch.ones(2), atol=1e-4)
-    assert torch.allclose(normed_BD.var(dim=-1), torch.full((2,), 5 / 4), atol=1e-4)  # what the unbiased one sees
+    assert torch.allclose(normed_BD.var(dim=-1), torch.full((2,), 5 / 4), atol=1e-4)  # the unbiased variance
 
 
 def test_layer_norm_of_equal_numbers_is_the_shift() -> None:
@@ -57,7 +57,7 @@ def test_gelu_is_a_smooth_relu_that_dips_below_zero() -> None:
     assert torch.allclose(gelu(x)[[0, 4]], F.relu(x)[[0, 4]], atol=1e-5)
 
 
-# Section 4.4; the last of float32's digits depend on how the machine multiplies.
+# Section 4.4; the last digits of float32 depend on the machine.
 @pytest.mark.parametrize(
     ("shortcuts", "printed"),
     [
@@ -123,9 +123,9 @@ def backward(model: GPT, ids_BT: Tensor) -> float:
 
 
 def test_in_a_fresh_gpt_without_shortcuts_only_queries_and_keys_lose_their_gradient() -> None:
-    """Unlike in `DeepNetwork`: a layer norm before each part scales up what gets small.
+    """Unlike in `DeepNetwork`: the layer norm before each part scales up small values.
 
-    But each block makes the tokens more alike, and where all are alike it does not matter which one looks at which.
+    But each block makes the tokens more alike, and among equal tokens attention makes no difference.
     """
     means, of_queries_and_keys = {}, {}
     for shortcuts in (True, False):

@@ -1,4 +1,4 @@
-"""Chapter 3 step by step: the book's printed values, and each step the limit of the next on shared weights."""
+"""Chapter 3 step by step: the book's printed values, and each step a special case of the next, with shared weights."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_stacked_heads_give_the_books_values() -> None:
 def test_multi_head_attention_gives_the_books_values(kind: AttentionKind) -> None:
     """The book maps 3 numbers to 2 with two heads; ours is as wide as its input.
 
-    So the book's weights become two of four heads of width 1, and all that is added is zero.
+    So the book's weights become two of four heads of width 1, and all other weights are zero.
     """
     torch.manual_seed(123)
     query, key, value = (nn.Linear(3, 2, bias=False) for _ in range(3))
@@ -111,7 +111,7 @@ def test_a_causal_head_is_a_linear_head_where_a_token_sees_all(qkv_bias: bool) -
     x_BTD = random_text()
     assert_close(causal(x_BTD)[:, -1], linear(x_BTD)[:, -1])
     assert_close(causal(x_BTD[:, :1]), linear(x_BTD[:, :1]))
-    assert_close(causal(x_BTD)[:, 0], linear.value(x_BTD[:, 0]))  # the first token has only itself
+    assert_close(causal(x_BTD)[:, 0], linear.value(x_BTD[:, 0]))  # the first token sees only itself
     assert not torch.allclose(causal(x_BTD)[:, 1:-1], linear(x_BTD)[:, 1:-1], atol=1e-3)
 
 
@@ -148,7 +148,7 @@ def test_merged_heads_drop_as_their_heads_did() -> None:
     wanted = stacked(random_text())
     torch.manual_seed(2)
     assert_close(merged(random_text(), None, None), wanted)
-    assert not torch.allclose(merged(random_text(), None, None), wanted, atol=1e-3)  # other draws
+    assert not torch.allclose(merged(random_text(), None, None), wanted, atol=1e-3)  # another random stream
 
 
 def test_heads_that_do_not_fill_the_input_cannot_be_merged() -> None:

@@ -1,4 +1,4 @@
-"""What is shown of a model is what it computes: attention as transformers has it, gradients as autograd has them."""
+"""The inside of a model is what it computes: attention as in transformers, gradients as from autograd."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOLERANCE = 1e-5  # float32
 def random_model(attention: AttentionKind = "sdpa", shortcuts: bool = True) -> GPT:
     torch.manual_seed(3)
     config = GPTConfig(280, 32, 48, 4, 3, 0.1, True, True, shortcuts=shortcuts)
-    return new_gpt(config, "gpt2", init_std=0.2, attention=attention).eval()  # 0.2: attention that is far from even
+    return new_gpt(config, "gpt2", init_std=0.2, attention=attention).eval()  # 0.2 gives very uneven attention
 
 
 def generator(seed: int) -> torch.Generator:
@@ -51,12 +51,12 @@ def test_attention_maps_are_transformers_attentions(tmp_path: Path, tokenizer_fo
     maps = attention_maps(model, IDS)
     assert maps.shape == expected.shape == (3, 4, 24, 24)
     assert (maps - expected).abs().max() < TOLERANCE
-    assert maps.amax(dim=-1)[:, :, 1:].max() > 0.5  # even attention would fit many wrong maps
+    assert maps.amax(dim=-1)[:, :, 1:].max() > 0.5  # many wrong maps would equal an even one
 
 
 @pytest.mark.parametrize("shortcuts", [True, False])
 @pytest.mark.parametrize("kind", ["sdpa", "manual", "per_head"])
-def test_attention_maps_are_of_the_blocks_as_they_are_composed(kind: AttentionKind, shortcuts: bool) -> None:
+def test_attention_maps_are_those_of_the_composed_blocks(kind: AttentionKind, shortcuts: bool) -> None:
     model = random_model(kind, shortcuts)
     expected = []
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_attention_maps_are_of_the_blocks_as_they_are_composed(kind: AttentionKi
     assert (attention_maps(model, IDS) - torch.stack(expected)).abs().max() < TOLERANCE
 
 
-def test_a_token_spreads_all_its_attention_over_itself_and_what_is_before_it() -> None:
+def test_attention_sums_to_1_over_a_token_and_those_before_it() -> None:
     maps = attention_maps(random_model(), IDS)
     assert torch.allclose(maps.sum(dim=-1), torch.ones(3, 4, 24), atol=TOLERANCE)
     assert (maps.triu(diagonal=1) == 0).all()

@@ -1,4 +1,4 @@
-"""The table of shapes says what the model really computes with."""
+"""The table of shapes has the shapes of the real computation."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ def test_shapes_and_parameters_are_those_of_a_model_with_numbers(config: GPTConf
             assert step.shape == seen[name]
             assert step.parameters == n_parameters(model.get_submodule(name))
             compared += 1
-    assert compared == 10 + (config.n_layers == 2)  # of two blocks, the second has a line of its own
+    assert compared == 10 + (config.n_layers == 2)  # if there are two blocks, the second has its own line
     assert steps[-1].shape == logits.shape
     assert sum(step.parameters for step in steps if not step.inside_block) == n_parameters(model)
     inside = sum(step.parameters for step in steps if step.inside_block)
     assert inside == by_name(steps)["h.0"].parameters
 
 
-def test_the_other_blocks_share_a_line() -> None:
+def test_the_other_blocks_share_one_line() -> None:
     assert "h.1 to h.4" in by_name(trace_shapes(tiny(n_layers=5), 1, 1))
     assert "h.1" in by_name(trace_shapes(tiny(n_layers=2), 1, 1))
     assert [step.name for step in trace_shapes(tiny(n_layers=1), 1, 1)][-3:] == ["h.0", "ln_f", "wte as head"]
 
 
-def test_without_shortcuts_there_is_none() -> None:
+def test_without_shortcuts_the_table_has_none() -> None:
     assert "+ shortcut" in by_name(trace_shapes(tiny(), 1, 1))
     assert "+ shortcut" not in by_name(trace_shapes(tiny(shortcuts=False), 1, 1))
 

@@ -107,7 +107,7 @@ BAD_INPUTS = [
         "corpus: spoilt between two stages",
         written("data/corpus/00001-own.txt", b"caf\xe9 "),
         "build_tokenizer",
-        rf"00001-own\.txt is not UTF-8 text any more \(byte 0xe9\){BUILD_AGAIN}",
+        rf"00001-own\.txt is no longer UTF-8 text \(byte 0xe9\){BUILD_AGAIN}",
     ),
     BadInput(
         "tokenizer: a file is missing",
@@ -131,19 +131,19 @@ BAD_INPUTS = [
         "tokenizer: a list",
         written("data/tokenizer/encoder.json", "[]"),
         "tokenize_corpus",
-        rf"data/tokenizer/encoder\.json and .* do not belong together, wanted .*{BUILD_AGAIN}",
+        rf"data/tokenizer/encoder\.json and .* do not belong together, expected .*{BUILD_AGAIN}",
     ),
     BadInput(
         "tokenizer: merges of what is no byte",
         written("data/tokenizer/vocab.bpe", "t \u2603\n"),
         "tokenize_corpus",
-        rf".* do not belong together, wanted .*{BUILD_AGAIN}",
+        rf".* do not belong together, expected .*{BUILD_AGAIN}",
     ),
     BadInput(
         "tokenizer: words without ids",
         written("data/tokenizer/vocabulary.json", '{"the": 5}'),
         "tokenize_corpus",
-        rf"data/tokenizer/vocabulary\.json is not a vocabulary of words, wanted .*{BUILD_AGAIN}",
+        rf"data/tokenizer/vocabulary\.json is not a vocabulary of words, expected .*{BUILD_AGAIN}",
     ),
     tokens(
         "no manifest",
@@ -178,7 +178,7 @@ BAD_INPUTS = [
     tokens(
         "windows that cannot be",
         edited("data/tokens/manifest.json", max_length=10**9),
-        MANIFEST.format(r"train_windows is \d+, but \d+ tokens make 0, and one is needed"),
+        MANIFEST.format(r"train_windows is \d+, but \d+ tokens make 0; expected at least 1"),
     ),
     tokens(
         "of another vocabulary",
@@ -198,7 +198,7 @@ BAD_INPUTS = [
     tokens(
         "an id beyond the vocabulary",
         lambda: text("data/tokens/train.bin", b"\xff" * Path("data/tokens/train.bin").stat().st_size),
-        rf"data/tokens/train\.bin holds the id 65535, the largest is 279{BUILD_AGAIN}",
+        rf"data/tokens/train\.bin holds the id 65535, expected at most 279{BUILD_AGAIN}",
     ),
 ]
 

@@ -137,7 +137,7 @@ BAD_INPUTS = [
     yaml(
         "a warmup without end",
         param(finetune_classifier__warmup_steps=99),
-        r"finetune_classifier\.warmup_steps is 99, but the training has 3 steps in all: .*; warm up for fewer "
+        r"finetune_classifier\.warmup_steps is 99, but the training has 3 steps: .*; warm up for fewer "
         r"steps or train for longer",
         "finetune_classifier",
     ),

@@ -1,4 +1,4 @@
-"""download_weights's two ways: a released checkpoint from a server, and our own model, through the same checks."""
+"""The two kinds of base: a released checkpoint from a server and a checkpoint of our own, with the same checks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def small_config(n_layers: int = 2) -> GPTConfig:
     return GPTConfig(280, 20, 24, 2, n_layers, 0.1, qkv_bias=True, tie_embeddings=True)
 
 
-def test_a_checkpoint_of_transformers_comes_through_a_server(
+def test_a_checkpoint_of_transformers_is_downloaded_from_a_server(
     server: tuple[Path, str], tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, url = server
@@ -79,7 +79,7 @@ def test_a_checkpoint_of_transformers_comes_through_a_server(
         assert (ours(ids) - theirs(ids).logits).abs().max() < 1e-5
 
 
-def test_our_own_model_is_copied_through_the_same_checks(tokenizer_folder: Path, tmp_path: Path) -> None:
+def test_our_own_checkpoint_is_copied_after_the_same_checks(tokenizer_folder: Path, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "pretrained", new_gpt(small_config(), "gpt2"), tokenizer_folder)
     gpt2.copy_checkpoint(tmp_path / "pretrained", tmp_path / "gpt2" / "pretrained")
     copied = load(tmp_path / "gpt2" / "pretrained")[0]

@@ -1,4 +1,4 @@
-"""What is measured of a base: its size, and its loss on the corpus where it can read it."""
+"""The measures of a base: its size, and its loss on the corpus if it can read that."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_next_token(folder: Path) -> N
     assert loss == measure_base(folder, in_batches(corpus), 280, 8, CPU).validation_loss
 
 
-def test_a_large_corpus_is_measured_at_its_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_start_of_a_large_corpus_is_measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scratchlm.bases.measure.MEASURED_BATCHES", 3)
     assert loop.MEASURED_BATCHES == 200
     start, whole = windows(6 * 8 + 1), windows(50 * 8 + 1)

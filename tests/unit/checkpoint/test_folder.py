@@ -1,4 +1,4 @@
-"""Model folders: what is written comes back, and everything that does not fit is named at once."""
+"""Checkpoints: what is saved loads again, and everything that does not fit is reported at once."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_all_differences_are_reported_at_once(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("n_positions", [8, 20])
-def test_another_context_length_is_refused_with_the_reason_and_the_way_out(folder: Path, n_positions: int) -> None:
+def test_another_context_length_is_refused_with_the_reason_and_the_fix(folder: Path, n_positions: int) -> None:
     change_config(folder, n_positions=n_positions)
     with pytest.raises(InputError) as error:
         load_checkpoint(folder)
@@ -150,7 +150,7 @@ def test_weights_that_are_not_finite_are_refused(folder: Path, value: float, dty
         load_checkpoint(folder)
 
 
-def test_biases_that_qkv_bias_would_drop_are_refused_with_the_way_out(folder: Path) -> None:
+def test_biases_that_qkv_bias_would_drop_are_refused_with_the_fix(folder: Path) -> None:
     change_weights(folder, lambda tensors: tensors["transformer.h.0.attn.c_attn.bias"].fill_(0.5))
     change_config(folder, qkv_bias=False)
     with pytest.raises(InputError, match=r"qkv_bias is false, but transformer\.h\.0\.attn\.c_attn\.bias is not zero"):
@@ -164,7 +164,7 @@ def test_biases_that_qkv_bias_would_drop_are_refused_with_the_way_out(folder: Pa
     load_checkpoint(folder)
 
 
-def test_biases_that_qkv_bias_asks_for_in_vain_are_refused_with_the_way_out(folder: Path) -> None:
+def test_missing_biases_that_qkv_bias_requires_are_refused_with_the_fix(folder: Path) -> None:
     before = load_checkpoint(folder)
     assert not before.h[0].attn.c_attn.bias.any()
 
@@ -182,7 +182,7 @@ def test_biases_that_qkv_bias_asks_for_in_vain_are_refused_with_the_way_out(fold
     assert torch.equal(load_checkpoint(folder)(ids), before(ids))
 
 
-def test_one_missing_bias_of_many_is_a_damaged_file(folder: Path) -> None:
+def test_a_file_that_lacks_one_of_its_biases_is_damaged(folder: Path) -> None:
     change_weights(folder, lambda tensors: tensors.pop("transformer.h.1.attn.c_attn.bias"))
     with pytest.raises(InputError, match=r"1 difference\n  - h\.1\.attn\.c_attn\.bias is missing, expected \[48\]"):
         load_checkpoint(folder)
@@ -190,7 +190,7 @@ def test_one_missing_bias_of_many_is_a_damaged_file(folder: Path) -> None:
 
 @pytest.mark.parametrize("shortcuts", [True, False])
 @pytest.mark.parametrize("activation", get_args(Activation))
-def test_activation_and_shortcuts_come_back_with_equal_logits(
+def test_activation_and_shortcuts_load_again_with_equal_logits(
     activation: Activation, shortcuts: bool, tmp_path: Path, tokenizer_folder: Path
 ) -> None:
     torch.manual_seed(1)
@@ -203,7 +203,7 @@ def test_activation_and_shortcuts_come_back_with_equal_logits(
     assert torch.equal(loaded(ids), model(ids))
 
 
-def test_the_way_attention_is_computed_is_not_part_of_a_model(tmp_path: Path, tokenizer_folder: Path) -> None:
+def test_the_kind_of_attention_is_not_saved_with_a_model(tmp_path: Path, tokenizer_folder: Path) -> None:
     torch.manual_seed(1)
     model = new_gpt(CONFIG, "book")
     save_checkpoint(tmp_path / "sdpa", model, tokenizer_folder)
@@ -225,7 +225,7 @@ def test_fine_tuned_models_keep_activation_and_shortcuts(tmp_path: Path, tokeniz
     assert load_assistant(tmp_path / "assistant")[0].config == config
 
 
-def test_a_folder_written_before_there_was_a_choice_loads_as_gpt2(folder: Path) -> None:
+def test_a_config_without_activation_and_shortcuts_loads_as_gpt2(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     for key in ("shortcuts", "activation_function", "model_type", "qkv_bias"):
         del config[key]
@@ -310,7 +310,7 @@ def test_a_long_list_of_differences_is_cut(folder: Path) -> None:
         load_checkpoint(folder)
 
 
-def test_a_header_beyond_its_bound_is_not_read(folder: Path) -> None:
+def test_a_header_that_is_too_large_is_not_read(folder: Path) -> None:
     change_weights(folder, lambda tensors: tensors.update({f"{n:>100}": torch.zeros(0) for n in range(60_000)}))
     with pytest.raises(InputError, match=r"a header of [\d,]+ bytes, at most 8,388,608 are read"):
         load_checkpoint(folder)

@@ -1,4 +1,4 @@
-"""Collecting the corpus: every source becomes documents in order, and a bad one leaves nothing behind."""
+"""Collecting the corpus: every source becomes documents in order, and a bad source changes nothing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def collected(source: str | list[str], folder: Path = Path("data/corpus")) -> li
 
 
 def refusal(source: str | list[str]) -> str:
-    """The error of a source, after checking that it left the old corpus as it was and nothing beside it."""
+    """Return the error of a source, after a check that the old corpus is unchanged and nothing else was left."""
     folder = Path("data/corpus")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "old.txt").write_text("old", encoding="utf-8")
@@ -96,7 +96,7 @@ def test_files_keep_the_user_s_order_and_their_text_byte_for_byte(project: Path)
     ]
 
 
-def test_one_file_may_stand_alone(project: Path) -> None:
+def test_a_source_can_be_a_single_file(project: Path) -> None:
     assert collected(written("own.txt", "mine")) == [("00001-own.txt", "mine")]
 
 
@@ -114,7 +114,7 @@ def test_a_folder_gives_its_text_files_at_any_depth_sorted(project: Path) -> Non
     assert found == ["a/B.TXT", "a/z.md", "b.txt", "c.text", "last"]
 
 
-def test_hidden_and_linked_folders_are_not_looked_into(project: Path) -> None:
+def test_hidden_and_linked_folders_are_left_out(project: Path) -> None:
     for name in (".ipynb_checkpoints/a.txt", "b/.hidden/a.txt", "b/c.txt", ".here.txt", "../outside/far.txt"):
         written(f"inputs/corpus/texts/{name}", name)
     Path("inputs/corpus/texts/link").symlink_to("../outside")
@@ -134,7 +134,7 @@ def test_relative_paths_are_relative_to_the_project_when_dvc_runs_elsewhere(
     ]
 
 
-def test_the_order_holds_where_numbers_outgrow_their_digits(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_is_kept_if_numbers_need_more_digits(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "NUMBER_DIGITS", 1)
     source = [written(f"{number}.txt", f"text {number}") for number in range(101)]
     found = collected(source)
@@ -149,7 +149,7 @@ def test_a_very_long_file_name_is_shortened(project: Path) -> None:
     assert all(len(name.encode()) < 120 for name, _ in found)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_text(project: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_text(project: Path) -> None:
     assert collected(written("bom.txt", b"\xef\xbb\xbftext \xef\xbb\xbf")) == [("00001-bom.txt", "text \ufeff")]
 
 
@@ -190,12 +190,12 @@ def test_a_url_that_fails_is_named(project: Path, server: FaultServer) -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://host/a.txt", "file:///etc/passwd", "http://", "http://[::1/a.txt"])
-def test_what_is_no_url_to_download_is_refused(project: Path, url: str) -> None:
+def test_an_unsupported_url_is_refused(project: Path, url: str) -> None:
     message = refusal([url])
     assert url in message and "wanted https://host/path" in message
 
 
-def test_a_download_that_is_no_text_is_refused(project: Path, server: FaultServer) -> None:
+def test_a_download_that_is_not_text_is_refused(project: Path, server: FaultServer) -> None:
     url = server.plan("/a.zip", serve(b"PK\3\4\0\0\0"))
     assert f"corpus.source: {url} holds zero bytes" in refusal([url])
 
@@ -220,7 +220,7 @@ def test_a_text_that_is_not_utf_8_is_refused(project: Path, content: bytes) -> N
 
 @pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\0\0\0", "text".encode("utf-16"), b"x" * 2_000_000 + b"\0"])
 def test_a_binary_file_is_refused(project: Path, content: bytes) -> None:
-    # UTF-16 with its mark is no UTF-8 either; both messages say what to give.
+    # UTF-16 with a byte order mark is not UTF-8 either; both messages say what to give.
     message = refusal([written("bad.txt", content)])
     assert message == (f"corpus.source: {project}/bad.txt holds zero bytes, so it is binary or UTF-16: give UTF-8 text")
 
@@ -240,6 +240,6 @@ def test_a_folder_without_texts_is_refused(project: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("mkfifo") is None, reason="there are no pipes here")
-def test_a_pipe_is_no_file_to_wait_for(project: Path) -> None:
+def test_a_pipe_is_refused_without_reading_it(project: Path) -> None:
     os.mkfifo("pipe.txt")
     assert "pipe.txt is neither a file nor a folder" in refusal(["pipe.txt"])

@@ -1,4 +1,4 @@
-"""Answers to instructions: only what comes after the prompt, stripped, and the same with and without interruptions."""
+"""Answers to instructions: only the new text, stripped, and the same with and without interruptions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BATCHES = 6  # three for each of two models
 
 
 @pytest.fixture(autouse=True)
-def nobody_asks_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_request_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interruption.request, "made", False)
 
 
@@ -52,7 +52,7 @@ def model(tokenizer: tiktoken.Encoding) -> GPT:
     torch.manual_seed(2)
     gpt = new_gpt(GPTConfig(tokenizer.n_vocab, 64, 24, 2, 2, 0.0, False, False), "book").eval()
     with torch.no_grad():
-        gpt.lm_head.weight[tokenizer.eot_token] *= 2.5  # likely enough that some answers end and some do not
+        gpt.lm_head.weight[tokenizer.eot_token] *= 2.5  # some answers end with it and some do not
     return gpt
 
 
@@ -107,7 +107,7 @@ def test_answers_are_the_new_tokens_up_to_end_of_text(
         }
 
 
-def test_white_space_around_an_answer_is_taken_off(
+def test_white_space_around_an_answer_is_removed(
     model: GPT, tokenizer: tiktoken.Encoding, tokenizer_folder: Path, tmp_path: Path
 ) -> None:
     gpt = copy.deepcopy(model)
@@ -132,7 +132,7 @@ def test_a_prompt_that_fills_the_context_gets_an_empty_answer(folders: dict[str,
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The entries of every batch that is really generated, as it is."""
+    """The entries of every batch that is generated, in order."""
     generated: list[tuple[int, ...]] = []
     continue_batch = responses.continue_batch
 
@@ -145,14 +145,14 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 def stop_when(monkeypatch: pytest.MonkeyPatch, batches: list[tuple[int, ...]], n_batches: int | None) -> None:
-    """Have a stop requested as soon as so many batches are generated in all."""
+    """Request a stop as soon as so many batches have been generated."""
     monkeypatch.setattr(
         "scratchlm.stage.snapshots.requested", lambda: n_batches is not None and len(batches) >= n_batches
     )
 
 
 @pytest.mark.parametrize("n_batches", range(BATCHES + 1))
-def test_stopped_after_any_batch_it_goes_on_there_and_says_the_same(
+def test_stopped_after_any_batch_it_resumes_there_and_gives_the_same_answers(
     n_batches: int,
     batches: list[tuple[int, ...]],
     folders: dict[str, Path],
@@ -169,11 +169,11 @@ def test_stopped_after_any_batch_it_goes_on_there_and_says_the_same(
         ask(folders, tmp_path / "run", sampling=FREE)
     stop_when(monkeypatch, batches, None)
     assert ask(folders, tmp_path / "run", sampling=FREE) == whole
-    assert f"going on after {2 * n_batches} of 12 answers" in capsys.readouterr().out
+    assert f"resuming after {2 * n_batches} of 12 answers" in capsys.readouterr().out
     assert batches == uninterrupted
 
 
-def test_stopped_after_every_single_batch_it_says_the_same(
+def test_stopped_after_every_batch_it_gives_the_same_answers(
     batches: list[tuple[int, ...]], folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ask(folders, tmp_path / "whole", sampling=FREE)
@@ -187,7 +187,7 @@ def test_stopped_after_every_single_batch_it_says_the_same(
     assert len(batches) == BATCHES
 
 
-def test_cut_off_without_warning_no_more_is_lost_than_the_batch_in_hand(
+def test_a_kill_loses_no_more_than_the_current_batch(
     batches: list[tuple[int, ...]], folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = ask(folders, tmp_path / "whole", sampling=FREE)

@@ -41,7 +41,7 @@ def prompts() -> list[list[int]]:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_cached_batches_say_the_same_as_the_uncached_reference(
+def test_cached_batches_give_the_same_as_the_uncached_reference(
     model: GPT, prompts: list[list[int]], batch_size: int
 ) -> None:
     continuations = generate(model, prompts, 12, None, GREEDY, batch_size)
@@ -49,12 +49,12 @@ def test_cached_batches_say_the_same_as_the_uncached_reference(
 
 
 @pytest.mark.parametrize("prefill_tokens", [1, 12, 30, 1000])
-def test_it_makes_no_difference_how_many_prompts_are_read_together(
+def test_the_number_of_prompts_per_prefill_makes_no_difference(
     model: GPT, prompts: list[list[int]], prefill_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generation, "PREFILL_TOKENS", prefill_tokens)
     answers: list[list[int]] = [[] for _ in prompts]
-    for row, token in decode(model, prompts, 12, None, GREEDY, range(8)):  # not sorted, as `generate` would
+    for row, token in decode(model, prompts, 12, None, GREEDY, range(8)):  # not sorted by length as in `generate`
         answers[row].append(token)
     assert answers == [generate_uncached(model, prompt, 12) for prompt in prompts]
 
@@ -85,7 +85,7 @@ def test_in_bfloat16_the_text_is_that_of_float32_where_the_choice_is_clear(
         for end, token in enumerate(continuation.ids):
             with torch.no_grad():
                 logits_V = model(torch.tensor([prompt + continuation.ids[:end]]))[0, -1]
-            # 8 bits of precision: logits are off by a hundredth of their size or so.
+            # 8 bits of precision: logits differ by about a hundredth of their size.
             assert logits_V[token] > logits_V.max() - 0.05 * logits_V.abs().max()
             n_same += int(logits_V.argmax()) == token
     assert n_same > 0.9 * 12 * len(prompts)
@@ -94,12 +94,11 @@ def test_in_bfloat16_the_text_is_that_of_float32_where_the_choice_is_clear(
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
 def test_each_row_stops_at_its_own_end_of_text(model: GPT, prompts: list[list[int]], batch_size: int) -> None:
     free = [generate_uncached(model, prompt, 12) for prompt in prompts]
-    stop_id = free[1][4]  # a token that some rows reach at different places and others never
+    stop_id = free[1][4]  # a token that some rows reach, at different places, and others never
     expected = [
-        Continuation(ids[: ids.index(stop_id)], "stop") if stop_id in ids else Continuation(ids, "length")
-        for ids in free
+        Continuation(ids[: ids.index(stop_id)], True) if stop_id in ids else Continuation(ids, False) for ids in free
     ]
-    assert {given.finish for given in expected} == {"stop", "length"}
+    assert {given.stopped for given in expected} == {True, False}
     assert generate(model, prompts, 12, stop_id, GREEDY, batch_size) == expected
 
 
@@ -108,7 +107,7 @@ def test_prompt_and_answer_never_pass_the_context(model: GPT) -> None:
     for batch_size in (1, 2, 8):
         continuations = generate(model, prompts, 30, None, GREEDY, batch_size)
         assert [len(given.ids) for given in continuations] == [2, 30, 0, 0, 1]
-        assert {given.finish for given in continuations} == {"length"}
+        assert {given.stopped for given in continuations} == {False}
 
 
 def test_one_prompt_at_a_temperature_draws_as_the_reference(model: GPT) -> None:

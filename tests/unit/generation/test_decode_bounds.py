@@ -1,4 +1,4 @@
-"""Whatever is asked, generation keeps its bounds, and a prompt's continuation is its own, not its batch's."""
+"""Generation keeps its limits for any input, and a continuation does not depend on the batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEW_TOKENS = st.integers(1, CONTEXT + 9)
 
 @pytest.fixture(scope="module")
 def model() -> GPT:
-    """A tiny model in double precision, where no sum's order decides between two tokens."""
+    """A tiny model in double precision, so that rounding never decides between two tokens."""
     torch.manual_seed(3)
     return new_gpt(GPTConfig(VOCAB_SIZE, CONTEXT, 16, 2, 2), "gpt2", init_std=0.5).double().eval()
 
@@ -52,14 +52,14 @@ def test_the_model_never_sees_more_than_its_context(
         hook.remove()
     rooms = [room_of(prompt, max_new_tokens) for prompt in prompts]
     assert [len(continuation.ids) for continuation in continuations] == rooms
-    # The last token that is chosen is not looked at.
+    # The last token that is chosen never enters the model.
     looked_at = [len(prompt) + room - 1 for prompt, room in zip(prompts, rooms, strict=True) if room]
     assert max(seen, default=-1) == max(looked_at, default=0) - 1 < CONTEXT - 1
 
 
 @given(PROMPTS, NEW_TOKENS, SAMPLING, st.none() | st.integers(0, VOCAB_SIZE - 1), st.integers(1, 6))
 @settings(max_examples=20)
-def test_a_prompt_has_the_continuation_it_has_alone(
+def test_a_prompt_in_a_batch_is_continued_as_it_is_alone(
     model: GPT,
     prompts: list[list[int]],
     max_new_tokens: int,
@@ -83,7 +83,6 @@ def test_a_limit_or_an_end_cuts_a_continuation_and_changes_nothing_before(
     longest = generate(model, prompts, CONTEXT, None, sampling, len(prompts))
     cut = [continuation.ids[:max_new_tokens] for continuation in longest]
     expected = [
-        Continuation(ids[: ids.index(stop_id)], "stop") if stop_id in ids else Continuation(ids, "length")
-        for ids in cut
+        Continuation(ids[: ids.index(stop_id)], True) if stop_id in ids else Continuation(ids, False) for ids in cut
     ]
     assert generate(model, prompts, max_new_tokens, stop_id, sampling, len(prompts)) == expected

@@ -16,7 +16,7 @@ EQUAL = 1e-6  # float32; relative for numbers above 1
 
 
 def attentions(drop_rate: float = 0.0, qkv_bias: bool = True) -> list[MultiHeadAttention]:
-    """One attention of each kind, all with the same weights, large enough for attention that is not even."""
+    """One attention of each kind, all with the same weights, large enough for uneven attention."""
     torch.manual_seed(0)
     made = [MultiHeadAttention(D, H, drop_rate, qkv_bias, kind) for kind in KINDS]
     with torch.no_grad():
@@ -35,7 +35,7 @@ def assert_close(got: Tensor, wanted: Tensor) -> None:
 
 
 def padding_mask(lengths: list[int]) -> Tensor:
-    """The mask of texts padded on the left, [B, 1, T, T]; padding sees itself."""
+    """The mask of texts padded on the left, [B, 1, T, T]; padding sees only itself."""
     columns_T = torch.arange(T)
     real_BS = columns_T >= T - torch.tensor(lengths)[:, None]
     causal_TT = columns_T[:, None] >= columns_T
@@ -73,8 +73,8 @@ def test_all_kinds_give_the_same_values_and_gradients(mask: Tensor | None, qkv_b
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
-def test_a_mask_hides_what_it_says(mask: Tensor | None) -> None:
-    """What no token may look at can be anything; what a token may look at makes a difference."""
+def test_only_visible_tokens_change_the_output(mask: Tensor | None) -> None:
+    """A hidden token can be anything; a visible one makes a difference."""
     visible = torch.ones(T, T, dtype=torch.bool).tril() if mask is None else mask
     seen_BTS = visible.expand(B, H, T, T).any(dim=1)
     for attention in attentions():
@@ -84,14 +84,14 @@ def test_a_mask_hides_what_it_says(mask: Tensor | None) -> None:
                 changed_BTD = random_text()
                 changed_BTD[:, column] += 1
                 differs_BT = (attention(changed_BTD, mask, None) != before).any(dim=-1)
-                # A token's own query changes with it, so its own row differs wherever it sees anything but itself.
+                # Changing a token changes its own query, so its own row differs if it sees more than itself.
                 others = torch.arange(T) != column
                 assert torch.equal(differs_BT[:, others], seen_BTS[:, others, column])
 
 
 @pytest.mark.parametrize("pieces", [[8], [5, 3], [4, 1, 1, 2], [1] * 8])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_cache_gives_what_the_whole_text_gives(kind: AttentionKind, pieces: list[int]) -> None:
+def test_the_cache_gives_the_same_as_the_whole_text(kind: AttentionKind, pieces: list[int]) -> None:
     attention = attentions()[KINDS.index(kind)]
     cache = empty_cache()
     parts = []
@@ -104,7 +104,7 @@ def test_the_cache_gives_what_the_whole_text_gives(kind: AttentionKind, pieces: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_padded_texts_with_the_cache_give_what_each_gives_alone(kind: AttentionKind) -> None:
+def test_padded_texts_with_the_cache_give_the_same_as_each_alone(kind: AttentionKind) -> None:
     attention = attentions()[KINDS.index(kind)]
     lengths = [8, 5, 2]
     mask = padding_mask(lengths)
@@ -120,12 +120,12 @@ def test_padded_texts_with_the_cache_give_what_each_gives_alone(kind: AttentionK
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
-def test_the_manual_formula_drops_what_sdpa_drops(mask: Tensor | None) -> None:
+def test_the_manual_formula_has_the_same_dropout_as_sdpa(mask: Tensor | None) -> None:
     outputs = []
     for attention in attentions(drop_rate=0.3)[:2]:
         torch.manual_seed(4)
         outputs.append(attention(random_text(), mask, None).detach())
-        assert not torch.allclose(attention(random_text(), mask, None), outputs[-1], atol=1e-3)  # other draws
+        assert not torch.allclose(attention(random_text(), mask, None), outputs[-1], atol=1e-3)  # another random stream
     assert_close(outputs[1], outputs[0])
 
 

@@ -1,4 +1,4 @@
-"""The GPT: the book's figures of chapter 4, causality, initialisations."""
+"""The GPT: the book's figures of chapter 4, causality, initial weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_parameter_counts_are_the_books(emb_dim: int, n_layers: int, n_heads: in
         assert n_parameters(model) == expected
 
 
-def test_the_untrained_124m_model_says_what_the_book_prints() -> None:
+def test_the_untrained_124m_model_generates_what_the_book_prints() -> None:
     torch.manual_seed(123)
     model = new_gpt(GPTConfig(50257, 1024, 768, 12, 12, 0.1, False, False), "book").eval()
     ids = torch.tensor([[15496, 11, 314, 716]])  # "Hello, I am"

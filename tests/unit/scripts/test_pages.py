@@ -1,4 +1,4 @@
-"""Printing pages: marked blocks run in order, long output is shortened, what varies is replaced."""
+"""Updating pages: marked blocks run in order, long output is shortened, what differs from run to run is replaced."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def test_printing_again_changes_nothing(tmp_path: Path) -> None:
     assert rewritten(once, tmp_path, os.environ) == once
 
 
-def test_an_unexpected_failure_stops_with_its_output(tmp_path: Path) -> None:
+def test_a_failure_that_was_not_announced_stops_with_its_output(tmp_path: Path) -> None:
     page = "<!-- printed by `make docs` -->\n```console\n$ echo why; false\n```\n"
     with pytest.raises(RuntimeError, match=r"\$ echo why; false\nwhy\npages: error: exit code 1, expected 0"):
         rewritten(page, tmp_path, os.environ)
 
 
-def test_an_expected_failure_is_shown_and_must_happen(tmp_path: Path) -> None:
+def test_an_announced_failure_is_shown_and_must_happen(tmp_path: Path) -> None:
     page = "<!-- printed by `make docs`, fails -->\n```console\n$ echo why; false\n```\n"
     assert rewritten(page, tmp_path, os.environ) == page.replace("false\n", "false\nwhy\n")
     with pytest.raises(RuntimeError, match="exit code 0, expected a failure"):
@@ -62,7 +62,7 @@ def test_a_failure_among_the_commands_before_a_block_stops(tmp_path: Path) -> No
         rewritten(page, tmp_path, os.environ)
 
 
-def test_long_output_is_shortened_to_the_matching_lines() -> None:
+def test_long_output_is_shortened_to_the_lines_that_count() -> None:
     output = "Stage 'a' didn't change\nStage 'b' didn't change\nRunning stage 'c':\n> python\n\nRan experiment(s): x\n"
     assert shortened("dvc exp run -S a=1", output) == "...\nRunning stage 'c':\n...\nRan experiment(s): x\n"
     assert shortened("scratchlm shapes", output) == output

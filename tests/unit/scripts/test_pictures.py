@@ -1,4 +1,4 @@
-"""The picture of a run's results: all of its sources are read, and the same numbers give the same bytes."""
+"""The picture of a run's results: every source is drawn, and the same numbers give the same bytes."""
 
 from __future__ import annotations
 

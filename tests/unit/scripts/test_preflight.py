@@ -1,4 +1,4 @@
-"""DVC's own files as a kill or a power cut leaves them do not stop the next run; tested with the real dvc."""
+"""DVC's own files that a kill or a power cut damaged do not stop the next run; tested with the real dvc."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from dvc.exceptions import ReproductionError
 from dvc.lock import make_lock
 from dvc.repo import Repo
 from dvc_objects.fs.utils import tmp_fname
-from preflight import heal, heal_rwlock
+from preflight import repair, repair_rwlock
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
-# Every run of a command leaves a line in `runs`; `wait` goes on when there is a file `go`.
+# Every run of a command adds a line to `runs`; the stage `third` waits for a file `go`.
 PIPELINE = """stages:
   first:
     cmd: echo first >> runs && cp given a
@@ -49,7 +49,7 @@ GONE = 2**22 + 1  # above every PID of Linux and macOS
 
 @pytest.fixture(scope="module", autouse=True)
 def own_dvc_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the user's DVC settings and caches out of the tests."""
+    """Keep the user's DVC settings and caches out."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("GLOBAL_CONFIG", "SYSTEM_CONFIG", "SITE_CACHE"):
             patch.setenv(f"DVC_{name}_DIR", str(tmp_path_factory.mktemp(name)))
@@ -70,7 +70,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, in which `heal` works."""
+    """A copy of `finished`, as the current folder."""
     shutil.copytree(finished, tmp_path / "project", symlinks=True)
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
@@ -82,7 +82,7 @@ def dvc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def reproduce() -> None:
-    """Run `dvc repro` in this process, which saves the second that another one takes to start."""
+    """`dvc repro` in this process, which saves a second."""
     with Repo() as repo:
         repo.reproduce()
 
@@ -96,36 +96,36 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("left", ["", '{"write": {"/a": {"pid": 1', "\0" * 40, '{"write": {"/a": {}}}', "\udcff"])
-def test_a_half_written_list_of_locks_stops_dvc_and_is_removed(
+def test_a_damaged_rwlock_stops_dvc_and_is_removed(
     left: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = content_of(project)
     (project / RWLOCK).write_text(left, errors="surrogateescape")
     with pytest.raises((ReproductionError, UnicodeDecodeError)):
         reproduce()
-    heal()
+    repair()
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"preflight: {project / RWLOCK} was cut short, by a kill or a power cut: removed"
     reproduce()
     assert content_of(project) == before
 
 
-def test_a_list_of_locks_that_is_cut_anywhere_is_removed(project: Path) -> None:
+def test_an_rwlock_cut_at_any_byte_is_removed(project: Path) -> None:
     whole = entry(os.getpid())
     for length in range(len(whole)):
         (project / RWLOCK).write_text(whole[:length])
-        heal_rwlock(project / RWLOCK)
+        repair_rwlock(project / RWLOCK)
         assert not (project / RWLOCK).exists(), f"after {length} bytes"
 
 
-def test_a_lock_that_is_cut_anywhere_comes_back_without_a_run(project: Path) -> None:
+def test_a_dvc_lock_cut_anywhere_is_restored_without_a_run(project: Path) -> None:
     before = content_of(project)
     whole = before["dvc.lock"]
     moved = 0
     line_ends = {place + 1 for place, byte in enumerate(whole[:-1]) if byte == ord("\n")}
     for length in {*line_ends, *range(0, len(whole), 47), *range(len(whole) - 8, len(whole))}:
         (project / "dvc.lock").write_bytes(whole[:length])
-        heal()
+        repair()
         moved += (project / DAMAGED).exists()
         (project / DAMAGED).unlink(missing_ok=True)
         reproduce()
@@ -133,22 +133,22 @@ def test_a_lock_that_is_cut_anywhere_comes_back_without_a_run(project: Path) -> 
     assert moved > 8
 
 
-def test_a_lock_that_was_cut_is_kept_aside_and_one_line_says_where(
+def test_a_cut_dvc_lock_is_moved_aside_and_one_line_says_where(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cut = (project / "dvc.lock").read_bytes()[:-10]
     (project / "dvc.lock").write_bytes(cut)
-    heal()
+    repair()
     (line,) = capsys.readouterr().err.splitlines()
     assert line == (
         f"preflight: {project / 'dvc.lock'} was cut short, by a kill or a power cut: moved to {project / DAMAGED}, "
-        "DVC writes it anew"
+        "DVC writes it again"
     )
     assert (project / DAMAGED).read_bytes() == cut
     assert not (project / "dvc.lock").exists()
 
 
-def test_half_an_entry_of_the_cache_of_runs_stops_dvc_and_is_removed(
+def test_a_half_written_entry_of_the_run_cache_stops_dvc_and_is_removed(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = content_of(project)
@@ -161,83 +161,81 @@ def test_half_an_entry_of_the_cache_of_runs_stops_dvc_and_is_removed(
     (project / "dvc.lock").unlink()
     with pytest.raises(ReproductionError):
         reproduce()
-    heal()
+    repair()
     assert len(capsys.readouterr().err.splitlines()) == 2
     reproduce()
     assert content_of(project) == before
     assert sorted((project / ".dvc/cache/runs").glob("*/*/*")) == sorted(runs)
 
 
-def test_a_merge_with_conflicts_is_left_to_its_user(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_merge_conflicts_are_left_to_the_user(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     conflict = "<<<<<<< HEAD\nschema: '2.0'\n=======\nschema: '2.0'\n>>>>>>> other\n"
     (project / "dvc.lock").write_text(conflict)
-    heal()
+    repair()
     assert (project / "dvc.lock").read_text() == conflict
     assert capsys.readouterr().err == ""
 
 
-def test_an_intact_project_is_left_alone_without_a_message(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_undamaged_project_is_left_as_it_is_without_output(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = content_of(project)
     assert (project / RWLOCK).read_text() == "{}"
-    heal()
+    repair()
     (project / RWLOCK).unlink()
-    heal()
+    repair()
     assert content_of(project) == before
     assert not (project / RWLOCK).exists()
     assert capsys.readouterr().err == ""
 
 
-def test_outside_a_project_the_message_is_left_to_dvc(
+def test_outside_a_project_nothing_happens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    heal()
+    repair()
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().err == ""
 
 
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[str]]:
-    """Start a process that has nothing to do with DVC."""
+    """A process that has nothing to do with DVC."""
     with subprocess.Popen(["sleep", "60"], text=True) as process:
         yield process
         process.kill()
 
 
-def test_a_lock_whose_pid_belongs_to_another_process_now_is_removed(
-    stranger: subprocess.Popen[str], project: Path
-) -> None:
+def test_the_lock_of_a_process_whose_pid_was_reused_is_removed(stranger: subprocess.Popen[str], project: Path) -> None:
     (project / RWLOCK).write_text(entry(stranger.pid))
     os.utime(project / RWLOCK, (0, time.time() - 3600))
     with pytest.raises(ReproductionError, match="first"):
         reproduce()
-    heal()
+    repair()
     assert not (project / RWLOCK).exists()
     reproduce()
 
 
-def test_a_lock_of_a_process_that_may_be_its_owner_stays(stranger: subprocess.Popen[str], project: Path) -> None:
+def test_the_lock_of_a_process_that_may_be_its_owner_stays(stranger: subprocess.Popen[str], project: Path) -> None:
     kept = entry(stranger.pid)
-    (project / RWLOCK).write_text(kept)  # as a script with DVC's API would
-    heal()
+    (project / RWLOCK).write_text(kept)  # for example by a script that uses DVC's API
+    repair()
     assert (project / RWLOCK).read_text() == kept
 
 
-def test_a_lock_of_processes_that_are_gone_is_removed(project: Path) -> None:
+def test_the_lock_of_processes_that_are_gone_is_removed(project: Path) -> None:
     (project / RWLOCK).write_text(entry(GONE))
-    heal()
+    repair()
     assert not (project / RWLOCK).exists()
 
 
-def test_a_lock_of_a_killed_process_that_is_still_a_zombie_is_removed(
-    stranger: subprocess.Popen[str], project: Path
-) -> None:
+def test_the_lock_of_a_zombie_process_is_removed(stranger: subprocess.Popen[str], project: Path) -> None:
     (project / RWLOCK).write_text(entry(stranger.pid))
     stranger.kill()
     os.waitid(os.P_PID, stranger.pid, os.WEXITED | os.WNOWAIT)
     with pytest.raises(ReproductionError, match="first"):
         reproduce()
-    heal()
+    repair()
     assert not (project / RWLOCK).exists()
     reproduce()
 
@@ -249,10 +247,10 @@ def test_a_running_dvc_is_not_disturbed(project: Path, capsys: pytest.CaptureFix
         try:
             wait_for(lambda: str(project / "c") in (project / RWLOCK).read_text())
             held = (project / RWLOCK).read_text()
-            heal()
+            repair()
             assert (project / RWLOCK).read_text() == held
-            (project / RWLOCK).write_text(held[:-1])  # undone below, so that DVC can end
-            heal()
+            (project / RWLOCK).write_text(held[:-1])  # damaged, though not by the running dvc
+            repair()
             assert (project / RWLOCK).read_text() == held[:-1]
             (project / RWLOCK).write_text(held)
         finally:
@@ -267,7 +265,7 @@ def test_nothing_is_touched_while_another_process_has_a_lock(name: str, project:
     (project / RWLOCK).write_text("{")
     (project / "dvc.lock").write_text("schema: '2")
     with make_lock(str(project / ".dvc/tmp" / name)):
-        heal()
+        repair()
     assert ((project / RWLOCK).read_text(), (project / "dvc.lock").read_text()) == ("{", "schema: '2")
 
 
@@ -276,4 +274,4 @@ def wait_for(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.05)
-    raise AssertionError("nothing came in 20 s")
+    raise AssertionError("nothing happened for 20 s")

@@ -1,4 +1,4 @@
-"""The device that SCRATCHLM_DEVICE names, or one clear line."""
+"""The device that SCRATCHLM_DEVICE names, or one clear error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_device_that_cannot_be_used_is_named(asked: str, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
-def test_huge_pages_are_asked_for_unless_the_environment_says_something_else(
+def test_huge_pages_are_requested_unless_the_environment_says_otherwise(
     before: str | None, after: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", before or "")

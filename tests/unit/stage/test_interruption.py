@@ -29,7 +29,7 @@ except Interrupted:
 except KeyboardInterrupt:
     print("lost")
 """
-# What DVC is to a stage: a process above it that waits. The first argument is what its command line shows.
+# Plays DVC: a process above the stage that waits for it. The first argument appears in its command line.
 ABOVE = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[2:]))"
 
 
@@ -47,7 +47,7 @@ def test_a_request_to_dvc_and_to_the_stage_waits_for_the_step(whole_group: bool)
     if whole_group:
         os.killpg(process.pid, signal.SIGTERM)
     else:
-        process.terminate()  # which the stage learns from the death of the one above
+        process.terminate()  # the stage notices that the process above is gone
     assert process.stdout.read() == "the step ends\nkept\n"
     process.wait(timeout=10)
 
@@ -55,7 +55,7 @@ def test_a_request_to_dvc_and_to_the_stage_waits_for_the_step(whole_group: bool)
 @pytest.mark.parametrize(
     ("first", "second", "end"),
     [
-        (signal.SIGINT, signal.SIGINT, "lost\n"),  # somebody who presses Ctrl-C twice means it
+        (signal.SIGINT, signal.SIGINT, "lost\n"),  # a second Ctrl-C does not wait
         (signal.SIGTERM, signal.SIGINT, "lost\n"),
         (signal.SIGTERM, signal.SIGTERM, "the step ends\nkept\n"),  # schedulers send two
         (signal.SIGINT, signal.SIGTERM, "the step ends\nkept\n"),
@@ -68,13 +68,13 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step_and_a_second_sigterm_does(
     assert process.stdout is not None
     assert process.stdout.readline() == "the step begins\n"
     process.send_signal(first)
-    time.sleep(0.2)  # two signals that wait at once come in the order of their numbers
+    time.sleep(0.2)  # two pending signals arrive in the order of their numbers
     process.send_signal(second)
     assert process.stdout.read() == end
     process.wait(timeout=10)
 
 
-def test_a_request_after_the_last_look_is_not_swallowed() -> None:
+def test_a_request_after_the_last_check_is_not_lost() -> None:
     script = """
 import os, signal
 from scratchlm.stage.interruption import deferred, listen

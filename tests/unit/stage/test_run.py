@@ -1,4 +1,4 @@
-"""How a stage ends, as its user sees it: real processes that run a throwaway stage."""
+"""How a stage ends, as its user sees it: real processes that run a small test stage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run_stage(project: Path, body: str) -> subprocess.CompletedProcess[str]:
-    """Run a stage `teach` whose main has this body."""
+    """Run a stage `teach` with this body of `main`."""
     lines = "".join(f"    {line}\n" for line in body.splitlines())
     script = "\n".join(
         [
@@ -74,7 +74,7 @@ def test_mistakes_in_params_yaml_stop_the_stage_before_it_does_anything(project:
     assert not (project / "out").exists()
 
 
-def test_a_defect_of_ours_keeps_its_traceback(project: Path) -> None:
+def test_a_bug_keeps_its_traceback(project: Path) -> None:
     for body, last_line in (
         ("raise ValueError('ours')", "ValueError: ours"),
         ("Path('none').read_text()", "FileNotFoundError: [Errno 2] No such file or directory: 'none'"),
@@ -91,7 +91,7 @@ def test_a_missing_out_of_an_earlier_stage_is_one_line(project: Path) -> None:
     assert ended.stderr == f"teach: error: {missing}; run `make repro` to build it again\n"
 
 
-def test_a_terminated_stage_removes_what_is_half_written(project: Path) -> None:
+def test_a_terminated_stage_removes_half_written_files(project: Path) -> None:
     body = (
         "from scratchlm.files.atomic import atomic_path\n"
         "with atomic_path(Path('out.txt')) as temporary:\n"
@@ -136,8 +136,8 @@ def test_ctrl_c_is_one_line_and_leaves_nothing_half_written(project: Path) -> No
     assert sorted(path.name for path in project.iterdir()) == ["params.yaml", "stages"]
 
 
-def test_two_signals_shortly_one_after_the_other_end_in_one_line(project: Path) -> None:
-    """The second one comes while the first one's exception is on its way, and another one at the very end."""
+def test_two_signals_in_quick_succession_end_in_one_line(project: Path) -> None:
+    """The second signal arrives while the first exception is handled, and another one at the very end."""
     ended = run_stage(
         project,
         "import atexit\n"

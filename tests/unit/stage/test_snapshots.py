@@ -1,4 +1,4 @@
-"""Snapshots of a running stage: whole or not at all, of this very run, few, and one writer at a time."""
+"""Snapshots of a running stage: complete, of this very run, few, and with one writer at a time."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_last_snapshot_is_loaded_and_only_two_are_kept(snapshots: Snapshots)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "one bit"])
-def test_of_a_damaged_snapshot_the_one_before_is_used(
+def test_if_a_snapshot_is_damaged_the_one_before_is_used(
     damage: str, snapshots: Snapshots, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_numbers(snapshots, 1, 2)
@@ -69,12 +69,12 @@ def test_of_a_damaged_snapshot_the_one_before_is_used(
         content[-100] ^= 1
     path.write_bytes(content[: {"truncated": 500, "empty": 0, "one bit": None}[damage]])
     assert loaded_step(snapshots) == 1
-    assert f"{path} is damaged and was removed: going on from the one before" in capsys.readouterr().err
+    assert f"{path} is damaged and was removed: resuming from the one before it" in capsys.readouterr().err
     save_numbers(snapshots, 3)
     assert loaded_step(snapshots) == 3
 
 
-def test_with_every_snapshot_damaged_the_stage_starts_anew(snapshots: Snapshots) -> None:
+def test_if_every_snapshot_is_damaged_the_stage_starts_again(snapshots: Snapshots) -> None:
     save_numbers(snapshots, 1, 2)
     for path in snapshots.paths():
         path.write_bytes(b"rot")
@@ -82,7 +82,7 @@ def test_with_every_snapshot_damaged_the_stage_starts_anew(snapshots: Snapshots)
     assert snapshots.paths() == []
 
 
-def test_what_is_computed_once_is_kept_for_the_run_that_goes_on(tmp_path: Path) -> None:
+def test_what_is_computed_once_is_saved_for_the_resumed_run(tmp_path: Path) -> None:
     computed = []
 
     def compute() -> list[float]:
@@ -100,13 +100,13 @@ def test_what_is_computed_once_is_kept_for_the_run_that_goes_on(tmp_path: Path) 
     assert len(computed) == 2
 
 
-def test_a_half_written_snapshot_is_not_looked_at(snapshots: Snapshots) -> None:
+def test_a_half_written_snapshot_is_ignored(snapshots: Snapshots) -> None:
     save_numbers(snapshots, 1)
     (snapshots.folder / ".00000002-0123456789abcdef.12345678.safetensors").write_bytes(b"half")
     assert loaded_step(snapshots) == 1
 
 
-def test_of_a_finished_run_the_last_snapshot_stays_because_dvc_has_not_stored_its_results(
+def test_the_last_snapshot_of_a_finished_run_stays_because_dvc_has_not_stored_its_results(
     snapshots: Snapshots,
 ) -> None:
     save_numbers(snapshots, 1, 2, 3)
@@ -115,7 +115,7 @@ def test_of_a_finished_run_the_last_snapshot_stays_because_dvc_has_not_stored_it
     assert loaded_step(again) == 3 and len(again.paths()) == 1
 
 
-def test_what_a_killed_process_has_half_written_goes_with_the_next_snapshot(snapshots: Snapshots) -> None:
+def test_the_half_written_file_of_a_killed_process_is_removed_with_the_next_snapshot(snapshots: Snapshots) -> None:
     half = snapshots.folder / ".new.12345678.safetensors"
     half.write_bytes(b"half")
     save_numbers(snapshots, 1)
@@ -123,7 +123,7 @@ def test_what_a_killed_process_has_half_written_goes_with_the_next_snapshot(snap
     assert loaded_step(snapshots) == 1
 
 
-def test_a_snapshot_is_due_before_another_step_would_make_the_loss_too_large(
+def test_a_snapshot_is_due_before_one_more_step_could_lose_too_much_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = 1000.0
@@ -134,16 +134,16 @@ def test_a_snapshot_is_due_before_another_step_would_make_the_loss_too_large(
         now_s += step_s
         due.append(snapshots.is_due())
         if due[-1]:
-            now_s += 100  # writing it takes long, but is no step
+            now_s += 100  # writing a snapshot takes long, but is not a step
             save_numbers(snapshots, 1)
     assert due == [False, False, False, False, True, False, True, False, True, False]
 
 
-def test_with_no_loss_allowed_a_snapshot_is_always_due(tmp_path: Path) -> None:
+def test_if_no_work_may_be_lost_a_snapshot_is_always_due(tmp_path: Path) -> None:
     assert Snapshots(tmp_path, every_s=0).is_due()
 
 
-def test_the_latest_snapshot_is_the_one_written_or_gone_on_from(snapshots: Snapshots) -> None:
+def test_the_latest_snapshot_is_the_one_written_or_resumed_from(snapshots: Snapshots) -> None:
     assert snapshots.latest is None
     save_numbers(snapshots, 1, 2)
     assert snapshots.latest == snapshots.paths()[0]
@@ -162,7 +162,7 @@ sys.stdin.read()
 """
 
 
-def test_a_second_process_keeps_no_snapshots_and_touches_none(
+def test_a_second_process_saves_no_snapshots_and_touches_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "key"
@@ -212,7 +212,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("notes.txt", "anything", False),
     ],
 )
-def test_the_key_changes_with_what_decides_the_result_and_with_nothing_else(
+def test_the_key_changes_only_with_what_decides_the_result(
     project: Path, file: str, content: str, changes: bool
 ) -> None:
     before = run_key("pretrain", CPU)
@@ -254,7 +254,7 @@ def test_a_stage_run_by_hand_elsewhere_ends_in_one_message(
     assert not (project / ".checkpoints").exists()
 
 
-def test_what_dvc_ignores_is_no_part_of_the_key(project: Path) -> None:
+def test_files_that_dvc_ignores_do_not_change_the_key(project: Path) -> None:
     (project / ".dvcignore").write_text("__pycache__\n*~\n/.checkpoints/\n")
     (project / "package").mkdir()
     (project / "package/model.py").write_text("width = 2")
@@ -279,7 +279,7 @@ def test_device_and_threads_are_part_of_the_key(project: Path) -> None:
         torch.set_num_threads(threads)
 
 
-def test_the_snapshots_of_few_other_runs_are_kept_and_none_in_use_is_removed(project: Path) -> None:
+def test_only_a_few_other_runs_keep_snapshots_and_none_in_use_is_removed(project: Path) -> None:
     running = None
     for seed in range(6):
         (project / "params.yaml").write_text(f"seed: {seed}\nmodel:\n  width: 2\n")
@@ -287,7 +287,7 @@ def test_the_snapshots_of_few_other_runs_are_kept_and_none_in_use_is_removed(pro
         save_numbers(snapshots, seed)
         os.utime(snapshots.folder, (seed, seed))
         if running is None:
-            running = snapshots  # the oldest of all, still at work
+            running = snapshots  # the oldest of all, still running
         else:
             snapshots.lock.release()
     folders = list((project / ".checkpoints/pretrain").iterdir())
@@ -295,7 +295,7 @@ def test_the_snapshots_of_few_other_runs_are_kept_and_none_in_use_is_removed(pro
     assert len(folders) <= KEPT_RUNS + 2
 
 
-def test_the_next_stage_removes_what_finished_ones_left_and_no_more(project: Path) -> None:
+def test_the_next_stage_removes_only_the_snapshots_of_finished_stages(project: Path) -> None:
     described = {"deps": ["data/tokens", "stage.py"], "params": ["seed", "model.width"]}
     YAML().dump({"stages": dict.fromkeys(("pretrain", "tune", "answer"), described)}, project / "dvc.yaml")
     finished, killed = (open_snapshots(stage, CPU) for stage in ("pretrain", "tune"))
@@ -307,13 +307,13 @@ def test_the_next_stage_removes_what_finished_ones_left_and_no_more(project: Pat
     assert not finished.folder.exists() and killed.folder.exists()
 
 
-def test_a_folder_that_another_process_removes_meanwhile_counts_as_forgotten(project: Path) -> None:
+def test_a_folder_that_another_process_removes_meanwhile_counts_as_the_oldest(project: Path) -> None:
     assert age_s(project / "gone") == math.inf
     remove_unless_in_use(project / "gone")
     assert not (project / "gone").exists()
 
 
-def test_in_an_experiments_folder_the_snapshots_lie_in_the_project(
+def test_an_experiment_keeps_its_snapshots_in_the_project(
     project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path_factory.mktemp("root")
@@ -322,7 +322,7 @@ def test_in_an_experiments_folder_the_snapshots_lie_in_the_project(
 
 
 @pytest.mark.parametrize("given", ["soon", "-1", "nan"])
-def test_seconds_that_are_none_are_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_that_are_not_a_number_are_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCRATCHLM_CHECKPOINT_EVERY_S", given)
-    with pytest.raises(InputError, match="expected seconds, such as 60"):
+    with pytest.raises(InputError, match="expected a number of seconds, such as 60"):
         read_every_s()

@@ -1,4 +1,4 @@
-"""GPT-2's tokenizer and trained ones: one format, one reader, and the ids that every other reader gives."""
+"""GPT-2's tokenizer and trained ones: one format, one reader, and the same ids as from every other reader."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from scratchlm.tokenizer.folder import (
     write_tokenizer,
 )
 from scratchlm.tokenizer.measures import unknown_percent
-from scratchlm.tokenizer.protocol import END_OF_TEXT, end_of_text
+from scratchlm.tokenizer.protocol import END_OF_TEXT
 
 REPOSITORY = Path(__file__).parents[3]
 WORDS = "the a cat's dogs don't we'll I've 12 1999 naïve 中文 über .. - (x) \U0001f600 low lower lowest new newer"
 TEXTS = [" ".join(random.Random(seed).choices(WORDS.split(), k=200)) + "\n\n\tend  of\u3000line " for seed in range(5)]
-# Characters that Python's Unicode tables know: newer ones are letters to one reader and unknown to another.
+# Characters in Python's Unicode tables: newer ones are letters to one reader and unknown to another.
 ASSIGNED = st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=60)
 PIECES = st.sampled_from([" ", "  ", "\n", "\t", "'s", "'ll", "low", "est", "中", "\U0001f600", "1", "!!", END_OF_TEXT])
 MIXED = st.lists(PIECES | ASSIGNED, max_size=8).map("".join)
@@ -63,7 +63,7 @@ def gpt2(mirror: Path) -> BytePairTokenizer:
 
 @pytest.mark.mirror
 def test_gpt_2_s_files_give_the_book_s_figures(gpt2: BytePairTokenizer, mirror: Path) -> None:
-    assert gpt2.n_vocab == GPT2_VOCAB_SIZE and end_of_text(gpt2) == GPT2_VOCAB_SIZE - 1
+    assert gpt2.n_vocab == GPT2_VOCAB_SIZE and gpt2.eot_token == GPT2_VOCAB_SIZE - 1
     assert len(gpt2.encode((mirror / "the-verdict.txt").read_text(encoding="utf-8"))) == 5145
     assert gpt2.encode("Akwirw ier") == [33901, 86, 343, 86, 220, 959]
     assert gpt2.encode(f"a{END_OF_TEXT}", allowed_special={END_OF_TEXT}) == [64, 50256]
@@ -104,7 +104,7 @@ def test_a_trained_tokenizer_has_the_bytes_the_merges_in_order_and_the_end_last(
     assert list(encoder.values()) == list(range(320)) and trained.n_vocab == 320
     assert list(encoder)[:256] == list(byte_characters().values())
     assert list(encoder)[256:-1] == [merge.replace(" ", "") for merge in merges[1:-1]]
-    assert encoder[END_OF_TEXT] == end_of_text(trained) == max(encoder.values())
+    assert encoder[END_OF_TEXT] == trained.eot_token == max(encoder.values())
     assert merges[0].startswith("#version") and merges[-1] == ""
 
 
@@ -126,7 +126,7 @@ def test_a_tiny_corpus_gives_a_smaller_vocabulary(texts: list[str], size: int, t
     encoder, merges = train_bpe(texts, 5000)
     write_tokenizer(tmp_path, encoder, merges)
     tokenizer = read_tokenizer(tmp_path)
-    assert tokenizer.n_vocab == size and end_of_text(tokenizer) == size - 1
+    assert tokenizer.n_vocab == size and tokenizer.eot_token == size - 1
     assert tokenizer.decode(tokenizer.encode("any ünseen text")) == "any ünseen text"
 
 
@@ -190,26 +190,26 @@ def test_training_is_the_same_in_every_process_and_with_any_number_of_threads(tm
 def test_any_text_comes_back_from_a_trained_tokenizer(trained: BytePairTokenizer, text: str) -> None:
     assert trained.decode(trained.encode(text, allowed_special="all")) == text
     ordinary = trained.encode_ordinary(text)
-    assert trained.decode(ordinary) == text and end_of_text(trained) not in ordinary
+    assert trained.decode(ordinary) == text and trained.eot_token not in ordinary
     assert all(0 <= token < trained.n_vocab for token in ordinary)
 
 
 @pytest.mark.parametrize("blank", [" ", "\n", "\t \u3000"])
-def test_endless_blanks_are_encoded_too(trained: BytePairTokenizer, blank: str) -> None:
+def test_very_long_white_space_is_encoded(trained: BytePairTokenizer, blank: str) -> None:
     text = f"low{blank * 1_500_000}er"  # tiktoken's split pattern fails at a million
     assert trained.decode(trained.encode_ordinary(text)) == text
     assert trained.decode(trained.encode_ordinary_batch([text, "low"])[0]) == text
     assert trained.encode_ordinary("low") == trained.encode_ordinary_batch([text, "low"])[1]
 
 
-def test_endless_runs_are_trained_on_in_pieces() -> None:
+def test_very_long_runs_are_cut_for_training() -> None:
     text = "low " + "a" * 2500 + " " * 2500 + "er"
     pieces = list(without_endless_words([text, "short text"]))
     assert "".join(pieces) == text + "short text" and max(map(len, pieces)) <= 2000 and pieces[-1] == "short text"
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40), st.booleans())
-def test_any_two_files_are_a_tokenizer_or_refused_by_name(
+def test_any_two_files_are_a_tokenizer_or_refused_with_their_names(
     tmp_path_factory: pytest.TempPathFactory, encoder: bytes, merges: bytes, nearly: bool
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "any"
@@ -232,13 +232,13 @@ def test_a_stream_of_tokens_joins_to_their_text(trained: BytePairTokenizer, ids:
     assert "".join(trained.decode_stream(ids)) == trained.decode(ids)
 
 
-def test_a_character_of_several_tokens_comes_whole_and_with_the_last(trained: BytePairTokenizer) -> None:
+def test_a_character_of_several_tokens_comes_with_the_last_one(trained: BytePairTokenizer) -> None:
     ids = [trained.encode_single_token(bytes([byte])) for byte in "ä🙃b".encode()]
     assert list(trained.decode_stream(ids)) == ["", "ä", "", "", "", "🙃", "b", ""]
     assert list(trained.decode_stream(ids[:-2])) == ["", "ä", "", "", "", "�"]  # cut within a character
 
 
-def test_bytes_spell_everything(trained: BytePairTokenizer) -> None:
+def test_any_text_has_tokens(trained: BytePairTokenizer) -> None:
     assert trained.unk_token is None
     assert unknown_percent(trained, ["low unseen 中 words", ""]) == 0
 
@@ -254,7 +254,7 @@ def test_training_makes_its_own_text_shorter(trained: BytePairTokenizer) -> None
 
 
 def slow_ids(text: str, ranks: dict[bytes, int]) -> list[int]:
-    """Chapter 2.5 as plain as it gets: in each word, merge the first pair of the lowest rank."""
+    """Chapter 2.5 in the plainest way: in each word, merge the first pair of the lowest rank."""
     import regex
 
     ids = []
@@ -322,7 +322,7 @@ def test_transformers_knows_the_end_of_text(trained: BytePairTokenizer, trained_
     for tokenizer in trained_hugging_face:
         assert len(tokenizer) == trained.n_vocab
         assert tokenizer.eos_token == tokenizer.bos_token == tokenizer.unk_token == END_OF_TEXT
-        assert tokenizer.eos_token_id == end_of_text(trained)
+        assert tokenizer.eos_token_id == trained.eot_token
 
 
 def test_repetitive_texts_have_the_same_ids_in_transformers(tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_a_model_folder_gives_the_same_tokenizer_back(
     assert again._special_tokens == trained._special_tokens
 
 
-def test_the_tokenizer_json_of_a_byte_pair_folder_is_left_aside(
+def test_the_tokenizer_json_of_a_byte_pair_folder_is_ignored(
     trained: BytePairTokenizer, trained_folder: Path, trained_hugging_face: tuple[Any, Any], tmp_path: Path
 ) -> None:
     copy_tokenizer_for_hugging_face(trained_folder, tmp_path)
@@ -403,7 +403,7 @@ def test_files_that_do_not_belong_together_are_refused(
     with pytest.raises(OutputError) as raised:
         read_tokenizer(tmp_path)
     message = str(raised.value)
-    assert message.startswith(f"{tmp_path}/encoder.json and {tmp_path}/vocab.bpe do not belong together, wanted ")
+    assert message.startswith(f"{tmp_path}/encoder.json and {tmp_path}/vocab.bpe do not belong together, expected ")
     assert "\n" not in message
 
 
@@ -448,7 +448,7 @@ def test_files_with_windows_line_ends_are_read(
     assert read_tokenizer(tmp_path)._mergeable_ranks == trained._mergeable_ranks
 
 
-def test_endless_words_are_cut_for_training_and_nothing_is_lost() -> None:
+def test_very_long_words_are_cut_for_training_and_nothing_is_lost() -> None:
     # Training takes time quadratic in the longest word: 400,000 letters without a blank took 28 s.
     texts = ["the cat  sat\n\non the mat ", " a\n" + "x" * 2500 + "\t\n b "]
     pieces = list(without_endless_words(texts))

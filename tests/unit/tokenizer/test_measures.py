@@ -1,4 +1,4 @@
-"""How a tokenizer cuts texts: lengths, unknown tokens and characters per token, against plain counting."""
+"""Measures of tokenized texts: lengths, unknown tokens and characters per token, against plain counting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tokenizer(request: pytest.FixtureRequest, tokenizer_folder: Path) -> Tokeniz
     return WordTokenizer(build_vocabulary(["the cat sat on the mat and the dog ran"], 100))
 
 
-def test_the_longest_text_is_the_one_of_most_tokens(tokenizer: Tokenizer) -> None:
+def test_the_longest_text_has_the_most_tokens(tokenizer: Tokenizer) -> None:
     lengths = [len(tokenizer.encode_ordinary(text)) for text in TEXTS]
     assert longest_tokens(tokenizer, TEXTS) == lengths[2] == max(lengths)
 

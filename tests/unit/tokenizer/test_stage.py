@@ -1,4 +1,4 @@
-"""build_tokenizer as a stage: what its metrics say of each kind of tokenizer."""
+"""The stage build_tokenizer: its metrics for each kind of tokenizer."""
 
 from __future__ import annotations
 

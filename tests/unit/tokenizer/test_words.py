@@ -1,4 +1,4 @@
-"""Words as tokens: the book's ids, what is lost and what is not, and the same ids in transformers."""
+"""Words as tokens: the book's ids, what is lost and what is kept, and the same ids in transformers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from scratchlm.tokenizer.folder import (
     write_tokenizer,
 )
 from scratchlm.tokenizer.measures import unknown_percent
-from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN, end_of_text
+from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words, write_vocabulary
 
 REPOSITORY = Path(__file__).parents[3]
@@ -133,7 +133,7 @@ def test_words_and_marks_are_split_by_the_rule(text: str) -> None:
     assert split_words(text) == slow_words(text)
 
 
-def test_marks_are_tokens_and_white_space_is_none() -> None:
+def test_marks_are_tokens_and_white_space_is_not() -> None:
     assert split_words(' "No--no,"\n\nhe said_(twice); a well-known\u3000--- rule: 1.5!? ') == [
         *('"', "No", "--", "no", ",", '"', "he", "said", "_", "(", "twice", ")", ";", "a", "well-known", "--", "-"),
         *("rule", ":", "1", ".", "5", "!", "?"),
@@ -148,20 +148,20 @@ def test_the_vocabulary_is_sorted_and_the_special_tokens_come_last() -> None:
     assert list(build_vocabulary(["b a, B", "a é"], 100)) == [",", "B", "a", "b", "é", END_OF_TEXT, UNKNOWN]
 
 
-def test_the_most_frequent_words_are_kept_and_of_equal_ones_the_first() -> None:
+def test_the_most_frequent_words_are_kept_and_among_equal_ones_the_first() -> None:
     text = "z z z d c b a x x"
     assert list(build_vocabulary([text], 6)) == ["a", "b", "x", "z", END_OF_TEXT, UNKNOWN]
     assert list(build_vocabulary([" ".join(reversed(text.split()))], 6)) == ["a", "b", "x", "z", END_OF_TEXT, UNKNOWN]
     assert list(build_vocabulary([text], 3)) == ["z", END_OF_TEXT, UNKNOWN]
 
 
-def test_special_tokens_in_a_corpus_are_no_words() -> None:
+def test_special_tokens_in_a_corpus_are_not_words() -> None:
     text = f"one{END_OF_TEXT}two {UNKNOWN} {END_OF_TEXT}."
     assert list(build_vocabulary([text], 100)) == [".", "one", "two", END_OF_TEXT, UNKNOWN]
 
 
 @given(text=ANY_TEXT.map(lambda text: text * 3), read=st.integers(1, 12), vocab_size=st.integers(3, 12))
-def test_how_a_corpus_is_read_in_pieces_does_not_change_the_vocabulary(
+def test_the_pieces_in_which_a_corpus_is_read_do_not_change_the_vocabulary(
     tmp_path_factory: pytest.TempPathFactory, text: str, read: int, vocab_size: int
 ) -> None:
     folder = tmp_path_factory.mktemp("corpus")
@@ -192,7 +192,7 @@ def test_unknown_words_become_the_unknown_token_and_the_first_version_names_them
 
 
 def test_the_end_of_text_is_a_token_only_where_it_is_allowed(words: WordTokenizer) -> None:
-    cat, unknown, end = words.encode_ordinary("cat")[0], words.unk_token, end_of_text(words)
+    cat, unknown, end = words.encode_ordinary("cat")[0], words.unk_token, words.eot_token
     assert (end, unknown, words.n_vocab) == (N_VOCAB - 2, N_VOCAB - 1, N_VOCAB)
     text = f"cat{END_OF_TEXT}cat {END_OF_TEXT} {UNKNOWN}"
     assert words.encode_ordinary(text) == [unknown, unknown, unknown]
@@ -229,7 +229,7 @@ def slow_text(tokens: list[str]) -> str:
 
 
 @given(ids=st.lists(st.integers(0, N_VOCAB - 1), max_size=30))
-def test_decoding_glues_punctuation_to_the_word_before(
+def test_decoding_puts_no_blank_before_punctuation(
     words: WordTokenizer, vocabulary: dict[str, int], ids: list[int]
 ) -> None:
     assert words.decode(ids) == slow_text([list(vocabulary)[index] for index in ids])
@@ -323,7 +323,7 @@ def damaged(change: Callable[[dict[str, Any]], object]) -> Callable[[str], str]:
     ],
 )
 @pytest.mark.parametrize("name", ["vocabulary.json", "tokenizer.json"])
-def test_a_file_that_is_no_vocabulary_of_words_is_refused(
+def test_a_file_that_is_not_a_vocabulary_of_words_is_refused(
     folder: Path, tmp_path: Path, name: str, damage: Callable[[str], str]
 ) -> None:
     (tmp_path / "vocabulary.json").write_bytes((folder / "vocabulary.json").read_bytes())
@@ -334,7 +334,7 @@ def test_a_file_that_is_no_vocabulary_of_words_is_refused(
     with pytest.raises(OutputError) as raised:
         read(tmp_path)
     assert str(raised.value) == (
-        f"{tmp_path / name} is not a vocabulary of words, wanted words with the ids 0, 1, 2 and so on, then "
+        f"{tmp_path / name} is not a vocabulary of words, expected words with the ids 0, 1, 2 and so on, then "
         f"{END_OF_TEXT} and {UNKNOWN}"
     )
 
@@ -385,9 +385,9 @@ def test_transformers_counts_the_same_characters_as_white_space(words: WordToken
 
 def test_transformers_knows_the_special_tokens(words: WordTokenizer, theirs: Any) -> None:
     assert len(theirs) == words.n_vocab
-    assert (theirs.eos_token_id, theirs.bos_token_id) == (end_of_text(words), end_of_text(words))
+    assert (theirs.eos_token_id, theirs.bos_token_id) == (words.eot_token, words.eot_token)
     assert theirs.unk_token_id == words.unk_token
-    assert theirs.decode([2, end_of_text(words), 3], skip_special_tokens=True) == words.decode([2, 3])
+    assert theirs.decode([2, words.eot_token, 3], skip_special_tokens=True) == words.decode([2, 3])
 
 
 def test_a_model_folder_gives_the_same_tokenizer_back(model_folder: Path, words: WordTokenizer) -> None:
@@ -402,7 +402,7 @@ def test_a_model_s_configuration_names_the_end_of_text(model_folder: Path, words
     from transformers import GPT2LMHeadModel
 
     config = GPT2LMHeadModel.from_pretrained(model_folder).config
-    assert config.eos_token_id == config.bos_token_id == end_of_text(words) == words.n_vocab - 2
+    assert config.eos_token_id == config.bos_token_id == words.eot_token == words.n_vocab - 2
 
 
 def test_a_model_of_words_is_copied_and_refuses_a_tokenizer_of_another_kind(

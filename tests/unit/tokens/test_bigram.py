@@ -1,4 +1,4 @@
-"""The bigram baseline equals a slow dictionary of counts, and its probabilities add up to one."""
+"""The bigram baseline equals a slow one with dictionaries, and its probabilities add up to one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def slow_loss(train: list[int], validation: list[int], vocab_size: int) -> float
 
 
 @given(IDS, IDS)
-def test_the_loss_is_that_of_a_slow_dictionary(train: list[int], validation: list[int]) -> None:
+def test_the_loss_is_that_of_slow_dictionaries(train: list[int], validation: list[int]) -> None:
     found = bigram_loss(array(train), array(validation), VOCAB_SIZE)
     assert found == pytest.approx(slow_loss(train, validation, VOCAB_SIZE), rel=1e-12)
 

@@ -1,4 +1,4 @@
-"""From corpus to token ids: the book's split, nothing lost, nothing counted twice, in little memory."""
+"""Tokenizing the corpus: the book's split, nothing lost, nothing counted twice, in little memory."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from scratchlm.corpus.documents import read_documents, read_pieces
 from scratchlm.errors import InputError
 from scratchlm.tokenizer.bpe import BytePairTokenizer, train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
-from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer, end_of_text
+from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary
 from scratchlm.tokens.folder import TokenManifest, open_tokens
 from scratchlm.tokens.tokenize import tokenize_corpus
 from scratchlm.tokens.windows import read_windows
 
-# Every kind of character that a cut could go wrong at; the control characters \x1c-\x1f are white space to
-# Python and none to the tokenizer.
+# Every kind of character at which a cut could go wrong; the control characters \x1c-\x1f are white space to
+# Python and not to the tokenizer.
 CHARACTERS = " \n\t\r\x0b\x1c\x1f\x85\xa0\u2028\u3000ab'sl1é中\u0301\U0001f600!<|>"
 PIECES = [
     "!\x1c!",
@@ -54,7 +54,7 @@ TEXT = st.lists(st.sampled_from([*PIECES, *CHARACTERS]), max_size=25).map("".joi
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BytePairTokenizer:
-    """A tokenizer with merges between all those characters: a cut in a wrong place shows in the ids."""
+    """A tokenizer with merges between all those characters: a cut in a wrong place changes the ids."""
     rng = random.Random(1)
     texts = ["".join(rng.choices([*PIECES, *CHARACTERS], k=2000)) for _ in range(10)]
     folder = tmp_path_factory.mktemp("tokenizer")
@@ -64,7 +64,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BytePairTokenizer:
 
 @pytest.fixture(scope="module")
 def words() -> WordTokenizer:
-    """The more frequent words of such texts: other words are unknown."""
+    """A tokenizer that knows the more frequent words of such texts."""
     rng = random.Random(1)
     return WordTokenizer(build_vocabulary(["".join(rng.choices([*PIECES, *CHARACTERS], k=20_000))], 1000))
 
@@ -77,7 +77,7 @@ def any_tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 
 @contextmanager
 def corpus_of(texts: list[str]) -> Iterator[Path]:
-    """A folder of these documents, and beside it room for the tokens."""
+    """A folder of these documents, in a temporary folder for the tokens."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "corpus"
         folder.mkdir()
@@ -87,7 +87,7 @@ def corpus_of(texts: list[str]) -> Iterator[Path]:
 
 
 def as_read(text: str) -> str:
-    """The text with its line ends as Python reads them, which is how the book counts its characters."""
+    """The text with the line ends that Python reads, as the book counts its characters."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -135,7 +135,7 @@ def test_a_long_text_really_comes_in_pieces(tmp_path: Path) -> None:
         ("a" + " " * 400_000 + "b", [1, 262_144, 137_857]),
     ],
 )
-def test_a_text_without_a_place_to_cut_is_bounded(tmp_path: Path, text: str, lengths: list[int]) -> None:
+def test_pieces_of_a_text_without_a_place_to_cut_have_a_limit(tmp_path: Path, text: str, lengths: list[int]) -> None:
     (tmp_path / "dna.txt").write_text(text, encoding="utf-8")
     pieces = list(read_pieces(tmp_path / "dna.txt"))
     assert [len(piece) for piece in pieces] == lengths and "".join(pieces) == text
@@ -152,7 +152,7 @@ def test_a_document_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes(b"x " * 2_000_000 + b"\xe9")
     with pytest.raises(InputError) as raised:
         list(read_pieces(tmp_path / "latin.txt"))
-    assert str(raised.value) == "latin.txt is not UTF-8 text any more (byte 0xe9)"
+    assert str(raised.value) == "latin.txt is no longer UTF-8 text (byte 0xe9)"
 
 
 # --- The Verdict --------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def test_the_verdict_has_the_book_s_characters_tokens_and_windows(mirror: Path, 
     assert (manifest.characters, manifest.tokens, manifest.documents) == (20_479, 5145, 1)
     assert (manifest.train_windows, manifest.validation_windows) == (18, 2)
     assert [manifest.train_windows * 256, manifest.validation_windows * 256] == [4608, 512]
-    # The border falls into a word: its two halves are one token more than the word.
+    # The split cuts a word: its two halves are one token more than the word.
     assert (manifest.train_tokens, manifest.validation_tokens) == (4612, 534)
     border = int(0.9 * len(text))
     assert tokens_of(tmp_path / "tokens") == {
@@ -181,7 +181,7 @@ def test_the_verdict_has_the_book_s_characters_tokens_and_windows(mirror: Path, 
 
 
 @pytest.mark.mirror
-def test_the_verdict_as_words_has_the_book_s_tokens_and_one_word_that_the_border_cuts(
+def test_the_verdict_as_words_has_the_book_s_tokens_and_one_word_that_the_split_cuts(
     mirror: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "corpus").mkdir()
@@ -190,7 +190,7 @@ def test_the_verdict_as_words_has_the_book_s_tokens_and_one_word_that_the_border
     tokenizer = WordTokenizer(build_vocabulary(read_documents(tmp_path / "corpus"), 50_000))
     manifest = tokenize_corpus(tmp_path / "corpus", tokenizer, tmp_path / "tokens", 256, 256, 0.9)
     assert (manifest.tokens, manifest.vocab_size) == (4690, 1132)
-    # "technique" becomes "techniq" and "ue", which are no words of the story.
+    # "technique" becomes "techniq" and "ue", which are not words of the story.
     assert (manifest.train_tokens, manifest.validation_tokens) == (4174, 517)
     ids = tokens_of(tmp_path / "tokens")
     unknown = tokenizer.unk_token
@@ -202,7 +202,7 @@ def test_the_verdict_as_words_has_the_book_s_tokens_and_one_word_that_the_border
 
 
 def whole_and_border(texts: list[str], train_fraction: float) -> tuple[str, int]:
-    """All documents joined, and where the first `train_fraction` of their own characters ends in that."""
+    """All documents joined, and the place in that where the first `train_fraction` of their characters ends."""
     train_characters = int(train_fraction * sum(map(len, texts)))
     border = seen = 0
     for number, text in enumerate(texts):
@@ -221,7 +221,7 @@ def whole_and_border(texts: list[str], train_fraction: float) -> tuple[str, int]
     read=st.integers(1, 40),
 )
 @example(texts=["abcd efgh", "ijkl mnop"], train_fraction=0.5, read=4)
-def test_the_splits_are_the_corpus_cut_once_where_the_book_cuts(
+def test_the_splits_are_the_corpus_cut_once_at_the_book_s_place(
     any_tokenizer: Tokenizer, texts: list[str], train_fraction: float, read: int
 ) -> None:
     whole, border = whole_and_border([as_read(text) for text in texts], train_fraction)
@@ -239,11 +239,11 @@ def test_the_splits_are_the_corpus_cut_once_where_the_book_cuts(
         assert text == whole.encode()
 
 
-def test_documents_are_joined_by_one_end_of_text_wherever_the_border_falls(
+def test_documents_are_joined_by_one_end_of_text_wherever_the_split_is(
     tokenizer: BytePairTokenizer,
 ) -> None:
     texts = ["one two", "three four", "five six"]
-    end = end_of_text(tokenizer)
+    end = tokenizer.eot_token
     for percent in range(15, 96):
         with corpus_of(texts) as folder:
             tokenize_corpus(folder, tokenizer, folder.parent / "tokens", 1, 1, percent / 100)
@@ -251,10 +251,12 @@ def test_documents_are_joined_by_one_end_of_text_wherever_the_border_falls(
         ids = found["train"] + found["validation"]
         assert ids.count(end) == 2 and ids[0] != end != ids[-1]
         assert tokenizer.decode(ids) == END_OF_TEXT.join(texts)
-        assert found["train"][-1] != end  # a border between two documents leaves their joint to what follows
+        assert (
+            found["train"][-1] != end
+        )  # if the split is between two documents, the end of text belongs to the second part
 
 
-def test_the_manifest_is_what_was_written_and_the_same_again(tokenizer: BytePairTokenizer) -> None:
+def test_the_manifest_describes_the_files_and_is_the_same_every_time(tokenizer: BytePairTokenizer) -> None:
     with corpus_of(["some text " * 50, "more of it " * 50]) as folder:
         tokens = folder.parent / "tokens"
         manifest = tokenize_corpus(folder, tokenizer, tokens, 8, 4, 0.9)
@@ -273,7 +275,7 @@ def test_the_manifest_is_what_was_written_and_the_same_again(tokenizer: BytePair
 
 @pytest.mark.parametrize(("n_vocab", "dtype"), [(65_536, "<u2"), (65_537, "<u4")])
 def test_ids_take_two_bytes_where_two_are_enough(tmp_path: Path, n_vocab: int, dtype: str) -> None:
-    # Bytes, then tokens that no text has, but for one: the end of text is the largest id.
+    # Bytes, then tokens that no text has; the largest id is the end of text.
     ranks = {bytes([byte]): byte for byte in range(256)}
     ranks |= {b"\0" + rank.to_bytes(4, "big"): rank for rank in range(256, n_vocab - 1)}
     tokenizer = BytePairTokenizer(
@@ -290,7 +292,7 @@ def test_ids_take_two_bytes_where_two_are_enough(tmp_path: Path, n_vocab: int, d
 
 def test_the_share_of_unknown_tokens_is_counted_in_each_split(tokenizer: BytePairTokenizer) -> None:
     words = WordTokenizer(build_vocabulary(["known words here."], 100))
-    train = "known words, known words here. " * 5  # a comma in six tokens is unknown
+    train = "known words, known words here. " * 5  # one token in six is unknown: a comma
     with corpus_of([train, "known new words here " * 2]) as folder:
         fraction = (len(train) + 0.5) / (len(train) + 42)
         manifest = tokenize_corpus(folder, words, folder.parent / "tokens", 2, 2, fraction)

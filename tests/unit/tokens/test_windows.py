@@ -1,4 +1,4 @@
-"""Sliding windows are those of the book's dataset, over ids that stay on disk."""
+"""Sliding windows equal those of the book's dataset, and the ids stay on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scratchlm.tokens.windows import Windows, read_windows
 
 
 def book_windows(ids: list[int], max_length: int, stride: int) -> list[tuple[list[int], list[int]]]:
-    """Chapter 2.6, as plain as it gets: every start that leaves a target for the last token."""
+    """Chapter 2.6 in the plainest way: every start that leaves a target for the last token."""
     found = []
     start = 0
     while start + max_length + 1 <= len(ids):
@@ -51,7 +51,7 @@ def test_indices_from_the_end_and_beyond_it_are_those_of_a_list() -> None:
             windows[beyond]
 
 
-def test_with_stride_max_length_every_token_but_the_rest_is_an_input_once() -> None:
+def test_with_stride_max_length_every_token_is_an_input_once_but_the_rest() -> None:
     windows = Windows(np.arange(1000, dtype="<u2"), 64, 64)
     inputs = torch.cat([inputs for inputs, _ in windows])
     assert inputs.tolist() == list(range(len(windows) * 64)) and 1000 - len(inputs) <= 64

@@ -1,4 +1,4 @@
-"""The one training loop: the book's counting and drawing, schedules, honest losses, a stop at infinity."""
+"""The training loop: steps and random numbers as in the book, schedules, losses, a stop at NaN and infinity."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scratchlm.training.loop import Training, learning_rate_at, loaders, mean_lo
 from scratchlm.training.loss import Batch, Loss, next_token_loss, perplexity
 from scratchlm.training.state import TrainingState
 
-BAD_EXAMPLE = 15  # which no batch before step 7 holds, and no evaluation
+BAD_EXAMPLE = 15  # in no batch before step 7 and in no evaluation
 SETTINGS: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 4,
@@ -149,7 +149,7 @@ def test_gradients_are_clipped_to_the_norm_that_is_asked_for() -> None:
             pairs = zip(moved.parameters(), start.parameters(), strict=True)
             return max((a - b).abs().max().item() for a, b in pairs)
 
-    # AdamW divides by the gradient's size, but a norm of 1e-9 is below its epsilon of 1e-8: hardly a step is left.
+    # AdamW divides by the gradient's size, but a norm of 1e-9 is below its epsilon of 1e-8: the step is tiny.
     assert distance_moved(1e-9) < 0.5
     assert distance_moved(None) > 0.9
 
@@ -180,7 +180,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
 
 
-def test_a_loss_that_is_not_finite_names_the_last_good_snapshot_and_repeated_it_ends_there_again(
+def test_a_loss_that_is_not_finite_names_the_last_good_snapshot_and_a_rerun_fails_at_the_same_step(
     tmp_path: Path,
 ) -> None:
     ends = []
@@ -196,17 +196,17 @@ def test_a_loss_that_is_not_finite_names_the_last_good_snapshot_and_repeated_it_
         for name, parameter in model.named_parameters():
             assert torch.equal(tensors[f"model.{name}"], parameter) and parameter.isfinite().all()
         snapshots.lock.release()
-    step = notes["steps"]  # that many are done, from 0
+    step = notes["steps"]  # the number of steps done is the number of the next one, from 0
     assert step == 7
     assert ends == 2 * [
         f"the loss is nan at step {step} (learning rate 0.01); stopped; the last good snapshot is {snapshots.latest}. "
         "Rerunning unchanged fails at the same step: lower test.learning_rate, or set test.warmup_steps and "
-        "test.gradient_clip, which starts it anew"
+        "test.gradient_clip, which starts the training again"
     ]
 
 
-def test_weights_that_diverged_are_never_kept(tmp_path: Path) -> None:
-    model = nn.Sequential(nn.Linear(3, 1), nn.Tanh())  # no weight is large enough for its loss
+def test_diverged_weights_are_never_saved(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 1), nn.Tanh())  # its loss stays finite for any weights
     data = TensorDataset(torch.ones(8, 3), torch.zeros(8, 1))
 
     def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -259,7 +259,7 @@ def test_the_mean_loss_is_the_mean_of_the_batches_means() -> None:
     assert mean_loss(model, loss, loader, 2) == sum(means[:2]) / 2
 
 
-def test_steps_between_a_bad_one_and_the_look_at_it_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_between_a_bad_step_and_the_next_check_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, loss, train_set, validation_set = regression()
     train_set.tensors[1][BAD_EXAMPLE] = math.nan
     monkeypatch.setattr("scratchlm.training.guard.LOOK_EVERY", 1000)
@@ -277,7 +277,7 @@ def test_steps_between_a_bad_one_and_the_look_at_it_change_nothing(monkeypatch: 
 
 
 def test_a_step_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read of a tensor's value is what a GPU would be waited for: one look for ten steps, none between."""
+    """Reading a tensor's value waits for the GPU: it happens once in ten steps."""
     reads = 0
 
     def count(read: Any) -> Any:
@@ -300,7 +300,7 @@ def test_a_step_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_loss_may_be_of_a_wrapped_model() -> None:
-    """Several processes train one model that is wrapped: what is called must be what `train` was given."""
+    """Training in several processes wraps the model: the loop must call the object that `train` was given."""
 
     class Wrapped(nn.Module):
         def __init__(self, module: nn.Module) -> None:
@@ -321,7 +321,7 @@ def test_perplexity_is_the_number_of_equally_likely_tokens() -> None:
     assert perplexity(0.0) == 1.0
     assert perplexity(math.log(50257)) == pytest.approx(50257)
     assert perplexity(1e6) < math.inf
-    # Logits that are all alike: the model is as unsure as a fair die with 7 sides.
+    # Equal logits: as unsure as a fair die with 7 sides.
     model = lambda ids: torch.zeros(*ids.shape, 7)  # noqa: E731
     ids = torch.tensor([[1, 2, 3]])
     loss_sum, count = next_token_loss(model, (ids, ids))  # type: ignore[arg-type]

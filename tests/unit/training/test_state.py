@@ -1,4 +1,4 @@
-"""A training that was put aside at any step and taken up again ends with the same bits."""
+"""A training that was interrupted at any step and resumed ends with the same bits."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ STEPS = 15  # 3 epochs of 5 batches
 
 
 @pytest.fixture(autouse=True)
-def nobody_asks_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_request_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interruption.request, "made", False)
 
 
 def run(folder: Path, stop_after: int | None, monkeypatch: pytest.MonkeyPatch, frozen: bool = False) -> Any:
-    """Train, or go on, until a request to stop after so many steps of this call; return what there is then."""
+    """Train or resume, with a stop requested after so many steps of this call; return the result so far."""
     torch.manual_seed(0)
     model = new_gpt(CONFIG, "gpt2")
     if frozen:
@@ -105,7 +105,7 @@ def test_a_training_stopped_after_every_single_step_ends_with_the_same_bits(
     same(resumed, run(tmp_path / "whole", None, monkeypatch))
 
 
-def test_what_is_frozen_is_not_saved_and_what_is_trained_goes_on(
+def test_frozen_parameters_are_not_saved_and_trained_ones_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(tmp_path / "run", 7, monkeypatch, frozen=True) is None
@@ -114,7 +114,7 @@ def test_what_is_frozen_is_not_saved_and_what_is_trained_goes_on(
     same(run(tmp_path / "run", None, monkeypatch, True), run(tmp_path / "whole", None, monkeypatch, True))
 
 
-def test_without_the_moments_the_end_would_be_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_moments_the_result_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(tmp_path / "run", 7, monkeypatch) is None
     snapshots = Snapshots(tmp_path / "run")
     tensors, notes = snapshots.load() or ({}, {})
