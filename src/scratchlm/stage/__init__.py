@@ -1,4 +1,4 @@
-"""What every stage shares: how it starts, stops and goes on, its device, progress, metrics and tables.
+"""What every stage shares: how it starts, stops and goes on; device, environment, progress, metrics and tables.
 
 Imports `params`, `files` and `errors`; knows no model and no data.
 """
