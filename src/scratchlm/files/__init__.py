@@ -1,4 +1,4 @@
-"""Files: atomic writes, checksums, a database that processes share, clear errors for what cannot be read or stored.
+"""Files: atomic writes, checksums, a shared database, clear errors for what cannot be read or stored, fixed folders.
 
 Imports `errors` alone.
 """
