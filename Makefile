@@ -1,7 +1,7 @@
 # Everything runs in a virtual environment in .venv, made on first use; `make help` lists what there is.
 # Recipes call modules (`python -m dvc`), not scripts: a script's first line breaks in paths with spaces.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint profile book-figures clean
+.PHONY: help setup repro test lint profile docs book-figures clean
 
 export PYTHON ?= python3
 export P
@@ -27,6 +27,9 @@ lint: setup ## Check style and types
 
 profile: ## Copy profiles/P.yaml over params.yaml: make profile P=laptop
 	@sh scripts/profile.sh "$$P"
+
+docs: setup ## Print what the pages show, and draw their pictures, from the last run (3 minutes)
+	@$(RUN) PYTHONPATH=src python scripts/pages.py
 
 book-figures: setup ## Recompute the book's printed figures (6 minutes): make book-figures ARGS="--only ch05"
 	@$(RUN) python benchmarks/book_figures.py $(ARGS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from scratchlm.anatomy.figures import token_label
 from scratchlm.anatomy.formulas import gradient_means
 from scratchlm.errors import InputError
 from scratchlm.model.attention import MultiHeadAttention, attention_weights
+from scratchlm.model.config import Init
 from scratchlm.model.gpt import GPT, Block
 from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.protocol import Tokenizer
@@ -120,7 +121,7 @@ def block_gradients(model: GPT, inputs_BT: Tensor, targets_BT: Tensor, after_ste
 
 
 def compare_gradients(
-    model: GPT, example: tuple[Tensor, Tensor], seed: int, init: Literal["book", "gpt2"], init_std: float
+    model: GPT, example: tuple[Tensor, Tensor], seed: int, init: Init, init_std: float
 ) -> dict[str, list[float]]:
     """Return the gradients of every block on one example, for new models with and without shortcuts, and for `model`.
 

@@ -20,7 +20,7 @@ from scratchlm.tokenizer.protocol import Tokenizer, end_of_text
 def save_checkpoint(folder: Path, model: GPT, tokenizer_folder: Path) -> None:
     """Write `model` and its tokenizer as a folder that transformers' `GPT2LMHeadModel` loads.
 
-    All but a model without shortcuts, which is no GPT-2: see `gpt2_layout.config_to_json`.
+    All but a model without shortcuts, which is not a GPT-2: see `gpt2_layout.config_to_json`.
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()

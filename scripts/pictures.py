@@ -1,0 +1,116 @@
+"""Draw a run's results as one picture: the losses of the three trainings, the classifier's accuracy, the scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from scratchlm.anatomy.figures import DPI, STYLE
+from scratchlm.files.atomic import atomic_path
+
+# Of each training: title, curve, metrics, what its loss is.
+TRAININGS = (
+    ("Pretraining on the corpus", "pretrain", "pretrain", "cross entropy (nats per token)"),
+    ("Classifier", "classifier_loss", "finetune_classifier", "cross entropy (nats per message)"),
+    ("Assistant", "finetune_instructions", "finetune_instructions", "cross entropy (nats per token)"),
+)
+JUDGED = ("judge_scores", "judge_responses")
+# Everything that decides the picture, in this order.
+SOURCES = (
+    *(f"data/plots/{curve}.csv" for _, curve, _, _ in TRAININGS),
+    *(f"metrics/{metrics}.json" for _, _, metrics, _ in TRAININGS),
+    f"data/plots/{JUDGED[0]}.csv",
+    f"metrics/{JUDGED[1]}.json",
+)
+BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.6"
+SIZE_IN = (11.0, 6.4)
+
+
+def draw_results(path: Path, project: Path, description: str) -> None:
+    """Draw the results of the run in a project's folder as a PNG file, with the same bytes for the same numbers.
+
+    `description` goes into the file and is not seen.
+    """
+    with matplotlib.style.context(["default", STYLE], after_reset=True):
+        figure = Figure(SIZE_IN, DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+        figure.suptitle("One run of the sample profile", fontsize=13)
+        grid = figure.subplots(2, 3)
+        for axes, (title, curve, metrics, y_label) in zip(grid[0], TRAININGS, strict=True):
+            draw_losses(axes, title, read_table(project, curve), read_metrics(project, metrics), y_label)
+        draw_accuracy(grid[1][0], read_metrics(project, TRAININGS[1][2]))
+        judged = read_metrics(project, JUDGED[1])
+        draw_means(grid[1][1], judged)
+        draw_scores(grid[1][2], read_table(project, JUDGED[0]))
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", metadata={"Software": None, "Description": description})
+
+
+def read_table(project: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(project / "data/plots" / f"{name}.csv")
+
+
+def read_metrics(project: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((project / "metrics" / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def draw_losses(axes: Axes, title: str, curve: pd.DataFrame, metrics: dict[str, Any], y_label: str) -> None:
+    """Draw the losses by step; of pretraining also the loss of a bigram model, for comparison."""
+    axes.plot(curve["step"], curve["train_loss"], color=BLUE, label="train")
+    axes.plot(curve["step"], curve["validation_loss"], color=ORANGE, label="validation")
+    if bigram := metrics.get("bigram_validation_loss"):
+        axes.axhline(bigram, color=GREY, linestyle="--", label="bigram model")
+    axes.set_title(f"{title}: loss", fontsize=11)
+    axes.set_xlabel("step")
+    axes.set_ylabel(y_label, fontsize=9)
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", color="0.93")
+    axes.legend(frameon=False)
+
+
+def draw_accuracy(axes: Axes, metrics: dict[str, Any]) -> None:
+    """Draw the accuracy on the test messages of the classifier, before and after training, and of its baseline."""
+    bars = axes.bar(
+        ["before\ntraining", "TF-IDF\nbaseline", "classifier"],
+        [metrics["initial_test_accuracy"], metrics["baseline_test_accuracy"], metrics["test_accuracy"]],
+        color=[GREY, GREY, BLUE],
+        width=0.6,
+    )
+    axes.bar_label(bars, fmt="%.2f %%", padding=2)
+    axes.set_title("Classifier: spam or ham", fontsize=11)
+    axes.set_ylabel("test accuracy (%)")
+    axes.set_ylim(0, 112)
+    axes.set_yticks(range(0, 101, 20))
+
+
+def draw_means(axes: Axes, judged: dict[str, Any]) -> None:
+    """Draw the mean scores of base model and assistant with their 95 % intervals."""
+    means = [judged[variant]["mean"] for variant in ("base", "assistant")]
+    below = [judged[variant]["mean"] - judged[variant]["ci95_low"] for variant in ("base", "assistant")]
+    above = [judged[variant]["ci95_high"] - judged[variant]["mean"] for variant in ("base", "assistant")]
+    axes.bar(["base model", "assistant"], means, color=[GREY, BLUE], width=0.5)
+    axes.errorbar([0, 1], means, yerr=[below, above], fmt="none", ecolor="black", capsize=4)
+    for place, (mean, length) in enumerate(zip(means, above, strict=True)):
+        axes.text(place, mean + length + 2, f"{mean:.1f}", ha="center")
+    axes.set_title(f"Answers: mean score by {judged['judge']}", fontsize=11)
+    axes.set_ylabel("score, with 95 % interval")
+    axes.set_xlim(-0.6, 1.6)
+    axes.set_ylim(0, 100)
+
+
+def draw_scores(axes: Axes, histogram: pd.DataFrame) -> None:
+    """Draw how many answers got which score, in bins of ten."""
+    for column, label, color, shift in (("base", "base model", GREY, 2.9), ("assistant", "assistant", BLUE, 7.1)):
+        axes.bar(histogram["score"] + shift, histogram[column], 4.0, color=color, label=label)
+    axes.set_title("Answers by score", fontsize=11)
+    axes.set_xlabel("score")
+    axes.set_ylabel("answers")
+    axes.set_xticks(range(0, 101, 20))
+    axes.legend(frameon=False, loc="upper center")
