@@ -1,4 +1,4 @@
-"""Files: atomic writes, checksums, clear errors for what cannot be read or stored, and the fixed folders.
+"""Files: atomic writes, checksums, a shared database, clear errors for what cannot be read or stored, fixed folders.
 
 Imports `errors` alone.
 """

@@ -1,4 +1,4 @@
-"""What all stages share: start, stop and resume, the device, progress bars, metrics and tables.
+"""What all stages share: start, stop and resume, device, environment, progress bars, metrics and tables.
 
 Imports `params`, `files` and `errors`; knows no model and no data.
 """
