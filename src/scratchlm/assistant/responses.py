@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from scratchlm.assistant.instructions import SURROGATE, Entry
-from scratchlm.errors import InputError
+from scratchlm.errors import OutputError
+from scratchlm.files.text import read_json
 
 Variant = Literal["base", "assistant"]
 
@@ -41,19 +41,16 @@ ANSWER_FIELDS = {"text": TEXT, "finish": TEXT, "tokens": ((int,), "a whole numbe
 
 
 def read_responses(path: Path) -> list[AnsweredEntry]:
-    """Read data/responses.json; raises InputError, one line that names the first thing wrong in it."""
-    way_out = "run `dvc repro --force generate_responses`, which writes it anew"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}): {way_out}") from None
+    """Read data/responses.json; raises OutputError, one line that names the first thing wrong in it."""
+    wanted = "a list of entries with their answers, as generate_responses writes it"
+    found = read_json(path, wanted, OutputError)
     if not isinstance(found, list) or not found:
         shown = "an empty list" if found == [] else f"a {type(found).__name__}"
-        raise InputError(f"{path} holds {shown}, wanted a list of entries with their answers: {way_out}")
+        raise OutputError(f"{path} holds {shown}, wanted {wanted}")
     problems = list(_problems(found))
     if problems:
         more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        raise InputError(f"{path}: {problems[0]}{more}: {way_out}")
+        raise OutputError(f"{path}: {problems[0]}{more}; wanted {wanted}")
     return found
 
 

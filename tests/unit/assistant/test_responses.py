@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scratchlm.assistant.responses import read_responses
-from scratchlm.errors import InputError
+from scratchlm.errors import OutputError
 
 ENTRIES = [
     {
@@ -43,7 +43,7 @@ ENTRIES = [
 def test_responses_that_were_edited_wrongly_are_told_in_one_line(tmp_path: Path, content: str, problem: str) -> None:
     path = tmp_path / "responses.json"
     path.write_text(content)
-    with pytest.raises(InputError) as stopped:
+    with pytest.raises(OutputError) as stopped:
         read_responses(path)
     message = str(stopped.value)
     assert problem in message and str(path) in message and "generate_responses" in message

@@ -99,6 +99,12 @@ def test_several_judges_each_have_their_rows_and_the_key_is_nowhere(project: Pat
     rows = json.loads(first["data/verdicts.json"])
     assert [row["judge"] for row in rows] == [judge for judge in judges for _ in range(2 * N_ENTRIES)]
     assert {row["status"] for row in rows} == {"ok"}
+    options = {row["judge"]: row.get("options") for row in rows}  # all that decides a score, but for the address
+    assert options == {
+        "ollama:llama3": {"seed": 123, "temperature": 0.0, "num_ctx": 2048, "num_predict": 256},
+        "openai:tiny": {"seed": 123, "temperature": 0.0, "max_tokens": 256},
+        "overlap": None,
+    }
     metrics = json.loads(first["metrics/judge_responses.json"])
     assert (metrics["judge"], metrics["backend"], metrics["model"]) == ("ollama:llama3", "ollama", "llama3")
     assert list(metrics["others"]) == judges[1:]
@@ -154,6 +160,25 @@ def test_ctrl_c_while_the_server_hangs_ends_the_stage_at_once(project: Path) -> 
         assert {name: len(latencies_s) for name, latencies_s in cache.latencies_by_judge().items()} == {
             "ollama:llama3": 6
         }
+
+
+def test_four_are_judged_at_once_or_as_many_as_the_environment_says(project: Path) -> None:
+    with OllamaServer() as server:
+        for count, env in (
+            (4, {}),
+            (2, {"SCRATCHLM_JUDGE_CONCURRENCY": "2", "SCRATCHLM_CACHE": str(project / "other")}),
+        ):
+            under_way: list[int] = []
+
+            def answer(request: dict[str, Any], under_way: list[int] = under_way) -> Reply:
+                under_way.append(len(server.requests) - len(server.answered))
+                return Reply("80", delay_s=0.05)
+
+            server.answer = answer
+            code, _, errors = run_stage(project, ["ollama:llama3"], server.host, **env)
+            assert (code, max(under_way)) == (0, count), errors
+    code, _, errors = run_stage(project, ["overlap"], SCRATCHLM_JUDGE_CONCURRENCY="0")
+    assert errors == "judge_responses: error: SCRATCHLM_JUDGE_CONCURRENCY is '0', wanted a whole number from 1 to 64\n"
 
 
 def test_a_model_that_is_missing_is_told_before_the_first_question_to_another(project: Path) -> None:

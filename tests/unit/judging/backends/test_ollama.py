@@ -15,7 +15,7 @@ from ollama_server import OllamaServer, digest_of
 from scripted_server import BUSY, DROPPED, HALF, HTML, LIMITED, Reply, unused_host
 
 from scratchlm.errors import InputError
-from scratchlm.judging.backends.ollama import OllamaBackend, connect
+from scratchlm.judging.backends.ollama import OllamaBackend, connect, read_host
 from scratchlm.judging.client import BackendError, Completion, TooSlow
 from scratchlm.params.schema import JudgeParams
 
@@ -174,6 +174,26 @@ def test_a_server_that_is_not_ollama_is_told_apart(server: OllamaServer, monkeyp
     monkeypatch.setenv("OLLAMA_HOST", f"{server.host}/elsewhere")
     with pytest.raises(InputError, match=r"is not Ollama's API .*404 page not found.*OLLAMA_HOST"):
         connect_to()
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ("", "http://127.0.0.1:11434"),
+        ("1.2.3.4", "http://1.2.3.4:11434"),
+        ("example.com/path/", "http://example.com:11434/path"),
+        ("example.com:56789", "http://example.com:56789"),
+        (":56789", "http://127.0.0.1:56789"),
+        ("http://example.com", "http://example.com"),
+        ("https://example.com:56789/path", "https://example.com:56789/path"),
+        ("[0001:2::1]", "http://[0001:2::1]:11434"),
+        ("http://[::1]:56789", "http://[::1]:56789"),
+        ("http://user:secret@example.com:1/", "http://example.com:1"),
+    ],
+)
+def test_the_host_is_read_as_ollama_reads_it(monkeypatch: pytest.MonkeyPatch, given: str, address: str) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", given)
+    assert read_host() == address
 
 
 def test_an_unreadable_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -278,6 +278,14 @@ def test_the_key_does_not_follow_a_redirect(server: OpenAiServer) -> None:
     assert not failed.value.worth_retrying
 
 
+def test_a_redirect_to_nowhere_is_a_failure_too(server: OpenAiServer) -> None:
+    backend = connect_to()
+    server.moved_to = "http://["
+    with pytest.raises(BackendError) as failed:
+        backend.ask("?", None)
+    assert not failed.value.worth_retrying
+
+
 @pytest.mark.parametrize("key", ["two words", "line\nbreak", "clé"])
 def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
