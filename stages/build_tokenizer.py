@@ -17,8 +17,6 @@ CORPUS = Path("data/corpus")
 TOKENIZER = Path("data/tokenizer")
 METRICS = Path("metrics/build_tokenizer.json")
 
-WITHOUT_MERGES = 257  # tokens of a BPE without a merge: the 256 bytes and <|endoftext|>
-
 
 def main(params: Params) -> None:
     kind = params.tokenizer.kind
@@ -39,7 +37,7 @@ def main(params: Params) -> None:
         {
             "kind": kind,
             "vocab_size": tokenizer.n_vocab,
-            "merges": 0 if kind == "word" else tokenizer.n_vocab - WITHOUT_MERGES,
+            "merges": tokenizer.n_merges,
             "characters_per_token": per_token,
         },
     )

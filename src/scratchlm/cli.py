@@ -7,12 +7,13 @@ import sys
 from itertools import chain
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from scratchlm.errors import BUILD_AGAIN, InputError, explain
 from scratchlm.model.config import GPT2_VOCAB_SIZE
+from scratchlm.params.choices import Size
 from scratchlm.params.file import PARAMS, load_params
 from scratchlm.params.schema import MIN_TEMPERATURE
 
@@ -117,7 +118,7 @@ def shapes(
         list[str] | None,
         typer.Argument(metavar="TEXT", help="Texts with the same number of tokens; by default the book's."),
     ] = None,
-    size: Annotated[str | None, typer.Option(help="A released GPT-2: 124M, 355M, 774M or 1558M.")] = None,
+    size: Annotated[str | None, typer.Option(help=f"A released GPT-2: {', '.join(get_args(Size))}.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model folder.")] = None,
 ) -> None:
     """Show every tensor's shape from text to logits, by default for the model in params.yaml, trained or not."""

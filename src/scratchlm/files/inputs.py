@@ -26,9 +26,9 @@ def own_paths(named: Sequence[str], inputs: Path, stage: str) -> list[Path]:
     for name in named:
         path = from_root(name)
         tracked = _tracked_path(path, inputs)
-        if tracked is None:
+        if tracked is None and path.exists():
             untracked.append(name)
-        else:
+        elif tracked is not None:
             _check_tracked(name, path, tracked, inputs)
         paths.append(tracked or path)
     if untracked:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+BYTES_AND_END = 257  # tokens of a BPE without a merge: the 256 bytes and <|endoftext|>
+
 TokenizerKind = Literal["gpt2", "bpe", "word"]
 Schedule = Literal["constant", "cosine"]
-Base = Literal["pretrained", "124M", "355M", "774M", "1558M"]
+Size = Literal["124M", "355M", "774M", "1558M"]  # of the released GPT-2
+Base = Literal["pretrained", Size]
 TrainLayers = Literal["last_layer", "last_block", "last_two_blocks", "all"]
 PromptStyle = Literal["alpaca", "phi3"]  # of the assistant
 PromptName = Literal["book", "rubric"]  # of the judge

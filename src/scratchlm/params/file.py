@@ -17,10 +17,10 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from scratchlm.errors import InputError
 from scratchlm.files.text import one_line, shorten
 from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
+from scratchlm.params.choices import BYTES_AND_END
 from scratchlm.params.schema import ModelParams, Params, TokenizerParams, WindowsParams
 
 PARAMS = Path("params.yaml")
-SMALLEST_BPE = 257
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
 SHOWN_CHARACTERS = 60  # of a value or a key
 SHOWN_PROBLEM = 200  # characters of the YAML reader's message
@@ -83,75 +83,86 @@ def check_params(found: Any, name: str = "params.yaml") -> Params:
 
 
 def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
-    """Yield the problems of keys that do not fit together; an invalid section is left out."""
+    """Yield the problems of keys that do not fit together; a check that needs an invalid section is left out."""
+    for check in (_bad_texts, _bad_windows, _bad_fractions, _bad_rates, _bad_bases):
+        yield from check(valid)
 
-    def have(*sections: str) -> bool:
-        return all(section in valid for section in sections)
 
-    if have("model"):
-        model: ModelParams = valid["model"]
-        if model.emb_dim % model.n_heads:
-            yield (f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})")
-    if have("tokenizer"):
-        tokenizer: TokenizerParams = valid["tokenizer"]
-        if tokenizer.kind == "bpe" and tokenizer.vocab_size < SMALLEST_BPE:
-            yield (
-                f"tokenizer.vocab_size: got {tokenizer.vocab_size}, allowed with tokenizer.kind bpe: at least "
-                f"{SMALLEST_BPE}, the 256 bytes and <|endoftext|>"
-            )
-        if tokenizer.kind == "gpt2" and tokenizer.vocab_size != GPT2_VOCAB_SIZE:
-            yield (
-                f"tokenizer.vocab_size: got {tokenizer.vocab_size}, allowed with tokenizer.kind gpt2: {GPT2_VOCAB_SIZE}"
-            )
+def _bad_texts(valid: dict[str, Any]) -> Iterator[str]:
+    tokenizer: TokenizerParams | None = valid.get("tokenizer")
+    if tokenizer is None:
+        return
+    if tokenizer.kind == "bpe" and tokenizer.vocab_size < BYTES_AND_END:
+        yield (
+            f"tokenizer.vocab_size: got {tokenizer.vocab_size}, allowed with tokenizer.kind bpe: at least "
+            f"{BYTES_AND_END}, the 256 bytes and <|endoftext|>"
+        )
+    if tokenizer.kind == "gpt2" and tokenizer.vocab_size != GPT2_VOCAB_SIZE:
+        yield f"tokenizer.vocab_size: got {tokenizer.vocab_size}, allowed with tokenizer.kind gpt2: {GPT2_VOCAB_SIZE}"
     for section, key in (("pretrain", "sample_prompt"), ("visualize", "text")):
-        words = have("tokenizer") and valid["tokenizer"].kind == "word"
-        if words and have(section) and not getattr(valid[section], key).strip():
+        if tokenizer.kind == "word" and section in valid and not getattr(valid[section], key).strip():
             yield f"{section}.{key}: got only white space, allowed with tokenizer.kind word: at least one word"
-    if have("windows"):
-        windows: WindowsParams = valid["windows"]
-        if windows.stride > windows.max_length:
-            yield (
-                f"windows.stride: got {windows.stride}, allowed: at most windows.max_length "
-                f"({windows.max_length}), or text between windows is never seen"
-            )
-        if have("model") and windows.max_length > valid["model"].context_length:
-            yield (
-                f"windows.max_length: got {windows.max_length}, allowed: at most model.context_length "
-                f"({valid['model'].context_length})"
-            )
-    for section, rest in (("sms", "test"), ("instructions", "validation")):
-        if have(section):
-            middle = "validation_fraction" if section == "sms" else "test_fraction"
+
+
+def _bad_windows(valid: dict[str, Any]) -> Iterator[str]:
+    model: ModelParams | None = valid.get("model")
+    windows: WindowsParams | None = valid.get("windows")
+    if model and model.emb_dim % model.n_heads:
+        yield f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})"
+    if windows and windows.stride > windows.max_length:
+        yield (
+            f"windows.stride: got {windows.stride}, allowed: at most windows.max_length ({windows.max_length}), or "
+            "text between windows is never seen"
+        )
+    if windows and model and windows.max_length > model.context_length:
+        yield (
+            f"windows.max_length: got {windows.max_length}, allowed: at most model.context_length "
+            f"({model.context_length})"
+        )
+
+
+def _bad_fractions(valid: dict[str, Any]) -> Iterator[str]:
+    for section, middle, rest in (
+        ("sms", "validation_fraction", "test"),
+        ("instructions", "test_fraction", "validation"),
+    ):
+        if section in valid:
             total = valid[section].train_fraction + getattr(valid[section], middle)
             if total >= 1:
                 yield (
                     f"{section}.train_fraction + {section}.{middle}: got {total:g}, allowed: less than 1, "
                     f"the rest is the {rest} set"
                 )
+
+
+def _bad_rates(valid: dict[str, Any]) -> Iterator[str]:
     for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
-        if have(section) and valid[section].min_learning_rate > valid[section].learning_rate:
+        if section in valid and valid[section].min_learning_rate > valid[section].learning_rate:
             yield (
                 f"{section}.min_learning_rate: got {valid[section].min_learning_rate:g}, allowed: at most "
                 f"{section}.learning_rate ({valid[section].learning_rate:g})"
             )
-    if have("weights", "tokenizer"):
+
+
+def _bad_bases(valid: dict[str, Any]) -> Iterator[str]:
+    if {"weights", "tokenizer"} <= valid.keys():
         openai = [base for base in valid["weights"].bases if base != "pretrained"]
         if openai and valid["tokenizer"].kind != "gpt2":
             yield f"weights.bases: got {openai[0]}, allowed only with tokenizer.kind gpt2, whose tokens it knows"
     for section in ("finetune_classifier", "finetune_instructions"):
-        if have(section, "weights") and valid[section].base not in valid["weights"].bases:
+        if {section, "weights"} <= valid.keys() and valid[section].base not in valid["weights"].bases:
             yield (
                 f"{section}.base: got {valid[section].base}, allowed: one of weights.bases "
                 f"({', '.join(valid['weights'].bases)})"
             )
-        if have(section, "model"):
+        if {section, "model"} <= valid.keys():
             base_length = _context_length(valid[section].base, valid["model"])
             if (valid[section].max_length or 0) > base_length:
                 yield (
                     f"{section}.max_length: got {valid[section].max_length}, allowed: at most the context of "
                     f"its base {valid[section].base} ({base_length})"
                 )
-    if have("generate", "finetune_instructions", "model"):
+    if {"generate", "finetune_instructions", "model"} <= valid.keys():
         base_length = _context_length(valid["finetune_instructions"].base, valid["model"])
         if valid["generate"].max_new_tokens >= base_length:
             yield (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from types import FrameType
 import psutil
 
 LOOK_EVERY_S = 1.0
+CLEAN_UP_S = 1.0  # in which no signal interrupts what happens after a KeyboardInterrupt
 
 
 class Interrupted(Exception):
@@ -21,10 +24,12 @@ class Interrupted(Exception):
 
 @dataclass
 class Request:
-    """Whether this process was asked to stop, and whether that waits for the end of a step."""
+    """Whether this process was asked to stop, and whether that waits for the end of a block."""
 
     made: bool = False
     deferred: bool = False
+    may_hurry: bool = True  # a second Ctrl-C does not wait
+    raised_s: float = -math.inf  # when it last raised KeyboardInterrupt, monotonic
 
 
 request = Request()
@@ -36,9 +41,12 @@ def requested() -> bool:
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
-    """Let a request to stop wait for the block, which checks `requested`; a second Ctrl-C does not wait."""
-    request.deferred = True
+def deferred(may_hurry: bool = True) -> Iterator[None]:
+    """Let a request to stop wait for the block, which checks `requested`.
+
+    A second Ctrl-C does not wait, unless `may_hurry` is False.
+    """
+    request.deferred, request.may_hurry = True, may_hurry
     try:
         yield
     finally:
@@ -50,8 +58,9 @@ def deferred() -> Iterator[None]:
 def listen() -> None:
     """Treat SIGINT, SIGTERM and the end of DVC or the shell above as requests to stop.
 
-    The first request raises KeyboardInterrupt; inside `deferred`, at the end of the block. Later ones are ignored,
-    since schedulers send SIGTERM twice, but a second Ctrl-C does not wait for the end of `deferred`.
+    The first request raises KeyboardInterrupt; inside `deferred`, at the end of the block. A second SIGTERM changes
+    nothing, since schedulers send two. A second Ctrl-C does not wait for the end of `deferred`; after that, one per
+    second counts, in case something swallowed the exception.
     """
     signal.signal(signal.SIGINT, _on_signal)
     signal.signal(signal.SIGTERM, _on_signal)
@@ -66,9 +75,13 @@ def stop_listening() -> None:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     is_first, request.made = not request.made, True
-    is_second_ctrl_c = not is_first and request.deferred and number == signal.SIGINT
-    if is_second_ctrl_c or (is_first and not request.deferred):
-        request.deferred = False  # a third signal must not interrupt the clean-up after this exception
+    now_s = time.monotonic()
+    if request.deferred:
+        raises = not is_first and number == signal.SIGINT and request.may_hurry
+    else:
+        raises = is_first or (number == signal.SIGINT and now_s - request.raised_s > CLEAN_UP_S)
+    if raises:
+        request.deferred, request.raised_s = False, now_s
         raise KeyboardInterrupt
 
 

@@ -21,8 +21,8 @@ def run(script: Path) -> None:
     with the script's name.
     """
     name = script.stem
-    listen()
     try:
+        listen()
         call_main(script)
     except InputError as error:
         sys.exit(f"{name}: error: {explain(error)}")
@@ -44,7 +44,8 @@ def run(script: Path) -> None:
 
 def call_main(script: Path) -> None:
     """Check the params, load the script, and call its `main`."""
-    with deferred():  # importing torch takes seconds, and an interrupted import raises all kinds of errors
+    # Importing torch takes seconds, and an interrupted import raises all kinds of errors.
+    with deferred(may_hurry=False):
         from scratchlm.params.file import PARAMS, load_params
 
         params = load_params(PARAMS)

@@ -1,4 +1,4 @@
 """Tokenizers of chapter 2: byte pairs or words, from text to token ids and back.
 
-Imports `files` and `errors`.
+Imports `params.choices`, `files` and `errors`.
 """

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import tiktoken
 
+from scratchlm.params.choices import BYTES_AND_END
 from scratchlm.tokenizer.protocol import END_OF_TEXT
 
 ENDLESS = re.compile(r"\S{1001}|\s{1001}")
@@ -22,6 +23,11 @@ class BytePairTokenizer(tiktoken.Encoding):
     """tiktoken's encoding, which also takes endless white space and decodes a stream."""
 
     unk_token = None  # every byte is a token
+
+    @property
+    def n_merges(self) -> int:
+        """How many tokens are merges of two others."""
+        return int(self.n_vocab) - BYTES_AND_END
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Encode a text in which special tokens are plain text; very long white space is encoded in parts."""

@@ -24,6 +24,10 @@ class Tokenizer(Protocol):
         """The id of `<|endoftext|>`."""
 
     @property
+    def n_merges(self) -> int:
+        """How many tokens are merges of two others."""
+
+    @property
     def unk_token(self) -> int | None:
         """The id of `<|unk|>`; None if no text has unknown tokens."""
 

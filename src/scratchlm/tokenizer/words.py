@@ -73,6 +73,10 @@ class WordTokenizer:
         return self._special_ids[END_OF_TEXT]
 
     @property
+    def n_merges(self) -> int:
+        return 0
+
+    @property
     def unk_token(self) -> int | None:
         return self._special_ids.get(UNKNOWN)
 
