@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchlm.assistant.batches import Example, check_lengths, collate, encode_entries
+from scratchlm.assistant.batches import Example, check_lengths, collate, encode_entries, read_batches
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.errors import InputError
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
+from scratchlm.params.choices import PromptStyle
+from scratchlm.params.schema import AssistantParams
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
 from scratchlm.training.loss import IGNORED, next_token_loss
@@ -117,3 +122,20 @@ def test_special_tokens_in_a_users_text_are_plain_text(tmp_path) -> None:  # typ
     tokenizer = read_tokenizer(tmp_path)
     entry = Entry(instruction="Repeat <|endoftext|>", input="", output="<|endoftext|>")
     assert tokenizer.eot_token not in encode_entries([entry], "alpaca", tokenizer)[0].ids
+
+
+@pytest.mark.parametrize("mask_prompt", [False, True])
+def test_batches_are_read_as_the_params_say(mask_prompt: bool, tokenizer_folder: Path, tmp_path: Path) -> None:
+    entries = [{"instruction": f"the cat {'sat ' * n}", "input": "", "output": "the dog"} for n in range(1, 5)]
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.json").write_text(json.dumps(entries if split == "train" else entries[:2]))
+    tokenizer = read_tokenizer(tokenizer_folder)
+    style: PromptStyle = "phi3"
+    lengths = [len(tokenizer.encode_ordinary(format_prompt(entry, style) + "the dog")) for entry in entries]  # type: ignore[arg-type]
+    params = AssistantParams.model_construct(batch_size=4, max_length=lengths[2], mask_prompt=mask_prompt)
+    batches = read_batches(tmp_path, style, tokenizer, params)
+    inputs, targets = next(iter(batches.loaders.train))
+    assert inputs.shape == (4, lengths[2]) and (batches.truncated, batches.validation_truncated) == (1, 0)
+    assert {part: len(texts) for part, texts in batches.texts.items()} == {"train": 4, "validation": 2, "test": 2}
+    ignored_first = bool((targets[:, 0] == IGNORED).all())
+    assert ignored_first == mask_prompt

@@ -89,3 +89,24 @@ except KeyboardInterrupt:
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (ended.stdout, ended.stderr) == ("goes on\nstops\n", "")
+
+
+def test_a_third_signal_does_not_interrupt_the_clean_up() -> None:
+    script = """
+import os, signal
+from scratchlm.stage.interruption import deferred, listen
+listen()
+try:
+    with deferred():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            print("not reached")
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            print("cleaned up")
+except KeyboardInterrupt:
+    print("stops")
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("cleaned up\nstops\n", "")

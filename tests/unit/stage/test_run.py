@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -152,11 +153,19 @@ def test_two_signals_in_quick_succession_end_in_one_line(project: Path) -> None:
     assert ended.stderr == "teach: interrupted; run `make repro` to go on\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stage_that_is_stopped_while_it_loads_ends_in_one_line(project: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("numbers", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)])
+def test_a_stage_stopped_while_it_loads_ends_in_one_line(project: Path, numbers: tuple[signal.Signals, ...]) -> None:
+    """An import that is interrupted raises errors of its own, as torch's does: it must not be interrupted."""
     (project / "stages/slow.py").write_text(
-        "import time\nprint('loading', flush=True)\nfor _ in range(20):\n    time.sleep(0.05)\n"
-        "def main(params):\n    print('swallowed')\n"
+        "import time\n"
+        "try:\n"
+        "    print('loading', flush=True)\n"
+        "    for _ in range(20):\n"
+        "        time.sleep(0.05)\n"
+        "except KeyboardInterrupt:\n"
+        "    raise RuntimeError('half imported')\n"
+        "def main(params):\n"
+        "    print('swallowed')\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "scratchlm.stage", "stages/slow.py"],
@@ -167,13 +176,47 @@ def test_a_stage_that_is_stopped_while_it_loads_ends_in_one_line(project: Path, 
         text=True,
     )
     assert process.stdout is not None and process.stdout.readline() == "loading\n"
-    process.send_signal(number)
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.1)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (1, "")
     assert errors == "slow: interrupted; run `make repro` to go on\n"
 
 
-@pytest.mark.parametrize("words", [(), ("stages/none.py",), ("pretrain",), ("stages/teach.py", "more")])
+def test_a_signal_after_the_results_are_written_changes_nothing(project: Path) -> None:
+    ended = run_stage(
+        project,
+        "import atexit\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "print('done')",
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+
+
+def test_a_stage_that_swallows_ctrl_c_can_be_stopped_by_another(project: Path) -> None:
+    ended = run_stage(
+        project,
+        "import time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(10)\n"
+        "except KeyboardInterrupt:\n"
+        "    pass\n"
+        "time.sleep(1.2)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print('a second SIGTERM changes nothing')\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "time.sleep(10)\n",
+    )
+    assert (ended.returncode, ended.stdout) == (1, "a second SIGTERM changes nothing\n")
+    assert ended.stderr == "teach: interrupted; run `make repro` to go on\n"
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("stages/none.py",), ("pretrain",), ("stages/teach.py", "more"), ("params.yaml",)]
+)
 def test_the_launcher_wants_one_script(project: Path, words: tuple[str, ...]) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "scratchlm.stage", *words],

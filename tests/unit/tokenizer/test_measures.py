@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scratchlm.tokenizer.folder import read_tokenizer
-from scratchlm.tokenizer.measures import characters_per_token, longest_tokens, unknown_percent
+from scratchlm.tokenizer.measures import characters_per_token, longest_tokens, measure_texts, unknown_percent
 from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary
 
@@ -36,3 +36,11 @@ def test_characters_per_token_do_not_depend_on_the_pieces(tokenizer: Tokenizer) 
     whole = "".join(pieces)
     wanted = len(whole) / len(tokenizer.encode(whole, allowed_special="all"))
     assert characters_per_token(tokenizer, iter(pieces)) == characters_per_token(tokenizer, [whole]) == wanted > 1
+
+
+def test_the_measures_of_a_stage_are_of_all_splits_but_unknown_tokens_of_train(tokenizer: Tokenizer) -> None:
+    texts = {"train": TEXTS, "validation": ["the zebra"], "test": ["the cat sat on the mat and the dog ran " * 3]}
+    assert measure_texts(tokenizer, texts) == {
+        "longest_tokens": longest_tokens(tokenizer, texts["test"]),
+        "unknown_percent": unknown_percent(tokenizer, TEXTS),
+    }

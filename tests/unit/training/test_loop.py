@@ -326,3 +326,23 @@ def test_perplexity_is_the_number_of_equally_likely_tokens() -> None:
     ids = torch.tensor([[1, 2, 3]])
     loss_sum, count = next_token_loss(model, (ids, ids))  # type: ignore[arg-type]
     assert perplexity(float(loss_sum / count)) == pytest.approx(7)
+
+
+def test_no_epoch_is_noted_of_a_training_that_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, loss, train_set, validation_set = regression()
+    train_set.tensors[1][BAD_EXAMPLE] = math.nan
+    monkeypatch.setattr("scratchlm.training.guard.LOOK_EVERY", 1000)
+    notes: list[int] = []
+    torch.manual_seed(123)
+    with pytest.raises(InputError, match=r"the loss is nan at step 7 "):  # in the second epoch
+        train_on(model, loss, train_set, validation_set, settings(eval_every=1000), after_epoch=notes.append)
+    assert notes == [1]
+
+
+def test_a_training_that_ended_is_kept_whatever_the_interval(tmp_path: Path) -> None:
+    model, loss, train_set, validation_set = regression()
+    snapshots = Snapshots(tmp_path, every_s=1e9)
+    state = train_on(model, loss, train_set, validation_set, settings(), snapshots=snapshots)
+    _, notes = snapshots.load() or ({}, {})
+    assert notes["steps"] == state.steps == 12
+    assert len(snapshots.paths()) == 1

@@ -1,0 +1,54 @@
+"""What a stage reports of a language model's training: losses before and after, steps and tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.init import new_gpt
+from scratchlm.params.schema import TrainingParams
+from scratchlm.stage.snapshots import Snapshots
+from scratchlm.training import fit as module
+from scratchlm.training.fit import fit
+from scratchlm.training.loop import loaders, measure_losses
+from scratchlm.training.loss import next_token_loss
+
+SETTINGS = TrainingParams(
+    epochs=2,
+    batch_size=4,
+    learning_rate=0.01,
+    weight_decay=0.1,
+    schedule="constant",
+    warmup_steps=0,
+    min_learning_rate=0.0,
+    gradient_clip=None,
+    eval_every=2,
+    eval_batches=2,
+)
+
+
+def test_a_fit_reports_the_losses_around_the_training_and_its_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "open_snapshots", lambda stage, device: Snapshots(tmp_path / stage))
+    torch.manual_seed(0)
+    model = new_gpt(GPTConfig(40, 8, 16, 2, 1), "gpt2")
+    ids = torch.randint(40, (22, 9), generator=torch.Generator().manual_seed(1))
+    data = TensorDataset(ids[:, :-1], ids[:, 1:])
+    batches = loaders(data, TensorDataset(*data[:6]), 4)
+    before = measure_losses(model, next_token_loss, batches, 1)
+    done = fit("pretrain", model, batches, params=SETTINGS, seed=1)
+    after = measure_losses(model, next_token_loss, batches, 1)
+    assert done.losses() == {
+        "initial_train_loss": before.train,
+        "initial_validation_loss": before.validation,
+        "train_loss": after.train,
+        "validation_loss": after.validation,
+    }
+    assert after.train < before.train
+    assert done.length() == {"steps": 10, "tokens_seen": 10 * 4 * 8}
+    assert str(done) == f"validation loss {before.validation:.3f} -> {after.validation:.3f}"
