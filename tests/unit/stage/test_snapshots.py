@@ -221,6 +221,15 @@ def test_the_key_changes_only_with_what_decides_the_result(
     assert (run_key("pretrain", CPU) != before) == changes
 
 
+@pytest.mark.parametrize("versions", ["torch.__version__", "platform.python_version"])
+def test_the_versions_that_compute_are_part_of_the_key(
+    versions: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = run_key("pretrain", CPU)
+    monkeypatch.setattr(versions, "0.1" if versions.startswith("torch") else lambda: "0.1")
+    assert run_key("pretrain", CPU) != before
+
+
 def test_the_key_is_the_same_in_another_folder(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     before = run_key("pretrain", CPU)
     elsewhere = shutil.copytree(project, tmp_path_factory.mktemp("elsewhere") / "project")
