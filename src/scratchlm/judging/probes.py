@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from scratchlm.assistant.responses import AnsweredEntry
+from scratchlm.assistant.instructions import AnsweredEntry
 from scratchlm.judging.overlap import token_f1
 
 ProbeKind = Literal["reference", "shuffled", "echo", "padding", "injection"]

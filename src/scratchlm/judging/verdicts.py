@@ -15,7 +15,7 @@ from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_result
 
-from scratchlm.assistant.responses import VARIANTS, AnsweredEntry
+from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry
 from scratchlm.errors import InputError
 from scratchlm.judging.client import BackendError, TooSlow
 from scratchlm.judging.prompt import Status

@@ -1,64 +1,40 @@
-"""The test instructions with both models' answers: what generate_responses writes and judges read, or a user edited."""
+"""Responses: data/responses.json as generate_responses wrote it, or as a user edited it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any
 
-from scratchlm.assistant.instructions import SURROGATE, Entry
-from scratchlm.errors import InputError
+from scratchlm.assistant.instructions import FIELDS, SURROGATE, VARIANTS, AnsweredEntry
+from scratchlm.errors import OutputError
+from scratchlm.files.text import read_json
 
-Variant = Literal["base", "assistant"]
-
-VARIANTS: tuple[Variant, ...] = ("base", "assistant")
-
-
-class Answer(TypedDict):
-    """What one model answered."""
-
-    text: str  # without white space around it; may be empty
-    finish: Literal["stop", "length"]  # whether the model ended it, or the limit of tokens
-    tokens: int
-
-
-class AnsweredEntry(Entry):
-    """One entry of data/responses.json: an instruction with its reference, and what was answered."""
-
-    id: int | str  # no two entries have the same
-    base: Answer
-    assistant: Answer
-
-
+WANTED = "a list of instructions with the answers of both models"
 TEXT = (str,), "a text"
 ENTRY_FIELDS: dict[str, Any] = {
     "id": ((int, str), "a number or a text"),
-    **dict.fromkeys(("instruction", "input", "output"), TEXT),
+    **dict.fromkeys(FIELDS, TEXT),
     **dict.fromkeys(VARIANTS, ((dict,), "an object with text, finish and tokens")),
 }
 ANSWER_FIELDS = {"text": TEXT, "finish": TEXT, "tokens": ((int,), "a whole number")}
 
 
 def read_responses(path: Path) -> list[AnsweredEntry]:
-    """Read data/responses.json; raises InputError, one line that names the first thing wrong in it."""
-    way_out = "run `dvc repro --force generate_responses`, which writes it anew"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not valid JSON ({error}): {way_out}") from None
+    """Read data/responses.json; raises OutputError, one line that names the first thing wrong in it."""
+    found = read_json(path, WANTED, OutputError)
     if not isinstance(found, list) or not found:
         shown = "an empty list" if found == [] else f"a {type(found).__name__}"
-        raise InputError(f"{path} holds {shown}, wanted a list of entries with their answers: {way_out}")
+        raise OutputError(f"{path} holds {shown}, wanted {WANTED}")
     problems = list(_problems(found))
     if problems:
         more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
-        raise InputError(f"{path}: {problems[0]}{more}: {way_out}")
+        raise OutputError(f"{path}: {problems[0]}{more}")
     return found
 
 
 def _problems(entries: list[Any]) -> Iterator[str]:
-    ids = set()
+    ids: set[int | str] = set()
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
             yield f"entry {index} is a {type(entry).__name__}, wanted an object"

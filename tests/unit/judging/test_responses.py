@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scratchlm.assistant.responses import read_responses
-from scratchlm.errors import InputError
+from scratchlm.errors import OutputError, explain
+from scratchlm.judging.responses import read_responses
 
 ENTRIES = [
     {
@@ -43,10 +43,18 @@ ENTRIES = [
 def test_responses_that_were_edited_wrongly_are_told_in_one_line(tmp_path: Path, content: str, problem: str) -> None:
     path = tmp_path / "responses.json"
     path.write_text(content)
-    with pytest.raises(InputError) as stopped:
+    assert_told_in_one_line(path, problem)
+
+
+def test_missing_responses_are_told_in_one_line(tmp_path: Path) -> None:
+    assert_told_in_one_line(tmp_path / "responses.json", "is missing, wanted a list of instructions with the answers")
+
+
+def assert_told_in_one_line(path: Path, problem: str) -> None:
+    with pytest.raises(OutputError) as stopped:
         read_responses(path)
-    message = str(stopped.value)
-    assert problem in message and str(path) in message and "generate_responses" in message
+    message = explain(stopped.value)
+    assert problem in message and str(path) in message and message.count("make repro") == 1
     assert "\n" not in message
 
 
