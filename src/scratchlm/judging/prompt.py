@@ -128,6 +128,8 @@ def parse_level(raw: str, leniently: bool = False) -> Reading:
     Reading(status='parse_error', score=None, reason='no JSON object with a level')
     >>> parse_level("I would say **Level: 4**, a small gap.", leniently=True)
     Reading(status='ok', score=75.0, reason='')
+    >>> parse_level('{"reason": "Never closed, "level": 2', leniently=True).score
+    25.0
     >>> parse_level("level 3 or 4", leniently=True).reason
     'several levels in the answer: 3, 4'
     """
