@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from scratchlm.assistant.responses import read_responses
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import write_json, write_text
 from scratchlm.judging.answer_cache import cache_path
 from scratchlm.judging.judges import judge_by_all
 from scratchlm.judging.report import write_report
+from scratchlm.judging.responses import read_responses
 from scratchlm.judging.summary import describe, require_coverage, score_histogram, summarise
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics

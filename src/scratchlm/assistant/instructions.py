@@ -1,15 +1,21 @@
-"""Instructions (chapter 7): entries in Alpaca's three fields, their prompts, and their split."""
+"""Instructions (chapter 7): entries in Alpaca's three fields, their prompts, their split, and answers to them."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal
+
+from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
 from scratchlm.errors import InputError
 from scratchlm.files.text import bullets, read_json
 from scratchlm.params.choices import PromptStyle
 
+Variant = Literal["base", "assistant"]  # whose answer it is
+Finish = Literal["stop", "length"]  # why it ended: by itself, or at the limit of tokens
+
+VARIANTS: tuple[Variant, ...] = ("base", "assistant")
 FIELDS = ("instruction", "input", "output")
 WANTED = f"a list of objects with the fields {', '.join(FIELDS)}"
 MAY_BE_EMPTY = ("input",)
@@ -26,6 +32,22 @@ class Entry(TypedDict):
     instruction: str  # what to do; never empty
     input: str  # the text to work on, such as a sentence to rewrite; often empty
     output: str  # the reference answer, which training teaches and judges compare with; never empty
+
+
+class Answer(TypedDict):
+    """What one model answered."""
+
+    text: str  # without white space around it; may be empty
+    finish: Finish
+    tokens: int
+
+
+class AnsweredEntry(Entry):
+    """One entry of data/responses.json: an instruction with its reference, and what was answered."""
+
+    id: int | str  # no two entries have the same
+    base: Answer
+    assistant: Answer
 
 
 def read_entries(path: Path) -> list[Entry]:

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from scratchlm.assistant.instructions import Entry, format_prompt
-from scratchlm.assistant.responses import Answer
+from scratchlm.assistant.instructions import Answer, Entry, format_prompt
 from scratchlm.checkpoint.folder import load
 from scratchlm.generation.decode import Sampling, batches_by_length, continue_batch
 from scratchlm.params.choices import PromptStyle

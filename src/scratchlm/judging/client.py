@@ -7,12 +7,13 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
+from scratchlm.assistant.instructions import Finish
 from scratchlm.download.deadline import Deadline, TimedAdapter
 from scratchlm.errors import InputError
 from scratchlm.files.text import one_line
@@ -33,7 +34,7 @@ class Completion:
     """What a model said to one question, as the cache keeps it; token counts are None where the server gives none."""
 
     text: str
-    finish: Literal["stop", "length", "other"]  # why it ended: by itself, at the limit of tokens, for another reason
+    finish: Finish | Literal["other"]
     prompt_tokens: int | None
     answer_tokens: int | None
     attempts: int = 1  # how often the question was asked until this came
@@ -142,7 +143,7 @@ class Backend:
         """Make a completion of what the server says; a count may be nonsense: no database keeps one of 30 digits."""
         if not isinstance(text, str | None):
             raise TypeError(f"a message of type {type(text).__name__}, not text")
-        end: Any = finish if finish in ("stop", "length") else "other"
+        end: Any = finish if finish in get_args(Finish) else "other"
         counts = [n if type(n) is int and 0 <= n <= MOST_TOKENS else None for n in (prompt_tokens, answer_tokens)]
         return Completion(self._without_key(text or ""), end, counts[0], counts[1])
 

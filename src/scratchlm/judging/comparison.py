@@ -13,6 +13,7 @@ import pandas as pd
 
 from scratchlm.errors import InputError, OutputError
 from scratchlm.files.text import one_line, shorten
+from scratchlm.judging.verdicts import Row
 
 RESPONSES = "data/responses.json"
 VERDICTS = "data/verdicts.json"
@@ -114,9 +115,7 @@ def resamples(n: int, seed: int) -> Iterator[np.ndarray]:
         yield generator.integers(n, size=(RESAMPLES_AT_ONCE, n))
 
 
-def agreement(
-    rows: Sequence[Mapping[str, Any]], other_rows: Sequence[Mapping[str, Any]]
-) -> dict[str, float | int | None]:
+def agreement(rows: Sequence[Row], other_rows: Sequence[Row]) -> dict[str, float | int | None]:
     """Rank correlation and mean absolute difference of two judges' scores, over the rows that both scored.
 
     `spearman` is None where fewer than two such rows exist or where a judge gave all of them the same score;
@@ -154,7 +153,7 @@ class Judged:
 
     revision: str  # as the user named it
     entries: Sequence[Mapping[str, Any]]
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Row]  # from before the options were kept, without them
 
 
 def read_judged(revisions: Sequence[str], folder: Path) -> list[Judged]:
@@ -194,7 +193,7 @@ def _read_revision(repo: Any, revision: str) -> Judged:
     return Judged(revision, entries, rows)
 
 
-def _read_list(files: Any, path: str, keys: Sequence[str], revision: str) -> list[dict[str, Any]]:
+def _read_list(files: Any, path: str, keys: Sequence[str], revision: str) -> Any:
     try:
         found = json.loads(files.read_text(f"/{path}", encoding="utf-8"))
     except FileNotFoundError:
@@ -266,7 +265,7 @@ def _settings(judged: Judged, judge: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {name: set() for name in IDENTITY}
     for row in judged.rows:
         if row["judge"] == judge:
-            settings = {name: row.get(name) for name in IDENTITY} | row.get("options", {})
+            settings = {**{name: row.get(name) for name in IDENTITY}, **row.get("options", {})}
             for name, value in settings.items():
                 found.setdefault(name, set()).update([] if value is None else [str(value)])
     return found

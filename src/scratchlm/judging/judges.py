@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from scratchlm.assistant.responses import AnsweredEntry
+from scratchlm.assistant.instructions import AnsweredEntry
 from scratchlm.judging.answer_cache import AnswerCache, answer_key, cache_path
 from scratchlm.judging.backends import ollama, openai
 from scratchlm.judging.client import Backend, BackendError, Completion

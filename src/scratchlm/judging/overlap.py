@@ -55,14 +55,8 @@ def score(instruction: str, input: str, output: str, response: str) -> OverlapSc
         corrected = 100.0 * max(0.0, (chrf - prompt_chrf) / (100.0 - prompt_chrf))
     else:
         corrected = 100.0 if chrf == 100.0 else 0.0
-    return OverlapScore(
-        score=corrected,
-        chrf=chrf,
-        prompt_chrf=prompt_chrf,
-        token_f1=token_f1(response, output),
-        exact_match=response.strip() == output.strip(),
-        missing_numbers=missing,
-    )
+    exact_match = response.strip() == output.strip()
+    return OverlapScore(corrected, chrf, prompt_chrf, token_f1(response, output), exact_match, missing)
 
 
 def signature() -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from scratchlm.assistant.responses import AnsweredEntry
+from scratchlm.assistant.instructions import AnsweredEntry
 from scratchlm.judging.overlap import token_f1
+from scratchlm.judging.verdicts import Row
 
 ProbeKind = Literal["reference", "shuffled", "echo", "padding", "injection"]
 KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
@@ -80,7 +81,7 @@ def _wrong_reference(entry: AnsweredEntry, entries: Sequence[AnsweredEntry], gen
     return min(others, key=lambda other: token_f1(other, entry["output"]))
 
 
-def summarise_probes(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | int | None]:
+def summarise_probes(rows: Sequence[Row]) -> dict[str, float | int | None]:
     """Mean score of each kind of probe, and the AUC of references against shuffled ones.
 
     Rows are a judge's verdicts with the probe's kind as their `variant`. A mean is over the rows that have a
@@ -88,11 +89,10 @@ def summarise_probes(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | int
     what padding adds to the score of the same reference. The AUC is the chance that a reference scores above a
     shuffled one, a tie counting half (Hanley and McNeil 1982): 1 tells them apart, 0.5 does not.
     """
-    scored = [row for row in rows if row["score"] is not None]
-    by_kind = {kind: {row["id"]: float(row["score"]) for row in scored if row["variant"] == kind} for kind in KINDS}
+    scored = [(row["variant"], row["id"], row["score"]) for row in rows if row["score"] is not None]
+    by_kind = {kind: {key: score for variant, key, score in scored if variant == kind} for kind in KINDS}
     summary: dict[str, float | int | None] = {"n": len(rows), "n_scored": len(scored)}
-    for kind, scores in by_kind.items():
-        summary[kind] = _mean(list(scores.values()))
+    summary |= {kind: _mean(list(scores.values())) for kind, scores in by_kind.items()}
     references, padded = by_kind["reference"], by_kind["padding"]
     summary["padding_gain"] = _mean([score - references[key] for key, score in padded.items() if key in references])
     summary["auc"] = auc(list(references.values()), list(by_kind["shuffled"].values()))

@@ -100,18 +100,12 @@ def parse_score(raw: str, leniently: bool = False) -> Reading:
     The scale itself ("/100", "out of 100", "0 to 100") does not count. Several different numbers are a
     parse_error: which of them is the score would be a guess. There is no format to be lenient about.
 
-    >>> parse_score("85")
-    Reading(status='ok', score=85.0, reason='')
     >>> parse_score('The score is "85" out of 100.').score
     85.0
     >>> parse_score("150")
     Reading(status='out_of_range', score=None, reason='150 is not from 0 to 100')
-    >>> parse_score("Great answer!")
-    Reading(status='parse_error', score=None, reason='no number in the answer')
     >>> parse_score("2 of 3 facts are right: 60").reason
     'several numbers in the answer: 2, 3, 60'
-    >>> parse_score("72.5").reason
-    '72.5 is not an integer'
     """
     numbers = re.findall(NUMBER, SCORE_SCALE.sub("", raw)) or re.findall(NUMBER, raw)
     return _read_only(numbers, "number", SCORES)
@@ -130,20 +124,14 @@ def parse_level(raw: str, leniently: bool = False) -> Reading:
     50.0
     >>> parse_level('{"reason": "Very good.", "level": 7}')
     Reading(status='out_of_range', score=None, reason='level 7 is not from 1 to 5')
-    >>> parse_level('{"reason": "Between two.", "level": 4.5}')
-    Reading(status='parse_error', score=None, reason='level 4.5 is not an integer')
     >>> parse_level("Level: 4")
     Reading(status='parse_error', score=None, reason='no JSON object with a level')
     >>> parse_level("I would say **Level: 4**, a small gap.", leniently=True)
     Reading(status='ok', score=75.0, reason='')
     >>> parse_level('{"reason": "Never closed, "level": 2', leniently=True).score
     25.0
-    >>> parse_level("4/5", leniently=True).score
-    75.0
     >>> parse_level("level 3 or 4", leniently=True).reason
     'several levels in the answer: 3, 4'
-    >>> parse_level("3 of 4 facts are right.", leniently=True).reason
-    'no level in the answer'
     """
     found = list(_objects_with_level(raw))
     if found:

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scratchlm.assistant.responses import VARIANTS, AnsweredEntry
+from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry
 from scratchlm.judging.verdicts import Row
 
 SHOWN_ENTRIES = 10

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchlm.assistant.responses import VARIANTS, AnsweredEntry, Variant
+from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry, Variant
 from scratchlm.errors import InputError
 from scratchlm.files.text import one_line
 from scratchlm.judging.client import MAX_ERROR_CHARS, WAY_OUT

@@ -11,19 +11,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 from tenacity import RetryCallState, Retrying, retry_if_result
 
-from scratchlm.assistant.responses import VARIANTS, AnsweredEntry
+from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry
 from scratchlm.errors import InputError
 from scratchlm.judging.client import BackendError, TooSlow
 from scratchlm.judging.prompt import Status
 from scratchlm.stage.metrics import rounded
 from scratchlm.stage.progress import progress_bar
-
-Row = dict[str, Any]  # of data/verdicts.json, as Verdict.row lays it out
-OUTCOME = ("prompt", "prompt_sha256", "status", "score", "reason", "raw", "attempts")  # fields that are columns too
 
 DEFAULT_PATIENCE_S = 60.0
 FIRST_WAIT_S = 0.5  # doubles from round to round, plus up to half as much again at random
@@ -31,38 +28,60 @@ LONGEST_WAIT_S = 8.0
 LONGEST_RETRY_AFTER_S = 60.0  # of what a server may ask for
 
 
+class Row(TypedDict):
+    """An answer's row in data/verdicts.json, in the order of its columns there; floats have four decimals."""
+
+    id: int | str  # the entry's
+    variant: str  # whose answer it is, "base" or "assistant"; of a probe its kind
+    judge: str  # its name
+    model: str  # which one of the judge's kind: a model's name or the scorer's signature
+    model_digest: str | None  # the exact weights behind `model`, where a server knows them
+    prompt: str | None  # the name of the prompt that a model was asked with
+    prompt_sha256: str | None  # of the prompt as it was sent
+    status: Status
+    score: float | None  # from 0 to 100
+    reason: str  # the judge's own, or why there is no score
+    raw: str  # the judge's words that hold the score
+    attempts: int  # questions until now, in earlier runs too
+    options: NotRequired[Mapping[str, Any]]  # of a language model: its settings, such as seed and temperature
+    exact_match: NotRequired[bool]  # of `overlap`, as are the next three: its raw measures
+    token_f1: NotRequired[float]
+    chrf: NotRequired[float]
+    prompt_chrf: NotRequired[float]
+
+
 @dataclass
 class Verdict:
-    """An answer on its way to its row in data/verdicts.json; until a judge has looked at it, the row says so."""
+    """An answer on its way to its row, with the row's columns; until a judge has looked at it, the row says so."""
 
-    variant: str  # whose answer it is, "base" or "assistant"; of a probe its kind
+    variant: str
     entry: AnsweredEntry  # what it answers, with the reference
     response: str  # the answer
-    prompt: str | None = None  # the name of the prompt that a model was asked with
-    prompt_sha256: str | None = None  # of the prompt as it was sent
+    prompt: str | None = None
+    prompt_sha256: str | None = None
     status: Status = "http_error"
-    score: float | None = None  # from 0 to 100
-    reason: str = "not asked: the server had stopped answering"  # the judge's own, or why there is no score
-    raw: str = ""  # the judge's words that hold the score
-    attempts: int = 0  # questions until now, in earlier runs too
-    columns: Mapping[str, Any] = field(default_factory=dict)  # further ones, of this judge alone
+    score: float | None = None
+    reason: str = "not asked: the server had stopped answering"
+    raw: str = ""
+    attempts: int = 0
+    columns: Mapping[str, Any] = field(default_factory=dict)  # the last ones of a row, which not all judges have
     failure: BackendError | None = None  # of the server, when it was asked last
     n_others: int | None = None  # answers that it had judged by then
 
     def row(self, judge: Judge) -> Row:
-        """Lay it out as a row, floats rounded to four decimals."""
-        row: Row = {"id": self.entry["id"], "variant": self.variant}
-        row |= {"judge": judge.name, "model": judge.model, "model_digest": judge.model_digest}
-        row |= {name: getattr(self, name) for name in OUTCOME} | dict(self.columns)
-        return {name: rounded(value) if isinstance(value, float) else value for name, value in row.items()}
+        """Lay it out as a row."""
+        own = {"judge": judge.name, "model": judge.model, "model_digest": judge.model_digest}
+        found: dict[str, Any] = {"id": self.entry["id"], **own, **vars(self), **self.columns}
+        row = {name: found[name] for name in Row.__annotations__ if name in found}
+        return cast(Row, {name: rounded(value) if isinstance(value, float) else value for name, value in row.items()})
 
 
 class Judge:
     """Anything that scores answers against their entries' references, from many threads at once."""
 
     name: str  # as in judge.judges: "overlap", "ollama:llama3"
-    model: str  # which one of its kind: a model's name or the scorer's signature
-    model_digest: str | None = None  # the exact weights behind `model`, where a server knows them
+    model: str
+    model_digest: str | None = None
 
     def judge(self, verdict: Verdict, may_ask: bool = True) -> int | None:
         """Score one answer; return how many new completions that took, None if it takes one and the judge may not ask.
@@ -139,22 +158,31 @@ class Rounds:
         self.judge, self.waiting, self.patience_s = judge, waiting, patience_s
         self.n_failed = 0  # answers without a score
         self.latencies_s: list[float] = []  # of the answers for which the server gave a completion
-        self.is_failing = threading.Event()  # in this round
-        self.failing_since_s = math.inf  # without one completion
+        self.failing_since_s = math.inf  # the end of the first question that failed, with no completion after it
         self.wait_s, self.retry_after_s = FIRST_WAIT_S, 0.0
 
     def ask_all(self, pool: ThreadPool, bar: Any) -> bool:
         """Make one round; whether to make another: not where the server has failed for longer than the patience."""
-        self.is_failing.clear()
+        is_failing = threading.Event()  # in this round
+
+        def ask(verdict: Verdict) -> tuple[Verdict, int | None, float, float]:
+            """In a thread of the pool, have one answer judged; once the server fails, from the cache alone."""
+            start_s = time.monotonic()
+            n_new = self.judge.judge(verdict, may_ask=not is_failing.is_set())
+            if n_new is not None and verdict.failure is not None and verdict.failure.worth_retrying:
+                is_failing.set()
+            return verdict, n_new, start_s, time.monotonic()
+
         unasked, failed = [], []
-        for verdict, n_new, latency_s in pool.imap_unordered(self.ask, self.waiting):
+        for verdict, n_new, start_s, end_s in pool.imap_unordered(ask, self.waiting):
             if n_new:
-                self.latencies_s.append(latency_s)
+                self.latencies_s.append(end_s - start_s)
                 self.wait_s, self.failing_since_s = FIRST_WAIT_S, math.inf
             if n_new is None:
                 unasked.append(verdict)
             elif self.must_ask_again(verdict):
                 failed.append(verdict)
+                self.failing_since_s = min(self.failing_since_s, end_s)
             else:
                 self.n_failed += verdict.score is None
                 bar.set_postfix(failed=self.n_failed, refresh=False)
@@ -162,18 +190,7 @@ class Rounds:
         self.waiting = unasked + failed
         wishes = [verdict.failure.retry_after_s for verdict in failed if verdict.failure]
         self.retry_after_s = min(max(filter(None, wishes), default=0.0), LONGEST_RETRY_AFTER_S)
-        now_s = time.monotonic()
-        self.failing_since_s = min(self.failing_since_s, now_s if failed else math.inf)
-        is_over = bool(failed) and now_s - self.failing_since_s >= self.patience_s  # it may only be slow
-        return bool(self.waiting) and not is_over
-
-    def ask(self, verdict: Verdict) -> tuple[Verdict, int | None, float]:
-        """Have one answer judged, in a thread of the pool; once the server fails, from the cache alone."""
-        start_s = time.monotonic()
-        n_new = self.judge.judge(verdict, may_ask=not self.is_failing.is_set())
-        if n_new is not None and verdict.failure is not None and verdict.failure.worth_retrying:
-            self.is_failing.set()
-        return verdict, n_new, time.monotonic() - start_s
+        return bool(self.waiting) and time.monotonic() - self.failing_since_s < self.patience_s
 
     def must_ask_again(self, verdict: Verdict) -> bool:
         """Whether another question may help: not where the second one was too slow while others were answered."""

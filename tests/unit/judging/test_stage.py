@@ -213,4 +213,4 @@ def test_responses_that_were_edited_wrongly_end_in_one_line(project: Path) -> No
     (project / "data" / "responses.json").write_text('[{"id": 1}]')
     code, _, errors = run_stage(project, ["overlap"])
     assert (code, len(errors.splitlines())) == (1, 1)
-    assert errors.startswith("judge_responses: error: data/responses.json: entry 0: instruction is missing")
+    assert errors.startswith("judge_responses: error: data/responses.json: 0.instruction: Field required")

@@ -28,11 +28,11 @@ from scratchlm.judging import verdicts
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.backends import ollama as ollama_backend
 from scratchlm.judging.client import BackendError, TooSlow
-from scratchlm.judging.judges import LlmJudge
+from scratchlm.judging.judges import LlmJudge, judge_by_all
 from scratchlm.judging.overlap import OverlapJudge
 from scratchlm.judging.probes import probe_items
 from scratchlm.judging.prompt import load_prompt
-from scratchlm.judging.verdicts import Judge, ServerGone, Verdict, judge_items, judge_responses
+from scratchlm.judging.verdicts import Judge, Row, ServerGone, Verdict, judge_items, judge_responses
 from scratchlm.params.schema import JudgeParams
 
 REPOSITORY = Path(__file__).parents[3]
@@ -317,6 +317,23 @@ def test_patience_is_over_only_when_failures_span_it(clock: Clock, monkeypatch: 
     assert not steps
 
 
+def test_the_patience_starts_with_the_first_failure_and_not_with_the_end_of_its_round() -> None:
+    both = threading.Barrier(2)
+
+    class Hanging(ScriptedJudge):
+        def ask(self, entry: Any, response: str) -> dict[str, Any]:
+            self.asked.append(response)
+            both.wait(20)
+            if response != "Say 0":
+                time.sleep(1.0)
+            return BUSY_NOW
+
+    judge = Hanging([])
+    with pytest.raises(ServerGone):
+        judge_responses(make_entries(1), judge, concurrency=2, patience_s=0.5)
+    assert sorted(judge.asked) == ["It is word0.", "Say 0"]
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -361,6 +378,57 @@ def connect_judge(cache_file: Path, timeout_s: float = 20.0) -> LlmJudge:
     )
     backend = ollama_backend.connect("llama3", settings, 123, timeout_s)
     return LlmJudge(backend, load_prompt("book"), AnswerCache(cache_file), num_ctx=2048)
+
+
+def judge_by_settings() -> list[Row]:
+    settings = JudgeParams(
+        judges=["ollama:llama3"],
+        prompt="book",
+        temperature=0.0,
+        num_ctx=2048,
+        max_answer_tokens=256,
+        probes=0,
+        min_coverage=0.9,
+    )
+    verdicts, _, _ = judge_by_all(make_entries(8), settings, seed=123)
+    return verdicts["ollama:llama3"]
+
+
+@pytest.mark.parametrize("text", ["0", "65", "four", "-1", "1.5", ""])
+def test_a_concurrency_out_of_bounds_is_refused(
+    server: OllamaServer, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("SCRATCHLM_JUDGE_CONCURRENCY", text)
+    with pytest.raises(InputError, match="wanted a whole number from 1 to 64"):
+        judge_by_settings()
+    assert not server.requests
+
+
+def test_four_are_judged_at_once_by_default(
+    server: OllamaServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("SCRATCHLM_JUDGE_CONCURRENCY", raising=False)
+    monkeypatch.setenv("SCRATCHLM_CACHE", str(tmp_path))
+    lock, all_four = threading.Lock(), threading.Event()
+    running, most = 0, 0
+    ask = ollama_backend.OllamaBackend.ask
+
+    def counted(self: ollama_backend.OllamaBackend, question: str, schema: Any) -> Any:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            if running == 4:
+                all_four.set()
+        assert all_four.wait(5)  # nothing is sent before four want to ask
+        completion = ask(self, question, schema)
+        with lock:
+            running -= 1
+        return completion
+
+    monkeypatch.setattr(ollama_backend.OllamaBackend, "ask", counted)
+    assert {row["status"] for row in judge_by_settings()} == {"ok", "empty"}
+    assert most == 4
 
 
 def test_every_answer_has_a_row_whatever_the_server_does(server: OllamaServer, tmp_path: Path) -> None:

@@ -22,15 +22,15 @@ class OllamaBackend(Backend):
 
     def ask(self, question: str, schema: Mapping[str, Any] | None) -> Completion:
         """Ask once; an option counts only inside `options`, elsewhere Ollama ignores it without a word."""
+
+        def read(said: Any) -> Completion:
+            text, counts = said["message"]["content"], (said.get("prompt_eval_count"), said.get("eval_count"))
+            return self.completion(text, said.get("done_reason"), *counts)
+
         messages = [{"role": "user", "content": question}]
         request: dict[str, Any] = {"model": self.model, "messages": messages, "stream": False, "think": False}
         request |= {"options": self.options} | ({"format": schema} if schema else {})
-        return self.send("/api/chat", self.read_answer, request)
-
-    def read_answer(self, said: Any) -> Completion:
-        """Read the answer to a chat request."""
-        text = said["message"]["content"]
-        return self.completion(text, said.get("done_reason"), said.get("prompt_eval_count"), said.get("eval_count"))
+        return self.send("/api/chat", read, request)
 
 
 def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> OllamaBackend:

@@ -25,6 +25,12 @@ class OpenAiBackend(Backend):
 
     def ask(self, question: str, schema: Mapping[str, Any] | None) -> Completion:
         """Ask once; a server that refuses the schema, or the limit's old name, is asked without it from then on."""
+
+        def read(said: Any) -> Completion:
+            choice, usage = said["choices"][0], said.get("usage") or {}
+            counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            return self.completion(choice["message"]["content"], choice.get("finish_reason"), *counts)
+
         while True:
             fields: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": question}]}
             fields |= {name: self.options[name] for name in ("seed", "temperature")}
@@ -33,7 +39,7 @@ class OpenAiBackend(Backend):
                 form = {"name": "verdict", "strict": True, "schema": schema}
                 fields["response_format"] = {"type": "json_schema", "json_schema": form}
             try:
-                return self.send("/chat/completions", self.read_answer, fields)
+                return self.send("/chat/completions", read, fields)
             except BackendError as failure:
                 refusal = str(failure) if failure.status in (400, 422) else ""
                 if "response_format" in fields and ("response_format" in refusal or "schema" in refusal):
@@ -42,12 +48,6 @@ class OpenAiBackend(Backend):
                     self.limit = "max_completion_tokens"
                 else:
                     raise
-
-    def read_answer(self, said: Any) -> Completion:
-        """Read the answer to a chat request."""
-        choice, usage = said["choices"][0], said.get("usage") or {}
-        counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
-        return self.completion(choice["message"]["content"], choice.get("finish_reason"), *counts)
 
 
 def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> OpenAiBackend:
