@@ -62,6 +62,8 @@ def test_a_model_without_shortcuts_is_shown_without_them(project: Project) -> No
 
 def test_a_text_that_is_too_long_ends_in_one_line(project: Project) -> None:
     project.set_params({"visualize.text": "market " * 300})
-    done = project.run("python", "stages/visualize_model.py", fails=True)
+    done = project.run(
+        "env", "PYTHONPATH=src", "python", "-m", "scratchlm.stage", "stages/visualize_model.py", fails=True
+    )
     assert re.match(r"visualize_model: error: the text has \d+ tokens, this model takes 1 to 256", done.stderr)
     assert len(done.stderr.splitlines()) == 1

@@ -55,9 +55,17 @@ def test_a_file_in_its_inputs_folder_is_used_without_a_warning(
     "name", ["note.txt", "inputs/messages/note.txt", "inputs/corpus/../note.txt", "inputs/corpus-2/note.txt", "~/a.txt"]
 )
 def test_a_path_elsewhere_is_relative_to_the_project_and_warned_of(
-    queued: Path, project: Path, name: str, capsys: pytest.CaptureFixture[str]
+    queued: Path,
+    project: Path,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert resolved(name) == [project / Path(name).expanduser()]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = project / Path(name).expanduser()
+    written(path)
+    assert resolved(name) == [path]
     out, err = capsys.readouterr()
     assert (out, err) == (
         "",
@@ -66,9 +74,17 @@ def test_a_path_elsewhere_is_relative_to_the_project_and_warned_of(
     )
 
 
-def test_there_is_one_warning_for_all(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    resolved("a.txt", "inputs/corpus/note.txt", "/b")
-    assert capsys.readouterr().err.startswith("download_corpus: warning: DVC does not notice changes of a.txt, /b: ")
+def test_there_is_one_warning_for_all(project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written(project / "a.txt")
+    written(tmp_path / "b")
+    resolved("a.txt", "inputs/corpus/note.txt", str(tmp_path / "b"))
+    warning = f"download_corpus: warning: DVC does not notice changes of a.txt, {tmp_path / 'b'}: "
+    assert capsys.readouterr().err.startswith(warning)
+
+
+def test_a_path_that_does_not_exist_is_not_warned_of(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert resolved("sample") == [project / "sample"]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_experiment_reads_its_own_copy(queued: Path, project: Path) -> None:
