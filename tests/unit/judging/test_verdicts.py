@@ -531,8 +531,9 @@ def test_a_slow_answer_is_given_up_and_asked_again(server: OllamaServer, tmp_pat
 def test_ctrl_c_ends_it_at_once_and_keeps_what_was_answered(server: OllamaServer, tmp_path: Path) -> None:
     server.answer = lambda request: Reply("80") if len(server.requests) <= 5 else HANGS
     program = """
-import json, sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 sys.path.insert(0, sys.argv[1])
 from test_verdicts import connect_judge, make_entries, judge_responses
 try:
