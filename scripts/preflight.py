@@ -116,9 +116,15 @@ def is_whole(content: bytes) -> bool:
 
 
 def repair_run_cache(folder: Path) -> None:
-    """Remove half-written entries of the run cache; DVC would use them as the newest ones."""
+    """Remove half-written entries of the run cache, which DVC would use as the newest ones, and folders left empty.
+
+    DVC makes an entry's folder before the entry, and stops at an empty one.
+    """
     for path in folder.glob("*/*/*.tmp"):
         remove(path)
+    for path in folder.glob("*/*"):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
 
 
 def remove(path: Path) -> None:

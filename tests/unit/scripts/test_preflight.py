@@ -168,6 +168,21 @@ def test_a_half_written_entry_of_the_run_cache_stops_dvc_and_is_removed(
     assert sorted((project / ".dvc/cache/runs").glob("*/*/*")) == sorted(runs)
 
 
+@pytest.mark.parametrize("half_written", [True, False])
+def test_an_entry_of_the_run_cache_killed_before_it_was_whole_leaves_no_folder_that_stops_dvc(
+    half_written: bool, project: Path
+) -> None:
+    before = (project / "dvc.lock").read_bytes()
+    for path in list((project / ".dvc/cache/runs").glob("*/*/*")):
+        if half_written:
+            path.with_name(tmp_fname()).write_bytes(path.read_bytes()[:9])
+        path.unlink()
+    (project / "dvc.lock").unlink()
+    repair()
+    reproduce()
+    assert (project / "dvc.lock").read_bytes() == before
+
+
 def test_merge_conflicts_are_left_to_the_user(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     conflict = "<<<<<<< HEAD\nschema: '2.0'\n=======\nschema: '2.0'\n>>>>>>> other\n"
     (project / "dvc.lock").write_text(conflict)
