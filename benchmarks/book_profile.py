@@ -35,6 +35,7 @@ class BookProfile:
         self.folder = folder
         self.done: set[str] = set()
         shutil.copyfile(ROOT / "profiles/book.yaml", folder / "params.yaml")
+        (folder / "inputs/models").mkdir(parents=True, exist_ok=True)
         for name in ("dvc.yaml", "src", "stages"):  # what a stage reads in the project's folder
             if not (folder / name).exists():
                 (folder / name).symlink_to(ROOT / name)
