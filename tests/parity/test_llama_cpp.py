@@ -184,6 +184,7 @@ def test_llama_cpp_judges_and_every_answer_gets_its_row(
     settings = JudgeParams(
         judges=["openai:tiny"],
         prompt=prompt,
+        pairwise=False,
         temperature=0.0,
         num_ctx=CONTEXT,
         max_answer_tokens=MAX_ANSWER_TOKENS,

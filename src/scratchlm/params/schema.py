@@ -194,6 +194,7 @@ class JudgeParams(Section):
 
     judges: Annotated[list[str], BeforeValidator(_different_items), AfterValidator(_known_judges)]
     prompt: PromptName
+    pairwise: bool
     temperature: NonNegative
     num_ctx: Positive
     max_answer_tokens: Positive

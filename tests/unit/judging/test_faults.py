@@ -89,6 +89,7 @@ class Run:
         settings = JudgeParams(
             judges=[self.name],
             prompt=prompt,
+            pairwise=False,
             temperature=0.0,
             num_ctx=2048,
             max_answer_tokens=256,

@@ -55,7 +55,7 @@ def make_entries(n: int, words: list[int] | None = None) -> list[dict[str, Any]]
 
 
 def summary_of(rows: list[dict[str, Any]], probes: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    return summarise_judge(rows, probes or [], make_entries(len(rows) // 2), seed=123)
+    return summarise_judge(rows, [], probes or [], make_entries(len(rows) // 2), seed=123)
 
 
 def probe_rows(**scores: float | None) -> list[dict[str, Any]]:
@@ -122,7 +122,7 @@ def test_the_console_shows_no_bare_mean() -> None:
     for line, mean in zip(text.splitlines()[1:], ("20.00", "92.50", "70.00"), strict=True):
         assert mean in line and "95 % interval" in line
     lengths = make_entries(4, [5, 10, 20, 30])
-    sloped = describe(summarise_judge(make_rows([0] * 4, [90, 70, 60, 50]), [], lengths, seed=123))
+    sloped = describe(summarise_judge(make_rows([0] * 4, [90, 70, 60, 50]), [], [], lengths, seed=123))
     assert "  length  " in sloped and sloped.count("95 % interval") == 4
     assert "3 of 4 answers scored" in text
     assert "assistant wins 3, ties 0, loses 0 of 3" in text
@@ -194,11 +194,11 @@ def test_equal_lengths_have_no_slope() -> None:
 def test_the_first_judge_is_flat_and_the_others_stand_below_it() -> None:
     rows = make_rows([0, 10], [100, 80])
     other_rows = make_rows([0, 20], [90, None], "overlap")
-    alone = summarise({JUDGE: rows}, {}, make_entries(2), seed=123)
+    alone = summarise({JUDGE: rows}, {}, {}, make_entries(2), seed=123)
     assert alone == summary_of(rows)
     assert not alone.keys() & {"others", "agreement", "probes"}
     probes = {"overlap": probe_rows(reference=100.0)}
-    both = summarise({JUDGE: rows, "overlap": other_rows}, probes, make_entries(2), seed=123)
+    both = summarise({JUDGE: rows, "overlap": other_rows}, {}, probes, make_entries(2), seed=123)
     assert alone.items() <= both.items()
     assert both["others"].keys() == {"overlap"}
     assert both["others"]["overlap"]["assistant"]["n_scored"] == 1
@@ -211,7 +211,7 @@ def test_the_first_judge_is_flat_and_the_others_stand_below_it() -> None:
 def test_the_console_names_every_judge_its_probes_and_their_agreement() -> None:
     rows, other_rows = make_rows([0, 10], [100, 80]), make_rows([0, 20], [90, None], "overlap")
     probes = {JUDGE: probe_rows(reference=90.0, shuffled=40.0, echo=None)}
-    text = describe(summarise({JUDGE: rows, "overlap": other_rows}, probes, make_entries(2), seed=123))
+    text = describe(summarise({JUDGE: rows, "overlap": other_rows}, {}, probes, make_entries(2), seed=123))
     assert "judged by ollama:llama3 (llama3)" in text and "judged by overlap (llama3)" in text
     assert "probes     reference 90.0, shuffled 40.0, echo -, padding -, injection -, AUC 1.00" in text
     warned = [line for line in text.splitlines() if "warning" in line]
