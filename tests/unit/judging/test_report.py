@@ -72,6 +72,40 @@ def test_one_entry_reads_as_it_should() -> None:
     ]
 
 
+def test_pairs_stand_below_the_scores_with_the_verdict_of_each_order() -> None:
+    winners = {"ollama:llama3": ("base", "assistant"), "openai:tiny": ("assistant", "assistant"), "x": ("tie", None)}
+    pairs = {
+        name: [
+            {
+                "id": 0,
+                "variant": shown,
+                "winner": winner,
+                "status": "ok" if winner else "truncated",
+                "reason": "Because." if winner else "",
+            }
+            for shown, winner in zip(("base", "assistant"), both, strict=True)
+        ]
+        for name, both in winners.items()
+    }
+    report = write_report([make_entry(0)], {"overlap": make_rows([(0.0, 12.0)])}, pairs, seed=123)
+    assert report.splitlines()[-14:] == [
+        "             -> overlap 12.0",
+        "",
+        "better       ollama:llama3: tie",
+        "             -> base shown first: base: Because.",
+        "             -> assistant shown first: assistant: Because.",
+        "",
+        "better       openai:tiny: assistant",
+        "             -> base shown first: assistant: Because.",
+        "             -> assistant shown first: assistant: Because.",
+        "",
+        "better       x: no verdict",
+        "             -> base shown first: tie: Because.",
+        "             -> assistant shown first: truncated",
+        "```",
+    ]
+
+
 def test_ten_entries_are_drawn_by_the_seed_and_ordered_by_the_gain() -> None:
     entries = [make_entry(identifier) for identifier in range(40)]
     rows = make_rows([(10.0, float(identifier)) for identifier in range(40)])

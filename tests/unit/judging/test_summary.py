@@ -58,6 +58,15 @@ def summary_of(rows: list[dict[str, Any]], probes: list[dict[str, Any]] | None =
     return summarise_judge(rows, [], probes or [], make_entries(len(rows) // 2), seed=123)
 
 
+def pair_rows(*winners: tuple[str | None, str | None]) -> list[dict[str, Any]]:
+    """Rows of pairs by their winners where the base's answer was shown first and where the assistant's was."""
+    return [
+        {"id": identifier, "variant": shown, "status": "ok", "score": None if winner is None else 50, "winner": winner}
+        for identifier, pair in enumerate(winners)
+        for shown, winner in zip(("base", "assistant"), pair, strict=True)
+    ]
+
+
 def probe_rows(**scores: float | None) -> list[dict[str, Any]]:
     return [{"id": 0, "variant": kind, "judge": JUDGE, "score": score} for kind, score in scores.items()]
 
@@ -217,3 +226,31 @@ def test_the_console_names_every_judge_its_probes_and_their_agreement() -> None:
     warned = [line for line in text.splitlines() if "warning" in line]
     assert len(warned) == 3 and all(line.startswith("  warning: ollama:llama3: ") for line in warned)
     assert "ollama:llama3 ~ overlap: Spearman 1.00, mean absolute difference 6.7, 3 answers that both scored" in text
+
+
+def test_pairs_stand_below_the_judge_that_compared_them_and_in_the_console() -> None:
+    rows, win = make_rows([0, 10, 20], [100, 80, 20]), ("assistant", "assistant")
+    pairs = {JUDGE: pair_rows(win, win, ("base", "assistant"))}
+    found = summarise({"overlap": rows, JUDGE: rows}, pairs, {}, make_entries(3), seed=123)
+    assert "pairwise" not in found
+    assert found["others"][JUDGE]["pairwise"]["wins"] == 2
+    text = describe(found)
+    assert (
+        "  win rate     83.33  (95 % interval 50.00 to 100.00), assistant wins 2, ties 1, loses 0 of 3 pairs\n" in text
+    )
+    assert "  order      decided 33.3 % of 3 pairs judged in both orders" in text
+    assert "warning" not in text
+
+
+@pytest.mark.parametrize(("n_changed", "warned"), [(2, False), (3, True)])
+def test_a_judge_whose_order_decides_most_pairs_is_warned_of(n_changed: int, warned: bool) -> None:
+    pairs = pair_rows(*[("base", "assistant")] * n_changed, *[("assistant", "assistant")] * (4 - n_changed))
+    found = summarise_judge(make_rows([0] * 4, [1] * 4), pairs, [], make_entries(4), seed=123)
+    line = "  warning: ollama:llama3: the order of two answers decides more pairs than the answers do"
+    assert (line in describe(found).splitlines()) == warned
+
+
+def test_the_coverage_of_pairs_is_told_as_theirs() -> None:
+    rows = [row | {"judge": JUDGE, "reason": "no verdict"} for row in pair_rows(("tie", None), (None, None))]
+    with pytest.raises(InputError, match=r"scored 1 of 4 comparisons \(25\.0%\).* are in data/pairwise\.json"):
+        require_coverage(rows, 0.5, Path("data/pairwise.json"), "comparisons")
