@@ -44,7 +44,7 @@ def write_report(
         f"{len(chosen)} of the {len(entries)} test entries, drawn at random (seed {seed}) whatever their scores, "
         f"in the order of the assistant's gain over its base as `{first}` scores them from 0 to 100, best first. "
         "Long lines are wrapped; the texts to the letter are in `data/responses.json`, all scores in "
-        "`data/verdicts.json`.",
+        "`data/verdicts.json`" + (", all verdicts of pairs in `data/pairwise.json`." if pairs else "."),
     ]
     for index in chosen:
         gain = gains[index]

@@ -88,6 +88,7 @@ def test_pairs_stand_below_the_scores_with_the_verdict_of_each_order() -> None:
         for name, both in winners.items()
     }
     report = write_report([make_entry(0)], {"overlap": make_rows([(0.0, 12.0)])}, pairs, seed=123)
+    assert "all scores in `data/verdicts.json`, all verdicts of pairs in `data/pairwise.json`.\n" in report
     assert report.splitlines()[-14:] == [
         "             -> overlap 12.0",
         "",
