@@ -1,8 +1,11 @@
-"""The questions of the sample profile: some 190 with four choices each, about the village and its language.
+"""The questions of the sample profile: 190 with four choices each, about the village and its language.
 
-The choices are sentences as the school says them, of which one is right; the corpus may tell it. The questions
-themselves are in words of their own, which stand neither in the corpus nor in the instructions. Words of which more
-than one answer is right (a dog is a pup too) are left out.
+The choices are sentences as the school says them: the right one, a true one about something else, and both with their
+ends exchanged, which are false. So half of the choices remain for who knows the facts and does not read the question,
+and for who reads the question and does not know the facts.
+
+The corpus may tell the facts. The questions are in words of their own, which stand neither in the corpus nor in the
+instructions. Words with more than one right answer (a dog is a pup too) are left out.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ Fields = dict[str, str]
 
 @dataclass(frozen=True)
 class Kind:
-    """Questions of one form: `answer` is a sentence with the fact's `o` in it, wrong choices have that of others."""
+    """Questions of one form; each fact has what `question` and `answer` name, and the answer proper as `o`."""
 
     subject: str
     count: int
@@ -40,13 +43,17 @@ class Kind:
     def ask(self, rng: random.Random) -> Iterator[dict[str, Any]]:
         """Yield `count` questions, each about another fact."""
         for fact in rng.sample(self.facts, self.count):
-            others = sorted({other["o"] for other in self.facts} - {fact["o"]})
-            choices = [fact["o"], *rng.sample(others, CHOICES - 1)]
-            rng.shuffle(choices)
+            other = rng.choice([other for other in self.facts if other["o"] != fact["o"]])
+            right, *wrong = (
+                capital(self.answer.format(**{**about, "o": end["o"]}))
+                for about in (fact, other)
+                for end in (fact, other)
+            )
+            choices = rng.sample([right, *wrong], CHOICES)
             yield {
                 "question": capital(self.question.format(**fact)),
-                "choices": [capital(self.answer.format(**{**fact, "o": choice})) for choice in choices],
-                "answer": choices.index(fact["o"]),
+                "choices": choices,
+                "answer": choices.index(right),
                 "subject": self.subject,
             }
 
