@@ -47,8 +47,10 @@ def summarise(rows: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
     """Turn the rows into the metrics, in percent: accuracy of each model, assistant minus base, and of guessing.
 
     Intervals are 95 % percentile bootstraps, as those of the judges' scores: one method for accuracies and for paired
-    differences. Without questions there is nothing but Nones.
+    differences. Without questions there is nothing but their number.
     """
+    if not rows:
+        return {"source": source, "questions": 0}
     right = {name: {measure: right_of(rows, name, measure) for measure in MEASURES} for name in VARIANTS}
     difference = {measure: right["assistant"][measure] - right["base"][measure] for measure in MEASURES}
     return {
@@ -63,7 +65,7 @@ def summarise(rows: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
 
 
 def _figures(values: Mapping[str, np.ndarray], seed: int) -> dict[str, float | None]:
-    figures = {}
+    figures: dict[str, float | None] = {}
     for measure, of_questions in values.items():
         mean = mean_of(of_questions, seed)
         figures |= {measure: mean.value, f"{measure}_ci95_low": mean.low, f"{measure}_ci95_high": mean.high}
@@ -119,4 +121,4 @@ def _describe_lines(summary: Mapping[str, Any], table: Sequence[Mapping[str, Any
             interval = "no interval from one question" if low is None else f"95 % interval {low:.1f} to {high:.1f}"
             yield f"{name:10} {measure:8} {value:6.1f}  ({interval})"
     if summary["cut_questions"]:
-        yield f"{summary['cut_questions']} questions were longer than the context and lost their beginning"
+        yield f"longer than the model's context, so that their beginning was cut off: {summary['cut_questions']}"

@@ -108,11 +108,15 @@ def _things() -> list[Kind]:
 
 def _animals() -> list[Kind]:
     sounds = [{"w": a(name), "o": world.ANIMALS[name][0]} for name in world.ANIMALS if name not in WILD]
-    young = [{"w": name, "o": a(baby)} for name, (_, baby, _, _) in world.ANIMALS.items() if baby and name != "wolf"]
+    young = [
+        {"w": name, "a": a(name), "o": a(baby)}
+        for name, (_, baby, _, _) in world.ANIMALS.items()
+        if baby and name != "wolf"
+    ]
     homes = [{"w": a(name), "o": world.ANIMALS[name][2]} for name in HOUSED]
     return [
         Kind("animals", 12, "You hear {w}: what is it doing?", "{w} {o}.", sounds),
-        Kind("animals", 11, "A {w} has a baby: what is it?", "A young {w} is called {o}.", young),
+        Kind("animals", 11, "{a} has a baby: what is it?", "A young {w} is called {o}.", young),
         Kind("animals", 7, "You look for {w}: where is it at night?", "{w} lives {o}.", homes),
     ]
 
