@@ -49,10 +49,8 @@ def check_sample(folder: Path) -> list[Check]:
         ),
         at_least("judge_responses.assistant.mean", judged["assistant"]["mean"], 60),
         below("judge_responses.base.mean", judged["base"]["mean"], 15),
-        above(
-            "benchmark_models.assistant.acc, its lowest", benchmark["assistant"]["acc_ci95_low"], benchmark["chance"]
-        ),
-        above("benchmark_models.difference.acc, its lowest", benchmark["difference"]["acc_ci95_low"], 0),
+        above("benchmark_models.assistant.acc_ci95_low", benchmark["assistant"]["acc_ci95_low"], benchmark["chance"]),
+        above("benchmark_models.difference.acc_ci95_low", benchmark["difference"]["acc_ci95_low"], 0),
         # Answers that the assistant cannot have memorised: they do not occur in train.
         at_least("assistant's mean where the answer is new", mean_of_new_answers(folder), 45),
     ]
