@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from scratchlm.assistant.instructions import VARIANTS
-from scratchlm.judging.comparison import mean_of
 from scratchlm.judging.verdicts import Row
+from scratchlm.stage.mean import mean_of
 
 POINTS = {"base": 0.0, "tie": 50.0, "assistant": 100.0}  # of the assistant, in percent of a win
 ORDER_DECIDED_AT_MOST = 50.0  # percent of the pairs; above, the order decides more of them than the answers do
