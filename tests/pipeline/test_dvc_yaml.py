@@ -43,6 +43,7 @@ STAGES = (
 # The folders of a user's own files, by stage.
 INPUTS = {
     "download_corpus": "inputs/corpus",
+    "pretrain": "inputs/models",
     "prepare_sms": "inputs/messages",
     "prepare_instructions": "inputs/instructions",
     "benchmark_models": "inputs/benchmarks",

@@ -84,7 +84,7 @@ def check_params(found: Any, name: str = "params.yaml") -> Params:
 
 def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
     """Yield the problems of keys that do not fit together; a check that needs an invalid section is left out."""
-    for check in (_bad_texts, _bad_windows, _bad_fractions, _bad_rates, _bad_bases, _bad_judges):
+    for check in (_bad_texts, _bad_windows, _bad_fractions, _bad_batches, _bad_rates, _bad_bases, _bad_judges):
         yield from check(valid)
 
 
@@ -133,6 +133,15 @@ def _bad_fractions(valid: dict[str, Any]) -> Iterator[str]:
                     f"{section}.train_fraction + {section}.{middle}: got {total:g}, allowed: less than 1, "
                     f"the rest is the {rest} set"
                 )
+
+
+def _bad_batches(valid: dict[str, Any]) -> Iterator[str]:
+    for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
+        if section in valid and valid[section].batch_size % valid[section].accumulate:
+            yield (
+                f"{section}.accumulate: got {valid[section].accumulate}, allowed: 1, or a number that divides "
+                f"{section}.batch_size ({valid[section].batch_size})"
+            )
 
 
 def _bad_rates(valid: dict[str, Any]) -> Iterator[str]:
