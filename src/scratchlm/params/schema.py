@@ -200,11 +200,18 @@ class GenerateParams(Section):
     batch_size: Positive
 
 
+class BenchmarkParams(Section):
+    """The multiple-choice questions."""
+
+    source: Place
+
+
 class JudgeParams(Section):
     """Who scores the answers."""
 
     judges: Annotated[list[str], BeforeValidator(_different_items), AfterValidator(_known_judges)]
     prompt: PromptName
+    pairwise: bool
     temperature: NonNegative
     num_ctx: Positive
     max_answer_tokens: Positive
@@ -228,4 +235,5 @@ class Params(Section):
     instructions: InstructionsParams
     finetune_instructions: AssistantParams
     generate: GenerateParams
+    benchmark: BenchmarkParams
     judge: JudgeParams

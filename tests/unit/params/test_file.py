@@ -330,6 +330,11 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
         "weights.bases: got 124M, allowed only with tokenizer.kind gpt2, whose tokens it knows",
     ),
     (
+        {"judge.pairwise": True},
+        "judge.pairwise: got True, allowed only with ollama:MODEL or openai:MODEL in judge.judges; overlap cannot "
+        "read two answers side by side, its wins and losses stand in the metrics under difference",
+    ),
+    (
         {"finetune_classifier.base": "124M"},
         "finetune_classifier.base: got 124M, allowed: one of weights.bases (pretrained)",
     ),
