@@ -167,6 +167,7 @@ class InstructionsParams(Section):
     """The instructions, their prompt template, and their split; the rest is the validation set."""
 
     source: Place
+    max_entries: Positive | None
     prompt_style: PromptStyle
     train_fraction: Fraction
     test_fraction: Fraction
