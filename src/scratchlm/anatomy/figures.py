@@ -30,7 +30,6 @@ PLAIN = {"parse_math": False}  # a dollar in a user's or a model's text is not m
 LAYERS_SHOWN = 4
 HEADS_SHOWN = 12
 TOKENS_SHOWN = 16
-LONGEST_LABEL = 14  # characters
 LONGEST_QUOTE = 60
 LINES = {  # label, color and style of each curve
     "new_with_shortcuts": ("new, with shortcuts", "tab:blue", "--"),
@@ -125,15 +124,6 @@ def draw_gradients(path: Path, gradients: Mapping[str, Sequence[float]], n_steps
         axes.set_ylabel("mean absolute gradient of its weights")
         axes.grid(axis="y", color="0.9")
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-
-
-def token_label(text: str) -> str:
-    """Return the label of a token: blanks and line ends are visible, long tokens are cut."""
-    shown = "".join(
-        "␣" if character == " " else character if character.isprintable() else repr(character)[1:-1]
-        for character in text
-    )
-    return shown if len(shown) <= LONGEST_LABEL else shown[: LONGEST_LABEL - 1] + "…"
 
 
 def _quoted(text: str) -> str:

@@ -13,13 +13,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from scratchlm.anatomy.figures import token_label
 from scratchlm.anatomy.formulas import gradient_means
 from scratchlm.errors import InputError
 from scratchlm.model.attention import MultiHeadAttention, attention_weights
 from scratchlm.model.config import Init
 from scratchlm.model.gpt import GPT, Block
 from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.pieces import token_label
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loss import next_token_loss
 
@@ -152,7 +152,7 @@ def decades(gradients: Sequence[float]) -> float:
 
 def token_labels(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     """Return the label of each token."""
-    return [token_label(tokenizer.decode([token])) for token in ids]
+    return [token_label(tokenizer, token) for token in ids]
 
 
 def _one_row(model: GPT, ids: Sequence[int]) -> Tensor:
