@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from scratchlm.anatomy.formulas import gelu_tanh, relu
 from scratchlm.files.atomic import atomic_path
 
 DPI = 100
@@ -38,6 +39,7 @@ LINES = {  # label, color and style of each curve
     "without_shortcuts": ("after {} steps, without shortcuts", "tab:orange", "-"),
     "trained": ("the trained model", "black", "-"),
 }
+ACTIVATIONS = {"GELU": gelu_tanh, "ReLU": relu}
 HIDDEN = "0.94"  # the grey of what a token may not look at
 
 
@@ -124,6 +126,18 @@ def draw_gradients(path: Path, gradients: Mapping[str, Sequence[float]], n_steps
         axes.set_ylabel("mean absolute gradient of its weights")
         axes.grid(axis="y", color="0.9")
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def draw_activations(path: Path) -> None:
+    """Draw GELU and ReLU side by side between -3 and 3 (chapter 4.3, figure 4.8)."""
+    x = torch.linspace(-3, 3, 100)
+    with _figure(path, (8, 3.4), "GELU is smooth, and not 0 for all negative numbers", "constrained") as figure:
+        grid = figure.subplots(ncols=len(ACTIVATIONS), sharey=True)
+        for axes, (name, activation) in zip(grid, ACTIVATIONS.items(), strict=True):
+            axes.plot(x.numpy(), activation(x).numpy())
+            axes.set_xlabel("x")
+            axes.set_ylabel(f"{name}(x)")
+            axes.grid(color="0.9")
 
 
 def _quoted(text: str) -> str:
