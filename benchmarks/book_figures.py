@@ -223,7 +223,11 @@ SPLITS = ("train", "validation", "test")
 
 
 def sms_counts(*keys: str) -> Callable[[BookProfile], list[int]]:
-    return lambda book: [book.metrics("prepare_sms")[key] for key in keys]
+    def counts(book: BookProfile) -> list[int]:
+        found = book.metrics("prepare_sms")
+        return [{**found, **found["labels"]}[key] for key in keys]
+
+    return counts
 
 
 def untrained_classifier(book: BookProfile) -> tuple[Classifier, dict[str, Messages]]:
@@ -260,7 +264,7 @@ def chapter_6() -> Iterator[Figure]:
         folder, size = book.run("prepare_sms") / "data/sms", book.params.finetune_classifier.batch_size
         train, validation, test = (
             Messages(torch.zeros(len(frame), 1), frame["Label"].tolist())
-            for frame in (read_split_csv(folder / f"{split}.csv") for split in SPLITS)
+            for frame in (read_split_csv(folder / f"{split}.csv", 2) for split in SPLITS)
         )
         return [len(part) for part in (*loaders(train, validation, size), loaders(train, test, size)[1])]
 
@@ -269,7 +273,7 @@ def chapter_6() -> Iterator[Figure]:
         return [longest_tokens(tokenizer, frame["Text"].tolist()) for frame in read_splits(folder).values()]
 
     yield Figure("ch06", "messages, ham and spam", [5572, 4825, 747], sms_counts("rows", "ham", "spam"))
-    yield Figure("ch06", "balanced messages", [1494], sms_counts("balanced"))
+    yield Figure("ch06", "balanced messages", [1494], sms_counts("kept"))
     yield Figure("ch06", "messages per split", [1045, 149, 300], sms_counts(*SPLITS))
     yield Figure("ch06", "batches per split", [130, 19, 38], batches)
     yield Figure("ch06", "longest message", [120, 71, 92], longest)

@@ -1,13 +1,15 @@
-"""Fine-tune a base into a spam classifier, and train a TF-IDF baseline for comparison."""
+"""Fine-tune a base into a classifier of messages, and train a TF-IDF baseline for comparison."""
 
 from pathlib import Path
 
 import torch
 
 from scratchlm.checkpoint.folder import load
-from scratchlm.classifier.baseline import tfidf_accuracies
-from scratchlm.classifier.classifier import Classifier, choose_trained_layers, save_classifier
+from scratchlm.classifier.baseline import majority_accuracy, tfidf_accuracies
+from scratchlm.classifier.classifier import Classifier, choose_trained_layers
 from scratchlm.classifier.finetune import encode_splits, finetune, read_splits
+from scratchlm.classifier.folder import Description, save_classifier
+from scratchlm.classifier.labels import read_labels
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
@@ -28,18 +30,20 @@ def main(params: Params) -> None:
     settings = params.finetune_classifier
     device = choose_device()
     gpt, tokenizer = load(BASES / settings.base)
-    frames = read_splits(SMS)
+    labels, frames = read_labels(SMS), read_splits(SMS)
     messages, max_length = encode_splits(frames, tokenizer, settings.max_length, gpt.config.context_length)
     torch.manual_seed(params.seed)
-    classifier = Classifier(gpt)
+    classifier = Classifier(gpt, len(labels))
     choose_trained_layers(classifier, settings.train_layers)
     done = finetune(classifier.to(device), messages, settings, params.seed)
     baseline = tfidf_accuracies(frames["train"], frames["validation"], frames["test"])
-    save_classifier(MODEL, classifier, TOKENIZER, max_length)
+    description = Description(labels, max_length, done.calibration.temperature)
+    save_classifier(MODEL, classifier, TOKENIZER, description)
     write_table(LOSSES, done.state.curve_rows())
     write_table(ACCURACIES, done.state.epoch_notes)
-    write_table(CONFUSION, done.confusion())
+    write_table(CONFUSION, done.confusion(labels))
     baselines = {f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()}
+    baselines["majority_test_accuracy"] = majority_accuracy(frames["train"], frames["test"])
     measured = measure_texts(tokenizer, {split: frame["Text"].tolist() for split, frame in frames.items()})
     write_metrics(METRICS, {**done.metrics(), **baselines, "max_length": max_length, **measured})
     done.snapshots.finish()

@@ -76,19 +76,20 @@ def classify(
     text: Annotated[str, typer.Argument(help="The message, or - to read one per line from standard input.")],
     model: Annotated[Path, typer.Option(help="The classifier's folder.")] = Path("models/classifier"),
 ) -> None:
-    """Tell whether a message is spam: label, probability and text, separated by tabs."""
-    from scratchlm.classifier.classifier import encode_messages, label_logits, load_classifier
-    from scratchlm.classifier.messages import LABELS
+    """Tell a message's label, such as spam: label, probability and text, separated by tabs."""
+    from scratchlm.classifier.classifier import encode_messages, label_logits
+    from scratchlm.classifier.folder import load_classifier
     from scratchlm.stage.device import find_device
 
     device, _ = find_device()
-    classifier, tokenizer, max_length = load_classifier(model)
+    classifier, tokenizer, description = load_classifier(model)
     classifier.to(device)
     messages = (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else iter([text])
     for message in messages:
-        logits = label_logits(classifier, encode_messages([message], tokenizer, max_length), batch_size=1)
+        ids = encode_messages([message], tokenizer, description.max_length)
+        logits = label_logits(classifier, ids, batch_size=1) / description.temperature
         probability, label = logits.softmax(dim=-1)[0].max(dim=-1)
-        print(f"{LABELS[int(label)]}\t{float(probability):.3f}\t{message}", flush=True)
+        print(f"{description.labels[int(label)]}\t{float(probability):.3f}\t{message}", flush=True)
 
 
 @cli.command()

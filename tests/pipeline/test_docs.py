@@ -358,7 +358,7 @@ def figures() -> dict[str, str]:
         "corpus": "{documents:,}, {characters:,}, {tokens:,}".format(**tokens),
         "`pretrain`": "{initial_validation_loss:.3f} → {validation_loss:.3f}".format(**pretrain),
         "the same loss of a bigram": "{bigram_validation_loss:.3f}".format(**pretrain),
-        "messages": "{rows:,}, {balanced:,}, {train:,}/{validation}/{test}".format(**sms),
+        "messages": "{rows:,}, {kept:,}, {train:,}/{validation}/{test}".format(**sms),
         "classifier": "{test_accuracy:.2f} %".format(**classifier),
         "TF-IDF": "{baseline_test_accuracy:.2f} %".format(**classifier),
         "instructions": "{train}/{validation}/{test}".format(**instructions),

@@ -1,4 +1,4 @@
-"""The classifier's baseline, TF-IDF with logistic regression, and the scores of predictions."""
+"""The classifier's baselines, the majority class and TF-IDF with logistic regression, and the scores of predictions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ from collections.abc import Sequence
 import pandas as pd
 
 
+def majority_accuracy(train: pd.DataFrame, test: pd.DataFrame) -> float:
+    """Return the accuracy on `test`, in percent, of always saying the most frequent label of `train`.
+
+    Of equally frequent labels the first counts. Frames have columns Label and Text.
+    """
+    from sklearn.dummy import DummyClassifier
+
+    majority = DummyClassifier(strategy="most_frequent").fit(train["Text"], train["Label"])
+    return 100 * float(majority.score(test["Text"], test["Label"]))
+
+
 def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
     """Fit TF-IDF of words and word pairs with logistic regression on `train` and score all three splits.
 
     If no training text has a word of two letters (only emoji, say), characters are used instead of words.
-    Frames have columns Label (0 or 1) and Text. Returns accuracies in percent by split name.
+    Frames have columns Label and Text. Returns accuracies in percent by split name.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -25,9 +36,16 @@ def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.Dat
     return {name: 100 * float(model.score(part["Text"], part["Label"])) for name, part in splits.items()}
 
 
-def classification_scores(labels: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
-    """Return precision, recall and f1 of spam (1) among ham (0), in percent; 0.0 where the denominator is 0."""
-    from sklearn.metrics import precision_recall_fscore_support
+def classification_scores(labels: Sequence[int], predictions: Sequence[int], n_labels: int = 2) -> dict[str, float]:
+    """Return precision, recall and f1 of the second of two labels (spam), and macro_f1, in percent.
 
-    precision, recall, f1, _ = precision_recall_fscore_support(labels, predictions, average="binary", zero_division=0)
-    return {"precision": 100 * float(precision), "recall": 100 * float(recall), "f1": 100 * float(f1)}
+    With more labels all of them are means over the labels. A score is 0.0 where its denominator is 0; a label that
+    neither occurs nor is predicted does not count.
+    """
+    from sklearn.metrics import f1_score, precision_recall_fscore_support
+
+    average = "binary" if n_labels == 2 else "macro"
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, predictions, average=average, zero_division=0)
+    macro_f1 = f1_score(labels, predictions, average="macro", zero_division=0)
+    scores = {"precision": precision, "recall": recall, "f1": f1, "macro_f1": macro_f1}
+    return {name: 100 * float(score) for name, score in scores.items()}

@@ -151,12 +151,13 @@ class SmsParams(Section):
     """The labelled messages and their split; the rest is the test set."""
 
     source: Place
+    balance: bool
     train_fraction: Fraction
     validation_fraction: Fraction
 
 
 class ClassifierParams(TrainingParams):
-    """The fine-tuning of the spam classifier."""
+    """The fine-tuning of the classifier."""
 
     base: Base
     train_layers: TrainLayers

@@ -1,11 +1,11 @@
-"""The TF-IDF baseline and the scores of two-class predictions."""
+"""The baselines and the scores of two-class predictions."""
 
 import warnings
 
 import pandas as pd
 import pytest
 
-from scratchlm.classifier.baseline import classification_scores, tfidf_accuracies
+from scratchlm.classifier.baseline import classification_scores, majority_accuracy, tfidf_accuracies
 
 
 def frame(*rows):
@@ -13,6 +13,16 @@ def frame(*rows):
 
 
 TRAIN = frame(*[(0, f"see you at lunch {i}") for i in range(8)], *[(1, f"win cash now {i}") for i in range(8)])
+
+
+def test_the_majority_is_that_of_the_training_messages():
+    train = frame((2, "a"), (2, "b"), (0, "c"), (1, "d"))
+    test = frame((0, "e"), (0, "f"), (0, "g"), (2, "h"))
+    assert majority_accuracy(train, test) == 25.0
+
+
+def test_of_equally_frequent_labels_the_first_is_the_majority():
+    assert majority_accuracy(frame((1, "a"), (0, "b")), frame((0, "c"), (0, "d"), (1, "e"))) == pytest.approx(200 / 3)
 
 
 def test_the_baseline_learns_the_words_that_tell_the_classes_apart():
