@@ -18,7 +18,8 @@ from scratchlm.assistant.folder import load_assistant, save_assistant
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.bases.gpt2 import gpt2_config
 from scratchlm.checkpoint.folder import save_checkpoint
-from scratchlm.classifier.classifier import Classifier, save_classifier
+from scratchlm.classifier.classifier import Classifier
+from scratchlm.classifier.folder import Description, save_classifier
 from scratchlm.cli import cli
 from scratchlm.errors import InputError
 from scratchlm.generation.decode import Sampling, generate, generate_text
@@ -45,7 +46,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     gpt = new_gpt(GPTConfig(size, 200, 16, 2, 1, 0.0, False, False), "book")
     save_checkpoint(folder / "models" / "pretrained", gpt, tokenizer)
     save_assistant(folder / "models" / "assistant", gpt, tokenizer, "phi3")
-    save_classifier(folder / "models" / "classifier", Classifier(gpt), tokenizer, max_length=20)
+    description = Description(["ham", "spam"], max_length=20, temperature=1.0)
+    save_classifier(folder / "models" / "classifier", Classifier(gpt), tokenizer, description)
     return folder
 
 
@@ -88,15 +90,24 @@ def test_classify_reads_an_argument_or_lines(project: Path) -> None:
     assert lines[0] == one.stdout.rstrip("\n")
 
 
-@pytest.mark.parametrize(("logits", "said"), [((0.0, 5.0), "spam\t0.993"), ((3.0, 1.0), "ham\t0.881")])
-def test_classify_says_spam_where_class_1_is_likelier(
-    project: Path, tmp_path: Path, logits: tuple[float, float], said: str
+@pytest.mark.parametrize(
+    ("logits", "labels", "temperature", "said"),
+    [
+        ((0.0, 5.0), ["ham", "spam"], 1.0, "spam\t0.993"),
+        ((3.0, 1.0), ["ham", "spam"], 1.0, "ham\t0.881"),
+        ((0.0, 5.0), ["ham", "spam"], 2.5, "spam\t0.881"),
+        ((0.0, 1.0, 4.0), ["big cats", "dogs", "löwen"], 2.0, "löwen\t0.736"),
+    ],
+)
+def test_classify_says_the_likeliest_label_with_its_calibrated_probability(
+    project: Path, tmp_path: Path, logits: tuple[float, ...], labels: list[str], temperature: float, said: str
 ) -> None:
-    classifier = Classifier(scratchlm.load(project / "models" / "pretrained")[0])
+    classifier = Classifier(scratchlm.load(project / "models" / "pretrained")[0], len(labels))
     with torch.no_grad():  # the same answer to every message
         classifier.head.weight.zero_()
         classifier.head.bias.copy_(torch.tensor(logits))
-    save_classifier(tmp_path / "models" / "classifier", classifier, project / "data" / "tokenizer", max_length=20)
+    description = Description(labels, max_length=20, temperature=temperature)
+    save_classifier(tmp_path / "models" / "classifier", classifier, project / "data" / "tokenizer", description)
     assert scratchlm_command(tmp_path, "classify", "the cat").stdout == f"{said}\tthe cat\n"
 
 
