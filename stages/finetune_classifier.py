@@ -1,15 +1,17 @@
-"""Fine-tune a base into a classifier of messages, and train a TF-IDF baseline for comparison."""
+"""Fine-tune a base into a classifier of messages, and measure three baselines for comparison."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from scratchlm.checkpoint.folder import load
-from scratchlm.classifier.baseline import majority_accuracy, tfidf_accuracies
+from scratchlm.classifier.baseline import describe_accuracies, majority_accuracy, tfidf_accuracies
 from scratchlm.classifier.classifier import Classifier, choose_trained_layers
 from scratchlm.classifier.finetune import encode_splits, finetune, read_splits
 from scratchlm.classifier.folder import Description, save_classifier
 from scratchlm.classifier.labels import read_labels
+from scratchlm.classifier.prompted import prompted_accuracy
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
@@ -35,16 +37,19 @@ def main(params: Params) -> None:
     torch.manual_seed(params.seed)
     classifier = Classifier(gpt, len(labels))
     choose_trained_layers(classifier, settings.train_layers)
-    done = finetune(classifier.to(device), messages, settings, params.seed)
+    ask = partial(prompted_accuracy, gpt, tokenizer, frames["test"], labels, settings.batch_size)
+    done = finetune(classifier.to(device), messages, settings, params.seed, ask)
+    majority = majority_accuracy(frames["train"], frames["test"])
     baseline = tfidf_accuracies(frames["train"], frames["validation"], frames["test"])
     description = Description(labels, max_length, done.calibration.temperature)
     save_classifier(MODEL, classifier, TOKENIZER, description)
     write_table(LOSSES, done.state.curve_rows())
     write_table(ACCURACIES, done.state.epoch_notes)
     write_table(CONFUSION, done.confusion(labels))
-    baselines = {f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()}
-    baselines["majority_test_accuracy"] = majority_accuracy(frames["train"], frames["test"])
+    baselines = {"majority_test_accuracy": majority, "prompted_test_accuracy": done.prompted}
+    baselines |= {f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()}
     measured = measure_texts(tokenizer, {split: frame["Text"].tolist() for split, frame in frames.items()})
     write_metrics(METRICS, {**done.metrics(), **baselines, "max_length": max_length, **measured})
     done.snapshots.finish()
-    print(f"test accuracy {done.final['test']['accuracy']:.2f} %, TF-IDF baseline {baseline['test']:.2f} %")
+    compared = {"the majority class": majority, "the prompted base": done.prompted, "TF-IDF": baseline["test"]}
+    print(describe_accuracies({**compared, "this classifier": done.final["test"]["accuracy"]}))

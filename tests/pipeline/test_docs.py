@@ -56,6 +56,8 @@ SHOWN = [
     "scratchlm classify",
     "scratchlm ask",
     "scratchlm shapes",
+    "scratchlm tokenize",
+    "scratchlm next",
     "scratchlm compare",
 ]
 
@@ -360,6 +362,8 @@ def figures() -> dict[str, str]:
         "the same loss of a bigram": "{bigram_validation_loss:.3f}".format(**pretrain),
         "messages": "{rows:,}, {kept:,}, {train:,}/{validation}/{test}".format(**sms),
         "classifier": "{test_accuracy:.2f} %".format(**classifier),
+        "always the more frequent": "{majority_test_accuracy:.2f} %".format(**classifier),
+        "the base model, asked": "{prompted_test_accuracy:.2f} %".format(**classifier),
         "TF-IDF": "{baseline_test_accuracy:.2f} %".format(**classifier),
         "instructions": "{train}/{validation}/{test}".format(**instructions),
         "base model": scores["base"],
@@ -381,6 +385,9 @@ def test_the_prose_has_the_last_runs_figures_too() -> None:
     assert "On the other {} the".format(found["test"] - found["test_answers_in_train"]) in text
 
 
+BASELINES = {"the majority class": "majority", "the prompted base": "prompted", "TF-IDF": "baseline"}
+
+
 def shown_figures() -> Iterator[tuple[str, str, float]]:
     """Yield metrics file, key and value for each figure of the committed run in a printed block."""
     for text in TEXTS.values():
@@ -391,8 +398,8 @@ def shown_figures() -> Iterator[tuple[str, str, float]]:
                 if found := re.match(r"main +(\S+) +(\S+) to (\S+) +(\d+)$", line):
                     for key, value in zip(("mean", "ci95_low", "ci95_high", "n"), found.groups(), strict=True):
                         yield "judge_responses", f"assistant.{key}", float(value)
-                if found := re.match(r"test accuracy .* TF-IDF baseline (\S+) %", line):
-                    yield "finetune_classifier", "baseline_test_accuracy", float(found[1])
+                if found := re.match(rf"test accuracy of ({'|'.join(BASELINES)}) +(\S+) %", line):
+                    yield "finetune_classifier", f"{BASELINES[found[1]]}_test_accuracy", float(found[2])
 
 
 def test_the_figures_in_printed_blocks_are_those_of_the_last_run() -> None:

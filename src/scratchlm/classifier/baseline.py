@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -34,6 +34,15 @@ def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.Dat
     model.fit(train["Text"], train["Label"])
     splits = {"train": train, "validation": validation, "test": test}
     return {name: 100 * float(model.score(part["Text"], part["Label"])) for name, part in splits.items()}
+
+
+def describe_accuracies(accuracies: Mapping[str, float | None]) -> str:
+    """Return a table with a line for each classifier: its name and its test accuracy in percent, where it has one."""
+    width = max(map(len, accuracies))
+    figures = ["none" if accuracy is None else f"{accuracy:.2f} %" for accuracy in accuracies.values()]
+    return "\n".join(
+        f"test accuracy of {name:{width}}  {figure:>8}" for name, figure in zip(accuracies, figures, strict=True)
+    )
 
 
 def classification_scores(labels: Sequence[int], predictions: Sequence[int], n_labels: int = 2) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ def encode_splits(
 class Finetuning:
     """The results of the training: accuracy, loss and predictions of every split before and after it, and its curve."""
 
+    prompted: float | None  # what `ask` returned
     initial: dict[str, dict[str, Any]]
     final: dict[str, dict[str, Any]]
     test_labels: list[int]
@@ -86,11 +87,16 @@ class Finetuning:
 
 
 def finetune(
-    classifier: Classifier, messages: Mapping[str, Messages], params: ClassifierParams, seed: int
+    classifier: Classifier,
+    messages: Mapping[str, Messages],
+    params: ClassifierParams,
+    seed: int,
+    ask: Callable[[], float | None],
 ) -> Finetuning:
     """Train a classifier's unfrozen layers on the training messages, and measure all splits before and after.
 
-    Raises InputError and Interrupted as `train` does.
+    `ask` measures the prompted base, before the training changes its weights. Raises InputError and Interrupted as
+    `train` does.
     """
 
     def measure() -> dict[str, dict[str, Any]]:
@@ -104,6 +110,7 @@ def finetune(
         return {"epoch": epoch, **accuracies}
 
     snapshots = open_snapshots("finetune_classifier", classifier.head.weight.device)
+    prompted = snapshots.once("prompted", ask)
     initial = snapshots.once("initial", measure)
     batches = loaders(messages["train"], messages["validation"], params.batch_size)
     torch.manual_seed(seed)
@@ -120,6 +127,7 @@ def finetune(
     final = {split: asdict(measure_logits(logits[split], messages[split].labels)) for split in SPLITS}
     validation, test = ((logits[split], messages[split].labels) for split in ("validation", "test"))
     return Finetuning(
+        prompted=prompted,
         initial=initial,
         final=final,
         test_labels=messages["test"].labels.tolist(),
