@@ -23,10 +23,10 @@ TEXTS = [
     "win",
     "call the house 0800 now!!",
     "'",
-    "the cat ran over the green hill " * 3,
+    "the cat ran over the hill " * 3,
     "dog?",
 ]
-TOLERANCE = 1e-4  # nats, float32
+TOLERANCE = 1e-3  # nats, float32
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def tokenizer(tokenizer_folder: Path) -> Tokenizer:
 def random_model(tokenizer: Tokenizer, context_length: int = 256, seed: int = 3) -> GPT:
     torch.manual_seed(seed)
     config = GPTConfig(tokenizer.n_vocab, context_length, 32, 4, 2, 0.5, True, False)
-    return new_gpt(config, "gpt2", init_std=0.4)  # in training mode, with dropout
+    return new_gpt(config, "gpt2", init_std=1.0)  # very sure of its tokens; in training mode, with dropout
 
 
 def messages(labels: list[int], texts: list[str] = TEXTS) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def test_the_base_says_spam_where_yes_is_likelier(tokenizer: Tokenizer, labels: 
     yes, no = (tokenizer.encode_ordinary(answer) for answer in (" yes", " no"))
     assert len(yes) > 1 and len(no) > 1 and len(yes) != len(no)  # as with the sample's tokenizer
     said: set[str] = set()
-    for seed in range(4):
+    for seed in range(8):
         model = random_model(tokenizer, seed=seed)
         prompts = [tokenizer.encode_ordinary(question(text)) for text in TEXTS]
         spam = [log_likelihood(model, prompt, yes) > log_likelihood(model, prompt, no) for prompt in prompts]
