@@ -82,6 +82,5 @@ def answer_log_likelihoods(
             positions_BA = torch.tensor([[len(prompt) - 1] for prompt in batch]) + torch.arange(len(answer))
             features_BAD = features_BTD[torch.arange(len(batch))[:, None], positions_BA]
             log_probabilities_BAV = model.head(features_BAD).float().log_softmax(dim=-1)
-            answer_A = torch.tensor(answer, device=model.device)
-            found.append(log_probabilities_BAV[:, torch.arange(len(answer)), answer_A].sum(dim=1).cpu())
+            found.append(log_probabilities_BAV[:, torch.arange(len(answer)), torch.tensor(answer)].sum(dim=1).cpu())
     return torch.cat(found)

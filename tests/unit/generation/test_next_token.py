@@ -42,6 +42,18 @@ def test_it_is_exactly_what_generation_draws_from(
     assert not torch.equal(drawn_from[0], drawn_from[1])
 
 
+@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, None), (0.5, None), (3.0, 7)])
+def test_it_is_the_softmax_of_the_kept_logits_over_the_temperature(
+    model: GPT, temperature: float, top_k: int | None
+) -> None:
+    with torch.no_grad():
+        logits = model(torch.tensor([PROMPT]))[0, -1]
+    kept = logits.topk(top_k or 280).indices
+    expected = torch.zeros(280)
+    expected[kept] = (logits[kept] / temperature).softmax(dim=0)
+    assert torch.allclose(expect_token(model, PROMPT, Sampling(temperature, top_k)), expected, atol=1e-6)
+
+
 def test_at_temperature_0_the_token_that_generation_takes_has_all(model: GPT) -> None:
     (given,) = generate(model, [PROMPT], 1, None, Sampling(), batch_size=1)
     expected = expect_token(model, PROMPT, Sampling())
