@@ -22,12 +22,12 @@ def balance(messages: pd.DataFrame, seed: int) -> pd.DataFrame:
     `messages` as `collect_messages` returns them. If spam is the smaller of ham and spam, these are the book's rows in
     the book's order (section 6.2).
     """
-    counts = messages["Label"].value_counts().sort_index()
+    parts = dict(iter(messages.groupby("Label")))
     # The smallest keeps its order, and of equally small ones the last: the book draws ham, then appends spam as it is.
-    smallest = counts[::-1].idxmin()
-    by_label = ((label, messages[messages["Label"] == label]) for label in counts.index)
+    smallest = min(reversed(parts), key=lambda label: len(parts[label]))
+    size = len(parts[smallest])
     return pd.concat(
-        part if label == smallest else part.sample(counts[smallest], random_state=seed) for label, part in by_label
+        part if label == smallest else part.sample(size, random_state=seed) for label, part in parts.items()
     )
 
 
