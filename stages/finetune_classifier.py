@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from scratchlm.checkpoint.folder import load
-from scratchlm.classifier.baseline import describe_accuracies, majority_accuracy, tfidf_accuracies
+from scratchlm.classifier.baseline import describe_accuracies, measure_baselines
 from scratchlm.classifier.classifier import Classifier, choose_trained_layers
 from scratchlm.classifier.finetune import encode_splits, finetune, read_splits
 from scratchlm.classifier.folder import Description, save_classifier
@@ -39,17 +39,14 @@ def main(params: Params) -> None:
     choose_trained_layers(classifier, settings.train_layers)
     ask = partial(prompted_accuracy, gpt, tokenizer, frames["test"], labels, settings.batch_size)
     done = finetune(classifier.to(device), messages, settings, params.seed, ask)
-    majority = majority_accuracy(frames["train"], frames["test"])
-    baseline = tfidf_accuracies(frames["train"], frames["validation"], frames["test"])
     description = Description(labels, max_length, done.calibration.temperature)
     save_classifier(MODEL, classifier, TOKENIZER, description)
     write_table(LOSSES, done.state.curve_rows())
     write_table(ACCURACIES, done.state.epoch_notes)
     write_table(CONFUSION, done.confusion(labels))
-    baselines = {"majority_test_accuracy": majority, "prompted_test_accuracy": done.prompted}
-    baselines |= {f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()}
+    baselines = {"prompted_test_accuracy": done.prompted, **measure_baselines(frames)}
     measured = measure_texts(tokenizer, {split: frame["Text"].tolist() for split, frame in frames.items()})
-    write_metrics(METRICS, {**done.metrics(), **baselines, "max_length": max_length, **measured})
+    metrics = {**done.metrics(), **baselines, "max_length": max_length, **measured}
+    write_metrics(METRICS, metrics)
     done.snapshots.finish()
-    compared = {"the majority class": majority, "the prompted base": done.prompted, "TF-IDF": baseline["test"]}
-    print(describe_accuracies({**compared, "this classifier": done.final["test"]["accuracy"]}))
+    print(describe_accuracies(metrics))

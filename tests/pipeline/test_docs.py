@@ -22,6 +22,7 @@ from pictures import SOURCES
 from PIL import Image
 from project import Project, copy_project
 
+from scratchlm.classifier.baseline import COMPARED
 from scratchlm.cli import cli
 from scratchlm.errors import InputError
 from scratchlm.params.file import load_params
@@ -385,7 +386,7 @@ def test_the_prose_has_the_last_runs_figures_too() -> None:
     assert "On the other {} the".format(found["test"] - found["test_answers_in_train"]) in text
 
 
-BASELINES = {"the majority class": "majority", "the prompted base": "prompted", "TF-IDF": "baseline"}
+BASELINES = {name: key for key, name in COMPARED.items() if key != "test_accuracy"}  # what no experiment changes
 
 
 def shown_figures() -> Iterator[tuple[str, str, float]]:
@@ -399,7 +400,7 @@ def shown_figures() -> Iterator[tuple[str, str, float]]:
                     for key, value in zip(("mean", "ci95_low", "ci95_high", "n"), found.groups(), strict=True):
                         yield "judge_responses", f"assistant.{key}", float(value)
                 if found := re.match(rf"test accuracy of ({'|'.join(BASELINES)}) +(\S+) %", line):
-                    yield "finetune_classifier", f"{BASELINES[found[1]]}_test_accuracy", float(found[2])
+                    yield "finetune_classifier", BASELINES[found[1]], float(found[2])
 
 
 def test_the_figures_in_printed_blocks_are_those_of_the_last_run() -> None:

@@ -6,6 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+COMPARED = {
+    "majority_test_accuracy": "the majority class",
+    "prompted_test_accuracy": "the prompted base",
+    "baseline_test_accuracy": "TF-IDF",
+    "test_accuracy": "this classifier",
+}
+
 
 def majority_accuracy(train: pd.DataFrame, test: pd.DataFrame) -> float:
     """Return the accuracy on `test`, in percent, of always saying the most frequent label of `train`.
@@ -36,12 +43,20 @@ def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.Dat
     return {name: 100 * float(model.score(part["Text"], part["Label"])) for name, part in splits.items()}
 
 
-def describe_accuracies(accuracies: Mapping[str, float | None]) -> str:
-    """Return a table with a line for each classifier: its name and its test accuracy in percent, where it has one."""
-    width = max(map(len, accuracies))
-    figures = ["none" if accuracy is None else f"{accuracy:.2f} %" for accuracy in accuracies.values()]
+def measure_baselines(frames: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Return the accuracies of both baselines in percent, under their names in the metrics; `frames` by split."""
+    tfidf = tfidf_accuracies(frames["train"], frames["validation"], frames["test"])
+    majority = majority_accuracy(frames["train"], frames["test"])
+    return {"majority_test_accuracy": majority} | {f"baseline_{split}_accuracy": tfidf[split] for split in tfidf}
+
+
+def describe_accuracies(metrics: Mapping[str, float | None]) -> str:
+    """Return a table of the test accuracies of a classifier and of what it has to beat, with one line for each."""
+    rows = [(name, metrics[key]) for key, name in COMPARED.items()]
+    figures = ["none" if accuracy is None else f"{accuracy:.2f} %" for _, accuracy in rows]
+    width = max(map(len, COMPARED.values()))
     return "\n".join(
-        f"test accuracy of {name:{width}}  {figure:>8}" for name, figure in zip(accuracies, figures, strict=True)
+        f"test accuracy of {name:{width}}  {figure:>8}" for (name, _), figure in zip(rows, figures, strict=True)
     )
 
 

@@ -133,9 +133,10 @@ def test_asking_draws_nothing_and_leaves_the_mode_as_it_was(tokenizer: Tokenizer
 
 
 def test_the_table_of_accuracies_is_aligned() -> None:
-    table = describe_accuracies({"the majority class": 50.0, "the prompted base": None, "TF-IDF": 100.0})
-    assert table.splitlines() == [
-        "test accuracy of the majority class   50.00 %",
+    accuracies = {"test_accuracy": 98.76, "baseline_test_accuracy": 100.0, "majority_test_accuracy": 9.0}
+    assert describe_accuracies({**accuracies, "prompted_test_accuracy": None, "test_loss": 1.0}).splitlines() == [
+        "test accuracy of the majority class    9.00 %",
         "test accuracy of the prompted base       none",
         "test accuracy of TF-IDF              100.00 %",
+        "test accuracy of this classifier      98.76 %",
     ]
