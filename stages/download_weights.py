@@ -7,7 +7,7 @@ from scratchlm.bases.gpt2 import copy_checkpoint, download_checkpoint
 from scratchlm.bases.measure import measure_base
 from scratchlm.checkpoint.folder import check_vocabulary, load_checkpoint
 from scratchlm.files.atomic import atomic_path, write_text
-from scratchlm.generation.samples import describe_base
+from scratchlm.generation.base_texts import describe_base
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics

@@ -12,7 +12,7 @@ from project import Project, TinyRun
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.finetune import read_splits
 from scratchlm.classifier.prompted import prompted_accuracy
-from scratchlm.generation.samples import describe_base
+from scratchlm.generation.base_texts import describe_base
 
 PIPELINE = read_yaml(DVC_YAML)
 STAGES = list(PIPELINE["stages"])
@@ -99,6 +99,15 @@ METRICS = {
         "model",
         *(f"{variant}.{name}" for variant in ("base", "assistant") for name in (*INTERVAL, "n", "n_scored")),
         *(f"difference.{name}" for name in INTERVAL),
+    ],
+    "benchmark_models": [
+        *("source", "questions", "subjects", "cut_questions", "chance"),
+        *(
+            f"{whose}.{measure}{end}"
+            for whose in ("base", "assistant", "difference")
+            for measure in ("acc", "acc_norm")
+            for end in ("", "_ci95_low", "_ci95_high")
+        ),
     ],
 }
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from scratchlm.params.schema import TrainingParams
@@ -45,6 +46,7 @@ def fit(
     params: TrainingParams,
     seed: int,
     after_epoch: Callable[[int], Any] = lambda epoch: None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> Fit:
     """Measure a language model, train it as `train` does, and measure it again.
 
@@ -61,5 +63,6 @@ def fit(
         name=stage,
         after_epoch=after_epoch,
         snapshots=snapshots,
+        optimizer=optimizer,
     )
     return Fit(Losses(*initial), measure_losses(model, next_token_loss, batches, seed), state, snapshots)

@@ -16,15 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from scratchlm.anatomy.figures import (
-    DPI,
-    LINES,
-    draw_activations,
-    draw_attention,
-    draw_gradients,
-    draw_temperatures,
-)
+from scratchlm.anatomy.figures import LINES, draw_activations, draw_attention, draw_gradients, draw_temperatures
 from scratchlm.model.gpt import activate
+from scratchlm.stage.picture import DPI
 
 GRADIENTS = {name: [1e-3 / (index + 1), 1e-4, 0.0] for index, name in enumerate(LINES)}
 ODD = ["$x$", "$_{$", "$", "\\alpha", "^_{", "很", "🙂", "", "�"]

@@ -20,6 +20,7 @@ from scratchlm.training.loss import next_token_loss
 SETTINGS = TrainingParams(
     epochs=2,
     batch_size=4,
+    accumulate=1,
     learning_rate=0.01,
     weight_decay=0.1,
     schedule="constant",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from scratchlm.generation.base_texts import PROMPTS, describe_base
 from scratchlm.generation.decode import Sampling, generate_text
-from scratchlm.generation.samples import PROMPTS, describe_base
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
