@@ -190,6 +190,12 @@ class GenerateParams(Section):
     batch_size: Positive
 
 
+class BenchmarkParams(Section):
+    """The multiple-choice questions."""
+
+    source: Place
+
+
 class JudgeParams(Section):
     """Who scores the answers."""
 
@@ -218,4 +224,5 @@ class Params(Section):
     instructions: InstructionsParams
     finetune_instructions: AssistantParams
     generate: GenerateParams
+    benchmark: BenchmarkParams
     judge: JudgeParams
