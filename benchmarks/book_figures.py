@@ -33,6 +33,7 @@ from scratchlm.classifier.classifier import (
 )
 from scratchlm.classifier.finetune import encode_splits, read_splits
 from scratchlm.classifier.messages import read_split_csv
+from scratchlm.generation.base_texts import PROMPTS
 from scratchlm.generation.decode import Sampling, generate_text
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT, n_parameters
@@ -242,10 +243,25 @@ def chapter_5() -> Iterator[Figure]:
 
 
 SPLITS = ("train", "validation", "test")
+# What GPT-2 124M writes after the two prompts of section 6.4.
+BASE_TEXTS = (
+    "Every effort moves you forward.\n\nThe first step is to understand the importance of your work",
+    "Is the following text 'spam'? Answer with 'yes' or 'no': 'You are a winner you have been specially selected to "
+    "receive $1000 cash or a $2000 award.'\n\nThe following text 'spam'? Answer with 'yes' or 'no': 'You are a winner",
+)
+
+
+def base_text(prompt: str, book: BookProfile) -> str:
+    model, tokenizer = gpt2("124M", book)
+    return generate_text(model, tokenizer, prompt, PROMPTS[prompt], Sampling())
 
 
 def sms_counts(*keys: str) -> Callable[[BookProfile], list[int]]:
-    return lambda book: [book.metrics("prepare_sms")[key] for key in keys]
+    def counts(book: BookProfile) -> list[int]:
+        found = book.metrics("prepare_sms")
+        return [{**found, **found["labels"]}[key] for key in keys]
+
+    return counts
 
 
 def untrained_classifier(book: BookProfile) -> tuple[Classifier, dict[str, Messages]]:
@@ -282,7 +298,7 @@ def chapter_6() -> Iterator[Figure]:
         folder, size = book.run("prepare_sms") / "data/sms", book.params.finetune_classifier.batch_size
         train, validation, test = (
             Messages(torch.zeros(len(frame), 1), frame["Label"].tolist())
-            for frame in (read_split_csv(folder / f"{split}.csv") for split in SPLITS)
+            for frame in (read_split_csv(folder / f"{split}.csv", 2) for split in SPLITS)
         )
         return [len(part) for part in (*loaders(train, validation, size), loaders(train, test, size)[1])]
 
@@ -291,10 +307,12 @@ def chapter_6() -> Iterator[Figure]:
         return [longest_tokens(tokenizer, frame["Text"].tolist()) for frame in read_splits(folder).values()]
 
     yield Figure("ch06", "messages, ham and spam", [5572, 4825, 747], sms_counts("rows", "ham", "spam"))
-    yield Figure("ch06", "balanced messages", [1494], sms_counts("balanced"))
+    yield Figure("ch06", "balanced messages", [1494], sms_counts("kept"))
     yield Figure("ch06", "messages per split", [1045, 149, 300], sms_counts(*SPLITS))
     yield Figure("ch06", "batches per split", [130, 19, 38], batches)
     yield Figure("ch06", "longest message", [120, 71, 92], longest)
+    for (prompt, n), text in zip(PROMPTS.items(), BASE_TEXTS, strict=True):
+        yield Figure("ch06", f"GPT-2's text of {n} tokens", text, partial(base_text, prompt), needs=WEIGHTS)
     yield Figure("ch06", "accuracies before", [46.25, 45.00, 48.75], initial_accuracies, 0.01, WEIGHTS)
     yield Figure("ch06", "losses before", [2.453, 2.583, 2.322], initial_classifier_losses, 0.002, WEIGHTS)
     for step, losses in {0: [2.153, 2.392], 600: [0.083, 0.074]}.items():

@@ -76,15 +76,15 @@ def draw_losses(axes: Axes, title: str, curve: pd.DataFrame, metrics: dict[str, 
 
 
 def draw_accuracy(axes: Axes, metrics: dict[str, Any]) -> None:
-    """Draw the test accuracy of the classifier before and after training, and of its baseline."""
+    """Draw the test accuracy of the classifier and of its baselines."""
     bars = axes.bar(
-        ["before\ntraining", "TF-IDF\nbaseline", "classifier"],
-        [metrics["initial_test_accuracy"], metrics["baseline_test_accuracy"], metrics["test_accuracy"]],
-        color=[GREY, GREY, BLUE],
+        ["majority\nclass", "prompted\nbase", "TF-IDF", "classifier"],
+        [metrics[f"{name}test_accuracy"] for name in ("majority_", "prompted_", "baseline_", "")],
+        color=[GREY, GREY, GREY, BLUE],
         width=0.6,
     )
     axes.bar_label(bars, fmt="%.2f %%", padding=2)
-    axes.set_title("Classifier: spam or ham", fontsize=11)
+    axes.set_title("Classifier and its baseline", fontsize=11)
     axes.set_ylabel("test accuracy (%)")
     axes.set_ylim(0, 112)
     axes.set_yticks(range(0, 101, 20))

@@ -1,12 +1,13 @@
-"""Put the bases into models/bases/: GPT-2's sizes, or our own pretrained checkpoint."""
+"""Put the bases into models/bases/: GPT-2's sizes, or our own pretrained checkpoint; and let each write a little."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 from scratchlm.bases.gpt2 import copy_checkpoint, download_checkpoint
 from scratchlm.bases.measure import measure_base
-from scratchlm.checkpoint.folder import check_vocabulary
-from scratchlm.files.atomic import atomic_path
+from scratchlm.checkpoint.folder import check_vocabulary, load_checkpoint
+from scratchlm.files.atomic import atomic_path, write_text
+from scratchlm.generation.base_texts import describe_base
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
@@ -18,6 +19,7 @@ TOKENIZER = Path("data/tokenizer")
 TOKENS = Path("data/tokens")
 PRETRAINED = Path("models/pretrained")
 BASES = Path("models/bases")
+SAMPLES = Path("data/samples/bases.md")
 METRICS = Path("metrics/download_weights.json")
 
 
@@ -27,7 +29,7 @@ def main(params: Params) -> None:
     tokens = open_tokens(TOKENS)
     tokens.check_ids(tokenizer.n_vocab)
     batches, max_length = window_loaders(tokens, params.pretrain.batch_size).validation, tokens.manifest.max_length
-    measures = {}
+    measures, samples = {}, ["# What each base writes before any fine-tuning\n"]
     with atomic_path(BASES) as temporary:
         for base in params.weights.bases:
             folder = temporary / base
@@ -37,6 +39,9 @@ def main(params: Params) -> None:
             else:
                 config = download_checkpoint(base, folder, TOKENIZER)
                 check_vocabulary(folder, tokenizer)
-            measures[base] = measure_base(folder, batches, tokenizer.n_vocab, max_length, device)
+            model = load_checkpoint(folder).to(device)
+            measures[base] = measure_base(model, folder, batches, tokenizer.n_vocab, max_length)
+            samples.append(describe_base(base, model, tokenizer))
             print(f"{base}: {config.n_layers} layers, {config.emb_dim} wide, every tensor checked")
+    write_text(SAMPLES, "\n".join(samples))
     write_metrics(METRICS, {base: asdict(measured) for base, measured in measures.items()})

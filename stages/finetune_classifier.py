@@ -1,13 +1,17 @@
-"""Fine-tune a base into a spam classifier, and train a TF-IDF baseline for comparison."""
+"""Fine-tune a base into a classifier of messages, and measure three baselines for comparison."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from scratchlm.checkpoint.folder import load
-from scratchlm.classifier.baseline import tfidf_accuracies
-from scratchlm.classifier.classifier import Classifier, choose_trained_layers, save_classifier
+from scratchlm.classifier.baseline import describe_accuracies, measure_baselines
+from scratchlm.classifier.classifier import Classifier, choose_trained_layers
 from scratchlm.classifier.finetune import encode_splits, finetune, read_splits
+from scratchlm.classifier.folder import Description, save_classifier
+from scratchlm.classifier.labels import read_labels
+from scratchlm.classifier.prompted import prompted_accuracy
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
@@ -28,19 +32,21 @@ def main(params: Params) -> None:
     settings = params.finetune_classifier
     device = choose_device()
     gpt, tokenizer = load(BASES / settings.base)
-    frames = read_splits(SMS)
+    labels, frames = read_labels(SMS), read_splits(SMS)
     messages, max_length = encode_splits(frames, tokenizer, settings.max_length, gpt.config.context_length)
     torch.manual_seed(params.seed)
-    classifier = Classifier(gpt)
+    classifier = Classifier(gpt, len(labels))
     choose_trained_layers(classifier, settings.train_layers)
-    done = finetune(classifier.to(device), messages, settings, params.seed)
-    baseline = tfidf_accuracies(frames["train"], frames["validation"], frames["test"])
-    save_classifier(MODEL, classifier, TOKENIZER, max_length)
+    ask = partial(prompted_accuracy, gpt, tokenizer, frames["test"], labels, settings.batch_size)
+    done = finetune(classifier.to(device), messages, settings, params.seed, ask)
+    description = Description(labels, max_length, done.calibration.temperature)
+    save_classifier(MODEL, classifier, TOKENIZER, description)
     write_table(LOSSES, done.state.curve_rows())
     write_table(ACCURACIES, done.state.epoch_notes)
-    write_table(CONFUSION, done.confusion())
-    baselines = {f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()}
+    write_table(CONFUSION, done.confusion(labels))
+    baselines = {"prompted_test_accuracy": done.prompted, **measure_baselines(frames)}
     measured = measure_texts(tokenizer, {split: frame["Text"].tolist() for split, frame in frames.items()})
-    write_metrics(METRICS, {**done.metrics(), **baselines, "max_length": max_length, **measured})
+    metrics = {**done.metrics(), **baselines, "max_length": max_length, **measured}
+    write_metrics(METRICS, metrics)
     done.snapshots.finish()
-    print(f"test accuracy {done.final['test']['accuracy']:.2f} %, TF-IDF baseline {baseline['test']:.2f} %")
+    print(describe_accuracies(metrics))

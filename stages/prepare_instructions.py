@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scratchlm.assistant.instructions import count_answers_in, count_prompts_in, split_entries
+from scratchlm.assistant.instructions import count_answers_in, count_prompts_in, drop_empty_outputs, split_entries
 from scratchlm.assistant.sources import collect_entries
 from scratchlm.files.atomic import atomic_path, write_json
 from scratchlm.params.schema import Params
@@ -15,7 +15,9 @@ METRICS = Path("metrics/prepare_instructions.json")
 
 def main(params: Params) -> None:
     settings = params.instructions
-    entries = collect_entries(settings.source, INPUTS)
+    found = collect_entries(settings.source, INPUTS)
+    answered = drop_empty_outputs(found)
+    dropped, entries = len(found) - len(answered), answered[: settings.max_entries]
     train, validation, test = split_entries(entries, settings.train_fraction, settings.test_fraction)
     with atomic_path(INSTRUCTIONS) as temporary:
         temporary.mkdir()
@@ -24,6 +26,7 @@ def main(params: Params) -> None:
     write_metrics(
         METRICS,
         {
+            "dropped_empty_outputs": dropped,
             "entries": len(entries),
             "train": len(train),
             "validation": len(validation),
@@ -32,4 +35,6 @@ def main(params: Params) -> None:
             "test_answers_in_train": count_answers_in(test, train),
         },
     )
+    if dropped:
+        print(f"{dropped:,} of {len(found):,} instructions have an empty output and are left out")
     print(f"{len(entries):,} instructions: {len(train):,} train, {len(validation)} validation, {len(test)} test")

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from scratchlm.classifier.messages import balance, split, write_split_csv
+from scratchlm.classifier.labels import write_labels
+from scratchlm.classifier.messages import balance, number_labels, split, write_split_csv
 from scratchlm.classifier.sources import collect_messages
 from scratchlm.files.atomic import atomic_path
 from scratchlm.params.schema import Params
@@ -15,22 +16,26 @@ METRICS = Path("metrics/prepare_sms.json")
 
 def main(params: Params) -> None:
     messages = collect_messages(params.sms.source, INPUTS)
-    balanced = balance(messages, params.seed)
-    train, validation, test = split(balanced, params.sms.train_fraction, params.sms.validation_fraction, params.seed)
+    counts = messages["Label"].value_counts().sort_index()
+    kept = balance(messages, params.seed) if params.sms.balance else messages
+    train, validation, test = split(kept, params.sms.train_fraction, params.sms.validation_fraction, params.seed)
     with atomic_path(SMS) as temporary:
         temporary.mkdir()
+        write_labels(temporary, list(counts.index))
         for name, part in (("train", train), ("validation", validation), ("test", test)):
-            write_split_csv(temporary / f"{name}.csv", part)
+            write_split_csv(temporary / f"{name}.csv", number_labels(part, list(counts.index)))
     write_metrics(
         METRICS,
         {
             "rows": len(messages),
-            "ham": int((messages["Label"] == "ham").sum()),
-            "spam": int((messages["Label"] == "spam").sum()),
-            "balanced": len(balanced),
+            "labels": counts.to_dict(),
+            "kept": len(kept),
             "train": len(train),
             "validation": len(validation),
             "test": len(test),
         },
     )
-    print(f"{len(messages):,} messages, {len(balanced):,} balanced, {len(test)} of them for testing")
+    print(
+        f"{len(messages):,} messages of {len(counts)} labels ({counts.min():,} to {counts.max():,} each), "
+        f"{len(kept):,} kept, {len(test):,} of them for testing"
+    )

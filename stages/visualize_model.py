@@ -1,8 +1,8 @@
-"""Show the inside of the pretrained model: shapes, attention, next-token probabilities, gradients."""
+"""Show the inside of the pretrained model: shapes, embeddings, attention, next-token probabilities, gradients."""
 
 from pathlib import Path
 
-from scratchlm.anatomy.figures import draw_attention, draw_gradients, draw_temperatures
+from scratchlm.anatomy.figures import draw_activations, draw_attention, draw_gradients, draw_temperatures
 from scratchlm.anatomy.inside import (
     STEPS,
     attention_maps,
@@ -10,6 +10,7 @@ from scratchlm.anatomy.inside import (
     decades,
     expect_next_token,
     gradient_rows,
+    neighbour_rows,
     token_labels,
 )
 from scratchlm.anatomy.shapes import describe_shapes
@@ -25,7 +26,9 @@ from scratchlm.tokens.windows import read_windows
 TOKENS = Path("data/tokens")
 MODEL = Path("models/pretrained")
 SHAPES = Path("data/plots/shapes.md")
+NEIGHBOURS = Path("data/plots/neighbours.csv")
 ATTENTION = Path("data/plots/attention.png")
+ACTIVATIONS = Path("data/plots/activations.png")
 TEMPERATURES = Path("data/plots/temperatures.csv")
 TEMPERATURES_FIGURE = Path("data/plots/temperatures.png")
 GRADIENTS = Path("data/plots/gradients.csv")
@@ -41,6 +44,8 @@ def main(params: Params) -> None:
     ids = tokenizer.encode_ordinary(settings.text)
     shapes = describe_shapes(model.config, [settings.text], [ids])
     write_text(SHAPES, f"# Shapes, from text to logits\n\n```\n{shapes}```\n")
+    write_table(NEIGHBOURS, neighbour_rows(model, tokenizer, ids))
+    draw_activations(ACTIVATIONS)
     draw_attention(ATTENTION, attention_maps(model, ids), token_labels(tokenizer, ids), settings.text)
     expected = expect_next_token(model, tokenizer, ids, settings.temperatures)
     write_table(TEMPERATURES, expected.rows())

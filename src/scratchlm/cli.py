@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from scratchlm.model.gpt import GPT
     from scratchlm.tokenizer.protocol import Tokenizer
 
+TOKENIZER = Path("data/tokenizer")
+
 cli = typer.Typer(
     help="Use the models that `make repro` built.",
     no_args_is_help=True,
@@ -74,19 +76,20 @@ def classify(
     text: Annotated[str, typer.Argument(help="The message, or - to read one per line from standard input.")],
     model: Annotated[Path, typer.Option(help="The classifier's folder.")] = Path("models/classifier"),
 ) -> None:
-    """Tell whether a message is spam: label, probability and text, separated by tabs."""
-    from scratchlm.classifier.classifier import encode_messages, label_logits, load_classifier
-    from scratchlm.classifier.messages import LABELS
+    """Tell a message's label, such as spam: label, probability and text, separated by tabs."""
+    from scratchlm.classifier.classifier import encode_messages, label_logits
+    from scratchlm.classifier.folder import load_classifier
     from scratchlm.stage.device import find_device
 
     device, _ = find_device()
-    classifier, tokenizer, max_length = load_classifier(model)
+    classifier, tokenizer, description = load_classifier(model)
     classifier.to(device)
     messages = (line.rstrip("\r\n") for line in sys.stdin) if text == "-" else iter([text])
     for message in messages:
-        logits = label_logits(classifier, encode_messages([message], tokenizer, max_length), batch_size=1)
+        ids = encode_messages([message], tokenizer, description.max_length)
+        logits = label_logits(classifier, ids, batch_size=1) / description.temperature
         probability, label = logits.softmax(dim=-1)[0].max(dim=-1)
-        print(f"{LABELS[int(label)]}\t{float(probability):.3f}\t{message}", flush=True)
+        print(f"{description.labels[int(label)]}\t{float(probability):.3f}\t{message}", flush=True)
 
 
 @cli.command()
@@ -139,6 +142,43 @@ def shapes(
         length = min(*map(len, ids), config.context_length)  # only GPT-2's tokenizer makes them equally long
         ids = [row[:length] for row in ids]
         print(describe_shapes(config, [tokenizer.decode(row) for row in ids], ids), end="")
+
+
+@cli.command()
+def tokenize(
+    text: Annotated[str, typer.Argument(help="The text to cut into tokens.")],
+    model: Annotated[
+        Path | None, typer.Option(help="A model folder; by default the tokenizer in data/tokenizer.")
+    ] = None,
+) -> None:
+    """Show how a text becomes tokens: the id, the bytes and the text of each."""
+    from scratchlm.tokenizer.folder import read_hugging_face_tokenizer
+    from scratchlm.tokenizer.pieces import describe_pieces
+
+    tokenizer = read_hugging_face_tokenizer(model) if model is not None else built_tokenizer()
+    print(describe_pieces(tokenizer, text, tokenizer.encode(text, allowed_special="all")), end="")
+
+
+@cli.command("next")
+def next_token(
+    text: Annotated[str, typer.Argument(help="The text before the next token.")],
+    model: Annotated[Path, typer.Option(help="The model folder.")] = Path("models/pretrained"),
+    temperature: Temperature = 1.0,
+    top_k: TopK = None,
+    tokens: Annotated[int, typer.Option(min=1, help="How many of the likeliest tokens to show.")] = 10,
+) -> None:
+    """Show the likeliest next tokens after a text, with the probabilities from which `complete` draws."""
+    from scratchlm.checkpoint.folder import load
+    from scratchlm.generation.decode import Sampling
+    from scratchlm.generation.next_token import describe_expected, expect_token
+    from scratchlm.stage.device import find_device
+
+    device, _ = find_device()
+    gpt, tokenizer = load(model)
+    ids = tokenizer.encode(text, allowed_special="all")
+    check_prompt(ids, gpt)
+    expected = expect_token(gpt.to(device), ids, Sampling(temperature, top_k))
+    print(describe_expected(tokenizer, expected, tokens), end="")
 
 
 @cli.command()
@@ -200,21 +240,38 @@ def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig
     """Return the shape of a released size, a model folder or params.yaml, and its tokenizer if there is one."""
     from scratchlm.bases.gpt2 import SHAPES, gpt2_config
     from scratchlm.checkpoint.config_json import read_config
-    from scratchlm.tokenizer.folder import read_hugging_face_tokenizer, read_tokenizer
+    from scratchlm.tokenizer.folder import read_hugging_face_tokenizer
 
     if size is not None and model is not None:
         raise InputError("both --size and --model are given: choose one")
     if model is not None:
         return read_config(model), read_hugging_face_tokenizer(model)
-    folder = Path("data/tokenizer")
-    tokenizer = read_tokenizer(folder) if folder.is_dir() else None
     if size is not None:
         if size not in SHAPES:
             raise InputError(f"--size: got {size}, wanted one of {', '.join(SHAPES)}")
+        tokenizer = built_tokenizer() if TOKENIZER.is_dir() else None
         return gpt2_config(size), tokenizer if tokenizer and tokenizer.n_vocab == GPT2_VOCAB_SIZE else None
-    if tokenizer is None:
-        raise InputError(f"{folder} is missing; {BUILD_AGAIN}, or give --model FOLDER or --size 124M")
+    tokenizer = built_tokenizer(" or --size 124M")
     return load_params(PARAMS).model.config(tokenizer.n_vocab), tokenizer
+
+
+def built_tokenizer(or_else: str = "") -> Tokenizer:
+    """Read data/tokenizer; raise InputError that names --model FOLDER, and what `or_else` adds, if it is missing."""
+    from scratchlm.tokenizer.folder import read_tokenizer
+
+    if not TOKENIZER.is_dir():
+        raise InputError(f"{TOKENIZER} is missing; {BUILD_AGAIN}, or give --model FOLDER{or_else}")
+    return read_tokenizer(TOKENIZER)
+
+
+def check_prompt(ids: list[int], gpt: GPT) -> None:
+    """Raise InputError if a prompt has no tokens, or leaves no room for one more in the model's context."""
+    context = gpt.config.context_length
+    if not 0 < len(ids) < context:
+        raise InputError(
+            f"the prompt has {len(ids)} tokens, this model takes 1 to {context - 1}, so that an answer fits too: "
+            f"give a {'shorter' if ids else 'longer'} text"
+        )
 
 
 def stream(
@@ -228,16 +285,11 @@ def stream(
 ) -> None:
     """Print each new token as it comes; with `show_prompt`, the prompt as the model sees it comes first.
 
-    Raises InputError, before anything is printed, if the prompt leaves no room for an answer.
+    Raises InputError, before anything is printed, as `check_prompt` does.
     """
     from scratchlm.generation.decode import decode
 
-    context = gpt.config.context_length
-    if not 0 < len(ids) < context:
-        raise InputError(
-            f"the prompt has {len(ids)} tokens, this model takes 1 to {context - 1}, so that an answer fits too: "
-            f"give a {'shorter' if ids else 'longer'} text"
-        )
+    check_prompt(ids, gpt)
     tokens = (token for _, token in decode(gpt, [ids], max_new_tokens, stop_id, sampling) if token != stop_id)
     for piece in tokenizer.decode_stream(chain(ids if show_prompt else [], tokens)):
         sys.stdout.write(piece)

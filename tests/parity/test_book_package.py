@@ -30,7 +30,7 @@ from scratchlm.classifier.classifier import (
     label_loss,
     measure_labels,
 )
-from scratchlm.classifier.messages import balance, split
+from scratchlm.classifier.messages import balance, number_labels, split
 from scratchlm.classifier.sources import read_messages
 from scratchlm.generation.decode import Sampling, generate, generate_uncached
 from scratchlm.model.attention import MultiHeadAttention
@@ -390,7 +390,8 @@ def test_the_sms_splits_and_batches_are_the_books(
         datasets.append(ch06.SpamDataset(tmp_path / f"{number}.csv", gpt2_tokenizer, longest))
     tokenizer = read_tokenizer(mirror)
     messages = []
-    for part in split(balance(read_messages(mirror / "SMSSpamCollection"), seed=123), 0.7, 0.1, seed=123):
+    for named in split(balance(read_messages(mirror / "SMSSpamCollection"), seed=123), 0.7, 0.1, seed=123):
+        part = number_labels(named, ["ham", "spam"])
         longest = messages[0].ids.shape[1] if messages else longest_tokens(tokenizer, list(part["Text"]))
         messages.append(Messages(encode_messages(list(part["Text"]), tokenizer, longest), list(part["Label"])))
     assert [len(part) for part in messages] == [1045, 149, 300]

@@ -63,7 +63,7 @@ def check_laptop(folder: Path) -> list[Check]:
     return [
         equal("tokenize_corpus.tokens", read_metrics(folder, "tokenize_corpus")["tokens"], 5145),
         equal("prepare_sms.rows", sms["rows"], 5572),
-        equal("prepare_sms.balanced", sms["balanced"], 1494),
+        equal("prepare_sms.kept", sms["kept"], 1494),
         equal("prepare_sms: train, validation, test", [sms[split] for split in SPLITS], [1045, 149, 300]),
         equal(
             "prepare_instructions: train, test, validation",

@@ -27,7 +27,7 @@ SAMPLE = {
 }
 LAPTOP = {
     "tokenize_corpus": {"tokens": 5145},
-    "prepare_sms": {"rows": 5572, "balanced": 1494, "train": 1045, "validation": 149, "test": 300},
+    "prepare_sms": {"rows": 5572, "kept": 1494, "train": 1045, "validation": 149, "test": 300},
     "prepare_instructions": {"train": 935, "test": 110, "validation": 55},
     "finetune_classifier": {"test_accuracy": 93.0},
 }
@@ -45,7 +45,7 @@ TOO_LITTLE = [
     ("sample", "benchmark_models.difference.acc_ci95_low", 0.0),
     ("laptop", "tokenize_corpus.tokens", 5146),
     ("laptop", "prepare_sms.rows", 5574),
-    ("laptop", "prepare_sms.balanced", 1492),
+    ("laptop", "prepare_sms.kept", 1492),
     ("laptop", "prepare_sms.validation", 150),
     ("laptop", "prepare_instructions.test", 55),
     ("laptop", "finetune_classifier.test_accuracy", 92.9),

@@ -22,6 +22,7 @@ from pictures import SOURCES
 from PIL import Image
 from project import Project, copy_project
 
+from scratchlm.classifier.baseline import COMPARED
 from scratchlm.cli import cli
 from scratchlm.errors import InputError
 from scratchlm.params.file import load_params
@@ -56,6 +57,8 @@ SHOWN = [
     "scratchlm classify",
     "scratchlm ask",
     "scratchlm shapes",
+    "scratchlm tokenize",
+    "scratchlm next",
     "scratchlm compare",
 ]
 
@@ -361,8 +364,10 @@ def figures() -> dict[str, str]:
         "corpus": "{documents:,}, {characters:,}, {tokens:,}".format(**tokens),
         "`pretrain`": "{initial_validation_loss:.3f} → {validation_loss:.3f}".format(**pretrain),
         "the same loss of a bigram": "{bigram_validation_loss:.3f}".format(**pretrain),
-        "messages": "{rows:,}, {balanced:,}, {train:,}/{validation}/{test}".format(**sms),
+        "messages": "{rows:,}, {kept:,}, {train:,}/{validation}/{test}".format(**sms),
         "classifier": "{test_accuracy:.2f} %".format(**classifier),
+        "always the more frequent": "{majority_test_accuracy:.2f} %".format(**classifier),
+        "the base model, asked": "{prompted_test_accuracy:.2f} %".format(**classifier),
         "TF-IDF": "{baseline_test_accuracy:.2f} %".format(**classifier),
         "instructions": "{train}/{validation}/{test}".format(**instructions),
         "base model": scores["base"],
@@ -384,6 +389,9 @@ def test_the_prose_has_the_last_runs_figures_too() -> None:
     assert "On the other {} the".format(found["test"] - found["test_answers_in_train"]) in text
 
 
+BASELINES = {name: key for key, name in COMPARED.items() if key != "test_accuracy"}  # what no experiment changes
+
+
 def shown_figures() -> Iterator[tuple[str, str, float]]:
     """Yield metrics file, key and value for each figure of the committed run in a printed block."""
     for text in TEXTS.values():
@@ -394,8 +402,8 @@ def shown_figures() -> Iterator[tuple[str, str, float]]:
                 if found := re.match(r"main +(\S+) +(\S+) to (\S+) +(\d+)$", line):
                     for key, value in zip(("mean", "ci95_low", "ci95_high", "n"), found.groups(), strict=True):
                         yield "judge_responses", f"assistant.{key}", float(value)
-                if found := re.match(r"test accuracy .* TF-IDF baseline (\S+) %", line):
-                    yield "finetune_classifier", "baseline_test_accuracy", float(found[1])
+                if found := re.match(rf"test accuracy of ({'|'.join(BASELINES)}) +(\S+) %", line):
+                    yield "finetune_classifier", BASELINES[found[1]], float(found[2])
 
 
 def test_the_figures_in_printed_blocks_are_those_of_the_last_run() -> None:

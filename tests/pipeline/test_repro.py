@@ -9,6 +9,11 @@ import pytest
 from dvc_deps import DVC_YAML, read_yaml
 from project import Project, TinyRun
 
+from scratchlm.checkpoint.folder import load
+from scratchlm.classifier.finetune import read_splits
+from scratchlm.classifier.prompted import prompted_accuracy
+from scratchlm.generation.base_texts import describe_base
+
 PIPELINE = read_yaml(DVC_YAML)
 STAGES = list(PIPELINE["stages"])
 
@@ -47,9 +52,9 @@ METRICS = {
     ],
     "prepare_sms": [
         "rows",
-        "ham",
-        "spam",
-        "balanced",
+        "labels.ham",
+        "labels.spam",
+        "kept",
         "train",
         "validation",
         "test",
@@ -60,11 +65,19 @@ METRICS = {
         "test_precision",
         "test_recall",
         "test_f1",
+        "test_macro_f1",
+        "temperature",
+        "test_calibration_error_before",
+        "test_calibration_error",
+        "calibrated_test_loss",
         "baseline_test_accuracy",
+        "majority_test_accuracy",
+        "prompted_test_accuracy",
         "longest_tokens",
         "unknown_percent",
     ],
     "prepare_instructions": [
+        "dropped_empty_outputs",
         "entries",
         "train",
         "validation",
@@ -248,6 +261,23 @@ def test_the_counts_are_those_of_the_answers_in_the_file(tiny_run: TinyRun) -> N
         answers = [response[variant] for response in responses]
         assert metrics[f"{prefix}empty"] == sum(answer["text"] == "" for answer in answers)
         assert metrics[f"{prefix}stopped_at_end"] == sum(answer["finish"] == "stop" for answer in answers)
+
+
+def test_the_base_is_asked_before_it_is_fine_tuned(tiny_run: TinyRun) -> None:
+    metrics = json.loads(tiny_run.project.read("metrics/finetune_classifier.json"))
+    model, tokenizer = load(tiny_run.project.folder / "models" / "bases" / "pretrained")
+    splits = read_splits(tiny_run.project.folder / "data" / "sms")
+    asked = prompted_accuracy(model, tokenizer, splits["test"], ["ham", "spam"], 128)
+    assert metrics["prompted_test_accuracy"] == pytest.approx(asked, abs=1e-4)
+    accuracies = [line for line in tiny_run.output.splitlines() if line.startswith("test accuracy of ")]
+    assert [line.split()[-2] for line in accuracies] == [
+        f"{metrics[f'{name}test_accuracy']:.2f}" for name in ("majority_", "prompted_", "baseline_", "")
+    ]
+
+
+def test_each_base_writes_a_sample(tiny_run: TinyRun) -> None:
+    model, tokenizer = load(tiny_run.project.folder / "models" / "bases" / "pretrained")
+    assert tiny_run.project.read("data/samples/bases.md").endswith(f"\n{describe_base('pretrained', model, tokenizer)}")
 
 
 def test_answers_that_occur_in_train_are_counted(tiny_run: TinyRun) -> None:

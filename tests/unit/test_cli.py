@@ -18,14 +18,17 @@ from scratchlm.assistant.folder import load_assistant, save_assistant
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.bases.gpt2 import gpt2_config
 from scratchlm.checkpoint.folder import save_checkpoint
-from scratchlm.classifier.classifier import Classifier, save_classifier
+from scratchlm.classifier.classifier import Classifier
+from scratchlm.classifier.folder import Description, save_classifier
 from scratchlm.cli import cli
 from scratchlm.errors import InputError
 from scratchlm.generation.decode import Sampling, generate, generate_text
+from scratchlm.generation.next_token import describe_expected, expect_token
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
+from scratchlm.tokenizer.pieces import describe_pieces
 from scratchlm.tokenizer.words import build_vocabulary, write_vocabulary
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -43,7 +46,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     gpt = new_gpt(GPTConfig(size, 200, 16, 2, 1, 0.0, False, False), "book")
     save_checkpoint(folder / "models" / "pretrained", gpt, tokenizer)
     save_assistant(folder / "models" / "assistant", gpt, tokenizer, "phi3")
-    save_classifier(folder / "models" / "classifier", Classifier(gpt), tokenizer, max_length=20)
+    description = Description(["ham", "spam"], max_length=20, temperature=1.0)
+    save_classifier(folder / "models" / "classifier", Classifier(gpt), tokenizer, description)
     return folder
 
 
@@ -86,15 +90,24 @@ def test_classify_reads_an_argument_or_lines(project: Path) -> None:
     assert lines[0] == one.stdout.rstrip("\n")
 
 
-@pytest.mark.parametrize(("logits", "said"), [((0.0, 5.0), "spam\t0.993"), ((3.0, 1.0), "ham\t0.881")])
-def test_classify_says_spam_where_class_1_is_likelier(
-    project: Path, tmp_path: Path, logits: tuple[float, float], said: str
+@pytest.mark.parametrize(
+    ("logits", "labels", "temperature", "said"),
+    [
+        ((0.0, 5.0), ["ham", "spam"], 1.0, "spam\t0.993"),
+        ((3.0, 1.0), ["ham", "spam"], 1.0, "ham\t0.881"),
+        ((0.0, 5.0), ["ham", "spam"], 2.5, "spam\t0.881"),
+        ((0.0, 1.0, 4.0), ["big cats", "dogs", "löwen"], 2.0, "löwen\t0.736"),
+    ],
+)
+def test_classify_says_the_likeliest_label_with_its_calibrated_probability(
+    project: Path, tmp_path: Path, logits: tuple[float, ...], labels: list[str], temperature: float, said: str
 ) -> None:
-    classifier = Classifier(scratchlm.load(project / "models" / "pretrained")[0])
+    classifier = Classifier(scratchlm.load(project / "models" / "pretrained")[0], len(labels))
     with torch.no_grad():  # the same answer to every message
         classifier.head.weight.zero_()
         classifier.head.bias.copy_(torch.tensor(logits))
-    save_classifier(tmp_path / "models" / "classifier", classifier, project / "data" / "tokenizer", max_length=20)
+    description = Description(labels, max_length=20, temperature=temperature)
+    save_classifier(tmp_path / "models" / "classifier", classifier, project / "data" / "tokenizer", description)
     assert scratchlm_command(tmp_path, "classify", "the cat").stdout == f"{said}\tthe cat\n"
 
 
@@ -124,6 +137,11 @@ def test_ask_formats_the_prompt_as_in_training(project: Path, given_input: str) 
         (("shapes", "--size", "124M", "the cat"), "--size needs GPT-2's tokenizer .* run `make repro`"),
         (("shapes", "--size", "124M", "--model", "models/assistant"), "both --size and --model"),
         (("shapes",), "params.yaml is missing: copy a profile"),
+        (("next", "a", "--model", "nowhere"), "nowhere holds no model .*; run `make repro` to build it again$"),
+        (("next", ""), "the prompt has 0 tokens"),
+        (("next", "x " * 400), "this model takes 1 to 199"),
+        (("tokenize", ""), "the text '' has no tokens: give a text with words in it"),
+        (("tokenize", "a", "--model", "nowhere"), r"nowhere/vocab\.json is missing.*; run `make repro`"),
     ],
 )
 def test_a_users_mistake_ends_in_one_line(project: Path, words: tuple[str, ...], message: str) -> None:
@@ -135,7 +153,7 @@ def test_a_users_mistake_ends_in_one_line(project: Path, words: tuple[str, ...],
     assert re.search(message, done.stderr)
 
 
-@pytest.mark.parametrize("command", ["complete", "classify", "ask"])
+@pytest.mark.parametrize("command", ["complete", "classify", "ask", "next"])
 def test_the_models_run_on_the_device_that_is_found(
     project: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +181,33 @@ def test_shapes_come_from_a_released_size_a_folder_or_params_yaml(project: Path,
     own = scratchlm_command(tmp_path, "shapes").stdout
     assert f"= [2, {len(tokenizer.encode_ordinary('Every day holds a'))}, {tokenizer.n_vocab}]" in own
     assert "h.1 to h.3" in own  # the profile's four blocks
+
+
+def test_tokenize_shows_the_tokens_of_the_built_tokenizer_or_of_a_models(project: Path, tmp_path: Path) -> None:
+    text = "the cat<|endoftext|>\n"
+    built = scratchlm_command(project, "tokenize", text)
+    assert built.returncode == 0, built.stderr
+    _, tokenizer = scratchlm.load(project / "models" / "pretrained")
+    ids = tokenizer.encode(text, allowed_special="all")
+    assert [line.split()[0] for line in built.stdout.splitlines()[1:-2]] == [str(token) for token in ids]
+    assert built.stdout == describe_pieces(tokenizer, text, ids)
+    elsewhere = scratchlm_command(tmp_path, "tokenize", text, "--model", str(project / "models" / "assistant"))
+    assert elsewhere.stdout == built.stdout
+    missing = scratchlm_command(tmp_path, "tokenize", text)
+    assert missing.returncode == 1
+    assert "data/tokenizer is missing; run `make repro` to build it again, or give --model FOLDER" in missing.stderr
+
+
+def test_next_shows_the_likeliest_tokens_of_a_model(project: Path) -> None:
+    done = scratchlm_command(project, "next", "the cat", "--temperature", "0.5", "--top-k", "7", "--tokens", "4")
+    assert done.returncode == 0, done.stderr
+    model, tokenizer = scratchlm.load(project / "models" / "pretrained")
+    expected = expect_token(model, tokenizer.encode_ordinary("the cat"), Sampling(0.5, 7))
+    assert done.stdout == describe_expected(tokenizer, expected, 4)
+    likeliest = [int(line.split()[0]) for line in done.stdout.splitlines()[1:5]]
+    assert likeliest == expected.topk(4).indices.tolist()
+    greedy = scratchlm_command(project, "next", "the cat", "--temperature", "0").stdout.splitlines()
+    assert len(greedy) == 2 and f"{likeliest[0]}     100.00 %" in greedy[1]
 
 
 def test_words_are_printed_with_blanks_and_glued_marks_as_they_come(project: Path, tmp_path: Path) -> None:

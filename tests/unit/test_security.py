@@ -20,6 +20,7 @@ from scratchlm.errors import InputError
 from scratchlm.params.file import check_params
 
 REPOSITORY = Path(__file__).parents[2]
+MESSAGES = b"".join(b"ham\thello %d\nspam\twin %d\n" % (number, number) for number in range(3))
 INPUTS = Path("inputs")
 PROGRAMS = sorted(path for folder in ("src", "stages") for path in (REPOSITORY / folder).rglob("*.py"))
 PICKLES = {
@@ -98,11 +99,11 @@ def assert_untouched_beside(project: Path) -> None:
 def test_a_url_names_no_file_outside(project: Path, server: FaultServer, name: str) -> None:
     url = f"{server.url}/{name}"
     entry = b'[{"instruction": "a", "input": "", "output": "b"}]'
-    server.plan("*", serve(b"the text"), serve(entry), serve(b"ham\thello\nspam\twin\n"))
+    server.plan("*", serve(b"the text"), serve(entry), serve(MESSAGES))
     collect_corpus([url], Path("data/corpus"), INPUTS)
     assert [path.read_text() for path in Path("data/corpus").iterdir()] == ["the text"]
     assert len(collect_entries(url, INPUTS)) == 1
-    assert len(collect_messages(url, INPUTS)) == 2
+    assert len(collect_messages(url, INPUTS)) == 6
     assert_untouched_beside(project)
 
 

@@ -13,13 +13,13 @@ import torch
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from scratchlm.anatomy.formulas import gelu_tanh, relu
 from scratchlm.stage.picture import PLAIN, picture
 
 # What fits on one page of a large model.
 LAYERS_SHOWN = 4
 HEADS_SHOWN = 12
 TOKENS_SHOWN = 16
-LONGEST_LABEL = 14  # characters
 LONGEST_QUOTE = 60
 LINES = {  # label, color and style of each curve
     "new_with_shortcuts": ("new, with shortcuts", "tab:blue", "--"),
@@ -28,6 +28,7 @@ LINES = {  # label, color and style of each curve
     "without_shortcuts": ("after {} steps, without shortcuts", "tab:orange", "-"),
     "trained": ("the trained model", "black", "-"),
 }
+ACTIVATIONS = {"GELU": gelu_tanh, "ReLU": relu}
 HIDDEN = "0.94"  # the grey of what a token may not look at
 
 
@@ -116,13 +117,16 @@ def draw_gradients(path: Path, gradients: Mapping[str, Sequence[float]], n_steps
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def token_label(text: str) -> str:
-    """Return the label of a token: blanks and line ends are visible, long tokens are cut."""
-    shown = "".join(
-        "␣" if character == " " else character if character.isprintable() else repr(character)[1:-1]
-        for character in text
-    )
-    return shown if len(shown) <= LONGEST_LABEL else shown[: LONGEST_LABEL - 1] + "…"
+def draw_activations(path: Path) -> None:
+    """Draw GELU and ReLU side by side between -3 and 3 (chapter 4.3, figure 4.8)."""
+    x = torch.linspace(-3, 3, 100)
+    with picture(path, (8, 3.4), "GELU is smooth, and not 0 for all negative numbers", "constrained") as figure:
+        grid = figure.subplots(ncols=len(ACTIVATIONS), sharey=True)
+        for axes, (name, activation) in zip(grid, ACTIVATIONS.items(), strict=True):
+            axes.plot(x.numpy(), activation(x).numpy())
+            axes.set_xlabel("x")
+            axes.set_ylabel(f"{name}(x)")
+            axes.grid(color="0.9")
 
 
 def _quoted(text: str) -> str:

@@ -38,6 +38,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
     return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
 
 
+def relu(x: Tensor) -> Tensor:
+    """Replace negative numbers by 0, any shape (Nair and Hinton 2010; chapter 4.3)."""
+    return x.clamp(min=0)
+
+
 class DeepNetwork(nn.Module):
     """Linear layers, each followed by a GELU, to show that gradients vanish without shortcuts (chapter 4.4).
 

@@ -1,4 +1,4 @@
-"""Inside a trained GPT: its attention, its next-token probabilities, and its gradients by block.
+"""Inside a trained GPT: its attention, next-token probabilities, gradients by block, and neighbouring embeddings.
 
 Shape suffixes as in model.py: B batch, T tokens, D emb_dim, H n_heads, V vocab_size; L blocks, N temperatures.
 """
@@ -12,14 +12,15 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-from scratchlm.anatomy.figures import token_label
 from scratchlm.anatomy.formulas import gradient_means
 from scratchlm.errors import InputError
 from scratchlm.model.attention import MultiHeadAttention, attention_weights
 from scratchlm.model.config import Init
 from scratchlm.model.gpt import GPT, Block
 from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.pieces import token_label
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loss import next_token_loss
 
@@ -27,6 +28,8 @@ LEARNING_RATE = 1e-3  # of the few steps before gradients are measured
 LIKELIEST = 10  # tokens that are shown
 STEPS = 10  # of training on one window: enough to show the effect of missing shortcuts
 WINDOW = 128  # most tokens of that window: takes seconds on a CPU even for 124M parameters
+NEIGHBOURS = 5  # nearest tokens that are shown, of each of the first
+WITH_NEIGHBOURS = 8  # different tokens of a text
 SMALLEST = torch.finfo(torch.float32).tiny  # replaces a gradient that float32 rounded to 0
 
 
@@ -150,9 +153,34 @@ def decades(gradients: Sequence[float]) -> float:
     return math.log10(first / last)
 
 
+@torch.no_grad()
+def nearest_embeddings(model: GPT, ids: Sequence[int], n: int) -> tuple[Tensor, Tensor]:
+    """Return the cosine similarities of the `n` nearest other token embeddings of each token, and their ids.
+
+    Both are [T, n], the nearest first (chapter 2.7).
+    """
+    ids_T = torch.tensor(ids, device=model.device)
+    directions_VD = normalize(model.wte.weight.float(), dim=-1)
+    cosines_TV = directions_VD[ids_T] @ directions_VD.T
+    cosines_TV[torch.arange(len(ids)), ids_T] = -torch.inf  # not the token itself
+    nearest = cosines_TV.topk(n)
+    return nearest.values, nearest.indices
+
+
+def neighbour_rows(model: GPT, tokenizer: Tokenizer, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the five nearest embeddings of the first eight different tokens, a row each, for `write_table`."""
+    tokens = list(dict.fromkeys(ids))[:WITH_NEIGHBOURS]
+    nearest = nearest_embeddings(model, tokens, min(NEIGHBOURS, model.config.vocab_size - 1))
+    return [
+        {"token": token_label(tokenizer, token), "neighbour": token_label(tokenizer, neighbour), "cosine": cosine}
+        for token, *found in zip(tokens, *(part.tolist() for part in nearest), strict=True)
+        for cosine, neighbour in zip(*found, strict=True)
+    ]
+
+
 def token_labels(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     """Return the label of each token."""
-    return [token_label(tokenizer.decode([token])) for token in ids]
+    return [token_label(tokenizer, token) for token in ids]
 
 
 def _one_row(model: GPT, ids: Sequence[int]) -> Tensor:

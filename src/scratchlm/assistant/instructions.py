@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,6 @@ Finish = Literal["stop", "length"]  # why it ended: by itself, or at the limit o
 VARIANTS: tuple[Variant, ...] = ("base", "assistant")
 FIELDS = ("instruction", "input", "output")
 WANTED = f"a list of objects with the fields {', '.join(FIELDS)}"
-MAY_BE_EMPTY = ("input",)
 SHOWN_PROBLEMS = 10
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON can hold one, UTF-8 cannot
 ALPACA_INTRODUCTION = (
@@ -50,25 +50,36 @@ class AnsweredEntry(Entry):
     assistant: Answer
 
 
-def read_entries(path: Path) -> list[Entry]:
+def read_entries(path: Path, may_be_empty: Sequence[str] = ("input",)) -> list[Entry]:
     """Read a JSON list of entries; raise InputError that names the index and field of each mistake."""
-    return check_entries(read_json(path, WANTED), str(path))
+    return check_entries(read_json(path, WANTED), str(path), may_be_empty)
 
 
-def check_entries(found: Any, name: str) -> list[Entry]:
+def check_entries(found: Any, name: str, may_be_empty: Sequence[str] = ("input",)) -> list[Entry]:
     """Check loaded JSON entry by entry; further fields than Alpaca's three are dropped."""
     if not isinstance(found, list) or not found:
         shown = "an empty list" if found == [] else f"a {type(found).__name__}"
         raise InputError(f"{name} holds {shown}, wanted {WANTED}")
     problems: list[str] = []
     for index, entry in enumerate(found):
-        problems += _entry_problems(index, entry)
+        problems += _entry_problems(index, entry, may_be_empty)
     if problems:
         raise InputError(
             f"{name} has {len(problems)} entries or fields that cannot be used; correct them or leave the entries out:"
             + bullets(problems, SHOWN_PROBLEMS)
         )
     return [Entry(instruction=entry["instruction"], input=entry["input"], output=entry["output"]) for entry in found]
+
+
+def drop_empty_outputs(entries: list[Entry]) -> list[Entry]:
+    """Return the entries that have an output: an empty one teaches nothing, and no answer can be compared with it.
+
+    Raises InputError if no entry is left.
+    """
+    answered = [entry for entry in entries if entry["output"].strip()]
+    if not answered:
+        raise InputError(f"the output of all {len(entries):,} instructions is empty: give entries with an answer")
+    return answered
 
 
 def split_entries(
@@ -85,7 +96,7 @@ def split_entries(
         if not part:
             raise InputError(
                 f"{len(entries)} instructions leave none for the {name} set: use more, or change "
-                "instructions.train_fraction and instructions.test_fraction"
+                "instructions.train_fraction, instructions.test_fraction or instructions.max_entries"
             )
     return train, validation, test
 
@@ -122,7 +133,7 @@ def count_answers_in(entries: list[Entry], others: list[Entry]) -> int:
     return sum(entry["output"] in answers for entry in entries)
 
 
-def _entry_problems(index: int, entry: Any) -> list[str]:
+def _entry_problems(index: int, entry: Any, may_be_empty: Sequence[str]) -> list[str]:
     if not isinstance(entry, dict):
         return [f"entry {index}: is a {type(entry).__name__}, expected an object"]
     problems = []
@@ -133,6 +144,6 @@ def _entry_problems(index: int, entry: Any) -> list[str]:
             problems.append(f"entry {index}, {field}: is a {type(entry[field]).__name__}, expected text")
         elif SURROGATE.search(entry[field]):
             problems.append(f"entry {index}, {field}: holds half a character (a lone surrogate, \\ud800 to \\udfff)")
-        elif field not in MAY_BE_EMPTY and not entry[field].strip():
+        elif field not in may_be_empty and not entry[field].strip():
             problems.append(f"entry {index}, {field}: is empty, expected text")
     return problems

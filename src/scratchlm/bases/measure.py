@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from scratchlm.checkpoint.folder import load_checkpoint
 from scratchlm.checkpoint.weights import WEIGHTS
-from scratchlm.model.gpt import n_parameters
+from scratchlm.model.gpt import GPT, n_parameters
 from scratchlm.training.loop import MEASURED_BATCHES, Loader, mean_loss
 from scratchlm.training.loss import next_token_loss
 
@@ -23,12 +20,11 @@ class BaseMeasures:
     validation_loss: float | None  # None if the vocabulary differs or the windows are too long
 
 
-def measure_base(folder: Path, batches: Loader, vocab_size: int, max_length: int, device: torch.device) -> BaseMeasures:
-    """Measure a base as pretraining measures its model: the mean loss over at most the first 200 batches.
+def measure_base(model: GPT, folder: Path, batches: Loader, vocab_size: int, max_length: int) -> BaseMeasures:
+    """Measure the base in a folder as pretraining measures its model: the mean loss over at most 200 batches.
 
     `batches` are inputs and targets, each [B, max_length] int64, with ids below `vocab_size`.
     """
-    model = load_checkpoint(folder).to(device)
     loss = None
     if model.config.vocab_size == vocab_size and max_length <= model.config.context_length:
         loss = mean_loss(model, next_token_loss, batches, MEASURED_BATCHES)

@@ -1,17 +1,35 @@
-"""The classifier's baseline, TF-IDF with logistic regression, and the scores of predictions."""
+"""The classifier's baselines, the majority class and TF-IDF with logistic regression, and the scores of predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
+
+COMPARED = {
+    "majority_test_accuracy": "the majority class",
+    "prompted_test_accuracy": "the prompted base",
+    "baseline_test_accuracy": "TF-IDF",
+    "test_accuracy": "this classifier",
+}
+
+
+def majority_accuracy(train: pd.DataFrame, test: pd.DataFrame) -> float:
+    """Return the accuracy on `test`, in percent, of always saying the most frequent label of `train`.
+
+    Of equally frequent labels the first counts. Frames have columns Label and Text.
+    """
+    from sklearn.dummy import DummyClassifier
+
+    majority = DummyClassifier(strategy="most_frequent").fit(train["Text"], train["Label"])
+    return 100 * float(majority.score(test["Text"], test["Label"]))
 
 
 def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
     """Fit TF-IDF of words and word pairs with logistic regression on `train` and score all three splits.
 
     If no training text has a word of two letters (only emoji, say), characters are used instead of words.
-    Frames have columns Label (0 or 1) and Text. Returns accuracies in percent by split name.
+    Frames have columns Label and Text. Returns accuracies in percent by split name.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -25,9 +43,33 @@ def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.Dat
     return {name: 100 * float(model.score(part["Text"], part["Label"])) for name, part in splits.items()}
 
 
-def classification_scores(labels: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
-    """Return precision, recall and f1 of spam (1) among ham (0), in percent; 0.0 where the denominator is 0."""
-    from sklearn.metrics import precision_recall_fscore_support
+def measure_baselines(frames: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """Return the accuracies of both baselines in percent, under their names in the metrics; `frames` by split."""
+    tfidf = tfidf_accuracies(frames["train"], frames["validation"], frames["test"])
+    majority = majority_accuracy(frames["train"], frames["test"])
+    return {"majority_test_accuracy": majority} | {f"baseline_{split}_accuracy": tfidf[split] for split in tfidf}
 
-    precision, recall, f1, _ = precision_recall_fscore_support(labels, predictions, average="binary", zero_division=0)
-    return {"precision": 100 * float(precision), "recall": 100 * float(recall), "f1": 100 * float(f1)}
+
+def describe_accuracies(metrics: Mapping[str, float | None]) -> str:
+    """Return a table of the test accuracies of a classifier and of what it has to beat, with one line for each."""
+    rows = [(name, metrics[key]) for key, name in COMPARED.items()]
+    figures = ["none" if accuracy is None else f"{accuracy:.2f} %" for _, accuracy in rows]
+    width = max(map(len, COMPARED.values()))
+    return "\n".join(
+        f"test accuracy of {name:{width}}  {figure:>8}" for (name, _), figure in zip(rows, figures, strict=True)
+    )
+
+
+def classification_scores(labels: Sequence[int], predictions: Sequence[int], n_labels: int = 2) -> dict[str, float]:
+    """Return precision, recall and f1 of the second of two labels (spam), and macro_f1, in percent.
+
+    With more labels all of them are means over the labels. A score is 0.0 where its denominator is 0; a label that
+    neither occurs nor is predicted does not count.
+    """
+    from sklearn.metrics import f1_score, precision_recall_fscore_support
+
+    average = "binary" if n_labels == 2 else "macro"
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, predictions, average=average, zero_division=0)
+    macro_f1 = f1_score(labels, predictions, average="macro", zero_division=0)
+    scores = {"precision": precision, "recall": recall, "f1": f1, "macro_f1": macro_f1}
+    return {name: 100 * float(score) for name, score in scores.items()}

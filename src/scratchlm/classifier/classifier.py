@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from scratchlm.checkpoint.config_json import read_description
-from scratchlm.checkpoint.folder import load, save_checkpoint
-from scratchlm.checkpoint.weights import load_tensors, save_tensors
-from scratchlm.classifier.messages import LABELS
-from scratchlm.errors import OutputError
-from scratchlm.files.atomic import atomic_path, write_json
 from scratchlm.model.gpt import GPT
 from scratchlm.model.linear import Linear
 from scratchlm.params.choices import TrainLayers
@@ -25,16 +18,14 @@ from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import Loader, evaluation_mode
 from scratchlm.training.loss import Batch, count_targets
 
-HEAD, DESCRIPTION = "classifier_head.safetensors", "classifier.json"
-
 
 class Classifier(nn.Module):
     """A GPT with a head that turns the last position, which has seen the whole text, into logits of the labels."""
 
-    def __init__(self, gpt: GPT) -> None:
+    def __init__(self, gpt: GPT, n_labels: int = 2) -> None:
         super().__init__()
         self.gpt = gpt
-        self.head = Linear(gpt.config.emb_dim, len(LABELS))
+        self.head = Linear(gpt.config.emb_dim, n_labels)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the logits of the labels, [B, n_labels]."""
@@ -91,11 +82,15 @@ class LabelMeasures:
 
 def measure_labels(classifier: Classifier, messages: Messages, batch_size: int) -> LabelMeasures:
     """Measure a classifier on all of `messages`, `batch_size` at a time."""
-    logits = label_logits(classifier, messages.ids, batch_size)
+    return measure_logits(label_logits(classifier, messages.ids, batch_size), messages.labels)
+
+
+def measure_logits(logits: Tensor, labels: Tensor) -> LabelMeasures:
+    """Measure logits [n, n_labels] by the labels [n]."""
     predictions = logits.argmax(dim=-1)
     return LabelMeasures(
-        accuracy=100 * float((predictions == messages.labels).double().mean()),
-        loss=float(F.cross_entropy(logits, messages.labels)),
+        accuracy=100 * float((predictions == labels).double().mean()),
+        loss=float(F.cross_entropy(logits, labels)),
         predictions=predictions.tolist(),
     )
 
@@ -118,28 +113,3 @@ def label_logits(classifier: Classifier, ids: Tensor, batch_size: int) -> Tensor
     device = classifier.head.weight.device
     with evaluation_mode(classifier):
         return torch.cat([classifier(batch.to(device)).float().cpu() for batch in torch.split(ids, batch_size)])
-
-
-def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path, max_length: int) -> None:
-    """Write a checkpoint with two more files: the head, and the label names with the padded length."""
-    with atomic_path(folder) as temporary:
-        save_checkpoint(temporary, classifier.gpt, tokenizer_folder)
-        save_tensors(temporary / HEAD, dict(classifier.head.state_dict()))
-        write_json(temporary / DESCRIPTION, {"labels": list(LABELS), "max_length": max_length})
-
-
-def load_classifier(folder: Path) -> tuple[Classifier, Tokenizer, int]:
-    """Load a classifier folder; return the model, its tokenizer and the length it pads texts to.
-
-    Raises OutputError if the folder holds no classifier.
-    """
-    max_length = read_description(folder / DESCRIPTION, "classifier").get("max_length")
-    gpt, tokenizer = load(folder)
-    if type(max_length) is not int or not 0 < max_length <= gpt.config.context_length:
-        raise OutputError(
-            f"{folder / DESCRIPTION}: max_length is {max_length!r}, wanted a number from 1 to "
-            f"{gpt.config.context_length}"
-        )
-    classifier = Classifier(gpt)
-    classifier.head.load_state_dict(load_tensors(folder / HEAD, classifier.head))
-    return classifier.eval(), tokenizer, max_length

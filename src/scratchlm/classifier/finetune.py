@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,19 @@ import pandas as pd
 import torch
 
 from scratchlm.classifier.baseline import classification_scores
+from scratchlm.classifier.calibration import Calibration, calibrate
 from scratchlm.classifier.classifier import (
     Classifier,
     Messages,
     batch_accuracy,
     encode_messages,
+    label_logits,
     label_loss,
     measure_labels,
+    measure_logits,
 )
-from scratchlm.classifier.messages import LABELS, read_split_csv
+from scratchlm.classifier.labels import read_labels
+from scratchlm.classifier.messages import read_split_csv
 from scratchlm.params.schema import ClassifierParams
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.measures import longest_tokens
@@ -32,7 +36,8 @@ SPLITS = ("train", "validation", "test")
 
 def read_splits(folder: Path) -> dict[str, pd.DataFrame]:
     """Read the messages of all three splits, columns Label and Text."""
-    return {split: read_split_csv(folder / f"{split}.csv") for split in SPLITS}
+    n_labels = len(read_labels(folder))
+    return {split: read_split_csv(folder / f"{split}.csv", n_labels) for split in SPLITS}
 
 
 def encode_splits(
@@ -55,34 +60,43 @@ def encode_splits(
 class Finetuning:
     """The results of the training: accuracy, loss and predictions of every split before and after it, and its curve."""
 
+    prompted: float | None  # what `ask` returned
     initial: dict[str, dict[str, Any]]
     final: dict[str, dict[str, Any]]
     test_labels: list[int]
+    n_labels: int
+    calibration: Calibration
     state: TrainingState
     snapshots: Snapshots  # to be finished once the results are written
 
     def metrics(self) -> dict[str, float]:
-        """Return accuracies (%) and losses (nats) of all splits, and the test set's scores for spam (%)."""
-        scores = classification_scores(self.test_labels, self.final["test"]["predictions"])
-        return {
+        """Return accuracies (%) and losses (nats) of all splits, the test set's scores (%), and the calibration."""
+        scores = classification_scores(self.test_labels, self.final["test"]["predictions"], self.n_labels)
+        measured = {
             f"{prefix}{split}_{measure}": measures[split][measure]
             for measure in ("accuracy", "loss")
             for prefix, measures in (("initial_", self.initial), ("", self.final))
             for split in SPLITS
-        } | {f"test_{name}": scores[name] for name in ("precision", "recall", "f1")}
+        } | {f"test_{name}": score for name, score in scores.items()}
+        return measured | self.calibration.metrics()
 
-    def confusion(self) -> list[dict[str, str]]:
+    def confusion(self, labels: Sequence[str]) -> list[dict[str, str]]:
         """Return a row per test message, its actual and its predicted label, as DVC's confusion plot wants them."""
         pairs = zip(self.test_labels, self.final["test"]["predictions"], strict=True)
-        return [{"actual": LABELS[label], "predicted": LABELS[guess]} for label, guess in pairs]
+        return [{"actual": labels[label], "predicted": labels[guess]} for label, guess in pairs]
 
 
 def finetune(
-    classifier: Classifier, messages: Mapping[str, Messages], params: ClassifierParams, seed: int
+    classifier: Classifier,
+    messages: Mapping[str, Messages],
+    params: ClassifierParams,
+    seed: int,
+    ask: Callable[[], float | None],
 ) -> Finetuning:
     """Train a classifier's unfrozen layers on the training messages, and measure all splits before and after.
 
-    Raises InputError and Interrupted as `train` does.
+    `ask` measures the prompted base, before the training changes its weights. Raises InputError and Interrupted as
+    `train` does.
     """
 
     def measure() -> dict[str, dict[str, Any]]:
@@ -96,6 +110,7 @@ def finetune(
         return {"epoch": epoch, **accuracies}
 
     snapshots = open_snapshots("finetune_classifier", classifier.head.weight.device)
+    prompted = snapshots.once("prompted", ask)
     initial = snapshots.once("initial", measure)
     batches = loaders(messages["train"], messages["validation"], params.batch_size)
     torch.manual_seed(seed)
@@ -108,4 +123,16 @@ def finetune(
         after_epoch=measure_epoch,
         snapshots=snapshots,
     )
-    return Finetuning(initial, measure(), messages["test"].labels.tolist(), state, snapshots)
+    logits = {split: label_logits(classifier, messages[split].ids, params.batch_size) for split in SPLITS}
+    final = {split: asdict(measure_logits(logits[split], messages[split].labels)) for split in SPLITS}
+    validation, test = ((logits[split], messages[split].labels) for split in ("validation", "test"))
+    return Finetuning(
+        prompted=prompted,
+        initial=initial,
+        final=final,
+        test_labels=messages["test"].labels.tolist(),
+        n_labels=classifier.head.out_features,
+        calibration=calibrate(validation, test),
+        state=state,
+        snapshots=snapshots,
+    )

@@ -5,27 +5,32 @@ from __future__ import annotations
 import csv
 import io
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from scratchlm.classifier.messages import LABELS, WANTED
+from scratchlm.classifier.labels import clean_label, label_problem, number_problem, rare_label_problem
+from scratchlm.classifier.messages import WANTED
 from scratchlm.download.archive import extract_member
 from scratchlm.download.fetch import opened_source
 from scratchlm.download.sources import SMS_SPAM
 from scratchlm.errors import InputError
 from scratchlm.files.text import read_text
 from scratchlm.sample import sms as sample_sms
+from scratchlm.sample import topics as sample_topics
+
+SAMPLES = {"sample": sample_sms.messages, "sample_topics": sample_topics.messages}
 
 
 def collect_messages(source: str, inputs: Path) -> pd.DataFrame:
-    """Return the messages of `source`: `sample`, `uci`, or a file or URL; columns Label and Text.
+    """Return the messages of `source`: a name in `SAMPLES`, `uci`, or a file or URL; columns Label and Text.
 
     `inputs` is the folder in which DVC tracks own files. Raises InputError as `read_messages` and `opened_source` do.
     """
-    if source == "sample":
-        return pd.DataFrame(sample_sms.messages(), columns=["Label", "Text"])
+    if source in SAMPLES:
+        return pd.DataFrame(SAMPLES[source](), columns=["Label", "Text"])
     with opened_source(source, {"uci": SMS_SPAM}, inputs, "prepare_sms") as path:
         return read_messages(path)
 
@@ -37,8 +42,8 @@ def read_messages(path: Path) -> pd.DataFrame:
 
     A name ending in .csv is read as CSV with a header (any case, further columns ignored), one ending in .zip
     as UCI's archive, any other as UCI's file: no header, label, tab, text. All are UTF-8.
-    Returns columns Label ("ham" or "spam") and Text, in file order.
-    Raises InputError for anything else, naming the line.
+    Returns columns Label (its name in lower case, without space around it) and Text, in file order.
+    Raises InputError for anything else, naming the line, and for labels that are too many, too few or too rare.
 
     Quotes are read as the book's `pd.read_csv(sep="\\t", header=None)` does: a text that begins with a quote
     runs to the next quote. In UCI's file 56 texts begin with one, and the one on line 5,082 is closed only on
@@ -60,6 +65,7 @@ def read_messages(path: Path) -> pd.DataFrame:
             raise InputError(f"{path}, line 1: got columns {columns}, wanted each name once: rename or remove one")
     rows: list[tuple[str, str]] = []
     seen: dict[str, tuple[str, int]] = {}
+    first_lines: dict[str, int] = {}  # where a label occurs first
     for line, fields in records:
         if len(fields) != len(columns):
             raise InputError(
@@ -67,11 +73,10 @@ def read_messages(path: Path) -> pd.DataFrame:
                 f"put a text that holds a {separator} into quotes"
             )
         row = dict(zip(columns, fields, strict=True))
-        row["label"] = row["label"].strip().lower()
-        if row["label"] not in LABELS:
-            raise InputError(
-                f"{path}, line {line}: got label {row['label']!r}, wanted 'ham' or 'spam': correct it or leave it out"
-            )
+        row["label"] = clean_label(row["label"])
+        if problem := label_problem(row["label"]):
+            raise InputError(f"{path}, line {line}: {problem}: correct it or leave the line out")
+        first_lines.setdefault(row["label"], line)
         if not row["text"].strip():
             raise InputError(f"{path}, line {line}: got an empty text, wanted a message: leave the line out")
         label, first_line = seen.setdefault(row["text"], (row["label"], line))
@@ -82,13 +87,14 @@ def read_messages(path: Path) -> pd.DataFrame:
             )
         rows.append((row["label"], row["text"]))
     if not rows:
-        raise InputError(f"{path} holds no messages, wanted rows of a label (ham or spam) and a text")
-    messages = pd.DataFrame(rows, columns=["Label", "Text"])
-    if messages["Label"].nunique() < len(LABELS):
-        raise InputError(
-            f"{path}: all {len(rows)} messages are {rows[0][0]}, wanted both ham and spam: add some of the other"
-        )
-    return messages
+        raise InputError(f"{path} holds no messages, wanted rows of a label and a text")
+    counts = Counter(label for label, _ in rows)
+    if problem := number_problem(counts):
+        raise InputError(f"{path}: {problem}")
+    if rare := rare_label_problem(counts):
+        label, problem = rare
+        raise InputError(f"{path}, line {first_lines[label]}: {problem}")
+    return pd.DataFrame(rows, columns=["Label", "Text"])
 
 
 def _read_records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -1,6 +1,6 @@
-"""Generation: continuing prompts (chapters 4.7 and 5.3), and answering many instructions (chapter 7.7).
+"""Generation: continuing prompts (chapters 4.7, 5.3 and 6.4), and answering many instructions (chapter 7.7).
 
-Imports `assistant`, `checkpoint`, `model`, `params`, `stage`, `tokenizer` and `errors`.
+Imports `assistant`, `classifier`, `checkpoint`, `model`, `params`, `stage`, `tokenizer` and `errors`.
 """
 
 from scratchlm.generation.decode import Sampling, generate_text

@@ -162,12 +162,13 @@ class SmsParams(Section):
     """The labelled messages and their split; the rest is the test set."""
 
     source: Place
+    balance: bool
     train_fraction: Fraction
     validation_fraction: Fraction
 
 
 class ClassifierParams(TrainingParams):
-    """The fine-tuning of the spam classifier."""
+    """The fine-tuning of the classifier."""
 
     base: Base
     train_layers: TrainLayers
@@ -178,6 +179,7 @@ class InstructionsParams(Section):
     """The instructions, their prompt template, and their split; the rest is the validation set."""
 
     source: Place
+    max_entries: Positive | None
     prompt_style: PromptStyle
     train_fraction: Fraction
     test_fraction: Fraction

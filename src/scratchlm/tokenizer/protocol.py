@@ -49,5 +49,8 @@ class Tokenizer(Protocol):
     def decode(self, tokens: Sequence[int], /) -> str:
         """Return the text of the tokens."""
 
+    def decode_single_token_bytes(self, token: int, /) -> bytes:
+        """Return the bytes that a token stands for: a part of a character, characters, or a special token's name."""
+
     def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
         """Yield the text of each token as it comes; joined, this is what `decode` returns."""

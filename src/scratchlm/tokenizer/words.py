@@ -127,6 +127,10 @@ class WordTokenizer:
         """Join the words with blanks, but no blank before punctuation."""
         return "".join(self.decode_stream(tokens))
 
+    def decode_single_token_bytes(self, token: int, /) -> bytes:
+        """Return a word in UTF-8."""
+        return self._tokens[token].encode()
+
     def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
         """Yield the text of each token as it comes, with the blank before it."""
         for position, index in enumerate(tokens):

@@ -12,10 +12,12 @@ import matplotlib
 import numpy
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from scratchlm.anatomy.figures import LINES, draw_attention, draw_gradients, draw_temperatures, token_label
+from scratchlm.anatomy.figures import LINES, draw_activations, draw_attention, draw_gradients, draw_temperatures
+from scratchlm.model.gpt import activate
 from scratchlm.stage.picture import DPI
 
 GRADIENTS = {name: [1e-3 / (index + 1), 1e-4, 0.0] for index, name in enumerate(LINES)}
@@ -44,6 +46,7 @@ def draw_all(folder: Path) -> None:
     draw_attention(folder / "attention.png", maps(2, 3, 4), ["a", "␣b", "c", "d"], "a b c d")
     draw_temperatures(folder / "temperatures.png", [[0.9, 0.1], [0.6, 0.4]], [0.1, 5.0], ["a", "1 others"], "a b")
     draw_gradients(folder / "gradients.png", GRADIENTS, 10)
+    draw_activations(folder / "activations.png")
 
 
 def test_figures_have_their_size_and_the_same_bytes_whatever_the_users_settings(tmp_path: Path) -> None:
@@ -55,7 +58,12 @@ def test_figures_have_their_size_and_the_same_bytes_whatever_the_users_settings(
     for name, content in first.items():
         assert b"Software" not in content and b"tIME" not in content, name
     sizes = {name: Image.open(tmp_path / name).size for name in first}
-    assert sizes == {"attention.png": (520, 378), "temperatures.png": (900, 450), "gradients.png": (900, 450)}
+    assert sizes == {
+        "attention.png": (520, 378),
+        "temperatures.png": (900, 450),
+        "gradients.png": (900, 450),
+        "activations.png": (800, 340),
+    }
 
 
 def test_figures_do_not_depend_on_the_process_or_its_backend(tmp_path: Path) -> None:
@@ -106,28 +114,23 @@ def test_high_weights_are_dark_and_what_is_hidden_is_grey(tmp_path: Path) -> Non
     assert grey_center[0] < dark_center[0] and grey_center[1] > dark_center[1]  # in the upper right
 
 
+def test_activations_are_drawn_as_in_the_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    curves = []
+    monkeypatch.setattr(Axes, "plot", lambda axes, x, y: curves.append((axes, torch.tensor(x), torch.tensor(y))))
+    draw_activations(tmp_path / "activations.png")
+    (left, x, gelu), (right, _, relu) = curves
+    assert (left.get_ylabel(), right.get_ylabel()) == ("GELU(x)", "ReLU(x)")
+    assert torch.equal(x, torch.linspace(-3, 3, 100))
+    assert torch.allclose(gelu, activate(x, "gelu_tanh"), atol=1e-6)
+    assert torch.equal(relu, activate(x, "relu"))
+
+
 def test_any_text_can_be_a_label(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    labels = [token_label(text) for text in ODD]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        draw_attention(tmp_path / "attention.png", maps(1, 1, len(ODD)), labels, " ".join(ODD))
-        draw_temperatures(tmp_path / "temperatures.png", [[0.1] * len(ODD)], [1.0], labels, " ".join(ODD))
+        draw_attention(tmp_path / "attention.png", maps(1, 1, len(ODD)), ODD, " ".join(ODD))
+        draw_temperatures(tmp_path / "temperatures.png", [[0.1] * len(ODD)], [1.0], ODD, " ".join(ODD))
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(
-    ("text", "label"),
-    [
-        ("cat", "cat"),
-        (" cat", "␣cat"),
-        ("\n\n", "\\n\\n"),
-        ("\t", "\\t"),
-        ("\x00", "\\x00"),
-        ("antidisestablishment", "antidisestabl…"),
-    ],
-)
-def test_labels_show_blanks_and_cut_what_is_long(text: str, label: str) -> None:
-    assert token_label(text) == label
 
 
 def test_a_long_text_is_quoted_in_part(titles: list[str], tmp_path: Path) -> None:

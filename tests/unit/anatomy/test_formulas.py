@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratchlm.anatomy.formulas import DeepNetwork, gelu, gelu_tanh, gradient_means, layer_norm
+from scratchlm.anatomy.formulas import DeepNetwork, gelu, gelu_tanh, gradient_means, layer_norm, relu
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT, activate
 from scratchlm.model.init import new_gpt
@@ -42,6 +42,10 @@ def test_layer_norm_of_equal_numbers_is_the_shift() -> None:
 def test_gelus_are_those_the_gpt_computes_with() -> None:
     assert torch.allclose(gelu(NUMBERS), activate(NUMBERS, "gelu"), atol=1e-6)
     assert torch.allclose(gelu_tanh(NUMBERS), activate(NUMBERS, "gelu_tanh"), atol=1e-6)
+
+
+def test_relu_is_the_one_the_gpt_computes_with() -> None:
+    assert torch.equal(relu(NUMBERS), activate(NUMBERS, "relu"))
 
 
 def test_the_tanh_form_is_close_to_the_exact_gelu_but_not_it() -> None:

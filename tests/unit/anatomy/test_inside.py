@@ -11,13 +11,22 @@ import torch
 from torch.nn import functional as F
 
 from scratchlm.anatomy.formulas import gradient_means
-from scratchlm.anatomy.inside import attention_maps, block_gradients, decades, entropy, next_token_probabilities
+from scratchlm.anatomy.inside import (
+    attention_maps,
+    block_gradients,
+    decades,
+    entropy,
+    nearest_embeddings,
+    neighbour_rows,
+    next_token_probabilities,
+)
 from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.errors import InputError
 from scratchlm.model.attention import attention_weights
 from scratchlm.model.config import AttentionKind, GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.folder import read_tokenizer
 
 TOLERANCE = 1e-5  # float32
 
@@ -105,6 +114,27 @@ def test_probabilities_are_the_softmax_of_the_last_logits_over_temperature() -> 
 def test_entropy_is_0_for_certainty_and_log_v_for_none() -> None:
     assert entropy(torch.tensor([0.0, 1.0, 0.0])) == 0
     assert entropy(torch.full((8,), 1 / 8)) == pytest.approx(math.log(8))
+
+
+def test_the_nearest_embeddings_point_in_the_same_direction_whatever_their_length(tokenizer_folder: Path) -> None:
+    model = random_model()
+    with torch.no_grad():
+        embedding = model.wte.weight
+        embedding[7] = 30 * embedding[5]  # far away, in the same direction
+        embedding[9] = -embedding[5]
+    cosines, nearest = nearest_embeddings(model, [5, 9], 279)
+    assert nearest.shape == cosines.shape == (2, 279)  # all but the token itself
+    assert (nearest[0, 0], nearest[0, -1]) == (7, 9)
+    assert nearest[1, -2:].sort().values.tolist() == [5, 7]
+    for row, token in enumerate((5, 9)):
+        assert sorted(nearest[row].tolist()) == [other for other in range(280) if other != token]
+        expected = F.cosine_similarity(embedding[nearest[row]], embedding[token][None])
+        assert torch.allclose(cosines[row], expected, atol=TOLERANCE)
+        assert (cosines[row].diff() <= 0).all()
+    rows = neighbour_rows(model, read_tokenizer(tokenizer_folder), [*([5] * 3), 9, *range(100, 120)])
+    assert len(rows) == 8 * 5  # the first eight different tokens
+    assert [row["token"] for row in rows[:10]] == ["&"] * 5 + ["*"] * 5
+    assert rows[0]["neighbour"] == "(" and rows[0]["cosine"] == pytest.approx(1)
 
 
 def test_block_gradients_are_those_of_the_mean_loss() -> None:

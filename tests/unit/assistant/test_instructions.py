@@ -16,6 +16,7 @@ from scratchlm.assistant.instructions import (
     check_entries,
     count_answers_in,
     count_prompts_in,
+    drop_empty_outputs,
     format_prompt,
     format_task,
     read_entries,
@@ -144,6 +145,15 @@ def test_answers_that_occur_in_train_are_counted() -> None:
     other = Entry(instruction="Speak.", input="", output="It.")
     assert count_answers_in([ENTRY, *entries(2)], [other]) == 1
     assert count_answers_in([ENTRY], entries(3)) == 0
+
+
+def test_only_entries_without_an_output_are_dropped_and_the_order_stays() -> None:
+    empty = [Entry(instruction="Say it.", input="Now.", output=output) for output in ("", " \n\t")]
+    first, second, third = entries(3)
+    assert drop_empty_outputs([empty[0], first, second, empty[1], third]) == [first, second, third]
+    assert drop_empty_outputs(entries(3)) == entries(3)
+    with pytest.raises(InputError, match="the output of all 2 instructions is empty: give entries with an answer"):
+        drop_empty_outputs(empty)
 
 
 def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:

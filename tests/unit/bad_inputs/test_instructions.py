@@ -71,9 +71,24 @@ BAD_INPUTS = [
         INSTRUCTION.format("entry 8, input: is a NoneType, expected text"),
     ),
     instructions(
-        "an empty answer",
-        entries({"instruction": "a", "input": "", "output": " "}),
-        INSTRUCTION.format("entry 8, output: is empty, expected text"),
+        "an empty task",
+        entries({"instruction": "a", "input": "", "output": " "}, {"instruction": " ", "input": "", "output": "b"}),
+        INSTRUCTION.format("entry 9, instruction: is empty, expected text"),
+    ),
+    instructions(
+        "an entry with two faults",
+        entries({"instruction": "", "input": "", "output": ""}),
+        INSTRUCTION.format("entry 8, instruction: is empty, expected text"),
+    ),
+    instructions(
+        "no answer at all",
+        written("own.json", json.dumps([{**entry, "output": " "} for entry in ENTRIES])),
+        r"the output of all 8 instructions is empty: give entries with an answer",
+    ),
+    instructions(
+        "fewer than the splits need are wanted",
+        param(instructions__max_entries=3),
+        r"3 instructions leave none for the test set: use more, or change .* or instructions\.max_entries",
     ),
     instructions(
         "half a character",
@@ -83,7 +98,7 @@ BAD_INPUTS = [
     instructions(
         "too few",
         written("own.json", json.dumps(ENTRIES[:2])),
-        r"2 instructions leave none for the test set: use more, or change instructions\.train_fraction and .*",
+        r"2 instructions leave none for the test set: use more, or change instructions\.train_fraction, .*",
     ),
     BadInput(
         "instructions: a prompt of 10,000 tokens",
@@ -102,6 +117,12 @@ BAD_INPUTS = [
         r"data/instructions/validation\.json is not valid JSON \(.*\), wanted a list .*",
     ),
     BadInput(
+        "instructions: a split with an empty answer",
+        written("data/instructions/validation.json", json.dumps([{"instruction": "a", "input": "", "output": ""}])),
+        "finetune_instructions",
+        r"data/instructions/validation\.json has 1 entries or .*entry 0, output: is empty, expected text",
+    ),
+    BadInput(
         "instructions: a test set that is a dict",
         written("data/instructions/test.json", "{}"),
         "generate_responses",
@@ -113,6 +134,33 @@ BAD_INPUTS = [
 @pytest.mark.parametrize("row", BAD_INPUTS, ids=lambda row: row.name)
 def test_a_bad_list_of_instructions_ends_in_one_message_and_nothing_half_written(row: BadInput, project: Path) -> None:
     assert_refused(row)
+
+
+def test_empty_answers_as_in_stanford_alpacas_file_are_dropped_counted_and_said(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = {"instruction": "Calculate the total surface area.", "input": "10 cm", "output": ""}
+    text("own.json", json.dumps([empty, *ENTRIES[:4], {**empty, "output": "\n"}, *ENTRIES[4:], empty]))
+
+    def prepared() -> tuple[dict[str, int], list[dict[str, str]]]:
+        run_stage("prepare_instructions")
+        parts = [json.loads(Path(f"data/instructions/{part}.json").read_text()) for part in ("train", "test")]
+        validation = json.loads(Path("data/instructions/validation.json").read_text())
+        return json.loads(Path("metrics/prepare_instructions.json").read_text()), [*parts[0], *parts[1], *validation]
+
+    metrics, kept = prepared()
+    assert kept == ENTRIES
+    assert {name: metrics[name] for name in ("dropped_empty_outputs", "entries", "train", "test", "validation")} == {
+        **{"dropped_empty_outputs": 3, "entries": 8},
+        **{"train": 4, "test": 2, "validation": 2},  # the split is that of the 8 entries that are left
+    }
+    assert "3 of 11 instructions have an empty output and are left out" in capsys.readouterr().out
+    set_params(instructions__max_entries=5)
+    metrics, kept = prepared()
+    assert kept == ENTRIES[:5]  # five that have an output
+    assert (metrics["dropped_empty_outputs"], metrics["entries"]) == (3, 5)
+    set_params(instructions__max_entries=1000)
+    assert prepared()[1] == ENTRIES
 
 
 def test_an_entry_of_10_000_tokens_is_counted_cut_and_left_unanswered(project: Path) -> None:

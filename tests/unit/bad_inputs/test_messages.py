@@ -25,7 +25,7 @@ from spoiling import (
 )
 
 BUILD_AGAIN = "; run `make repro` to build it again"
-LABELS = r"wanted 'ham' or 'spam': correct it or leave it out"
+RARE = r"for 1 of 13 messages, wanted at least 3 of each label: correct it, leave it out, or add messages"
 
 
 def zipped(member: str, **changes: Any) -> Callable[[], object]:
@@ -67,7 +67,7 @@ BAD_INPUTS = [
     sms(
         "a header alone",
         written("own.csv", "label,text\n"),
-        r".*/own\.csv holds no messages, wanted rows of a label \(ham or spam\) and a text",
+        r".*/own\.csv holds no messages, wanted rows of a label and a text",
     ),
     sms(
         "a column is missing",
@@ -82,14 +82,24 @@ BAD_INPUTS = [
     sms(
         "an unknown label",
         messages(("junk", "hello")),
-        rf".*/own\.csv, line 14: got label 'junk', {LABELS}",
+        rf".*/own\.csv, line 14: got label 'junk' {RARE}",
         process=True,
     ),
-    sms("a number for a label", messages(("1", "hello")), rf".*/own\.csv, line 14: got label '1', {LABELS}"),
+    sms("a number for a label", messages(("1", "hello")), rf".*/own\.csv, line 14: got label '1' {RARE}"),
+    sms(
+        "an empty label",
+        messages((" ", "hello")),
+        r".*/own\.csv, line 14: got label '', wanted a name of 1 to 50 printable characters: correct it or .*",
+    ),
+    sms(
+        "texts for labels",
+        written("own.csv", csv_of([(f"note {n}", f"{n}") for n in range(101)])),
+        r".*/own\.csv: got 101 labels, wanted 2 to 100: are these the labels, or something else\?",
+    ),
     sms(
         "one class only",
         written("own.csv", csv_of([row for row in MESSAGES if row[0] == "ham"])),
-        r".*/own\.csv: all 6 messages are ham, wanted both ham and spam: add some of the other",
+        r".*/own\.csv: all 6 messages are ham, wanted at least two labels: add messages of another",
     ),
     sms(
         "an empty message",
@@ -129,8 +139,8 @@ BAD_INPUTS = [
     ),
     sms(
         "too few",
-        written("own.csv", csv_of(MESSAGES[:2])),
-        r"2 balanced messages split by 0\.5 and 0\.25 give 1, 0 and 1 .*: give more messages or other fractions",
+        written("own.csv", csv_of(MESSAGES[:6]), sms__validation_fraction=0.1),
+        r"6 messages split by 0\.5 and 0\.1 give 3, 0 and 3 .*: give more messages or other fractions",
     ),
     sms(
         "a zip of something else",
@@ -152,7 +162,13 @@ BAD_INPUTS = [
         "sms: a third label in a split",
         written("data/sms/test.csv", "Label,Text\n2,hello\n"),
         "finetune_classifier",
-        rf"data/sms/test\.csv, row 1: got \['2', 'hello'\], wanted 0 or 1 and a text{BUILD_AGAIN}",
+        rf"data/sms/test\.csv, row 1: got \['2', 'hello'\], wanted a label from 0 to 1 and a text{BUILD_AGAIN}",
+    ),
+    BadInput(
+        "sms: labels that are none",
+        written("data/sms/labels.json", '["ham"]'),
+        "finetune_classifier",
+        rf"data/sms/labels\.json: got \['ham'\], wanted a list of 2 to 100 labels{BUILD_AGAIN}",
     ),
     BadInput(
         "sms: an endless field in a split",

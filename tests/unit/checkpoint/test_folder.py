@@ -20,7 +20,8 @@ from scratchlm.assistant.folder import load_assistant, save_assistant
 from scratchlm.bases.gpt2 import copy_checkpoint
 from scratchlm.checkpoint.config_json import read_config
 from scratchlm.checkpoint.folder import check_vocabulary, load, load_checkpoint, save_checkpoint
-from scratchlm.classifier.classifier import Classifier, load_classifier, save_classifier
+from scratchlm.classifier.classifier import Classifier
+from scratchlm.classifier.folder import Description, load_classifier, save_classifier
 from scratchlm.errors import InputError, OutputError
 from scratchlm.model.config import Activation, GPTConfig
 from scratchlm.model.init import new_gpt
@@ -219,7 +220,7 @@ def test_fine_tuned_models_keep_activation_and_shortcuts(tmp_path: Path, tokeniz
     save_checkpoint(tmp_path / "base", new_gpt(config, "gpt2"), tokenizer_folder)
     copy_checkpoint(tmp_path / "base", tmp_path / "copied")
     base = load_checkpoint(tmp_path / "copied")
-    save_classifier(tmp_path / "classifier", Classifier(base), tokenizer_folder, max_length=12)
+    save_classifier(tmp_path / "classifier", Classifier(base), tokenizer_folder, Description(["a", "b"], 12, 1.0))
     assert load_classifier(tmp_path / "classifier")[0].gpt.config == config
     save_assistant(tmp_path / "assistant", base, tokenizer_folder, "alpaca")
     assert load_assistant(tmp_path / "assistant")[0].config == config

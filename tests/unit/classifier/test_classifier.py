@@ -1,4 +1,4 @@
-"""The classifier: chapter 6's padding, which layers train, and saving and loading."""
+"""The classifier: chapter 6's padding, which layers train, and what is measured."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 import tiktoken
 import torch
 
-from scratchlm.checkpoint.weights import save_tensors
 from scratchlm.classifier.classifier import (
     Classifier,
     Messages,
@@ -16,11 +15,8 @@ from scratchlm.classifier.classifier import (
     encode_messages,
     label_logits,
     label_loss,
-    load_classifier,
     measure_labels,
-    save_classifier,
 )
-from scratchlm.errors import OutputError
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
 from scratchlm.tokenizer.folder import read_tokenizer
@@ -89,44 +85,14 @@ def test_measures_do_not_depend_on_the_batch_size(classifier: Classifier, batch_
     assert measures.loss == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_a_saved_classifier_has_the_same_logits(classifier: Classifier, tokenizer_folder: Path, tmp_path: Path) -> None:
-    save_classifier(tmp_path / "classifier", classifier, tokenizer_folder, max_length=9)
-    loaded, tokenizer, max_length = load_classifier(tmp_path / "classifier")
-    ids = encode_messages(["the cat", "on the mat"], tokenizer, max_length)
-    assert max_length == 9
-    assert torch.equal(label_logits(loaded, ids, 2), label_logits(classifier, ids, 2))
+@pytest.mark.parametrize("n_labels", [2, 5])
+def test_there_are_as_many_outputs_as_labels(n_labels: int) -> None:
+    classifier = Classifier(new_gpt(GPTConfig(280, 12, 16, 2, 1, 0.0, False, True), "book"), n_labels)
+    assert classifier(torch.randint(280, (3, 12))).shape == (3, n_labels)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("classifier.json", b"{", "is not valid JSON"),
-        ("classifier.json", b"[]", "holds a list, wanted the description of a classifier"),
-        ("classifier.json", b"{}", "max_length is None, wanted a number from 1 to 12"),
-        ("classifier.json", b'{"max_length": 13}', "max_length is 13, wanted a number from 1 to 12"),
-        ("classifier_head.safetensors", None, r"classifier_head\.safetensors is missing"),
-        ("classifier_head.safetensors", b"cut", "is not a readable safetensors file"),
-    ],
-)
-def test_a_damaged_classifier_says_what_is_wrong(
-    classifier: Classifier, tokenizer_folder: Path, tmp_path: Path, name: str, content: bytes | None, message: str
-) -> None:
-    folder = tmp_path / "classifier"
-    save_classifier(folder, classifier, tokenizer_folder, max_length=9)
-    (folder / name).unlink()
-    if content is not None:
-        (folder / name).write_bytes(content)
-    with pytest.raises(OutputError, match=message):
-        load_classifier(folder)
-
-
-def test_a_head_of_another_shape_is_refused(classifier: Classifier, tokenizer_folder: Path, tmp_path: Path) -> None:
-    save_classifier(tmp_path / "classifier", classifier, tokenizer_folder, max_length=9)
-    save_tensors(tmp_path / "classifier" / "classifier_head.safetensors", {"weight": torch.zeros(3, 16)})
-    with pytest.raises(OutputError, match=r"holds \{'weight': \(3, 16\)\}, expected"):
-        load_classifier(tmp_path / "classifier")
-
-
-def test_a_folder_without_a_classifier_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"holds no classifier \(classifier\.json is missing\)"):
-        load_classifier(tmp_path)
+def test_the_head_of_two_labels_draws_as_the_books(classifier: Classifier) -> None:
+    torch.manual_seed(123)
+    head = torch.nn.Linear(16, 2)
+    torch.manual_seed(123)
+    assert torch.equal(Classifier(classifier.gpt).head.weight, head.weight)

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from scratchlm.classifier.finetune import encode_splits, read_splits
+from scratchlm.errors import OutputError
 from scratchlm.tokenizer.folder import read_tokenizer
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    (tmp_path / "labels.json").write_text('["ham", "spam"]')
     for split, texts in (
         ("train", ["the cat", "the cat sat on the mat"]),
         ("validation", ["a"]),
@@ -37,3 +39,11 @@ def test_all_splits_get_one_length_that_the_model_can_see(
     assert messages["train"].labels.tolist() == [0, 1]
     kept = min(length, longest)
     assert messages["train"].ids[1, :kept].tolist() == tokenizer.encode_ordinary("the cat sat on the mat")[:kept]
+
+
+def test_a_split_with_a_label_that_has_no_name_is_refused(folder: Path) -> None:
+    (folder / "test.csv").write_text('"Label","Text"\n2,"the dog"\n')
+    with pytest.raises(OutputError, match=r"test\.csv, row 1: got \['2', 'the dog'\], wanted a label from 0 to 1"):
+        read_splits(folder)
+    (folder / "labels.json").write_text('["ham", "news", "spam"]')
+    assert read_splits(folder)["test"]["Label"].tolist() == [2]

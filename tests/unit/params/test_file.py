@@ -39,6 +39,7 @@ NULLABLE = {
     "finetune_classifier.max_length",
     "finetune_classifier.gradient_clip",
     "finetune_instructions.gradient_clip",
+    "instructions.max_entries",
     "generate.top_k",
 }
 
@@ -168,7 +169,8 @@ POSITIVE = [
     *("windows.max_length", "windows.stride"),
     *(f"model.{name}" for name in ("context_length", "emb_dim", "n_heads", "n_layers")),
     *("pretrain.sample_tokens", "finetune_classifier.max_length", "finetune_instructions.max_length"),
-    *("generate.max_new_tokens", "generate.top_k", "generate.batch_size", "judge.num_ctx", "judge.max_answer_tokens"),
+    *("instructions.max_entries", "generate.max_new_tokens", "generate.top_k", "generate.batch_size"),
+    *("judge.num_ctx", "judge.max_answer_tokens"),
     *(
         f"{section}.{name}"
         for section in ("pretrain", "finetune_classifier", "finetune_instructions")

@@ -17,7 +17,10 @@ JUDGED = {
     "base": {"mean": 1.0, "ci95_low": 0.5, "ci95_high": 2.0},
     "assistant": {"mean": 75.0, "ci95_low": 68.0, "ci95_high": 82.0},
 }
-CLASSIFIER = {"initial_test_accuracy": 50.0, "baseline_test_accuracy": 96.0, "test_accuracy": 98.0}
+CLASSIFIER = {
+    **{"majority_test_accuracy": 50.0, "prompted_test_accuracy": 52.0},
+    **{"baseline_test_accuracy": 96.0, "test_accuracy": 98.0},
+}
 
 
 @pytest.fixture

@@ -1,0 +1,57 @@
+"""A classifier's folder: a checkpoint with its head, the names of its labels, and how to read its logits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scratchlm.checkpoint.config_json import read_description
+from scratchlm.checkpoint.folder import load, save_checkpoint
+from scratchlm.checkpoint.weights import load_tensors, save_tensors
+from scratchlm.classifier.calibration import HIGHEST, LOWEST
+from scratchlm.classifier.classifier import Classifier
+from scratchlm.classifier.labels import checked_labels
+from scratchlm.errors import OutputError
+from scratchlm.files.atomic import atomic_path, write_json
+from scratchlm.tokenizer.protocol import Tokenizer
+
+HEAD, DESCRIPTION = "classifier_head.safetensors", "classifier.json"
+
+
+@dataclass(frozen=True)
+class Description:
+    """The names of the labels, the length to which texts are padded, and the temperature of the probabilities."""
+
+    labels: list[str]
+    max_length: int
+    temperature: float
+
+
+def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path, description: Description) -> None:
+    """Write a checkpoint with two more files: the head and the description."""
+    with atomic_path(folder) as temporary:
+        save_checkpoint(temporary, classifier.gpt, tokenizer_folder)
+        save_tensors(temporary / HEAD, dict(classifier.head.state_dict()))
+        write_json(temporary / DESCRIPTION, asdict(description))
+
+
+def load_classifier(folder: Path) -> tuple[Classifier, Tokenizer, Description]:
+    """Load a classifier folder; return the model, its tokenizer and its description.
+
+    Raises OutputError if the folder holds no classifier.
+    """
+    path = folder / DESCRIPTION
+    found = read_description(path, "classifier")
+    gpt, tokenizer = load(folder)
+    labels, max_length, temperature = (found.get(key) for key in ("labels", "max_length", "temperature"))
+    longest = gpt.config.context_length
+    if type(max_length) is not int or not 0 < max_length <= longest:
+        raise OutputError(f"{path}: max_length is {max_length!r}, wanted a number from 1 to {longest}")
+    if type(temperature) is not float or not LOWEST <= temperature <= HIGHEST:
+        raise OutputError(
+            f"{path}: temperature is {temperature!r}, wanted a number from {LOWEST:g} to {HIGHEST:g}, such as 1.0"
+        )
+    description = Description(checked_labels(labels, path), max_length, temperature)
+    classifier = Classifier(gpt, len(description.labels))
+    classifier.head.load_state_dict(load_tensors(folder / HEAD, classifier.head))
+    return classifier.eval(), tokenizer, description
