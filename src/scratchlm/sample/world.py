@@ -280,7 +280,7 @@ class Sentence:
     thing: str
 
     def say(self, form: str) -> str:
-        """Return the sentence as present, past, future, question, negative, passive or with a pronoun."""
+        """Return the sentence in one of the forms that the school teaches: "present", "past", "passive", ..."""
         who, verb, thing = self.person.name, self.verb, f"the {self.thing}"
         return {
             "present": f"{who} {verb.third} {thing}.",
@@ -290,6 +290,12 @@ class Sentence:
             "negative": f"{who} does not {verb.base} {thing}.",
             "passive": f"The {self.thing} is {verb.participle} by {who}.",
             "pronoun": f"{capital(self.person.he)} {verb.third} {thing}.",
+            "progressive": f"{who} is {verb.ing} {thing}.",
+            "perfect": f"{who} has {verb.participle} {thing}.",
+            "they": f"They {verb.base} {thing}.",
+            "can": f"{who} can {verb.base} {thing}.",
+            "order": f"{capital(verb.base)} {thing}!",
+            "polite": f"Could you please {verb.base} {thing}?",
         }[form]
 
 
