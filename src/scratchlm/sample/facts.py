@@ -30,7 +30,7 @@ def _groups() -> Lesson:
             '"What does the word {w} name?" "The word {w} names {o}."',
             '"And the group of {w}?" "The word {w} names {o}," said {c}.',
         ),
-        14,
+        12,
     )
 
 
@@ -50,7 +50,7 @@ def _sums() -> Lesson:
             '"{x} and then {y} more?" "{x} plus {y} is {z}."',
             '"{x} and {y} together?" "{x} plus {y} is {z}," said {c}.',
         ),
-        14,
+        10,
     )
 
 
@@ -69,7 +69,7 @@ def _differences() -> Lesson:
             '"{x}, but without {y}?" "{x} minus {y} is {z}."',
             '"And {x} less {y}?" "{x} minus {y} is {z}," said {c}.',
         ),
-        10,
+        8,
     )
 
 
@@ -141,7 +141,7 @@ def _animals() -> Lesson:
             '"Who knows {q}?" "{F}."',
             '"And {q}?" "{F}," said {c}.',
         ),
-        16,
+        14,
     )
 
 
@@ -228,7 +228,7 @@ def _people() -> Lesson:
             '"Who knows {q}?" "{F}."',
             '"And {q}?" "{F}," said {c}.',
         ),
-        16,
+        14,
     )
 
 

@@ -19,7 +19,6 @@ N_BLOCKS = 20
 
 Entry = dict[str, str]
 Fields = dict[str, str]
-Questions = dict[str, tuple[tuple[str, ...], str]]  # relation: the phrasings, and the sentence that answers
 
 
 class Task(NamedTuple):
@@ -30,51 +29,12 @@ class Task(NamedTuple):
     entry: Entry
 
 
-# What is asked about people and animals. `who` is the name, and a pronoun from the second sentence of a text on.
-ABOUT_PEOPLE: Questions = {
-    "home": (
-        ("Where does {name} live?", "Tell me where {name} lives.", "Where is the home of {name}?"),
-        "{who} lives {home}.",
-    ),
-    "pet": (
-        ("Which pet does {name} have?", "What animal does {name} keep?", "Name the pet of {name}."),
-        "{who} has {pet} called {pet_name}.",
-    ),
-    "favourite food": (
-        ("What does {name} like to eat?", "What is the favourite food of {name}?", "Name the food that {name} likes."),
-        "{who} likes {food} best.",
-    ),
-    "favourite colour": (
-        ("What is the favourite colour of {name}?", "Which colour does {name} love?", "Name the colour of {name}."),
-        "{who} loves the colour {colour}.",
-    ),
-}
-ABOUT_ADULTS: Questions = ABOUT_PEOPLE | {
-    "job": (
-        ("What is the job of {name}?", "What does {name} do for work?", "Tell me the job of {name}."),
-        "{who} is {job}.",
-    ),
-}
-ABOUT_ANIMALS: Questions = {
-    "sound": (
-        ("What sound does {an} make?", "Which noise does {an} make?", "Tell me what the {name} says."),
-        "{who} {sound}.",
-    ),
-    "animal home": (
-        ("Where does {an} live?", "Where do you find {an}?", "Name the home of the {name}."),
-        "{who} lives {home}.",
-    ),
-    "animal food": (
-        ("What does {an} eat?", "Name the food of the {name}.", "What do you feed {an}?"),
-        "{who} eats {food}.",
-    ),
-}
-N_LAST, N_MOODS, N_REQUESTS = 24, 24, 40
+N_LAST, N_MOODS, N_REQUESTS = 38, 30, 40
 
 # form of the sentence: the number of entries, and the phrasings.
 REWRITINGS = {
     "past": (
-        44,
+        50,
         (
             "Write this sentence in the past tense.",
             "Put the sentence into the past.",
@@ -82,7 +42,7 @@ REWRITINGS = {
         ),
     ),
     "future": (
-        44,
+        50,
         (
             "Write this sentence in the future tense.",
             "Put the sentence into the future.",
@@ -90,7 +50,7 @@ REWRITINGS = {
         ),
     ),
     "progressive": (
-        44,
+        50,
         (
             "Say that it is happening now.",
             "Write the sentence with a verb in ing.",
@@ -98,7 +58,7 @@ REWRITINGS = {
         ),
     ),
     "perfect": (
-        44,
+        50,
         (
             "Say that it is done already.",
             "Write this sentence in the perfect tense.",
@@ -106,11 +66,19 @@ REWRITINGS = {
         ),
     ),
     "question": (
-        44,
+        50,
         ("Turn this sentence into a question.", "Make a question from the sentence.", "Ask if this is true."),
     ),
+    "who": (
+        40,
+        ("Ask who does it.", "Make a question that begins with who.", "Ask for the name of this person."),
+    ),
+    "what": (
+        40,
+        ("Ask what it is.", "Make a question that begins with what.", "Ask for the thing in the sentence."),
+    ),
     "negative": (
-        44,
+        50,
         (
             "Make this sentence negative.",
             "Say that this is not true.",
@@ -118,7 +86,7 @@ REWRITINGS = {
         ),
     ),
     "passive": (
-        44,
+        50,
         (
             "Write this sentence in the passive voice.",
             "Put the sentence into the passive.",
@@ -126,7 +94,7 @@ REWRITINGS = {
         ),
     ),
     "pronoun": (
-        44,
+        50,
         (
             "Replace the name with a pronoun.",
             "Write the sentence with he or she.",
@@ -134,11 +102,11 @@ REWRITINGS = {
         ),
     ),
     "they": (
-        32,
+        40,
         ("Say it of many people.", "Write the sentence with they.", "Put the word they in place of the name."),
     ),
     "can": (
-        31,
+        40,
         ("Say that it is possible.", "Write the sentence with the word can.", "Say that this person can do it."),
     ),
 }
@@ -173,7 +141,7 @@ def _words(rng: random.Random) -> list[Task]:
         for x, y in (pair, pair[::-1])
     ]
     plurals = [{"fact": f"plural of {one}", "w": one, "o": many} for one, many in world.PLURALS.items()]
-    pasts = [{"fact": f"past of {verb.base}", "w": verb.base, "o": verb.past} for verb in world.VERBS]
+    pasts = [{"fact": f"past of {verb.base}", "w": verb.base, "o": verb.past} for verb in world.VERBS if verb.objects]
     degrees = [
         {"fact": f"degrees of {word}", "w": word, "c": more, "s": most} for word, (more, most) in world.DEGREES.items()
     ]
@@ -266,52 +234,20 @@ def _words(rng: random.Random) -> list[Task]:
     ]
 
 
-def _ask_about(rng: random.Random, facts: Sequence[Fields], questions: Questions) -> list[Task]:
-    """Ask each question twice: once to recall the answer, and once to find it in a text of three sentences."""
-    sentences = [sentence for _, sentence in questions.values()]
-    tasks = []
-    for kind, (phrasings, sentence) in questions.items():
-        others = [other for other in sentences if other != sentence]
-        texts = [fact | {"text": _text(rng, fact, [sentence, *rng.sample(others, 2)])} for fact in facts]
-        tasks += _ask(rng, kind, facts, phrasings, sentence)
-        tasks += _ask(rng, f"{kind} in a text", texts, [f"{phrasing}|{{text}}" for phrasing in phrasings], sentence)
-    return tasks
-
-
-def _text(rng: random.Random, fact: Fields, sentences: Sequence[str]) -> str:
-    first, *more = rng.sample(sentences, len(sentences))
-    said = [first.format(**fact), *(sentence.format(**{**fact, "who": fact["he"]}) for sentence in more)]
-    return " ".join(map(capital, said))
-
-
 def _world(rng: random.Random) -> list[Task]:
-    people = {
-        person: {
-            "fact": person.name,
-            "name": person.name,
-            "who": person.name,
-            "he": person.he,
-            "home": person.home,
-            "pet": a(person.pet),
-            "pet_name": person.pet_name,
-            "food": person.food,
-            "colour": person.colour,
-            "job": a(person.job) if person.job else "",
-        }
-        for person in world.PEOPLE
-    }
-    adults, children = ([people[person] for person in group] for group in (world.ADULTS, world.CHILDREN))
-    jobs = [
-        {"fact": person.name, "job": person.job, "a_job": a(person.job), "o": person.name} for person in world.ADULTS
+    people = [
+        {"name": one.name, "home": one.home, "pet": a(one.pet), "pet_name": one.pet_name, "food": one.food,
+         "colour": one.colour}
+        for one in world.PEOPLE
+    ]  # fmt: skip
+    workers = [
+        {"fact": f"job of {person.name}", "name": person.name, "job": a(person.job), "the": person.job}
+        for person in world.ADULTS
     ]
     work = [{"fact": f"work of {a(job)}", "job": a(job), "o": does} for job, (does, _) in world.JOBS.items()]
     animals = [
-        {"fact": f"the {name}", "name": name, "an": a(name), "who": a(name), "he": "it",
-         "sound": sound, "home": home, "food": food}
-        for name, (sound, _, home, food) in world.ANIMALS.items()
-    ]  # fmt: skip
-    young = [
-        {"fact": f"the {name}", "w": name, "o": a(baby)} for name, (_, baby, _, _) in world.ANIMALS.items() if baby
+        {"name": name, "an": a(name), "sound": sound, "young": a(young) if young else "", "home": home, "food": food}
+        for name, (sound, young, home, food) in world.ANIMALS.items()
     ]
     colours = [{"fact": f"colour of {thing}", "w": thing, "o": colour} for thing, colour in world.COLOURS.items()]
     after = [
@@ -319,16 +255,52 @@ def _world(rng: random.Random) -> list[Task]:
         for kind, names in (("day", world.DAYS), ("month", world.MONTHS))
         for x, y in zip(names, names[1:] + names[:1], strict=True)
     ]
+
+    def known(kind: str, facts: Sequence[Fields]) -> list[Fields]:
+        return [fact | {"fact": f"{kind} of {fact['name']}"} for fact in facts]
+
     return [
-        *_ask_about(rng, adults, ABOUT_ADULTS),
-        *_ask_about(rng, children, ABOUT_PEOPLE),
-        *_ask_about(rng, animals, ABOUT_ANIMALS),
+        *_ask(
+            rng,
+            "home",
+            known("home", people),
+            ("Where does {name} live?", "Tell me where {name} lives.", "Where is the home of {name}?"),
+            "{name} lives {home}.",
+        ),
+        *_ask(
+            rng,
+            "pet",
+            known("pet", people),
+            ("Which pet does {name} have?", "What animal does {name} keep?", "Name the pet of {name}."),
+            "{name} has {pet} called {pet_name}.",
+        ),
+        *_ask(
+            rng,
+            "favourite food",
+            known("food", people),
+            ("What does {name} like to eat?", "What is the favourite food of {name}?"),
+            "{name} likes {food} best.",
+        ),
+        *_ask(
+            rng,
+            "favourite colour",
+            known("colour", people),
+            ("What is the favourite colour of {name}?", "Which colour does {name} love?"),
+            "{name} loves the colour {colour}.",
+        ),
+        *_ask(
+            rng,
+            "job",
+            workers,
+            ("What is the job of {name}?", "What does {name} do for work?", "Tell me the job of {name}."),
+            "{name} is {job}.",
+        ),
         *_ask(
             rng,
             "who has the job",
-            jobs,
-            ("Who is the {job} of the village?", "Name the {job} of Millbrook."),
-            "The {job} of Millbrook is {o}.",
+            workers,
+            ("Who is the {the} of the village?", "Name the {the} of Millbrook."),
+            "The {the} of Millbrook is {name}.",
         ),
         *_ask(
             rng,
@@ -339,10 +311,31 @@ def _world(rng: random.Random) -> list[Task]:
         ),
         *_ask(
             rng,
+            "sound",
+            known("sound", animals),
+            ("What sound does {an} make?", "Which noise does {an} make?", "Tell me what the {name} says."),
+            "{an} {sound}.",
+        ),
+        *_ask(
+            rng,
             "young",
-            young,
-            ("What is a young {w} called?", "What do we call a baby {w}?"),
-            "A young {w} is called {o}.",
+            known("young", [animal for animal in animals if animal["young"]]),
+            ("What is a young {name} called?", "What do we call a baby {name}?"),
+            "A young {name} is called {young}.",
+        ),
+        *_ask(
+            rng,
+            "animal home",
+            known("home", animals),
+            ("Where does {an} live?", "Where do you find {an}?", "Name the home of the {name}."),
+            "{an} lives {home}.",
+        ),
+        *_ask(
+            rng,
+            "animal food",
+            known("food", animals),
+            ("What does {an} eat?", "Name the food of the {name}.", "What do you feed {an}?"),
+            "{an} eats {food}.",
         ),
         *_ask(
             rng,
@@ -408,7 +401,7 @@ def _sentences(rng: random.Random) -> list[Task]:
         {"fact": f"{thing} {word}", "s": f"The {thing} {rng.choice(('is', 'was'))} {word}.", "o": mood}
         for mood, words in (("positive", world.GOOD_WORDS), ("negative", world.BAD_WORDS))
         for word in words
-        for thing in world.JUDGED
+        for thing in world.JUDGED[1::2]  # the corpus judges the others
     ]
     tasks += _ask(
         rng,

@@ -28,7 +28,7 @@ def _opposites() -> Lesson:
             '"Which word is the other side of {w}?" "The word {o}."',
             '"What is not {w}?" "It is {o}."',
         ),
-        24,
+        28,
     )
 
 
@@ -53,7 +53,7 @@ def _plurals() -> Lesson:
             '"One {w}, and two?" "Two {o}."',
             '"One of the {o}?" "The singular of {o} is {w}."',
         ),
-        16,
+        14,
     )
 
 
@@ -76,7 +76,7 @@ def _pasts() -> Lesson:
             '"Who puts {w} into the past?" "The past tense of {w} is {o}," said {c}.',
             '"Today we {w}. And yesterday?" "Yesterday we {o}."',
         ),
-        14,
+        12,
     )
 
 
@@ -165,6 +165,7 @@ def _sentences() -> Lesson:
             '{c} read "{s}" and made a question. "{s_question}"',
             '"{s}" No! "{s_negative}"',
             '{c} made "{s}" negative. "{s_negative}"',
+            '"{s}" said Clara. "{s}" said Coco the parrot.',
             'In the passive "{s}" becomes "{s_passive}"',
             'With a pronoun "{s}" becomes "{s_pronoun}"',
             '"{s}" And many people? "{s_they}"',
@@ -179,7 +180,7 @@ def _sentences() -> Lesson:
             'Clara said "{s}" and then "He or she?" "{s_pronoun}"',
             'Clara said "{s}" and then "The last word?" "The last word is {last}."',
         ),
-        14,
+        48,
     )
 
 

@@ -114,7 +114,7 @@ def quiz(rng: random.Random, subjects: Sequence[Lesson], count: int) -> list[str
     """Return `count` quizzes with questions of many subjects; a subject's share grows with its facts."""
     decks = {lesson.subject: _deck(rng, lesson.facts) for lesson in subjects}
     # Bounded: or hundreds of sentences would fill every quiz, and a dozen jobs would hardly come up.
-    weights = [min(max(len(lesson.facts), 30), 70) for lesson in subjects]
+    weights = [min(max(len(lesson.facts), 30), 90) for lesson in subjects]
     documents = []
     for _ in range(count):
         asked = rng.choices(subjects, weights, k=QUESTIONS_PER_QUIZ)
