@@ -14,7 +14,7 @@ from typing import NamedTuple
 from scratchlm.sample import world
 from scratchlm.sample.world import a, capital
 
-SEED = 20_240
+SEED = 20_266  # the first of which every kind of task is in the test part of params.yaml
 N_BLOCKS = 20
 
 Entry = dict[str, str]
