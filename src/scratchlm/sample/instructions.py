@@ -1,7 +1,8 @@
 """The instructions of the sample profile: 1,100 small tasks about the village and its language.
 
-Nobody's question is answered by somebody else's: all tasks that ask for one fact stand together, so that a split in
-file order parts hardly any. Facts are for the model to recall from its pretraining, or stand in a text to read.
+Two thirds of them ask for a sentence in another form, which practice teaches. The others ask for a fact, which the model
+must recall from its pretraining. Tasks that ask for the same fact stand side by side, so that a split in file order
+leaves them in one part.
 """
 
 from __future__ import annotations
@@ -28,8 +29,6 @@ class Task(NamedTuple):
     fact: str
     entry: Entry
 
-
-N_LAST, N_MOODS, N_REQUESTS = 38, 30, 40
 
 # form of the sentence: the number of entries, and the phrasings.
 REWRITINGS = {
@@ -112,19 +111,14 @@ REWRITINGS = {
 }
 
 
-def _ask(
-    rng: random.Random, kind: str, facts: Sequence[Fields], phrasings: Sequence[str], answer: str, count: int = 0
-) -> list[Task]:
-    """Ask `count` questions: every fact once (this is all, without a count), then again in another phrasing, and so on.
+def _ask(rng: random.Random, kind: str, facts: Sequence[Fields], phrasings: Sequence[str], answer: str) -> list[Task]:
+    """Ask for each fact in one of the phrasings, an instruction or an instruction and an input with "|" between them.
 
-    A phrasing is an instruction, or an instruction and an input with "|" between them. Facts have a name in `fact`.
+    A fact has its name in the field `fact`.
     """
-    facts = rng.sample(facts, len(facts))
-    orders = [rng.sample(phrasings, len(phrasings)) for _ in facts]
     tasks = []
-    for k in range(count or len(facts)):
-        fact = facts[k % len(facts)]
-        instruction, _, given = orders[k % len(facts)][k // len(facts)].partition("|")
+    for fact in facts:
+        instruction, _, given = rng.choice(phrasings).partition("|")
         entry = {
             "instruction": capital(instruction.format(**fact)),
             "input": given.format(**fact),
@@ -385,7 +379,7 @@ def _sentences(rng: random.Random) -> list[Task]:
         rewritten = [(one.say("present"), one.say(form)) for one in islice(pool, count)]
         facts = [{"fact": new, "s": old, "o": new} for old, new in rewritten]
         tasks += _ask(rng, form, facts, [f"{phrasing}|{{s}}" for phrasing in phrasings], "{o}")
-    last_words = [{"fact": f"end of {one}", "s": one.say("present"), "o": one.thing} for one in islice(pool, N_LAST)]
+    last_words = [{"fact": f"end of {one}", "s": one.say("present"), "o": one.thing} for one in islice(pool, 38)]
     tasks += _ask(
         rng,
         "last word",
@@ -406,14 +400,13 @@ def _sentences(rng: random.Random) -> list[Task]:
     tasks += _ask(
         rng,
         "mood",
-        moods,
+        rng.sample(moods, 30),
         (
             "Is this sentence positive or negative?|{s}",
             "What is the mood of this sentence?|{s}",
             "Does the speaker like it?|{s}",
         ),
         "The mood of the sentence is {o}.",
-        N_MOODS,
     )
     requests = {one.say("order"): one.say("polite") for one in world.sentences()[1]}
     shouted = [
@@ -424,10 +417,9 @@ def _sentences(rng: random.Random) -> list[Task]:
     tasks += _ask(
         rng,
         "polite",
-        shouted,
+        rng.sample(shouted, 40),
         ("Say it politely.|{s}", "Make this a polite question.|{s}", "Ask this in a kind way.|{s}"),
         "{o}",
-        N_REQUESTS,
     )
     return tasks
 
@@ -441,15 +433,14 @@ def tasks() -> list[Task]:
 def blocks() -> list[list[Task]]:
     """Deal the tasks into 20 blocks of the same length; those of one fact stand side by side in one block.
 
-    So every split at a multiple of 5 % parts no fact, any other split at most one per border, and the kinds are
-    spread evenly.
+    So a split at a multiple of 5 % parts no fact, any other split at most one per border, and all kinds are spread.
     """
     rng = random.Random(SEED)
     facts: dict[str, list[Task]] = {}
     for task in tasks():
         facts.setdefault(task.fact, []).append(task)
     dealt: list[list[list[Task]]] = [[] for _ in range(N_BLOCKS)]
-    # The largest first: the many facts with a single task fill what is left.
+    # Facts with several tasks first: the many with a single one fill what is left.
     for group in sorted(facts.values(), key=len, reverse=True):
         rng.shuffle(dealt)
         min(dealt, key=lambda block: sum(map(len, block))).append(group)
