@@ -30,7 +30,7 @@ def _groups() -> Lesson:
             '"What does the word {w} name?" "The word {w} names {o}."',
             '"And the group of {w}?" "The word {w} names {o}," said {c}.',
         ),
-        12,
+        9,
     )
 
 
@@ -50,7 +50,7 @@ def _sums() -> Lesson:
             '"{x} and then {y} more?" "{x} plus {y} is {z}."',
             '"{x} and {y} together?" "{x} plus {y} is {z}," said {c}.',
         ),
-        10,
+        8,
     )
 
 
@@ -69,7 +69,7 @@ def _differences() -> Lesson:
             '"{x}, but without {y}?" "{x} minus {y} is {z}."',
             '"And {x} less {y}?" "{x} minus {y} is {z}," said {c}.',
         ),
-        8,
+        6,
     )
 
 
@@ -110,7 +110,7 @@ def _calendar() -> Lesson:
             '"{w} is over. What is next?" "After {w} comes {o}."',
             '"And after {w}?" "After {w} comes {o}," said {c}.',
         ),
-        6,
+        5,
     )
 
 
@@ -141,7 +141,7 @@ def _animals() -> Lesson:
             '"Who knows {q}?" "{F}."',
             '"And {q}?" "{F}," said {c}.',
         ),
-        14,
+        10,
     )
 
 
@@ -160,7 +160,7 @@ def _colours() -> Lesson:
             '"And the colour of {w}?" "{W} is {o}."',
             '"Which colour has {w}?" "{W} is {o}," said {c}.',
         ),
-        5,
+        4,
     )
 
 
@@ -192,7 +192,7 @@ def _jobs() -> Lesson:
             '"And who is the {job} here?" "The {job} of Millbrook is {p}."',
             '"And the work of {a_job}?" "{A_job} {does}," said {c}.',
         ),
-        6,
+        5,
     )
 
 
@@ -228,7 +228,7 @@ def _people() -> Lesson:
             '"Who knows {q}?" "{F}."',
             '"And {q}?" "{F}," said {c}.',
         ),
-        14,
+        10,
     )
 
 

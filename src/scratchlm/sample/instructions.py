@@ -1,8 +1,8 @@
 """The instructions of the sample profile: 1,100 small tasks about the village and its language.
 
-Two thirds of them ask for a sentence in another form, which practice teaches. The others ask for a fact, which the model
-must recall from its pretraining. Tasks that ask for the same fact stand side by side, so that a split in file order
-leaves them in one part.
+Two thirds of them ask for a sentence in another form, which practice teaches. The others ask for a fact, which must be
+recalled from pretraining. Tasks that ask for the same fact stand side by side, so that a split in file order leaves
+them in one part.
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ def _opposites() -> Lesson:
         (
             '"And the opposite of {w}?" "The opposite of {w} is {o}."',
             '"Who knows the opposite of {w}?" "The opposite of {w} is {o}," said {c}.',
-            '"Which word is the other side of {w}?" "The word {o}."',
-            '"What is not {w}?" "It is {o}."',
+            '"Which word is the other side of {w}?" "The opposite of {w} is {o}."',
+            '"What is not {w}?" "The opposite of {w} is {o}," said {c}.',
         ),
-        28,
+        14,
     )
 
 
@@ -50,10 +50,10 @@ def _plurals() -> Lesson:
         (
             '"Many, not one {w}?" "The plural of {w} is {o}."',
             '"And the plural of {w}?" "The plural of {w} is {o}," said {c}.',
-            '"One {w}, and two?" "Two {o}."',
+            '"One {w}, and two?" "The plural of {w} is {o}."',
             '"One of the {o}?" "The singular of {o} is {w}."',
         ),
-        14,
+        10,
     )
 
 
@@ -74,9 +74,9 @@ def _pasts() -> Lesson:
         (
             '"And the past of {w}?" "The past tense of {w} is {o}."',
             '"Who puts {w} into the past?" "The past tense of {w} is {o}," said {c}.',
-            '"Today we {w}. And yesterday?" "Yesterday we {o}."',
+            '"Today we {w}. And yesterday?" "The past tense of {w} is {o}."',
         ),
-        12,
+        8,
     )
 
 
@@ -95,7 +95,7 @@ def _degrees() -> Lesson:
             '"Who can compare {w}?" "{W}, {c2}, {s}."',
             '"What are the three steps of {w}?" "{W}, {c2}, {s}," said {c}.',
         ),
-        6,
+        5,
     )
 
 
@@ -115,7 +115,7 @@ def _spelling() -> Lesson:
             '"And the letters of {w}?" "The word {w} is spelled {o}."',
             '"Who can spell {w}?" "The word {w} is spelled {o}," said {c}.',
         ),
-        10,
+        8,
     )
 
 
@@ -135,7 +135,7 @@ def _rhymes() -> Lesson:
             '"And what sounds like {w}?" "A word that rhymes with {w} is {o}."',
             '"A rhyme for {w}, please!" "A word that rhymes with {w} is {o}," said {c}.',
         ),
-        6,
+        4,
     )
 
 
@@ -180,7 +180,7 @@ def _sentences() -> Lesson:
             'Clara said "{s}" and then "He or she?" "{s_pronoun}"',
             'Clara said "{s}" and then "The last word?" "The last word is {last}."',
         ),
-        48,
+        36,
     )
 
 
