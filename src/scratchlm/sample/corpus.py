@@ -9,7 +9,7 @@ from scratchlm.sample import language, lessons, stories
 
 SEED = 1_853
 STORIES = 78
-QUIZZES = 160
+QUIZZES = 120
 
 
 def documents() -> dict[str, str]:
