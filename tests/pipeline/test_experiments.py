@@ -48,7 +48,7 @@ def test_plots_show_and_diff_hold_every_plot(experiment: tuple[Project, str]) ->
         "Classifier confusion matrix",
         "Instruction fine-tuning loss",
         "Judge scores",
-        *(f"data/plots/{picture}.png" for picture in ("attention", "temperatures", "gradients")),
+        *(f"data/plots/{picture}.png" for picture in ("attention", "temperatures", "gradients", "benchmark")),
     }
     for command in (["show"], ["diff", "HEAD"]):
         shown = json.loads(project.dvc("plots", *command, "--json").stdout)

@@ -16,9 +16,10 @@ from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry, Variant
 from scratchlm.errors import InputError
 from scratchlm.files.text import one_line
 from scratchlm.judging.client import MAX_ERROR_CHARS, WAY_OUT
-from scratchlm.judging.comparison import agreement, compare_scores, mean_of, resamples
+from scratchlm.judging.comparison import agreement, compare_scores
 from scratchlm.judging.probes import KINDS, summarise_probes, warnings
 from scratchlm.judging.verdicts import Row
+from scratchlm.stage.mean import mean_of, resamples
 
 Rows = Sequence[Row]  # of one judge
 

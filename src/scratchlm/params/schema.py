@@ -189,6 +189,12 @@ class GenerateParams(Section):
     batch_size: Positive
 
 
+class BenchmarkParams(Section):
+    """The multiple-choice questions."""
+
+    source: Place
+
+
 class JudgeParams(Section):
     """Who scores the answers."""
 
@@ -217,4 +223,5 @@ class Params(Section):
     instructions: InstructionsParams
     finetune_instructions: AssistantParams
     generate: GenerateParams
+    benchmark: BenchmarkParams
     judge: JudgeParams

@@ -12,8 +12,6 @@ import pytest
 from scipy.stats import linregress
 
 from scratchlm.errors import InputError
-from scratchlm.judging import comparison
-from scratchlm.judging.comparison import bootstrap_mean_interval
 from scratchlm.judging.summary import (
     describe,
     length_slope,
@@ -86,24 +84,6 @@ def test_the_difference_of_paired_scores_is_surer_than_its_parts() -> None:
     base = [float(score) for score in range(0, 80, 2)]
     difference = summary_of(make_rows(base, [score + 10 for score in base]))["difference"]
     assert difference["ci95_low"] == pytest.approx(10) == difference["ci95_high"]
-
-
-def test_the_interval_is_the_one_of_the_central_limit() -> None:
-    scores = np.random.default_rng(7).normal(50, 20, size=400)
-    low, high = bootstrap_mean_interval(scores, seed=123)
-    half_width = 1.96 * scores.std() / np.sqrt(scores.size)
-    assert low == pytest.approx(scores.mean() - half_width, abs=0.1)
-    assert high == pytest.approx(scores.mean() + half_width, abs=0.1)
-
-
-def test_the_seed_decides_the_interval_and_the_batches_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = np.array([0.0, 10.0, 35.0, 70.0, 100.0, 100.0, 20.0])
-    first = bootstrap_mean_interval(scores, seed=123)
-    assert first == bootstrap_mean_interval(scores, seed=123)
-    # A lumpy mean's percentiles coincide for most seeds, not for all.
-    assert {bootstrap_mean_interval(scores, seed=seed) for seed in range(20)} != {first}
-    monkeypatch.setattr(comparison, "RESAMPLES_AT_ONCE", comparison.RESAMPLES)
-    assert first == bootstrap_mean_interval(scores, seed=123)
 
 
 @pytest.mark.parametrize("scored", [0, 1])
