@@ -139,7 +139,7 @@ def _animals() -> Lesson:
         ),
         (
             '"Who knows {q}?" "{F}."',
-            '"And {q}?" "{F}," said {c}.',
+            '"And who can say {q}?" "{F}," said {c}.',
         ),
         10,
     )
@@ -226,7 +226,7 @@ def _people() -> Lesson:
         ),
         (
             '"Who knows {q}?" "{F}."',
-            '"And {q}?" "{F}," said {c}.',
+            '"And who can say {q}?" "{F}," said {c}.',
         ),
         10,
     )
