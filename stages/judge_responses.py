@@ -2,17 +2,19 @@
 
 from pathlib import Path
 
+from scratchlm.assistant.instructions import read_entries
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import write_json, write_text
 from scratchlm.judging.answer_cache import cache_path
 from scratchlm.judging.judges import judge_by_all
 from scratchlm.judging.report import write_report
 from scratchlm.judging.responses import read_responses
-from scratchlm.judging.summary import describe, require_coverage, score_histogram, summarise
+from scratchlm.judging.summary import describe, require_coverage, score_histogram, summarise, summarise_by_answer
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
 from scratchlm.stage.tables import write_table
 
+TRAIN = Path("data/instructions/train.json")
 RESPONSES = Path("data/responses.json")
 VERDICTS = Path("data/verdicts.json")
 PAIRWISE = Path("data/pairwise.json")
@@ -26,6 +28,8 @@ def main(params: Params) -> None:
     entries = read_responses(RESPONSES)
     verdicts, pairs, probes, gone = judge_by_all(entries, settings, params.seed)
     summary = summarise(verdicts, pairs, probes, entries, params.seed)
+    known = {entry["output"] for entry in read_entries(TRAIN)}
+    summary |= summarise_by_answer(verdicts[settings.judges[0]], entries, known, params.seed)
     write_json(VERDICTS, [row for rows in verdicts.values() for row in rows])
     write_json(PAIRWISE, [row for rows in pairs.values() for row in rows])
     write_table(SCORES, score_histogram(verdicts[settings.judges[0]]))

@@ -41,6 +41,12 @@ def check_sample(folder: Path) -> list[Check]:
             0,
         ),
         equal("test prompts that occur in train (from the files)", leaked_prompts(folder), 0),
+        # Only answers of which there are few, such as the mood of a sentence; facts are in one split each.
+        at_most(
+            "prepare_instructions.test_answers_in_train",
+            read_metrics(folder, "prepare_instructions")["test_answers_in_train"],
+            10,
+        ),
         equal("judge_responses.backend", judged["backend"], "overlap"),
         equal(
             "judge_responses: answers with a score",
@@ -52,7 +58,7 @@ def check_sample(folder: Path) -> list[Check]:
         above("benchmark_models.assistant.acc_ci95_low", benchmark["assistant"]["acc_ci95_low"], benchmark["chance"]),
         above("benchmark_models.difference.acc_ci95_low", benchmark["difference"]["acc_ci95_low"], 0),
         # Answers that the assistant cannot have memorised: they do not occur in train.
-        at_least("assistant's mean where the answer is new", mean_of_new_answers(folder), 45),
+        at_least("assistant's mean where the answer is new", mean_of_new_answers(folder), 58),
     ]
 
 

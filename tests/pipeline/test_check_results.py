@@ -13,7 +13,7 @@ import pytest
 SAMPLE = {
     "pretrain": {"initial_validation_loss": 7.0, "validation_loss": 3.0, "bigram_validation_loss": 3.1},
     "finetune_classifier": {"test_accuracy": 96.0, "baseline_test_accuracy": 95.0},
-    "prepare_instructions": {"test_prompts_in_train": 0},
+    "prepare_instructions": {"test_prompts_in_train": 0, "test_answers_in_train": 10},
     "judge_responses": {
         "backend": "overlap",
         "base": {"mean": 14.9, "n": 110, "n_scored": 110},
@@ -37,6 +37,7 @@ TOO_LITTLE = [
     ("sample", "finetune_classifier.test_accuracy", 94.9),
     ("sample", "finetune_classifier.baseline_test_accuracy", 97.1),
     ("sample", "prepare_instructions.test_prompts_in_train", 1),
+    ("sample", "prepare_instructions.test_answers_in_train", 11),
     ("sample", "judge_responses.backend", "ollama"),
     ("sample", "judge_responses.base.mean", 15.0),
     ("sample", "judge_responses.assistant.mean", 59.9),
@@ -57,7 +58,7 @@ def write_results(
     metrics: dict,
     test_message: str = "new",
     test_input: str = "new",
-    new_answer_score: float = 45.0,
+    new_answer_score: float = 58.0,
 ) -> None:
     (folder / "metrics").mkdir()
     for stage, values in metrics.items():
@@ -103,7 +104,7 @@ def test_a_leak_of_the_test_split_fails(leak: dict[str, str], tmp_path: Path) ->
 
 
 def test_an_assistant_that_only_memorised_fails(tmp_path: Path) -> None:
-    write_results(tmp_path, SAMPLE, new_answer_score=44.9)
+    write_results(tmp_path, SAMPLE, new_answer_score=57.9)
     assert failed_checks("sample", tmp_path) == ["assistant's mean where the answer is new"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,21 @@ def summarise_variant(rows: Rows, variant: Variant, seed: int) -> dict[str, Any]
     }
 
 
+def summarise_by_answer(
+    rows: Rows, entries: Sequence[AnsweredEntry], known: Set[str], seed: int
+) -> dict[str, dict[str, Any]]:
+    """The assistant's metrics apart: where the reference is among the `known` answers of training, and where not.
+
+    A known answer can be remembered from training. A part without entries is left out.
+    """
+    outputs = {entry["id"]: entry["output"] for entry in entries}
+    parts = {
+        "known_answers": [row for row in rows if outputs[row["id"]] in known],
+        "new_answers": [row for row in rows if outputs[row["id"]] not in known],
+    }
+    return {name: summarise_variant(part, "assistant", seed) for name, part in parts.items() if part}
+
+
 def length_slope(rows: Rows, entries: Sequence[AnsweredEntry], seed: int) -> dict[str, float | int | None]:
     """The slope of the assistant's scores over the log of their length, by least squares.
 
@@ -138,6 +153,9 @@ def _describe_judge(summary: dict[str, Any]) -> Iterator[str]:
         f"  difference {_figures(difference, 'mean')}, assistant wins {difference['wins']}, "
         f"ties {difference['ties']}, loses {difference['losses']} of {difference['n']}"
     )
+    for name in ("known_answers", "new_answers"):
+        if part := summary.get(name):
+            yield f"  {name:13} {_figures(part, 'mean')}, {part['n_scored']} of {part['n']} answers scored"
     if slope["slope"] is not None:
         yield f"  length     {_figures(slope, 'slope')}, points per factor of e in length, {slope['n']} answers"
     if pairs is not None:

@@ -21,14 +21,16 @@ def _groups() -> Lesson:
         "group does each one belong>? <Animals here, foods there|The children put them in order>, and "
         "the tools beside them.",
         (
-            'On the card was the word {w}. "That is {o}," said {c}.',
+            "The word {w} names {o}.",
             "{c} put {w} with the other {g} words.",
-            "The word {w} means {o}.",
+            "On the card was {w}. That is {o}.",
             '"{W}?" asked {c}. "It belongs to the {g} group," said {d}.',
-            "{d} drew {o}, and below it was the word {w}.",
         ),
-        ('"What does the word {w} name?" "The word {w} names {o}," said {c}.',),
-        18,
+        (
+            '"What does the word {w} name?" "The word {w} names {o}."',
+            '"And the group of {w}?" "The word {w} names {o}," said {c}.',
+        ),
+        9,
     )
 
 
@@ -41,16 +43,14 @@ def _sums() -> Lesson:
         (
             "{x} plus {y} is {z}.",
             "{c} added {x} and {y} and got {z}.",
-            '"{x} and {y}?" asked Clara. "That is {z}," said {c}.',
             "{x} and {y} make {z}.",
             "{c} put {x} and {y} together and had {z}.",
-            "If you add {y} to {x}, you have {z}.",
         ),
         (
-            '"{x} and then {y} more?" "{x} plus {y} is {z}," said {c}.',
-            '"I have {x} and I get {y}," said Clara. "{x} plus {y} is {z}," answered {c}.',
+            '"{x} and then {y} more?" "{x} plus {y} is {z}."',
+            '"{x} and {y} together?" "{x} plus {y} is {z}," said {c}.',
         ),
-        26,
+        8,
     )
 
 
@@ -62,16 +62,14 @@ def _differences() -> Lesson:
         "took some away|After the sums came the harder part, taking away>.",
         (
             "{x} minus {y} is {z}.",
-            "{c} took {y} from {x} and had {z} left.",
-            '"{x} less {y}?" asked Clara. "{z}," said {c}.',
-            "From {x} cherries {d} ate {y}, and that left {z}.",
-            "Take {y} away from {x} and you have {z}.",
+            "{x} less {y} is {z}.",
+            "{c} had {x} and lost {y}, and that left {z}.",
         ),
         (
-            '"{x}, but without {y}?" "{x} minus {y} is {z}," said {c}.',
-            '"And {y} away from {x}?" "{x} minus {y} is {z}," answered {c}.',
+            '"{x}, but without {y}?" "{x} minus {y} is {z}."',
+            '"And {x} less {y}?" "{x} minus {y} is {z}," said {c}.',
         ),
-        18,
+        6,
     )
 
 
@@ -92,7 +90,7 @@ def _order() -> Lesson:
             "{c} sorted {w} and wrote: {o}.",
         ),
         ('"Now {w} in order." "{O}," said {c}.',),
-        9,
+        5,
     )
 
 
@@ -107,10 +105,12 @@ def _calendar() -> Lesson:
             "After {w} comes {o}.",
             "{o} follows {w}.",
             '"It is {w}," said {c}. "Then {o} comes next," said {d}.',
-            "Before {o} there is {w}, and after {w} there is {o}.",
         ),
-        ('"{w} is over. What is next?" "After {w} comes {o}," said {c}.',),
-        7,
+        (
+            '"{w} is over. What is next?" "After {w} comes {o}."',
+            '"And after {w}?" "After {w} comes {o}," said {c}.',
+        ),
+        5,
     )
 
 
@@ -118,12 +118,14 @@ def _animals() -> Lesson:
     facts = []
     for name, (sound, young, home, food) in world.ANIMALS.items():
         facts += [
-            {"w": name, "q": f"the voice of the {name}", "f": f"{a(name)} {sound}"},
-            {"w": name, "q": f"the place of the {name}", "f": f"{a(name)} lives {home}"},
-            {"w": name, "q": f"the meal of the {name}", "f": f"{a(name)} eats {food}"},
+            {"w": name, "q": f"what sound the {name} makes", "f": f"{a(name)} {sound}"},
+            {"w": name, "q": f"where the {name} lives", "f": f"{a(name)} lives {home}"},
+            {"w": name, "q": f"what the {name} eats", "f": f"{a(name)} eats {food}"},
         ]
         if young:
-            facts.append({"w": name, "q": f"the baby of the {name}", "f": f"a young {name} is called {a(young)}"})
+            facts.append(
+                {"w": name, "q": f"what the young {name} is called", "f": f"a young {name} is called {a(young)}"}
+            )
     return Lesson(
         "animals",
         facts,
@@ -134,13 +136,12 @@ def _animals() -> Lesson:
             '"{F}," said {c}.',
             "{c} knows that {f}.",
             "{c} wrote that {f}.",
-            '"Tell me about the {w}," said Clara. "{F}," answered {c}.',
         ),
         (
-            '"Who knows {q}?" "{F}," said {c}.',
-            '"Now {q}." "{F}," answered {c}.',
+            '"Who knows {q}?" "{F}."',
+            '"And who can say {q}?" "{F}," said {c}.',
         ),
-        20,
+        10,
     )
 
 
@@ -154,13 +155,12 @@ def _colours() -> Lesson:
             "{W} is {o}.",
             '"I need {o} paint for {w}," said {c}.',
             "{c} painted {w} with {o} paint, as it should be.",
-            '"Which colour has {w}?" asked Ella. "{O}," said {c}.',
         ),
         (
-            '"And the colour of {w}?" "{W} is {o}," said {c}.',
-            '"How do I paint {w}?" "{W} is {o}," answered {c}.',
+            '"And the colour of {w}?" "{W} is {o}."',
+            '"Which colour has {w}?" "{W} is {o}," said {c}.',
         ),
-        6,
+        4,
     )
 
 
@@ -185,14 +185,14 @@ def _jobs() -> Lesson:
             "{A_job} {does}, and {p} does it very well.",
             '"I want to be {a_job} like {p}," said {c}.',
             "The {job} is {p}, and {he} {does}.",
-            '"Who {does}?" asked Clara. "{p} {does}," said {c}. "{A_job} {does}."',
+            "The {job} of Millbrook is {p}.",
         ),
         (
-            '"How does {p} work?" "{p} is {a_job}," said {c}.',
-            '"And who is the {job} here?" "The {job} of Millbrook is {p}," said {c}.',
-            '"The job of {a_job}?" "{A_job} {does}," answered {c}.',
+            '"And the job of {p}?" "{p} is {a_job}."',
+            '"And who is the {job} here?" "The {job} of Millbrook is {p}."',
+            '"And the work of {a_job}?" "{A_job} {does}," said {c}.',
         ),
-        8,
+        5,
     )
 
 
@@ -201,17 +201,17 @@ def _people() -> Lesson:
     for person in world.PEOPLE:
         name = person.name
         facts += [
-            {"w": name, "q": f"the home of {name}", "f": f"{name} lives {person.home}"},
+            {"w": name, "q": f"where {name} lives", "f": f"{name} lives {person.home}"},
             {
                 "w": name,
-                "q": f"the pet of {name}",
+                "q": f"which pet {name} has",
                 "f": f"{name} has {a(person.pet)} called {person.pet_name}",
             },
-            {"w": name, "q": f"the favourite food of {name}", "f": f"{name} likes {person.food} best"},
+            {"w": name, "q": f"what {name} likes to eat", "f": f"{name} likes {person.food} best"},
             {
                 "w": name,
-                "q": f"the favourite colour of {name}",
-                "f": f"the favourite colour of {name} is {person.colour}",
+                "q": f"which colour {name} likes",
+                "f": f"{name} loves the colour {person.colour}",
             },
         ]
     return Lesson(
@@ -223,13 +223,12 @@ def _people() -> Lesson:
             "{F}.",
             '"{F}," said {c}.',
             "{c} knows that {f}.",
-            '"Tell me about {w}," said {d}. "{F}," answered {c}.',
         ),
         (
-            '"Who knows {q}?" "{F}," said {c}.',
-            '"Now {q}." "{F}," answered {c}.',
+            '"Who knows {q}?" "{F}."',
+            '"And who can say {q}?" "{F}," said {c}.',
         ),
-        20,
+        10,
     )
 
 

@@ -1,26 +1,39 @@
-"""The instructions of the sample profile: some 1,100 small tasks about the village and its language.
+"""The instructions of the sample profile: 1,100 small tasks about the village and its language.
 
-Every fact is asked in several phrasings, and one seeded shuffle decides which of them land in which split.
+Two thirds of them ask for a sentence in another form, which practice teaches. The others ask for a fact, which must be
+recalled from pretraining. Tasks that ask for the same fact stand side by side, so that a split in file order leaves
+them in one part.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from itertools import islice
+from itertools import combinations, islice
+from typing import NamedTuple
 
 from scratchlm.sample import world
 from scratchlm.sample.world import a, capital
 
-SEED = 20_240
+SEED = 20_266  # the first of which every kind of task is in the test part of params.yaml
+N_BLOCKS = 20
 
 Entry = dict[str, str]
 Fields = dict[str, str]
 
+
+class Task(NamedTuple):
+    """One entry, the kind of task it is, and the name of the fact that its answer states."""
+
+    kind: str
+    fact: str
+    entry: Entry
+
+
 # form of the sentence: the number of entries, and the phrasings.
 REWRITINGS = {
     "past": (
-        30,
+        50,
         (
             "Write this sentence in the past tense.",
             "Put the sentence into the past.",
@@ -28,19 +41,43 @@ REWRITINGS = {
         ),
     ),
     "future": (
-        28,
+        50,
         (
             "Write this sentence in the future tense.",
             "Put the sentence into the future.",
             "Tell it as if it was tomorrow.",
         ),
     ),
+    "progressive": (
+        50,
+        (
+            "Say that it is happening now.",
+            "Write the sentence with a verb in ing.",
+            "Tell it as if you saw it now.",
+        ),
+    ),
+    "perfect": (
+        50,
+        (
+            "Say that it is done already.",
+            "Write this sentence in the perfect tense.",
+            "Put the sentence into the perfect.",
+        ),
+    ),
     "question": (
-        30,
+        50,
         ("Turn this sentence into a question.", "Make a question from the sentence.", "Ask if this is true."),
     ),
+    "who": (
+        40,
+        ("Ask who does it.", "Make a question that begins with who.", "Ask for the name of this person."),
+    ),
+    "what": (
+        40,
+        ("Ask what it is.", "Make a question that begins with what.", "Ask for the thing in the sentence."),
+    ),
     "negative": (
-        30,
+        50,
         (
             "Make this sentence negative.",
             "Say that this is not true.",
@@ -48,7 +85,7 @@ REWRITINGS = {
         ),
     ),
     "passive": (
-        30,
+        50,
         (
             "Write this sentence in the passive voice.",
             "Put the sentence into the passive.",
@@ -56,53 +93,63 @@ REWRITINGS = {
         ),
     ),
     "pronoun": (
-        20,
+        50,
         (
             "Replace the name with a pronoun.",
             "Write the sentence with he or she.",
             "Use he or she for the name.",
         ),
     ),
+    "they": (
+        40,
+        ("Say it of many people.", "Write the sentence with they.", "Put the word they in place of the name."),
+    ),
+    "can": (
+        40,
+        ("Say that it is possible.", "Write the sentence with the word can.", "Say that this person can do it."),
+    ),
 }
 
 
-def _ask(rng: random.Random, facts: Sequence[Fields], phrasings: Sequence[str], answer: str, count: int) -> list[Entry]:
-    """Ask `count` questions: every fact once, then every fact again in another phrasing, and so on.
+def _ask(rng: random.Random, kind: str, facts: Sequence[Fields], phrasings: Sequence[str], answer: str) -> list[Task]:
+    """Ask for each fact in one of the phrasings, an instruction or an instruction and an input with "|" between them.
 
-    A phrasing is an instruction, or an instruction and an input with "|" between them.
+    A fact has its name in the field `fact`.
     """
-    facts = rng.sample(facts, len(facts))
-    orders = [rng.sample(phrasings, len(phrasings)) for _ in facts]
-    entries = []
-    for k in range(count):
-        fact = facts[k % len(facts)]
-        instruction, _, given = orders[k % len(facts)][k // len(facts)].partition("|")
-        entries.append(
-            {
-                "instruction": capital(instruction.format(**fact)),
-                "input": given.format(**fact),
-                "output": capital(answer.format(**fact)),
-            }
-        )
-    return entries
+    tasks = []
+    for fact in facts:
+        instruction, _, given = rng.choice(phrasings).partition("|")
+        entry = {
+            "instruction": capital(instruction.format(**fact)),
+            "input": given.format(**fact),
+            "output": capital(answer.format(**fact)),
+        }
+        tasks.append(Task(kind, fact["fact"], entry))
+    return tasks
 
 
-def _words(rng: random.Random) -> dict[str, list[Entry]]:
-    opposites = [{"w": x, "o": y} for pair in world.OPPOSITES for x, y in (pair, pair[::-1])]
-    plurals = [{"w": one, "o": many} for one, many in world.PLURALS.items()]
-    singulars = [{"w": many, "o": one} for one, many in world.PLURALS.items() if one != many]
-    pasts = [{"w": verb.base, "o": verb.past} for verb in world.VERBS]
-    degrees = [{"w": word, "c": more, "s": most} for word, (more, most) in world.DEGREES.items()]
-    spelled = [{"w": word, "o": "-".join(word)} for word in world.SPELLED]
-    rhymes = [{"w": word, "o": rhyme} for word, rhyme in world.RHYMES.items()]
+def _words(rng: random.Random) -> list[Task]:
+    opposites = [
+        {"fact": f"opposites {pair[0]} and {pair[1]}", "w": x, "o": y}
+        for pair in world.OPPOSITES
+        for x, y in (pair, pair[::-1])
+    ]
+    plurals = [{"fact": f"plural of {one}", "w": one, "o": many} for one, many in world.PLURALS.items()]
+    pasts = [{"fact": f"past of {verb.base}", "w": verb.base, "o": verb.past} for verb in world.VERBS if verb.objects]
+    degrees = [
+        {"fact": f"degrees of {word}", "w": word, "c": more, "s": most} for word, (more, most) in world.DEGREES.items()
+    ]
+    spelled = [{"fact": f"letters of {word}", "w": word, "o": "-".join(word)} for word in world.SPELLED]
+    rhymes = [{"fact": f"rhyme of {word}", "w": word, "o": rhyme} for word, rhyme in world.RHYMES.items()]
     members = [
-        {"w": word, "o": world.CATEGORY_PHRASES[category]}
+        {"fact": f"kind of {word}", "w": word, "o": world.CATEGORY_PHRASES[category]}
         for category, words in world.CATEGORIES.items()
         for word in words
     ]
-    return {
-        "opposite": _ask(
+    return [
+        *_ask(
             rng,
+            "opposite",
             opposites,
             (
                 "What is the opposite of {w}?",
@@ -112,10 +159,10 @@ def _words(rng: random.Random) -> dict[str, list[Entry]]:
                 "Tell me the opposite of {w}.",
             ),
             "The opposite of {w} is {o}.",
-            116,
         ),
-        "plural": _ask(
+        *_ask(
             rng,
+            "plural",
             plurals,
             (
                 "What is the plural of {w}?",
@@ -124,17 +171,10 @@ def _words(rng: random.Random) -> dict[str, list[Entry]]:
                 "How do you say more than one {w}?",
             ),
             "The plural of {w} is {o}.",
-            64,
         ),
-        "singular": _ask(
+        *_ask(
             rng,
-            singulars,
-            ("What is the singular of {w}?", "Give the singular of the word {w}."),
-            "The singular of {w} is {o}.",
-            20,
-        ),
-        "past of a verb": _ask(
-            rng,
+            "past of a verb",
             pasts,
             (
                 "What is the past tense of {w}?",
@@ -143,10 +183,10 @@ def _words(rng: random.Random) -> dict[str, list[Entry]]:
                 "How do you say {w} in the past?",
             ),
             "The past tense of {w} is {o}.",
-            72,
         ),
-        "comparative": _ask(
+        *_ask(
             rng,
+            "comparative",
             degrees,
             (
                 "Compare the word {w}.",
@@ -154,10 +194,10 @@ def _words(rng: random.Random) -> dict[str, list[Entry]]:
                 "What are the degrees of {w}?",
             ),
             "{w}, {c}, {s}.",
-            24,
         ),
-        "spelling": _ask(
+        *_ask(
             rng,
+            "spelling",
             spelled,
             (
                 "How do you spell {w}?",
@@ -166,17 +206,17 @@ def _words(rng: random.Random) -> dict[str, list[Entry]]:
                 "Which letters are in the word {w}?",
             ),
             "The word {w} is spelled {o}.",
-            40,
         ),
-        "rhyme": _ask(
+        *_ask(
             rng,
+            "rhyme",
             rhymes,
             ("Which word rhymes with {w}?", "Name a word that rhymes with {w}.", "Find a rhyme for {w}."),
             "A word that rhymes with {w} is {o}.",
-            20,
         ),
-        "classify a word": _ask(
+        *_ask(
             rng,
+            "classify a word",
             members,
             (
                 "Is the word {w} an animal, a food, a tool, a colour or a plant?",
@@ -184,176 +224,165 @@ def _words(rng: random.Random) -> dict[str, list[Entry]]:
                 "To which group does the word {w} belong?",
             ),
             "The word {w} names {o}.",
-            60,
         ),
-    }
-
-
-def _facts(rng: random.Random) -> dict[str, list[Entry]]:
-    people = [
-        {
-            "name": person.name,
-            "he": person.he,
-            "home": person.home,
-            "pet": a(person.pet),
-            "animal": person.pet,
-            "pet_name": person.pet_name,
-            "food": person.food,
-            "colour": person.colour,
-        }
-        for person in world.PEOPLE
     ]
+
+
+def _world(rng: random.Random) -> list[Task]:
+    people = [
+        {"name": one.name, "home": one.home, "pet": a(one.pet), "pet_name": one.pet_name, "food": one.food,
+         "colour": one.colour}
+        for one in world.PEOPLE
+    ]  # fmt: skip
     workers = [
-        {"name": person.name, "job": a(person.job), "the": person.job, "does": world.JOBS[person.job][0]}
+        {"fact": f"job of {person.name}", "name": person.name, "job": a(person.job), "the": person.job}
         for person in world.ADULTS
     ]
+    work = [{"fact": f"work of {a(job)}", "job": a(job), "o": does} for job, (does, _) in world.JOBS.items()]
     animals = [
-        {"w": name, "an": a(name), "sound": sound, "young": young, "home": home, "food": food}
+        {"name": name, "an": a(name), "sound": sound, "young": a(young) if young else "", "home": home, "food": food}
         for name, (sound, young, home, food) in world.ANIMALS.items()
     ]
-    colours = [{"w": thing, "o": colour, "be": "is"} for thing, colour in world.COLOURS.items()]
+    colours = [{"fact": f"colour of {thing}", "w": thing, "o": colour} for thing, colour in world.COLOURS.items()]
     after = [
-        {"x": x, "y": y, "kind": kind}
+        {"fact": f"after {x}", "x": x, "y": y, "kind": kind}
         for kind, names in (("day", world.DAYS), ("month", world.MONTHS))
         for x, y in zip(names, names[1:] + names[:1], strict=True)
     ]
-    return {
-        "home": _ask(
+
+    def known(kind: str, facts: Sequence[Fields]) -> list[Fields]:
+        return [fact | {"fact": f"{kind} of {fact['name']}"} for fact in facts]
+
+    return [
+        *_ask(
             rng,
-            people,
+            "home",
+            known("home", people),
             ("Where does {name} live?", "Tell me where {name} lives.", "Where is the home of {name}?"),
             "{name} lives {home}.",
-            36,
         ),
-        "job": _ask(
+        *_ask(
             rng,
+            "pet",
+            known("pet", people),
+            ("Which pet does {name} have?", "What animal does {name} keep?", "Name the pet of {name}."),
+            "{name} has {pet} called {pet_name}.",
+        ),
+        *_ask(
+            rng,
+            "favourite food",
+            known("food", people),
+            ("What does {name} like to eat?", "What is the favourite food of {name}?"),
+            "{name} likes {food} best.",
+        ),
+        *_ask(
+            rng,
+            "favourite colour",
+            known("colour", people),
+            ("What is the favourite colour of {name}?", "Which colour does {name} love?"),
+            "{name} loves the colour {colour}.",
+        ),
+        *_ask(
+            rng,
+            "job",
             workers,
             ("What is the job of {name}?", "What does {name} do for work?", "Tell me the job of {name}."),
             "{name} is {job}.",
-            24,
         ),
-        "who has the job": _ask(
+        *_ask(
             rng,
+            "who has the job",
             workers,
             ("Who is the {the} of the village?", "Name the {the} of Millbrook."),
             "The {the} of Millbrook is {name}.",
-            16,
         ),
-        "work": _ask(
+        *_ask(
             rng,
-            workers,
+            "work",
+            work,
             ("What does {job} do?", "Describe the work of {job}.", "Tell me what {job} does."),
-            "{job} {does}.",
-            20,
+            "{job} {o}.",
         ),
-        "pet": _ask(
+        *_ask(
             rng,
-            people,
-            ("Which pet does {name} have?", "What animal does {name} keep?", "Name the pet of {name}."),
-            "{name} has {pet} called {pet_name}.",
-            36,
-        ),
-        "favourite food": _ask(
-            rng,
-            people,
-            ("What does {name} like to eat?", "What is the favourite food of {name}?"),
-            "{name} likes {food} best.",
-            28,
-        ),
-        "favourite colour": _ask(
-            rng,
-            people,
-            ("What is the favourite colour of {name}?", "Which colour does {name} like best?"),
-            "The favourite colour of {name} is {colour}.",
-            28,
-        ),
-        "sound": _ask(
-            rng,
-            animals,
-            ("What sound does {an} make?", "Which noise does {an} make?", "Tell me what the {w} says."),
+            "sound",
+            known("sound", animals),
+            ("What sound does {an} make?", "Which noise does {an} make?", "Tell me what the {name} says."),
             "{an} {sound}.",
-            30,
         ),
-        "young": _ask(
+        *_ask(
             rng,
-            [animal | {"a_young": a(animal["young"])} for animal in animals if animal["young"]],
-            ("What is a young {w} called?", "What do we call a baby {w}?"),
-            "A young {w} is called {a_young}.",
-            24,
+            "young",
+            known("young", [animal for animal in animals if animal["young"]]),
+            ("What is a young {name} called?", "What do we call a baby {name}?"),
+            "A young {name} is called {young}.",
         ),
-        "animal home": _ask(
+        *_ask(
             rng,
-            animals,
-            ("Where does {an} live?", "Where do you find {an}?", "Name the home of the {w}."),
+            "animal home",
+            known("home", animals),
+            ("Where does {an} live?", "Where do you find {an}?", "Name the home of the {name}."),
             "{an} lives {home}.",
-            30,
         ),
-        "animal food": _ask(
+        *_ask(
             rng,
-            animals,
-            ("What does {an} eat?", "Name the food of the {w}.", "What do you feed {an}?"),
+            "animal food",
+            known("food", animals),
+            ("What does {an} eat?", "Name the food of the {name}.", "What do you feed {an}?"),
             "{an} eats {food}.",
-            30,
         ),
-        "colour of a thing": _ask(
+        *_ask(
             rng,
+            "colour of a thing",
             colours,
             ("What colour is {w}?", "Which colour does {w} have?", "Name the colour of {w}."),
             "{w} is {o}.",
-            30,
         ),
-        "day or month": _ask(
+        *_ask(
             rng,
+            "day or month",
             after,
             ("Which {kind} comes after {x}?", "Name the {kind} that follows {x}.", "What comes after {x}?"),
             "After {x} comes {y}.",
-            36,
         ),
-    }
+    ]
 
 
-def _numbers(rng: random.Random) -> dict[str, list[Entry]]:
-    sums = [{"x": str(x), "y": str(y), "z": str(x + y)} for x, y in world.SUMS]
-    differences = [{"x": str(x), "y": str(y), "z": str(x - y)} for x, y in world.DIFFERENCES]
+def _numbers(rng: random.Random) -> list[Task]:
+    sums = [{"fact": f"{x} and {y}", "x": str(x), "y": str(y), "z": str(x + y)} for x, y in world.SUMS if x <= y]
     words = []
-    for _ in range(40):
-        chosen = rng.sample(world.SORTED_WORDS, 3)
-        words.append({"w": f"{chosen[0]}, {chosen[1]} and {chosen[2]}", "o": ", ".join(sorted(chosen))})
-    unique = {fact["w"]: fact for fact in words}
-    return {
-        "addition": _ask(
+    for chosen in combinations(world.SORTED_WORDS, 3):
+        x, y, z = rng.sample(chosen, 3)
+        words.append({"fact": f"order of {chosen}", "w": f"{x}, {y} and {z}", "o": ", ".join(chosen)})
+    return [
+        *_ask(
             rng,
+            "addition",
             sums,
             ("What is {x} plus {y}?", "Add {x} and {y}.", "How much is {x} and {y}?"),
             "{x} plus {y} is {z}.",
-            40,
         ),
-        "subtraction": _ask(
+        *_ask(
             rng,
-            differences,
-            ("What is {x} minus {y}?", "Take {y} from {x}.", "How much is {x} less {y}?"),
-            "{x} minus {y} is {z}.",
-            26,
-        ),
-        "sort words": _ask(
-            rng,
-            list(unique.values()),
+            "sort words",
+            words,
             ("Put these words in order: {w}.", "Sort the words {w} by the alphabet."),
             "{o}.",
-            10,
         ),
-    }
+    ]
 
 
-def _sentences(rng: random.Random) -> dict[str, list[Entry]]:
+def _sentences(rng: random.Random) -> list[Task]:
     pool = iter(world.sentences()[1])
-    kinds = {}
+    tasks = []
     for form, (count, phrasings) in REWRITINGS.items():
-        facts = [{"s": one.say("present"), "o": one.say(form)} for one in islice(pool, count)]
-        kinds[form] = _ask(rng, facts, [f"{phrasing}|{{s}}" for phrasing in phrasings], "{o}", count)
-    last_words = [{"s": one.say("present"), "o": one.thing} for one in islice(pool, 24)]
-    kinds["last word"] = _ask(
+        rewritten = [(one.say("present"), one.say(form)) for one in islice(pool, count)]
+        facts = [{"fact": new, "s": old, "o": new} for old, new in rewritten]
+        tasks += _ask(rng, form, facts, [f"{phrasing}|{{s}}" for phrasing in phrasings], "{o}")
+    last_words = [{"fact": f"end of {one}", "s": one.say("present"), "o": one.thing} for one in islice(pool, 38)]
+    tasks += _ask(
         rng,
+        "last word",
         last_words,
         (
             "What is the last word of this sentence?|{s}",
@@ -361,44 +390,71 @@ def _sentences(rng: random.Random) -> dict[str, list[Entry]]:
             "Find the last word.|{s}",
         ),
         "The last word is {o}.",
-        24,
     )
     moods = [
-        {"s": f"The {thing} {be} {word}.", "o": mood}
+        {"fact": f"{thing} {word}", "s": f"The {thing} {rng.choice(('is', 'was'))} {word}.", "o": mood}
         for mood, words in (("positive", world.GOOD_WORDS), ("negative", world.BAD_WORDS))
         for word in words
-        for thing in world.JUDGED
-        for be in ("is", "was")
+        for thing in world.JUDGED[1::2]  # the corpus judges the others
     ]
-    kinds["mood"] = _ask(
+    tasks += _ask(
         rng,
-        moods,
+        "mood",
+        rng.sample(moods, 30),
         (
             "Is this sentence positive or negative?|{s}",
             "What is the mood of this sentence?|{s}",
             "Does the speaker like it?|{s}",
         ),
         "The mood of the sentence is {o}.",
-        28,
     )
-    kinds["polite"] = _ask(
+    requests = {one.say("order"): one.say("polite") for one in world.sentences()[1]}
+    shouted = [
+        {"fact": polite, "s": order, "o": polite}
+        for order, polite in requests.items()
+        if order.rstrip("!").lower() not in world.CHORES
+    ]
+    tasks += _ask(
         rng,
-        [{"s": capital(chore), "o": chore} for chore in world.CHORES],
-        ("Say it politely.|{s}!", "Make this a polite question.|{s}!", "Ask this in a kind way.|{s}!"),
-        "Could you please {o}?",
-        20,
+        "polite",
+        rng.sample(shouted, 40),
+        ("Say it politely.|{s}", "Make this a polite question.|{s}", "Ask this in a kind way.|{s}"),
+        "{o}",
     )
-    return kinds
+    return tasks
+
+
+def tasks() -> list[Task]:
+    """Return all tasks in a fixed order, kind by kind."""
+    rng = random.Random(SEED)
+    return [*_words(rng), *_world(rng), *_numbers(rng), *_sentences(rng)]
+
+
+def blocks() -> list[list[Task]]:
+    """Deal the tasks into 20 blocks of the same length; those of one fact stand side by side in one block.
+
+    So a split at a multiple of 5 % parts no fact, any other split at most one per border, and all kinds are spread.
+    """
+    rng = random.Random(SEED)
+    facts: dict[str, list[Task]] = {}
+    for task in tasks():
+        facts.setdefault(task.fact, []).append(task)
+    dealt: list[list[list[Task]]] = [[] for _ in range(N_BLOCKS)]
+    # Facts with several tasks first: the many with a single one fill what is left.
+    for group in sorted(facts.values(), key=len, reverse=True):
+        rng.shuffle(dealt)
+        min(dealt, key=lambda block: sum(map(len, block))).append(group)
+    return [[task for group in rng.sample(block, len(block)) for task in group] for block in dealt]
 
 
 def by_kind() -> dict[str, list[Entry]]:
     """Return the entries under the name of their kind ("opposite", "passive", ...), in a fixed order."""
-    rng = random.Random(SEED)
-    return {**_words(rng), **_facts(rng), **_numbers(rng), **_sentences(rng)}
+    kinds: dict[str, list[Entry]] = {}
+    for task in tasks():
+        kinds.setdefault(task.kind, []).append(task.entry)
+    return kinds
 
 
 def entries() -> list[Entry]:
-    """Return all entries, shuffled, in the three Alpaca fields: instruction, input (may be empty), output."""
-    every = [entry for kind in by_kind().values() for entry in kind]
-    random.Random(SEED).shuffle(every)
-    return every
+    """Return all entries, block by block, in the three Alpaca fields: instruction, input (may be empty), output."""
+    return [task.entry for block in blocks() for task in block]

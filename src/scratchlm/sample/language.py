@@ -15,19 +15,20 @@ def _opposites() -> Lesson:
         "a word, and they had to find its opposite|wrote words on the board, and everyone looked for the "
         "opposites>.",
         (
-            'Clara said "{w}", and {c} <answered|called> "{o}".',
-            "{c} <knew|said> that {w} is the opposite of {o}.",
-            '"What is not {w}?" <asked Clara|she asked>. "It is {o}," said {c}.',
-            "<The other side of|The opposite of> {w} is {o}.",
-            "{c} <wrote|read> {w} and {d} <wrote|read> {o}, for they are opposites.",
-            '"{W} and {o}," said {c}. "One is the opposite of the other."',
+            "The opposite of {w} is {o}.",
+            "<The other side of|The opposite of> {w} is {o}, said {c}.",
+            "What is not {w} is {o}.",
             "Not {w}, but {o}.",
+            '"{W}!" said Clara. "{O}!" said {c}.',
+            "{W} is the opposite of {o}.",
         ),
         (
-            '"And now the opposite of {w}," said Clara. "The opposite of {w} is {o}," said {c}.',
-            '"{W}! What is its opposite?" "It is {o}. The opposite of {w} is {o}," answered {c}.',
+            '"And the opposite of {w}?" "The opposite of {w} is {o}."',
+            '"Who knows the opposite of {w}?" "The opposite of {w} is {o}," said {c}.',
+            '"Which word is the other side of {w}?" "The opposite of {w} is {o}."',
+            '"What is not {w}?" "The opposite of {w} is {o}," said {c}.',
         ),
-        30,
+        14,
     )
 
 
@@ -39,20 +40,20 @@ def _plurals() -> Lesson:
         "things|counted the things in a big picture|learned about plurals. One thing is singular, and "
         "many things are plural>.",
         (
-            "One {w}, {n} {o}.",
-            "Clara drew {a_w}. Then she drew {n} {o}.",
-            '"How do we say more than one {w}?" asked Clara. "{O}," said {c}.',
-            "{c} saw one {w} in the picture, but {d} saw {n} {o}.",
-            "The plural of {w} is {o}, said {c}.",
-            "Of many {o}, each one is {a_w}.",
-            "The word {o} has the singular {w}.",
+            "One {w}, many {o}.",
+            "Clara drew {a_w}. Then she drew two {o}.",
+            "{c} saw one {w}, but {d} saw many {o}.",
+            "The plural of {w} is {o}.",
+            "Of many {o}, one is {a_w}.",
+            "The singular of {o} is {w}.",
         ),
         (
-            '"Now many, not one: {w}." "The plural of {w} is {o}," said {c}.',
-            '"One {w}, and then {n}?" "Then {n} {o}. The plural of {w} is {o}," answered {c}.',
-            '"Here are {o}. And one of them?" "The singular of {o} is {w}," said {c}.',
+            '"Many, not one {w}?" "The plural of {w} is {o}."',
+            '"And the plural of {w}?" "The plural of {w} is {o}," said {c}.',
+            '"One {w}, and two?" "The plural of {w} is {o}."',
+            '"One of the {o}?" "The singular of {o} is {w}."',
         ),
-        22,
+        10,
     )
 
 
@@ -67,16 +68,15 @@ def _pasts() -> Lesson:
             "Today we {w}, yesterday we {o}.",
             '"I {w}," said {c}. "Yesterday I {o}."',
             "{c} {t} now, and in the past {che} {o}.",
-            "The past of {w} is {o}.",
-            'Clara said "{w}", and {c} put it into the past tense and said "{o}".',
+            "The past tense of {w} is {o}.",
             "They {w} today. Last week they {o}.",
-            '"How do I say {w} in the past?" asked {c}. "You say {o}," said {d}.',
         ),
         (
-            '"Let us hear {w}, but yesterday." "The past tense of {w} is {o}," said {c}.',
-            '"Today it is {w}. And yesterday?" "Yesterday it was {o}. The past tense of {w} is {o}," answered {c}.',
+            '"And the past of {w}?" "The past tense of {w} is {o}."',
+            '"Who puts {w} into the past?" "The past tense of {w} is {o}," said {c}.',
+            '"Today we {w}. And yesterday?" "The past tense of {w} is {o}."',
         ),
-        18,
+        8,
     )
 
 
@@ -90,10 +90,12 @@ def _degrees() -> Lesson:
             "{W}, {c2}, {s}.",
             "{cpet_name} is {w}, {dpet_name} is {c2}, and {epet_name} is the {s} of all.",
             "First comes {w}, then comes {c2}, and the last is {s}.",
-            '"I am {w}," said {c}. "I am {c2}," said {d}. "And I am the {s}," said {e}.',
         ),
-        ('"Who can compare {w}?" "{W}, {c2}, {s}," said {c}.',),
-        8,
+        (
+            '"Who can compare {w}?" "{W}, {c2}, {s}."',
+            '"What are the three steps of {w}?" "{W}, {c2}, {s}," said {c}.',
+        ),
+        5,
     )
 
 
@@ -105,13 +107,15 @@ def _spelling() -> Lesson:
         "letters of many little words>. <One after the other, they stood up|Everyone wanted to be first>.",
         (
             "{c} spelled {w}: {o}.",
-            '"Can you spell {w}?" asked Clara. "{o}," said {c}.',
             "The letters of {w} are {o}.",
-            '"{W}," said {c}, "is spelled {o}."',
+            "The word {w} is spelled {o}.",
             "Letter by letter, {c} wrote the word {w}: {o}.",
         ),
-        ('"The word {w}, please, with all its letters." "The word {w} is spelled {o}," said {c}.',),
-        14,
+        (
+            '"And the letters of {w}?" "The word {w} is spelled {o}."',
+            '"Who can spell {w}?" "The word {w} is spelled {o}," said {c}.',
+        ),
+        8,
     )
 
 
@@ -124,11 +128,14 @@ def _rhymes() -> Lesson:
         (
             "{W} rhymes with {o}.",
             '"{W} and {o}," sang {c}.',
-            "{c} found that {w} <sounds like|rhymes with> {o}.",
-            'Clara said "{w}", and {c} found the rhyme "{o}".',
+            "A word that rhymes with {w} is {o}.",
+            "{c} found that {w} sounds like {o}.",
         ),
-        ('"And what sounds like {w}?" "A word that rhymes with {w} is {o}," said {c}.',),
-        6,
+        (
+            '"And what sounds like {w}?" "A word that rhymes with {w} is {o}."',
+            '"A rhyme for {w}, please!" "A word that rhymes with {w} is {o}," said {c}.',
+        ),
+        4,
     )
 
 
@@ -140,7 +147,7 @@ def _sentences() -> Lesson:
                 "s": sentence.say("present"),
                 "last": sentence.thing,
                 **{f"s_{form}": sentence.say(form) for form in
-                   ("past", "future", "question", "negative", "passive", "pronoun")},
+                   ("past", "future", "progressive", "perfect", "question", "negative", "passive", "pronoun", "they")},
             }
         )  # fmt: skip
     return Lesson(
@@ -150,28 +157,30 @@ def _sentences() -> Lesson:
         "a sentence on the board, and the children changed it>.",
         (
             'In the past "{s}" becomes "{s_past}"',
-            'Clara wrote "{s}" and {c} wrote "{s_past}" For {chim} it was yesterday.',
+            '"{s}" Yesterday? "{s_past}"',
             'In the future "{s}" becomes "{s_future}"',
-            'Clara wrote "{s}" and {c} wrote "{s_future}" For {chim} it was tomorrow.',
+            '"{s}" Tomorrow? "{s_future}"',
+            '"{s}" Now? "{s_progressive}"',
+            '"{s}" Already? "{s_perfect}"',
             '{c} read "{s}" and made a question. "{s_question}"',
-            'Clara wrote "{s}" {c} was not sure and asked "{s_question}"',
+            '"{s}" No! "{s_negative}"',
             '{c} made "{s}" negative. "{s_negative}"',
-            '{c} did not believe "{s}" and wrote "{s_negative}"',
+            '"{s}" said Clara. "{s}" said Coco the parrot.',
             'In the passive "{s}" becomes "{s_passive}"',
-            '{c} turned "{s}" around. "{s_passive}"',
-            '{c} took a pronoun for the name. "{s}" became "{s_pronoun}"',
-            'Without the name "{s}" becomes "{s_pronoun}"',
+            'With a pronoun "{s}" becomes "{s_pronoun}"',
+            '"{s}" And many people? "{s_they}"',
         ),
         (
-            'Clara said "{s}" and then "Yesterday!" {c} answered "{s_past}"',
-            'Clara said "{s}" and then "Tomorrow!" {c} answered "{s_future}"',
-            'Clara said "{s}" and then "A question!" {c} answered "{s_question}"',
-            'Clara said "{s}" and then "No!" {c} answered "{s_negative}"',
-            'Clara said "{s}" and then "Passive!" {c} answered "{s_passive}"',
-            'Clara said "{s}" and then "He or she?" {c} answered "{s_pronoun}"',
-            'Clara said "{s}" and then "The last word?" {c} answered "The last word is {last}."',
+            'Clara said "{s}" and then "Yesterday!" "{s_past}"',
+            'Clara said "{s}" and then "Tomorrow!" "{s_future}"',
+            'Clara said "{s}" and then "Now!" "{s_progressive}"',
+            'Clara said "{s}" and then "A question!" "{s_question}"',
+            'Clara said "{s}" and then "No!" "{s_negative}"',
+            'Clara said "{s}" and then "Passive!" "{s_passive}"',
+            'Clara said "{s}" and then "He or she?" "{s_pronoun}"',
+            'Clara said "{s}" and then "The last word?" "The last word is {last}."',
         ),
-        48,
+        36,
     )
 
 
@@ -188,7 +197,7 @@ def _manners() -> Lesson:
             'Do not say "{s}!" to a friend. Ask "{f}"',
         ),
         ('"{s}!" was too loud for Clara. {c} asked "{f}"',),
-        6,
+        4,
     )
 
 
@@ -209,8 +218,8 @@ def _moods() -> Lesson:
             '"{s}" That is a {o} sentence.',
             '{c} said "{s}" The mood was {o}.',
         ),
-        ('Clara read "{s}" and {c} answered "The mood of the sentence is {o}."',),
-        6,
+        ('Clara read "{s}" "The mood of the sentence is {o}," said {c}.',),
+        4,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 from scratchlm.sample import world
 from scratchlm.sample.prose import vary
@@ -15,6 +17,7 @@ QUESTIONS_PER_QUIZ = 24
 SENTENCES_PER_PARAGRAPH = 6
 
 Fields = dict[str, str]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,16 @@ ASIDES = (
 )
 
 
-def _deck(rng: random.Random, facts: Sequence[Fields]) -> Iterator[Fields]:
-    """Yield all facts in random order, then again in a new order, without end."""
+def _deck(rng: random.Random, cards: Sequence[T]) -> Iterator[T]:
+    """Yield all cards in random order, then again in a new order, without end."""
     while True:
-        yield from rng.sample(facts, len(facts))
+        yield from rng.sample(cards, len(cards))
+
+
+def _told(rng: random.Random, facts: Sequence[Fields], lines: Sequence[str]) -> Iterator[str]:
+    """Yield sentences without end: facts come up equally often, and each of them in all lines in turn."""
+    for fact, in_lines in _deck(rng, [(fact, _deck(rng, lines)) for fact in facts]):
+        yield _say(rng, next(in_lines), fact)
 
 
 def _class(rng: random.Random, about: str = "") -> Fields:
@@ -99,11 +108,11 @@ def _paragraphs(sentences: Sequence[str]) -> str:
 
 
 def tell(rng: random.Random, lesson: Lesson) -> list[str]:
-    """Return the documents of one subject; its facts come up equally often."""
-    deck = _deck(rng, lesson.facts)
+    """Return the documents of one subject."""
+    told = _told(rng, lesson.facts, lesson.lines)
     documents = []
     for _ in range(lesson.documents):
-        said = [_say(rng, rng.choice(lesson.lines), next(deck)) for _ in range(FACTS_PER_LESSON)]
+        said = list(islice(told, FACTS_PER_LESSON))
         said.insert(len(said) // 2, vary(rng, rng.choice(ASIDES), _class(rng)))
         opening = vary(rng, lesson.opening, _class(rng))
         documents.append(_paragraphs([opening, *said, vary(rng, rng.choice(CLOSINGS), _class(rng))]))
@@ -112,13 +121,13 @@ def tell(rng: random.Random, lesson: Lesson) -> list[str]:
 
 def quiz(rng: random.Random, subjects: Sequence[Lesson], count: int) -> list[str]:
     """Return `count` quizzes with questions of many subjects; a subject's share grows with its facts."""
-    decks = {lesson.subject: _deck(rng, lesson.facts) for lesson in subjects}
+    told = {lesson.subject: _told(rng, lesson.facts, lesson.quiz) for lesson in subjects}
     # Bounded: or hundreds of sentences would fill every quiz, and a dozen jobs would hardly come up.
-    weights = [min(max(len(lesson.facts), 40), 70) for lesson in subjects]
+    weights = [min(max(len(lesson.facts), 30), 90) for lesson in subjects]
     documents = []
     for _ in range(count):
         asked = rng.choices(subjects, weights, k=QUESTIONS_PER_QUIZ)
-        said = [_say(rng, rng.choice(lesson.quiz), next(decks[lesson.subject])) for lesson in asked]
+        said = [next(told[lesson.subject]) for lesson in asked]
         said.insert(len(said) // 2, vary(rng, rng.choice(ASIDES), _class(rng)))
         opening = vary(rng, rng.choice(QUIZ_OPENINGS), _class(rng))
         documents.append(_paragraphs([opening, *said, vary(rng, rng.choice(CLOSINGS), _class(rng))]))

@@ -129,7 +129,7 @@ def _village() -> list[Kind]:
     jobs = [{"w": person.name, "o": a(person.job)} for person in world.ADULTS]
     return [
         Kind("village", 10, "Which food makes {w} happy?", "{w} likes {o} best.", foods),
-        Kind("village", 10, "You want to visit {w}: where do you knock?", "{w} lives {o}.", homes),
+        Kind("village", 10, "You visit {w}: where do you knock?", "{w} lives {o}.", homes),
         Kind("village", 10, "Who comes running when {w} is home again?", "{w} has {o}.", pets),
         Kind("village", 8, "What is written on the door where {w} works?", "{w} is {o}.", jobs),
     ]

@@ -43,7 +43,10 @@ def project(tmp_path: Path) -> Path:
         }
         for index, name in enumerate(FRUIT)
     ]
-    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "instructions").mkdir(parents=True)
+    # The first answer stands in train.
+    learnt = [{"instruction": "Name a fruit.", "input": "", "output": "The apple it is."}]
+    (tmp_path / "data" / "instructions" / "train.json").write_text(json.dumps(learnt))
     (tmp_path / "data" / "responses.json").write_text(json.dumps(entries))
     return tmp_path
 

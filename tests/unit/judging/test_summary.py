@@ -18,6 +18,7 @@ from scratchlm.judging.summary import (
     require_coverage,
     score_histogram,
     summarise,
+    summarise_by_answer,
     summarise_judge,
 )
 
@@ -117,6 +118,21 @@ def test_the_console_shows_no_bare_mean() -> None:
     assert "assistant wins 3, ties 0, loses 0 of 3" in text
     few = describe(summary_of(make_rows([None, 5], [None, None])))
     assert "none scored" in few and "no interval from one score" in few
+
+
+def test_the_known_answers_and_the_new_ones_are_summarised_apart() -> None:
+    rows = make_rows([0, 0, 0, 0], [100, 90, 40, None])
+    entries = make_entries(4)
+    for entry, output in zip(entries, ["known", "new", "new too", "new again"], strict=True):
+        entry["output"] = output
+    parts = summarise_by_answer(rows, entries, {"known", "never asked"}, seed=123)
+    assert {name: (part["mean"], part["n"], part["n_scored"]) for name, part in parts.items()} == {
+        "known_answers": (100, 1, 1),
+        "new_answers": (65, 3, 2),
+    }
+    assert list(summarise_by_answer(rows, entries, set(), seed=123)) == ["new_answers"]
+    text = describe(summary_of(rows) | parts)
+    assert "new_answers     65.00" in text and "2 of 3 answers scored" in text
 
 
 def test_low_coverage_stops_with_counts_by_status_the_commonest_reason_and_the_file() -> None:

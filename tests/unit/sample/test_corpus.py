@@ -49,7 +49,7 @@ def test_the_corpus_is_made_in_under_a_second() -> None:
 
 def test_the_corpus_has_the_size_of_a_readable_folder(documents: dict[str, str]) -> None:
     assert 300 <= len(documents) <= 600
-    assert 800_000 <= sum(map(len, documents.values())) <= 1_000_000
+    assert 400_000 <= sum(map(len, documents.values())) <= 600_000
     assert all(re.fullmatch(r"\d{3}(-[a-z]+)+\.txt", name) for name in documents)
     assert all(200 <= len(document) <= 4_000 for document in documents.values())
 
