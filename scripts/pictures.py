@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from scratchlm.anatomy.figures import DPI, STYLE
 from scratchlm.files.atomic import atomic_path
+from scratchlm.stage.figure import DPI, STYLE
 
 # For each training: title, curve, metrics, label of its loss.
 TRAININGS = (

@@ -13,12 +13,15 @@ from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
 from scratchlm.stage.tables import write_table
 from scratchlm.tokenizer.measures import measure_texts
+from scratchlm.training.curve import draw_curve
+from scratchlm.training.state import TrainingState
 
 SMS = Path("data/sms")
 TOKENIZER = Path("data/tokenizer")
 BASES = Path("models/bases")
 MODEL = Path("models/classifier")
 LOSSES = Path("data/plots/classifier_loss.csv")
+LOSS_FIGURE = Path("data/plots/classifier_loss.png")
 ACCURACIES = Path("data/plots/classifier_accuracy.csv")
 CONFUSION = Path("data/plots/classifier_confusion.csv")
 METRICS = Path("metrics/finetune_classifier.json")
@@ -27,20 +30,25 @@ METRICS = Path("metrics/finetune_classifier.json")
 def main(params: Params) -> None:
     settings = params.finetune_classifier
     device = choose_device()
-    gpt, tokenizer = load(BASES / settings.base)
+    gpt, tokenizer = load(BASES / settings.base, settings.drop_rate)
     frames = read_splits(SMS)
     messages, max_length = encode_splits(frames, tokenizer, settings.max_length, gpt.config.context_length)
     torch.manual_seed(params.seed)
     classifier = Classifier(gpt)
     choose_trained_layers(classifier, settings.train_layers)
-    done = finetune(classifier.to(device), messages, settings, params.seed)
+
+    def report(state: TrainingState) -> None:
+        write_table(LOSSES, state.curve_rows())
+        if state.epoch_notes:
+            write_table(ACCURACIES, state.epoch_notes)
+
+    done = finetune(classifier.to(device), messages, settings, params.seed, report)
     baseline = tfidf_accuracies(frames["train"], frames["validation"], frames["test"])
     save_classifier(MODEL, classifier, TOKENIZER, max_length)
-    write_table(LOSSES, done.state.curve_rows())
-    write_table(ACCURACIES, done.state.epoch_notes)
+    draw_curve(LOSS_FIGURE, done.state.curve, "Classifier loss", "message", settings.keep)
     write_table(CONFUSION, done.confusion())
     baselines = {f"baseline_{split}_accuracy": accuracy for split, accuracy in baseline.items()}
     measured = measure_texts(tokenizer, {split: frame["Text"].tolist() for split, frame in frames.items()})
-    write_metrics(METRICS, {**done.metrics(), **baselines, "max_length": max_length, **measured})
+    write_metrics(METRICS, {**done.metrics(), **done.training(), **baselines, "max_length": max_length, **measured})
     done.snapshots.finish()
     print(f"test accuracy {done.final['test']['accuracy']:.2f} %, TF-IDF baseline {baseline['test']:.2f} %")

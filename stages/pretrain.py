@@ -17,13 +17,16 @@ from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokens.bigram import bigram_loss
 from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.windows import window_loaders
+from scratchlm.training.curve import draw_curve, language_rows
 from scratchlm.training.fit import fit
 from scratchlm.training.loss import perplexity
+from scratchlm.training.state import TrainingState
 
 TOKENIZER = Path("data/tokenizer")
 TOKENS = Path("data/tokens")
 MODEL = Path("models/pretrained")
 CURVE = Path("data/plots/pretrain.csv")
+CURVE_FIGURE = Path("data/plots/pretrain.png")
 SAMPLES = Path("data/samples/pretrain.md")
 METRICS = Path("metrics/pretrain.json")
 
@@ -42,15 +45,18 @@ def main(params: Params) -> None:
         text = generate_text(model, tokenizer, settings.sample_prompt, settings.sample_tokens, Sampling())
         return f"\n## Epoch {epoch}\n\n{text}\n"
 
+    def report(state: TrainingState) -> None:
+        write_table(CURVE, language_rows(state.curve))
+        title = f"# What the model writes after each epoch\n\nPrompt: {settings.sample_prompt}\n"
+        write_text(SAMPLES, "".join([title, *state.epoch_notes]))
+
     batches = window_loaders(tokens, settings.batch_size)
-    done = fit("pretrain", model, batches, params=settings, seed=params.seed, after_epoch=sample)
+    done = fit("pretrain", model, batches, params=settings, seed=params.seed, after_epoch=sample, report=report)
     bigram = bigram_loss(tokens.ids("train"), tokens.ids("validation"), tokenizer.n_vocab)
     save_checkpoint(MODEL, model, TOKENIZER)
-    write_table(CURVE, done.state.curve_rows())
-    title = f"# What the model writes after each epoch\n\nPrompt: {settings.sample_prompt}\n"
-    write_text(SAMPLES, "".join([title, *done.state.epoch_notes]))
+    draw_curve(CURVE_FIGURE, done.state.curve, "Pretraining loss", "token", settings.keep)
     losses = {**done.losses(), "validation_perplexity": perplexity(done.final.validation)}
     losses["bigram_validation_loss"] = bigram
-    write_metrics(METRICS, {"parameters": n_parameters(model), **losses, **done.length()})
+    write_metrics(METRICS, {"parameters": n_parameters(model), **losses, **done.training()})
     done.snapshots.finish()
     print(f"{done}; a bigram model's is {bigram:.3f}")

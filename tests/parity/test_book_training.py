@@ -53,6 +53,8 @@ SETTINGS = TrainingParams(
     gradient_clip=None,
     eval_every=2,
     eval_batches=3,
+    keep="last",
+    patience=None,
 )
 
 

@@ -5,27 +5,16 @@ DVC draws curves from tables itself, but its templates have no heat maps, groupe
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
-import matplotlib.style
+import matplotlib
 import torch
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from scratchlm.files.atomic import atomic_path
+from scratchlm.stage.figure import PLAIN, drawn_figure
 
-DPI = 100
-STYLE = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so that figures do not depend on the machine's fonts
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-PLAIN = {"parse_math": False}  # a dollar in a user's or a model's text is not mathematics
 # What fits on one page of a large model.
 LAYERS_SHOWN = 4
 HEADS_SHOWN = 12
@@ -60,7 +49,7 @@ def draw_attention(path: Path, maps_LHTT: Tensor, labels: Sequence[str], text: s
     margin = 0.45 + 0.075 * max(map(len, labels[:T]))  # inches of the labels and the axis titles
     right, top = margin + side * len(heads), margin + side * len(layers)
     width, height = max(right + 1.1, 5.0), top + 0.85
-    with _figure(path, (width, height), f"{title}\n{_quoted(text)}") as figure:
+    with drawn_figure(path, (width, height), f"{title}\n{_quoted(text)}") as figure:
         # The margins are known; if matplotlib computes them (layout="constrained"), drawing takes four times as long.
         place = {"left": margin / width, "right": right / width, "bottom": margin / height, "top": top / height}
         grid = figure.subplots(
@@ -96,7 +85,9 @@ def draw_temperatures(
     """Draw the probabilities of the labelled tokens, one row per temperature, as grouped bars (chapter 5.3.1)."""
     width = 0.84 / len(temperatures)
     colors = matplotlib.colormaps["viridis"](torch.linspace(0.15, 0.8, len(temperatures)).numpy())
-    with _figure(path, (9, 4.5), f"The next token under each temperature\n{_quoted(text)}", "constrained") as figure:
+    with drawn_figure(
+        path, (9, 4.5), f"The next token under each temperature\n{_quoted(text)}", "constrained"
+    ) as figure:
         axes = figure.subplots()
         for index, temperature in enumerate(temperatures):
             centers = [choice - 0.42 + width * (index + 0.5) for choice in range(len(labels))]
@@ -113,7 +104,7 @@ def draw_gradients(path: Path, gradients: Mapping[str, Sequence[float]], n_steps
     `gradients` has the five curves of `LINES`: two of new models, two of the same models after `n_steps` steps, and
     that of the trained model.
     """
-    with _figure(path, (9, 4.5), "Do gradients reach the first blocks?", "constrained") as figure:
+    with drawn_figure(path, (9, 4.5), "Do gradients reach the first blocks?", "constrained") as figure:
         axes = figure.subplots()
         for name, (label, color, style) in LINES.items():
             values = gradients[name]
@@ -148,18 +139,3 @@ def _part(name: str, shown: Sequence[int], n_all: int) -> str:
     if shown[-1] - shown[0] == len(shown) - 1:
         return f"{name}s {numbers[0]} to {numbers[-1]} of {n_all}"
     return f"{name}s {', '.join(numbers[:-1])} and {numbers[-1]} of {n_all}"
-
-
-@contextmanager
-def _figure(
-    path: Path, size_in: tuple[float, float], title: str, layout: Literal["constrained"] | None = None
-) -> Iterator[Figure]:
-    # Without pyplot: no window, no backend, nothing left open. The user's settings are left out too.
-    with matplotlib.style.context(["default", STYLE], after_reset=True), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn instead
-        figure = Figure(size_in, DPI, layout=layout)
-        figure.suptitle(title, fontsize=11, **PLAIN)
-        yield figure
-        with atomic_path(path) as temporary:
-            # Without the version of matplotlib, which would change the bytes.
-            figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from scratchlm.params.schema import ClassifierParams
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokenizer.protocol import Tokenizer
+from scratchlm.training.best import training_metrics
 from scratchlm.training.loop import loaders, train
 from scratchlm.training.state import TrainingState
 
@@ -61,6 +62,10 @@ class Finetuning:
     state: TrainingState
     snapshots: Snapshots  # to be finished once the results are written
 
+    def training(self) -> dict[str, float]:
+        """Return the length of the training and its best evaluation under their names in the metrics."""
+        return training_metrics(self.state, self.final["train"]["loss"], self.final["validation"]["loss"])
+
     def metrics(self) -> dict[str, float]:
         """Return accuracies (%) and losses (nats) of all splits, and the test set's scores for spam (%)."""
         scores = classification_scores(self.test_labels, self.final["test"]["predictions"])
@@ -78,11 +83,15 @@ class Finetuning:
 
 
 def finetune(
-    classifier: Classifier, messages: Mapping[str, Messages], params: ClassifierParams, seed: int
+    classifier: Classifier,
+    messages: Mapping[str, Messages],
+    params: ClassifierParams,
+    seed: int,
+    report: Callable[[TrainingState], Any] = lambda state: None,
 ) -> Finetuning:
     """Train a classifier's unfrozen layers on the training messages, and measure all splits before and after.
 
-    Raises InputError and Interrupted as `train` does.
+    `report` is called as `train` does. Raises InputError and Interrupted as `train` does.
     """
 
     def measure() -> dict[str, dict[str, Any]]:
@@ -106,6 +115,7 @@ def finetune(
         params=params,
         name="finetune_classifier",
         after_epoch=measure_epoch,
+        report=report,
         snapshots=snapshots,
     )
     return Finetuning(initial, measure(), messages["test"].labels.tolist(), state, snapshots)

@@ -10,6 +10,7 @@ from torch import nn
 
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
+from scratchlm.training.best import training_metrics
 from scratchlm.training.loop import Loaders, Losses, measure_losses, train
 from scratchlm.training.loss import next_token_loss
 from scratchlm.training.state import TrainingState
@@ -29,9 +30,9 @@ class Fit:
         before = {f"initial_{split}_loss": value for split, value in self.initial._asdict().items()}
         return {**before, **{f"{split}_loss": value for split, value in self.final._asdict().items()}}
 
-    def length(self) -> dict[str, int]:
-        """Return the length of the training under its names in the metrics."""
-        return {"steps": self.state.steps, "tokens_seen": self.state.tokens_seen}
+    def training(self) -> dict[str, float]:
+        """Return the length of the training and its best evaluation under their names in the metrics."""
+        return training_metrics(self.state, *self.final)
 
     def __str__(self) -> str:
         return f"validation loss {self.initial.validation:.3f} -> {self.final.validation:.3f}"
@@ -45,6 +46,7 @@ def fit(
     params: TrainingParams,
     seed: int,
     after_epoch: Callable[[int], Any] = lambda epoch: None,
+    report: Callable[[TrainingState], Any] = lambda state: None,
 ) -> Fit:
     """Measure a language model, train it as `train` does, and measure it again.
 
@@ -60,6 +62,7 @@ def fit(
         params=params,
         name=stage,
         after_epoch=after_epoch,
+        report=report,
         snapshots=snapshots,
     )
     return Fit(Losses(*initial), measure_losses(model, next_token_loss, batches, seed), state, snapshots)

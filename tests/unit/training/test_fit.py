@@ -28,6 +28,8 @@ SETTINGS = TrainingParams(
     gradient_clip=None,
     eval_every=2,
     eval_batches=2,
+    keep="last",
+    patience=None,
 )
 
 
@@ -50,5 +52,26 @@ def test_a_fit_reports_the_losses_around_the_training_and_its_length(
         "validation_loss": after.validation,
     }
     assert after.train < before.train
-    assert done.length() == {"steps": 10, "tokens_seen": 10 * 4 * 8}
+    best = min(done.state.curve, key=lambda row: row.validation_loss)
+    assert done.training() == {
+        "steps": 10,
+        "tokens_seen": 10 * 4 * 8,
+        "best_step": best.step,
+        "best_validation_loss": best.validation_loss,
+        "loss_gap": after.validation - after.train,
+    }
     assert str(done) == f"validation loss {before.validation:.3f} -> {after.validation:.3f}"
+
+
+def test_the_final_losses_are_those_of_the_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "open_snapshots", lambda stage, device: Snapshots(tmp_path / stage))
+    torch.manual_seed(0)
+    model = new_gpt(GPTConfig(40, 8, 16, 2, 1), "gpt2")
+    ids = torch.randint(40, (26, 9), generator=torch.Generator().manual_seed(1))
+    data = TensorDataset(ids[:, :-1], ids[:, 1:])
+    batches = loaders(TensorDataset(*data[:20]), TensorDataset(*data[20:]), 4)  # nothing to learn but by heart
+    params = SETTINGS.model_copy(update={"keep": "best", "epochs": 12})
+    metrics = (done := fit("pretrain", model, batches, params=params, seed=1)).training()
+    assert metrics["best_step"] < done.state.curve[-1].step
+    assert metrics["best_validation_loss"] == done.final.validation < done.state.curve[-1].validation_loss
+    assert done.final == measure_losses(model, next_token_loss, batches, 1)

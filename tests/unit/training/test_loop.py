@@ -31,6 +31,8 @@ SETTINGS: dict[str, Any] = {
     "gradient_clip": None,
     "eval_every": 2,
     "eval_batches": 2,
+    "keep": "last",
+    "patience": None,
 }
 
 
