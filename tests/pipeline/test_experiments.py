@@ -10,6 +10,7 @@ import pytest
 from ollama_server import OllamaServer
 from project import Project, TinyRun
 from test_repro import stages_run
+from test_visualize import PICTURES
 
 CHANGE = "finetune_classifier.train_layers=last_layer"
 QUEUE_TIMEOUT_S = 120
@@ -48,7 +49,7 @@ def test_plots_show_and_diff_hold_every_plot(experiment: tuple[Project, str]) ->
         "Classifier confusion matrix",
         "Instruction fine-tuning loss",
         "Judge scores",
-        *(f"data/plots/{picture}.png" for picture in ("attention", "temperatures", "gradients")),
+        *PICTURES,
     }
     for command in (["show"], ["diff", "HEAD"]):
         shown = json.loads(project.dvc("plots", *command, "--json").stdout)

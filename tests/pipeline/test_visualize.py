@@ -10,7 +10,8 @@ from project import Project, TinyRun
 from scratchlm.anatomy.shapes import describe_shapes
 from scratchlm.checkpoint.folder import load
 
-PICTURES = ["data/plots/attention.png", "data/plots/temperatures.png", "data/plots/gradients.png"]
+NAMES = ("attention", "temperatures", "gradients", "pretrain", "classifier_loss", "finetune_instructions")
+PICTURES = [f"data/plots/{name}.png" for name in NAMES]
 
 
 def rows(project: Project, path: str) -> list[dict[str, str]]:
@@ -24,7 +25,7 @@ def test_dvc_shows_the_pictures(project: Project) -> None:
     project.dvc("plots", "show")
     page = project.read("dvc_plots/index.html")
     sources = re.findall(r'<img src="([^"]+)"', page)
-    assert len(sources) == 3
+    assert len(sources) == len(PICTURES)
     contents = {(project.folder / "dvc_plots" / source).read_bytes() for source in sources}
     assert contents == {(project.folder / path).read_bytes() for path in PICTURES}
 

@@ -41,13 +41,13 @@ def describe_end(state: TrainingState, total_steps: int, params: TrainingParams)
     best, words = best_of(state.curve), []
     if state.steps < total_steps:
         words.append(
-            f"stopped after {state.steps:,} of {total_steps:,} steps, because {params.patience} evaluations brought no "
-            "lower validation loss"
+            f"stopped after {state.steps:,} of {total_steps:,} steps: no lower validation loss in {params.patience} "
+            "evaluations"
         )
     if params.keep == "best":
-        words.append(f"the weights kept are those of step {best.step}, validation loss {best.validation_loss:.3f}")
+        words.append(f"keeping the weights of step {best.step}, validation loss {best.validation_loss:.3f}")
     elif words:
-        words.append(f"the weights kept are the last; the best were those of step {best.step}")
+        words.append(f"keeping the last weights; the lowest validation loss was that of step {best.step}")
     return "; ".join(words)
 
 

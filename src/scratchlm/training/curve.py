@@ -14,7 +14,7 @@ from typing import Any, Literal
 from scratchlm.params.choices import Keep
 from scratchlm.stage.figure import drawn_figure
 from scratchlm.training.best import best_of
-from scratchlm.training.loss import perplexity
+from scratchlm.training.loss import LARGEST_EXPONENT, perplexity
 from scratchlm.training.state import Evaluation
 
 SIZE_IN = (8, 4.5)
@@ -72,6 +72,7 @@ def draw_curve(
 
 def round_perplexities(largest_loss: float) -> list[int]:
     """Return round perplexities of losses from 0 to `largest_loss` nats: 1, 2, 5, 10, or powers of ten, a dozen."""
+    largest_loss = min(largest_loss, LARGEST_EXPONENT)
     decades = int(largest_loss / log(10))
     digits = (1, 2, 5) if largest_loss < POWERS_ONLY else (1,)
     marks = [digit * 10**power for power in range(0, decades + 1, 1 + decades // DECADES_SHOWN) for digit in digits]

@@ -100,7 +100,7 @@ def test_best_trains_as_last_does_and_keeps_the_weights_of_the_lowest_validation
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     last_model, last, weights = run()
-    assert "weights kept" not in capsys.readouterr().out
+    assert "keeping" not in capsys.readouterr().out
     model, state, same_weights = run(keep="best")
     lowest = min(range(len(state.curve)), key=lambda index: state.curve[index].validation_loss)
     assert 0 < lowest < len(state.curve) - 1  # or this test would show nothing
@@ -108,7 +108,7 @@ def test_best_trains_as_last_does_and_keeps_the_weights_of_the_lowest_validation
     assert all(map(torch.equal, weights[-1], same_weights[-1]))
     assert [row.train_loss for row in state.curve] == [row.train_loss for row in last.curve]
     best = state.curve[lowest]
-    said = f"the weights kept are those of step {best.step}, validation loss {best.validation_loss:.3f}"
+    said = f"keeping the weights of step {best.step}, validation loss {best.validation_loss:.3f}"
     assert capsys.readouterr().out.splitlines()[-1] == said
     assert not model.training
 
@@ -146,10 +146,10 @@ def test_patience_ends_a_training_early_and_says_so(keep: str, capsys: pytest.Ca
     assert state.curve == whole.curve[: len(state.curve)]
     assert equal(model, weights[len(state.curve) - (3 if keep == "best" else 1)])
     assert state.tokens_seen == state.steps * 4 * 6
-    stopped = f"stopped after {state.steps} of 24 steps, because 2 evaluations brought no lower validation loss; "
+    stopped = f"stopped after {state.steps} of 24 steps: no lower validation loss in 2 evaluations; "
     kept = {
-        "last": f"the weights kept are the last; the best were those of step {best.step}",
-        "best": f"the weights kept are those of step {best.step}, validation loss {best.validation_loss:.3f}",
+        "last": f"keeping the last weights; the lowest validation loss was that of step {best.step}",
+        "best": f"keeping the weights of step {best.step}, validation loss {best.validation_loss:.3f}",
     }
     assert capsys.readouterr().out.splitlines()[-1] == stopped + kept[keep]
 
