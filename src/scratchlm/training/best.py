@@ -40,9 +40,9 @@ def describe_end(state: TrainingState, total_steps: int, params: TrainingParams)
     """Return in one line why a training stopped early and which weights it keeps; nothing if both is as usual."""
     best, words = best_of(state.curve), []
     if state.steps < total_steps:
+        evaluations = "1 evaluation" if params.patience == 1 else f"{params.patience} evaluations"
         words.append(
-            f"stopped after {state.steps:,} of {total_steps:,} steps: no lower validation loss in {params.patience} "
-            "evaluations"
+            f"stopped after {state.steps:,} of {total_steps:,} steps: no lower validation loss in {evaluations}"
         )
     if params.keep == "best":
         words.append(f"keeping the weights of step {best.step}, validation loss {best.validation_loss:.3f}")
