@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -156,6 +156,12 @@ LOSSES = {
     **{50: (2.427, 6.141), 55: (2.104, 6.134), 60: (1.882, 6.233), 65: (1.320, 6.238), 70: (0.985, 6.242)},
     **{75: (0.717, 6.293), 80: (0.541, 6.393), 85: (0.391, 6.452)},
 }
+# The same at the steps of one more epoch, which starts with the saved model and optimizer (exercise 5.4).
+CONTINUED_LOSSES = {0: (0.271, 6.545), 5: (0.244, 6.614)}
+CONTINUED_TEXT = (
+    'Every effort moves you?"  "Yes--quite insensible to the irony. She wanted him vindicated--and by me!"  He laughed '
+    'again, and threw back his head to look up at the sketch of the donkey. "There were days when I'
+)
 FINAL_TEXT = (
     'Every effort moves you know," was one of the axioms he laid down across the Sevres and silver of an exquisitely '
     "appointed luncheon-table, when, on a later day, I had again run over from Monte Carlo; and Mrs. Gis"
@@ -180,9 +186,22 @@ def losses_at(step: int, stage: str, name: str, book: BookProfile) -> list[float
     return [round(loss, 3) for loss in book.curve(stage, name)[step]]
 
 
-def final_text(book: BookProfile) -> str:
+def text_after(epoch: int, book: BookProfile) -> str:
     samples = (book.run("pretrain") / "data/samples/pretrain.md").read_text(encoding="utf-8")
-    return samples.split("## Epoch 10\n\n")[1].removesuffix("\n").replace("\n", " ")
+    return samples.split(f"## Epoch {epoch}\n\n")[1].removesuffix("\n").replace("\n", " ")
+
+
+@cache
+def continued(book: BookProfile) -> BookProfile:
+    """Return a profile that trains the pretrained model for one more epoch, in a folder within this one's."""
+    start = book.run("pretrain") / "models/pretrained"
+    folder = book.folder / "continued"
+    folder.mkdir()
+    return BookProfile(folder, {"pretrain.start": str(start.absolute()), "pretrain.epochs": 1})
+
+
+def continued_losses(step: int, book: BookProfile) -> list[float]:
+    return losses_at(step, "pretrain", "pretrain", continued(book))
 
 
 def gpt2(size: str, book: BookProfile) -> tuple[GPT, Any]:
@@ -212,7 +231,10 @@ def chapter_5() -> Iterator[Figure]:
     yield Figure("ch05", "initial losses", [10.98758347829183, 10.98110580444336], initial_losses, 1e-6)
     for step, losses in LOSSES.items():
         yield Figure("ch05", f"losses at step {step}", list(losses), partial(losses_at, step, "pretrain", "pretrain"))
-    yield Figure("ch05", "text after 10 epochs", FINAL_TEXT, final_text)
+    yield Figure("ch05", "text after 10 epochs", FINAL_TEXT, partial(text_after, 10))
+    for step, losses in CONTINUED_LOSSES.items():
+        yield Figure("ch05", f"losses at step {step} of one more epoch", list(losses), partial(continued_losses, step))
+    yield Figure("ch05", "text after one more epoch", CONTINUED_TEXT, lambda book: text_after(1, continued(book)))
     yield Figure("ch05", "GPT-2's text", OPENAI_TEXT, openai_text, needs=WEIGHTS)
     for size, losses in {"124M": [3.7547, 3.5596], "1558M": [3.3046, 3.1195]}.items():
         compute = partial(pretrained_losses, size)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,17 @@ def stages_before(stage: str) -> list[str]:
 class BookProfile:
     """Runs the stages' own scripts with profiles/book.yaml as params.yaml and reads what they write."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, changes: Mapping[str, Any] | None = None) -> None:
+        """Use a folder that exists; `changes` are keys such as `pretrain.epochs` with other values than the book's."""
         self.folder = folder
         self.done: set[str] = set()
-        shutil.copyfile(ROOT / "profiles/book.yaml", folder / "params.yaml")
+        yaml = YAML()
+        params = yaml.load(ROOT / "profiles/book.yaml")
+        for key, value in (changes or {}).items():
+            section, name = key.split(".")
+            params[section][name] = value
+        yaml.dump(params, folder / "params.yaml")
+        (folder / "inputs/models").mkdir(parents=True, exist_ok=True)
         for name in ("dvc.yaml", "src", "stages"):  # what a stage reads in the project's folder
             if not (folder / name).exists():
                 (folder / name).symlink_to(ROOT / name)

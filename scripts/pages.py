@@ -39,6 +39,7 @@ BLOCK = re.compile(
 )
 # Of the long output of a command that begins like this, only matching lines are shown; "..." replaces the others.
 KEPT = {
+    "dvc repro --force --single-item benchmark_models": r"^Running stage|accuracy in|\d\.\d",
     "dvc exp run -": r"^Running stage|is cached|^test accuracy|^Queue|^Ran experiment|^Experiment results",
     "dvc repro": r"^Running stage|^[\d,]+ messages|up to date",
 }

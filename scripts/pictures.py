@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from scratchlm.files.atomic import atomic_path
-from scratchlm.stage.figure import DPI, STYLE
+from scratchlm.stage.picture import DPI, STYLE
 
 # For each training: title, curve, metrics, label of its loss.
 TRAININGS = (

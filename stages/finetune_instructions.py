@@ -9,15 +9,13 @@ from scratchlm.assistant.folder import save_assistant
 from scratchlm.assistant.instructions import read_entries
 from scratchlm.checkpoint.folder import load
 from scratchlm.files.atomic import write_text
-from scratchlm.generation.samples import SHOWN_ENTRIES, describe_samples, sample_answers
+from scratchlm.generation.samples import SHOWN_ENTRIES, describe_answers, sample_answers
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
-from scratchlm.stage.tables import write_table
 from scratchlm.tokenizer.measures import measure_texts
-from scratchlm.training.curve import draw_curve, language_rows
+from scratchlm.training.curve import draw_curve
 from scratchlm.training.fit import fit
-from scratchlm.training.state import TrainingState
 
 INSTRUCTIONS = Path("data/instructions")
 TOKENIZER = Path("data/tokenizer")
@@ -36,25 +34,18 @@ def main(params: Params) -> None:
     batches = read_batches(INSTRUCTIONS, style, tokenizer, settings)
     cut = {"truncated": batches.truncated, "validation_truncated": batches.validation_truncated}
     print(f"entries cut to {settings.max_length} tokens: {sum(cut.values())}")
-    shown = read_entries(INSTRUCTIONS / "validation.json")[:SHOWN_ENTRIES]
+    entries = read_entries(INSTRUCTIONS / "validation.json")[:SHOWN_ENTRIES]
 
     def answer(epoch: int) -> list[str]:
-        return sample_answers(model, tokenizer, shown, style)
+        return sample_answers(model, tokenizer, entries, style)
 
-    def report(state: TrainingState) -> None:
-        write_table(CURVE, language_rows(state.curve))
-        write_text(SAMPLES, describe_samples(shown, state.epoch_notes))
+    def show(answers: list[list[str]]) -> None:
+        write_text(SAMPLES, describe_answers(entries, answers))
 
     torch.manual_seed(params.seed)
     model.to(device)
     done = fit(
-        "finetune_instructions",
-        model,
-        batches.loaders,
-        params=settings,
-        seed=params.seed,
-        after_epoch=answer,
-        report=report,
+        "finetune_instructions", model, batches.loaders, settings, params.seed, CURVE, after_epoch=answer, show=show
     )
     save_assistant(MODEL, model, TOKENIZER, style)
     draw_curve(CURVE_FIGURE, done.state.curve, "Instruction fine-tuning loss", "token", settings.keep)

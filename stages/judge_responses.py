@@ -15,6 +15,7 @@ from scratchlm.stage.tables import write_table
 
 RESPONSES = Path("data/responses.json")
 VERDICTS = Path("data/verdicts.json")
+PAIRWISE = Path("data/pairwise.json")
 SCORES = Path("data/plots/judge_scores.csv")
 COMPARISON = Path("data/comparison.md")
 METRICS = Path("metrics/judge_responses.json")
@@ -23,17 +24,20 @@ METRICS = Path("metrics/judge_responses.json")
 def main(params: Params) -> None:
     settings = params.judge
     entries = read_responses(RESPONSES)
-    verdicts, probes, gone = judge_by_all(entries, settings, params.seed)
-    summary = summarise(verdicts, probes, entries, params.seed)
+    verdicts, pairs, probes, gone = judge_by_all(entries, settings, params.seed)
+    summary = summarise(verdicts, pairs, probes, entries, params.seed)
     write_json(VERDICTS, [row for rows in verdicts.values() for row in rows])
+    write_json(PAIRWISE, [row for rows in pairs.values() for row in rows])
     write_table(SCORES, score_histogram(verdicts[settings.judges[0]]))
-    write_text(COMPARISON, write_report(entries, verdicts, params.seed))
+    write_text(COMPARISON, write_report(entries, verdicts, pairs, params.seed))
     write_metrics(METRICS, summary)
     print(describe(summary))
     if gone:
         raise InputError(
-            f"{'; '.join(map(str, gone))}. All rows are in {VERDICTS}, the raw answers in {cache_path()}: start the "
-            "server again and run `make repro`, which asks only for what is missing"
+            f"{'; '.join(map(str, gone))}. All rows are in {VERDICTS} and {PAIRWISE}, the raw answers in "
+            f"{cache_path()}: start the server again and run `make repro`, which asks only for what is missing"
         )
     for rows in verdicts.values():
         require_coverage(rows, settings.min_coverage, VERDICTS)
+    for rows in pairs.values():
+        require_coverage(rows, settings.min_coverage, PAIRWISE, "comparisons")

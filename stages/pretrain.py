@@ -1,27 +1,26 @@
-"""Train a GPT from scratch on the tokenized corpus."""
+"""Train a GPT on the tokenized corpus, from scratch or from a model of the user's."""
 
 from pathlib import Path
 
 import torch
 
+from scratchlm.bases.start import start_model
 from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.files.atomic import write_text
-from scratchlm.generation import Sampling, generate_text
+from scratchlm.generation.samples import describe_texts, sample_text
 from scratchlm.model.gpt import n_parameters
-from scratchlm.model.init import new_gpt
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
-from scratchlm.stage.tables import write_table
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokens.bigram import bigram_loss
 from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.windows import window_loaders
-from scratchlm.training.curve import draw_curve, language_rows
+from scratchlm.training.curve import draw_curve
 from scratchlm.training.fit import fit
-from scratchlm.training.loss import perplexity
-from scratchlm.training.state import TrainingState
+from scratchlm.training.optimizer import new_optimizer, state_of
 
+INPUTS = Path("inputs/models")
 TOKENIZER = Path("data/tokenizer")
 TOKENS = Path("data/tokens")
 MODEL = Path("models/pretrained")
@@ -32,31 +31,30 @@ METRICS = Path("metrics/pretrain.json")
 
 
 def main(params: Params) -> None:
-    settings, shape = params.pretrain, params.model
+    settings = params.pretrain
     device = choose_device()
     tokenizer = read_tokenizer(TOKENIZER)
     tokens = open_tokens(TOKENS)
     tokens.check_ids(tokenizer.n_vocab)
     torch.manual_seed(params.seed)
-    model = new_gpt(shape.config(tokenizer.n_vocab), shape.init, shape.init_std, shape.attention).to(device)
+    model, optimizer_state = start_model(settings.start, INPUTS, params.model, tokenizer)
+    optimizer = new_optimizer(model.to(device), settings, optimizer_state)
     print(f"{n_parameters(model):,} parameters")
 
     def sample(epoch: int) -> str:
-        text = generate_text(model, tokenizer, settings.sample_prompt, settings.sample_tokens, Sampling())
-        return f"\n## Epoch {epoch}\n\n{text}\n"
+        return sample_text(model, tokenizer, settings.sample_prompt, settings.sample_tokens)
 
-    def report(state: TrainingState) -> None:
-        write_table(CURVE, language_rows(state.curve))
-        title = f"# What the model writes after each epoch\n\nPrompt: {settings.sample_prompt}\n"
-        write_text(SAMPLES, "".join([title, *state.epoch_notes]))
+    def show(texts: list[str]) -> None:
+        write_text(SAMPLES, describe_texts(settings.sample_prompt, texts))
 
     batches = window_loaders(tokens, settings.batch_size)
-    done = fit("pretrain", model, batches, params=settings, seed=params.seed, after_epoch=sample, report=report)
+    done = fit(
+        "pretrain", model, batches, settings, params.seed, CURVE, after_epoch=sample, show=show, optimizer=optimizer
+    )
     bigram = bigram_loss(tokens.ids("train"), tokens.ids("validation"), tokenizer.n_vocab)
-    save_checkpoint(MODEL, model, TOKENIZER)
+    save_checkpoint(MODEL, model, TOKENIZER, state_of(model, optimizer) if settings.save_optimizer else None)
     draw_curve(CURVE_FIGURE, done.state.curve, "Pretraining loss", "token", settings.keep)
-    losses = {**done.losses(), "validation_perplexity": perplexity(done.final.validation)}
-    losses["bigram_validation_loss"] = bigram
+    losses = {**done.losses(), "bigram_validation_loss": bigram}
     write_metrics(METRICS, {"parameters": n_parameters(model), **losses, **done.training()})
     done.snapshots.finish()
     print(f"{done}; a bigram model's is {bigram:.3f}")

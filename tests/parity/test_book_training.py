@@ -45,6 +45,7 @@ CONFIG = GPTConfig(
 SETTINGS = TrainingParams(
     epochs=3,
     batch_size=4,
+    accumulate=1,
     learning_rate=0.003,
     weight_decay=0.1,
     schedule="constant",

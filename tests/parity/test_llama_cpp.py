@@ -23,6 +23,7 @@ from scratchlm.checkpoint.gpt2_layout import GPT2Layout
 from scratchlm.generation.decode import Sampling, generate
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.judges import open_judge
+from scratchlm.judging.pairwise import summarise_pairs
 from scratchlm.judging.verdicts import judge_responses
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
@@ -35,7 +36,9 @@ gguf = pytest.importorskip("gguf", reason=REASON)
 pytest.importorskip("xllamacpp", reason=REASON)
 
 CONTEXT = 2048  # the judge's prompts take up to 1,500 of so small a tokenizer's tokens
-MAX_ANSWER_TOKENS = 24
+MAX_ANSWER_TOKENS = 64
+NUMBERS = [str(number) for number in range(10, 100)]  # what the judge of answers says
+FIRST_ONE = ['{"reason": "", "verdict": "A"}']  # what the judge of pairs says
 N_STEPS, N_BEFORE = 120, 40  # of the judge's training: steps, and random tokens before its turn
 MY_TURN = "<|im_end|>\n<|im_start|>assistant\n"  # how llama.cpp ends a prompt for a model without a format of its own
 SERVER = """
@@ -70,28 +73,33 @@ def server(model: GPT, tokenizer_folder: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def judges_server(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve(train_judge(tokenizer_folder), tokenizer_folder, tmp_path_factory.mktemp("judge")) as url:
+    with serve(train_judge(tokenizer_folder, NUMBERS), tokenizer_folder, tmp_path_factory.mktemp("judge")) as url:
         yield url
 
 
-def train_judge(tokenizer_folder: Path) -> GPT:
-    """Train a GPT to answer with a number and end of text when its turn comes."""
+@pytest.fixture(scope="module")
+def pair_judges_server(tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serve(train_judge(tokenizer_folder, FIRST_ONE), tokenizer_folder, tmp_path_factory.mktemp("pairs")) as url:
+        yield url
+
+
+def train_judge(tokenizer_folder: Path, sayings: list[str]) -> GPT:
+    """Train a GPT to answer with one of the sayings and end of text when its turn comes; all are equally long."""
     torch.manual_seed(5)
     gpt = new_gpt(GPTConfig(280, CONTEXT, 64, 4, 2), "gpt2", init_std=0.1)
     tokenizer = read_tokenizer(tokenizer_folder)
     turn = tokenizer.encode_ordinary(MY_TURN)
     optimizer = torch.optim.AdamW(gpt.parameters(), lr=0.003)
+    said_NT = torch.tensor([[*turn, *tokenizer.encode_ordinary(text), tokenizer.eot_token] for text in sayings])
+    n_answer = said_NT.shape[1] - len(turn)
     for _ in range(N_STEPS):
-        numbers = [
-            [*tokenizer.encode_ordinary(str(int(n))), tokenizer.eot_token] for n in torch.randint(10, 100, (16,))
-        ]
-        spoken_BT = torch.tensor([[*turn, *number] for number in numbers])
+        spoken_BT = said_NT[torch.randint(len(sayings), (16,))]
         ids_BT = torch.cat([torch.randint(279, (16, N_BEFORE)), spoken_BT], dim=1)
         # Anywhere in the context, as prompts differ in length.
         positions_BT = torch.randint(CONTEXT - ids_BT.shape[1], (16, 1)) + torch.arange(ids_BT.shape[1])
         logits_BTV = gpt.head(gpt.features(ids_BT, positions_BT))
         optimizer.zero_grad()
-        F.cross_entropy(logits_BTV[:, -4:-1].flatten(0, 1), ids_BT[:, -3:].flatten()).backward()
+        F.cross_entropy(logits_BTV[:, -n_answer - 1 : -1].flatten(0, 1), ids_BT[:, -n_answer:].flatten()).backward()
         optimizer.step()
     return gpt.eval()
 
@@ -181,15 +189,7 @@ def test_llama_cpp_judges_and_every_answer_gets_its_row(
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", f"{judges_server}/v1")
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    settings = JudgeParams(
-        judges=["openai:tiny"],
-        prompt=prompt,
-        temperature=0.0,
-        num_ctx=CONTEXT,
-        max_answer_tokens=MAX_ANSWER_TOKENS,
-        probes=0,
-        min_coverage=0.0,
-    )
+    settings = judge_params(prompt=prompt)
     entries = [entry(number) for number in range(4)]
     entries[1]["base"]["text"] = ""
     entries[3]["assistant"]["text"] = "an answer far too long " * 800  # llama.cpp refuses what does not fit
@@ -212,6 +212,45 @@ def test_llama_cpp_judges_and_every_answer_gets_its_row(
     else:  # the server forces JSON, which the model has not learned
         assert {row["status"] for row in judged} <= {"ok", "truncated", "parse_error", "out_of_range"}
         assert all((row["score"] is None) == bool(row["reason"]) for row in judged if row["status"] != "ok")
+
+
+def test_llama_cpp_compares_and_every_pair_gets_a_row_in_each_order(
+    pair_judges_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{pair_judges_server}/v1")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    entries = [entry(number) for number in range(4)]
+    entries[1]["base"] = entries[1]["assistant"]
+    entries[3]["assistant"]["text"] = "an answer far too long " * 800
+    with AnswerCache(tmp_path / "answers.sqlite") as cache:
+        judge = open_judge("openai:tiny", judge_params(prompt="rubric"), 123, cache)
+        rows = judge_responses(entries, judge, concurrency=4, pairwise=True)[2 * len(entries) :]
+    assert [(row["id"], row["variant"]) for row in rows] == [
+        (number, variant) for number in range(4) for variant in ("base", "assistant")
+    ]
+    # The server keeps the model to the schema; the model says that the first one is better, whatever stands there.
+    assert [(row["status"], row["winner"]) for row in rows] == [
+        ("ok", "base"), ("ok", "assistant"), ("equal", "tie"), ("equal", "tie"),
+        ("ok", "base"), ("ok", "assistant"), ("http_error", None), ("http_error", None),
+    ]  # fmt: skip
+    assert {json.loads(row["raw"])["verdict"] for row in rows if row["status"] == "ok"} == {"A"}
+    assert "context size" in rows[6]["reason"]
+    found = summarise_pairs(rows, 123)
+    assert (found["ties"], found["n_judged"], found["n"]) == (3, 3, 4)
+    assert (found["win_rate"], found["first_preferred"]) == (50, 100)
+
+
+def judge_params(prompt: Any) -> JudgeParams:
+    return JudgeParams(
+        judges=["openai:tiny"],
+        prompt=prompt,
+        pairwise=True,
+        temperature=0.0,
+        num_ctx=CONTEXT,
+        max_answer_tokens=MAX_ANSWER_TOKENS,
+        probes=0,
+        min_coverage=0.0,
+    )
 
 
 def entry(number: int) -> dict[str, Any]:

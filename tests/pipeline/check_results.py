@@ -25,6 +25,7 @@ def check_sample(folder: Path) -> list[Check]:
     pretrain = read_metrics(folder, "pretrain")
     classifier = read_metrics(folder, "finetune_classifier")
     judged = read_metrics(folder, "judge_responses")
+    benchmark = read_metrics(folder, "benchmark_models")
     start, bigram = pretrain["initial_validation_loss"], pretrain["bigram_validation_loss"]
     baseline = classifier["baseline_test_accuracy"]
     return [
@@ -48,6 +49,8 @@ def check_sample(folder: Path) -> list[Check]:
         ),
         at_least("judge_responses.assistant.mean", judged["assistant"]["mean"], 60),
         below("judge_responses.base.mean", judged["base"]["mean"], 15),
+        above("benchmark_models.assistant.acc_ci95_low", benchmark["assistant"]["acc_ci95_low"], benchmark["chance"]),
+        above("benchmark_models.difference.acc_ci95_low", benchmark["difference"]["acc_ci95_low"], 0),
         # Answers that the assistant cannot have memorised: they do not occur in train.
         at_least("assistant's mean where the answer is new", mean_of_new_answers(folder), 45),
     ]
@@ -84,6 +87,10 @@ def equal(name: str, got: object, wanted: object) -> Check:
 
 def at_least(name: str, got: float, limit: float) -> Check:
     return Check(name, f">= {limit:g}", got, got >= limit)
+
+
+def above(name: str, got: float, limit: float) -> Check:
+    return Check(name, f"> {limit:g}", got, got > limit)
 
 
 def at_most(name: str, got: float, limit: float) -> Check:

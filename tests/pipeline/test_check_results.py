@@ -19,6 +19,11 @@ SAMPLE = {
         "base": {"mean": 14.9, "n": 110, "n_scored": 110},
         "assistant": {"mean": 60.0, "n": 110, "n_scored": 110},
     },
+    "benchmark_models": {
+        "chance": 25.0,
+        "assistant": {"acc_ci95_low": 25.1},
+        "difference": {"acc_ci95_low": 0.1},
+    },
 }
 LAPTOP = {
     "tokenize_corpus": {"tokens": 5145},
@@ -36,6 +41,8 @@ TOO_LITTLE = [
     ("sample", "judge_responses.base.mean", 15.0),
     ("sample", "judge_responses.assistant.mean", 59.9),
     ("sample", "judge_responses.assistant.n_scored", 109),
+    ("sample", "benchmark_models.assistant.acc_ci95_low", 25.0),
+    ("sample", "benchmark_models.difference.acc_ci95_low", 0.0),
     ("laptop", "tokenize_corpus.tokens", 5146),
     ("laptop", "prepare_sms.rows", 5574),
     ("laptop", "prepare_sms.balanced", 1492),

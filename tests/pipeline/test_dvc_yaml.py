@@ -38,12 +38,15 @@ STAGES = (
     "finetune_instructions",
     "generate_responses",
     "judge_responses",
+    "benchmark_models",
 )
 # The folders of a user's own files, by stage.
 INPUTS = {
     "download_corpus": "inputs/corpus",
+    "pretrain": "inputs/models",
     "prepare_sms": "inputs/messages",
     "prepare_instructions": "inputs/instructions",
+    "benchmark_models": "inputs/benchmarks",
 }
 CODE = ("src/", "stages/")
 PIPELINE = read_yaml(DVC_YAML)

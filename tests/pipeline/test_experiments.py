@@ -5,10 +5,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ollama_server import OllamaServer
 from project import Project, TinyRun
+from scripted_server import Reply, prompt_of
 from test_repro import stages_run
 from test_visualize import PICTURES
 
@@ -72,17 +74,30 @@ def test_an_experiment_leaves_no_data_in_git(experiment: tuple[Project, str]) ->
     assert sorted(changed) == ["dvc.lock", "metrics/finetune_classifier.json", "params.yaml"]
 
 
+def score_or_compare(request: dict[str, Any]) -> Reply:
+    """Score an answer, or prefer the first one of a pair."""
+    return Reply('{"reason": "", "verdict": "A"}') if "<answer-A-" in prompt_of(request) else Reply()
+
+
 @pytest.mark.slow
 def test_judges_on_a_server_are_an_experiment_as_the_readme_shows_it(
     project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # keeps this server's answers out of the user's cache
-    with OllamaServer() as server:
+    with OllamaServer(answer=score_or_compare) as server:
         monkeypatch.setenv("OLLAMA_HOST", server.host)
         for judges in ("[ollama:llama3]", "[ollama:llama3,overlap]"):
             output = project.dvc("exp", "run", "--set-param", f"judge.judges={judges}").stdout
             assert stages_run(output) == ["judge_responses"]
             assert max(server.asked.values()) == 1  # in both together
+        output = project.dvc("exp", "run", "-S", "judge.judges=[ollama:llama3]", "-S", "judge.pairwise=true").stdout
+        assert stages_run(output) == ["judge_responses"]
+        assert max(server.asked.values()) == 1
+        compared = json.loads(project.read("metrics/judge_responses.json"))["pairwise"]
+        n = len(json.loads(project.read("data/responses.json")))
+        assert (compared["n"], compared["n_judged"], compared["first_preferred"]) == (n, n, 100)
+        assert len(json.loads(project.read("data/pairwise.json"))) == 2 * n
+        project.dvc("exp", "run", "-S", "judge.judges=[ollama:llama3,overlap]", "-S", "judge.pairwise=false")
     metrics = json.loads(project.read("metrics/judge_responses.json"))
     assert (metrics["judge"], list(metrics["others"])) == ("ollama:llama3", ["overlap"])
     assert metrics["assistant"]["coverage"] == 1

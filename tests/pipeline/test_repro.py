@@ -89,6 +89,15 @@ METRICS = {
         *(f"{variant}.{name}" for variant in ("base", "assistant") for name in (*INTERVAL, "n", "n_scored")),
         *(f"difference.{name}" for name in INTERVAL),
     ],
+    "benchmark_models": [
+        *("source", "questions", "subjects", "cut_questions", "chance"),
+        *(
+            f"{whose}.{measure}{end}"
+            for whose in ("base", "assistant", "difference")
+            for measure in ("acc", "acc_norm")
+            for end in ("", "_ci95_low", "_ci95_high")
+        ),
+    ],
 }
 
 

@@ -10,7 +10,7 @@ from project import Project, TinyRun
 from scratchlm.anatomy.shapes import describe_shapes
 from scratchlm.checkpoint.folder import load
 
-NAMES = ("attention", "temperatures", "gradients", "pretrain", "classifier_loss", "finetune_instructions")
+NAMES = ("attention", "temperatures", "gradients", "pretrain", "classifier_loss", "finetune_instructions", "benchmark")
 PICTURES = [f"data/plots/{name}.png" for name in NAMES]
 
 

@@ -1,4 +1,4 @@
-"""The figures of visualize_model, as PNG files with the same bytes for the same numbers.
+"""The figures of visualize_model.
 
 DVC draws curves from tables itself, but its templates have no heat maps, grouped bars or logarithmic axes.
 """
@@ -13,7 +13,7 @@ import torch
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from scratchlm.stage.figure import PLAIN, drawn_figure
+from scratchlm.stage.picture import PLAIN, picture
 
 # What fits on one page of a large model.
 LAYERS_SHOWN = 4
@@ -49,7 +49,7 @@ def draw_attention(path: Path, maps_LHTT: Tensor, labels: Sequence[str], text: s
     margin = 0.45 + 0.075 * max(map(len, labels[:T]))  # inches of the labels and the axis titles
     right, top = margin + side * len(heads), margin + side * len(layers)
     width, height = max(right + 1.1, 5.0), top + 0.85
-    with drawn_figure(path, (width, height), f"{title}\n{_quoted(text)}") as figure:
+    with picture(path, (width, height), f"{title}\n{_quoted(text)}") as figure:
         # The margins are known; if matplotlib computes them (layout="constrained"), drawing takes four times as long.
         place = {"left": margin / width, "right": right / width, "bottom": margin / height, "top": top / height}
         grid = figure.subplots(
@@ -85,9 +85,7 @@ def draw_temperatures(
     """Draw the probabilities of the labelled tokens, one row per temperature, as grouped bars (chapter 5.3.1)."""
     width = 0.84 / len(temperatures)
     colors = matplotlib.colormaps["viridis"](torch.linspace(0.15, 0.8, len(temperatures)).numpy())
-    with drawn_figure(
-        path, (9, 4.5), f"The next token under each temperature\n{_quoted(text)}", "constrained"
-    ) as figure:
+    with picture(path, (9, 4.5), f"The next token under each temperature\n{_quoted(text)}", "constrained") as figure:
         axes = figure.subplots()
         for index, temperature in enumerate(temperatures):
             centers = [choice - 0.42 + width * (index + 0.5) for choice in range(len(labels))]
@@ -104,7 +102,7 @@ def draw_gradients(path: Path, gradients: Mapping[str, Sequence[float]], n_steps
     `gradients` has the five curves of `LINES`: two of new models, two of the same models after `n_steps` steps, and
     that of the trained model.
     """
-    with drawn_figure(path, (9, 4.5), "Do gradients reach the first blocks?", "constrained") as figure:
+    with picture(path, (9, 4.5), "Do gradients reach the first blocks?", "constrained") as figure:
         axes = figure.subplots()
         for name, (label, color, style) in LINES.items():
             values = gradients[name]

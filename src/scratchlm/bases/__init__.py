@@ -1,4 +1,4 @@
-"""Bases: the checkpoints that fine-tuning starts from (chapter 5.5), and their measures.
+"""Bases: the checkpoints that trainings start from (chapters 5.4 and 5.5), and their measures.
 
-Imports `checkpoint`, `download`, `training`, `model` and `tokenizer`.
+Imports `checkpoint`, `download`, `training`, `params`, `model`, `tokenizer` and `files`.
 """

@@ -8,6 +8,7 @@ from pathlib import Path
 from scratchlm.checkpoint.config_json import write_config
 from scratchlm.checkpoint.folder import check_checkpoint
 from scratchlm.checkpoint.gpt2_layout import GPT2Layout
+from scratchlm.checkpoint.optimizer import OPTIMIZER
 from scratchlm.checkpoint.weights import WEIGHTS, check_weights
 from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import GPT2_WEIGHTS
@@ -48,9 +49,9 @@ def download_checkpoint(size: str, folder: Path, tokenizer_folder: Path) -> GPTC
 
 
 def copy_checkpoint(source: Path, folder: Path) -> GPTConfig:
-    """Copy a checkpoint, after the checks that a downloaded one gets."""
+    """Copy a checkpoint without its optimizer, after the checks that a downloaded one gets."""
     config = check_checkpoint(source)
     folder.mkdir(parents=True)
-    for path in sorted(path for path in source.iterdir() if path.is_file()):
+    for path in sorted(path for path in source.iterdir() if path.is_file() and path.name != OPTIMIZER):
         shutil.copyfile(path, folder / path.name)
     return config

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
 from scratchlm.checkpoint.config_json import CONFIG, read_config, read_description, write_config
 from scratchlm.checkpoint.gpt2_layout import GPT2Layout
+from scratchlm.checkpoint.optimizer import OPTIMIZER
 from scratchlm.checkpoint.weights import WEIGHTS, check_weights, load_weights, save_tensors
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path
-from scratchlm.model.config import GPTConfig
+from scratchlm.model.config import AttentionKind, GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import empty_gpt
 from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer, read_tokenizer
 from scratchlm.tokenizer.protocol import Tokenizer
 
 
-def save_checkpoint(folder: Path, model: GPT, tokenizer_folder: Path) -> None:
+def save_checkpoint(
+    folder: Path, model: GPT, tokenizer_folder: Path, optimizer_state: Mapping[str, Tensor] | None = None
+) -> None:
     """Write `model` and its tokenizer as a checkpoint that transformers' `GPT2LMHeadModel` loads.
 
+    With an `optimizer_state` a training can go on from it; nothing but `load_optimizer_state` reads that file.
     Exception: transformers rejects models without shortcuts, see `gpt2_layout.config_to_json`.
     """
     with atomic_path(folder) as temporary:
@@ -27,6 +34,8 @@ def save_checkpoint(folder: Path, model: GPT, tokenizer_folder: Path) -> None:
         write_config(temporary, model.config, read_tokenizer(tokenizer_folder).eot_token)
         save_tensors(temporary / WEIGHTS, GPT2Layout(model.config).stored_tensors(model))
         copy_tokenizer_for_hugging_face(tokenizer_folder, temporary)
+        if optimizer_state is not None:
+            save_tensors(temporary / OPTIMIZER, optimizer_state)
 
 
 def check_checkpoint(folder: Path) -> GPTConfig:
@@ -40,8 +49,9 @@ def check_checkpoint(folder: Path) -> GPTConfig:
     return config
 
 
-def load_checkpoint(folder: Path, drop_rate: float = 0.0) -> GPT:
+def load_checkpoint(folder: Path, drop_rate: float = 0.0, attention: AttentionKind = "sdpa") -> GPT:
     """Load a checkpoint into a GPT on the CPU, in float32 and evaluation mode.
+
 
     `drop_rate` is for training it on, whatever dropout it was trained with before; the book uses none (chapter 6.4).
     Raises InputError that lists every missing, unknown or misshapen tensor at once.
@@ -49,7 +59,7 @@ def load_checkpoint(folder: Path, drop_rate: float = 0.0) -> GPT:
     config = replace(read_config(folder), drop_rate=drop_rate)
     layout = GPT2Layout(config)
     check_weights(layout, folder / WEIGHTS)  # before memory is allocated
-    model = empty_gpt(config)
+    model = empty_gpt(config, attention)
     load_weights(model, layout, folder / WEIGHTS)
     return model.eval()
 

@@ -61,7 +61,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def load_tensors(path: Path, like: nn.Module) -> dict[str, Tensor]:
     """Load a small safetensors file that holds exactly the parameters of `like`, or raise OutputError."""
     wanted = {name: tuple(parameter.shape) for name, parameter in like.named_parameters()}
-    found = {name: shape for name, (shape, _) in _read_headers(path).items()}
+    found = {name: shape for name, (shape, _) in read_headers(path).items()}
     if found != wanted:
         raise OutputError(f"{path} holds {found}, expected {wanted}")
     return load_file(path)
@@ -105,7 +105,7 @@ def check_weights(layout: Layout, path: Path) -> dict[str, str]:
 
     Returns name in the model -> name in the file. Raises OutputError that lists all differences.
     """
-    headers = _read_headers(path)
+    headers = read_headers(path)
     found = {name: stored for stored in headers if (name := layout.parameter_name(stored)) is not None}
     expected = layout.stored_shapes()
     problems = layout.missing_problems({name: expected[name] for name in expected.keys() - found.keys()})
@@ -126,7 +126,8 @@ def check_weights(layout: Layout, path: Path) -> dict[str, str]:
     return found
 
 
-def _read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+def read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return name -> (shape, dtype) of every tensor of a safetensors file; raise OutputError if it cannot be read."""
     try:
         with path.open("rb") as file:
             header_bytes = int.from_bytes(file.read(8), "little")

@@ -23,7 +23,7 @@ from scratchlm.model.linear import Linear
 from scratchlm.params.choices import TrainLayers
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import Loader, evaluation_mode
-from scratchlm.training.loss import Batch
+from scratchlm.training.loss import Batch, count_targets
 
 HEAD, DESCRIPTION = "classifier_head.safetensors", "classifier.json"
 
@@ -77,7 +77,7 @@ def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int)
 def label_loss(classifier: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return the summed cross entropy of a batch of ids [B, T] and labels [B], and the number of labels."""
     ids_BT, labels_B = batch
-    return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum"), torch.tensor(len(labels_B))
+    return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum"), count_targets(batch)
 
 
 @dataclass(frozen=True)

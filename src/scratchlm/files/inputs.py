@@ -58,7 +58,7 @@ def _check_tracked(name: str, path: Path, here: Path, inputs: Path) -> None:
     """
     below = here.relative_to(inputs.absolute())
     if not below.parts:
-        raise InputError(f"{name} is where files and folders of your own belong: name those, as in {inputs}/my-texts")
+        raise InputError(f"{name} is where files and folders of your own belong: name those, as in {inputs}/mine")
     if here.is_dir() and (notes := sorted(here.rglob("*.dvc"))):
         note = shlex.quote(str(inputs / notes[0].relative_to(inputs.absolute())))
         raise InputError(

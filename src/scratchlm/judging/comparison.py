@@ -14,6 +14,7 @@ import pandas as pd
 from scratchlm.errors import InputError, OutputError
 from scratchlm.files.text import one_line, shorten
 from scratchlm.judging.verdicts import Row
+from scratchlm.stage.mean import Mean, mean_of
 
 RESPONSES = "data/responses.json"
 VERDICTS = "data/verdicts.json"
@@ -25,23 +26,8 @@ VARIANT = "assistant"
 IDENTITY = ("model", "model_digest", "prompt")  # what makes two judges of one name the same, beside their options
 NAME_COLUMNS = 30
 ERROR_CHARS = 200
-RESAMPLES = 10_000
-RESAMPLES_AT_ONCE = 500  # 5,000 answers then take 20 MB, not 400
 
 Sign = Literal["better", "worse", "undecided"]
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean with its 95 % bootstrap interval; without a value there is no mean, with one value no interval."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-    def as_metrics(self) -> dict[str, Any]:
-        """The figures under the names that they have in metrics."""
-        return {"mean": self.value, "ci95_low": self.low, "ci95_high": self.high}
 
 
 @dataclass(frozen=True)
@@ -89,30 +75,6 @@ def compare_scores(
         n=len(pairs),
         n_left_out=len({*scores, *others}) - len(pairs),
     )
-
-
-def mean_of(values: np.ndarray, seed: int) -> Mean:
-    """The mean of values of shape (n,), with its interval."""
-    return Mean(float(values.mean()) if values.size else None, *bootstrap_mean_interval(values, seed))
-
-
-def bootstrap_mean_interval(scores: np.ndarray, seed: int) -> tuple[float, float] | tuple[None, None]:
-    """The 95 % percentile bootstrap interval of the mean (Efron 1979), from 10,000 seeded resamples.
-
-    `scores` has shape (n,); fewer than two give (None, None).
-    """
-    if scores.size < 2:
-        return None, None
-    means = np.concatenate([scores[index].mean(axis=1) for index in resamples(scores.size, seed)])  # (RESAMPLES,)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def resamples(n: int, seed: int) -> Iterator[np.ndarray]:
-    """Draw the indices of 10,000 resamples of `n`, (RESAMPLES_AT_ONCE, n) at a time."""
-    generator = np.random.default_rng(seed)
-    for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
-        yield generator.integers(n, size=(RESAMPLES_AT_ONCE, n))
 
 
 def agreement(rows: Sequence[Row], other_rows: Sequence[Row]) -> dict[str, float | int | None]:

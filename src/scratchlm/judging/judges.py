@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from scratchlm.assistant.instructions import AnsweredEntry
+from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry
 from scratchlm.judging.answer_cache import AnswerCache, answer_key, cache_path
 from scratchlm.judging.backends import ollama, openai
 from scratchlm.judging.client import Backend, BackendError, Completion
@@ -35,25 +35,30 @@ class LlmJudge(Judge):
         self.model, self.model_digest = backend.model, backend.model_digest
         # What decides its scores too, but for the address: that may change from run to run.
         self._columns = {"options": {name: value for name, value in backend.options.items() if name != "base_url"}}
-        self._backend, self._prompt, self._cache, self._num_ctx = backend, prompt, cache, num_ctx
+        self._backend, self._cache, self._num_ctx = backend, cache, num_ctx
+        self._prompt, self._pair_prompt = prompt, load_prompt("pairwise")
         self._asked: Counter[str] = Counter()  # how often in vain, by key
         self._locks: dict[str, threading.Lock] = {}  # by key: two who want one answer ask for it once
 
     def judge(self, verdict: Verdict, may_ask: bool = True) -> int | None:
-        """Score one answer, asking only for what the cache does not hold.
+        """Score one answer, or the first of a pair, asking only for what the cache does not hold.
 
         After words without a score comes one more question, with a reminder of the format, then a lenient reading.
         """
         verdict.columns = self._columns
-        if not verdict.response.strip():
+        if verdict.other is None and not verdict.response.strip():
             verdict.status, verdict.score, verdict.reason = "empty", 0.0, "the response is empty"
             return 0
-        prompt = self._prompt.render(verdict.entry, verdict.response)
+        if verdict.other == verdict.response:
+            verdict.status, verdict.score, verdict.reason = "equal", 50.0, "both answers are the same text"
+            return 0
+        form = self._prompt if verdict.other is None else self._pair_prompt
+        prompt = form.render(verdict.entry, verdict.response, verdict.other)
         said: list[Completion] = []
         n_new, failure = 0, None
         try:
-            for number, question in enumerate((prompt, f"{prompt}\n\n{self._prompt.reminder}"), start=1):
-                key = answer_key(self._backend, self._prompt.schema, question, number)
+            for number, question in enumerate((prompt, f"{prompt}\n\n{form.reminder}"), start=1):
+                key = answer_key(self._backend, form.schema, question, number)
                 with self._locks.setdefault(key, threading.Lock()):
                     completion = self._cache.get(key)
                     if completion is None and not may_ask:
@@ -61,18 +66,18 @@ class LlmJudge(Judge):
                     if completion is None:
                         start_s = time.monotonic()
                         self._asked[key] += 1
-                        new = self._backend.ask(question, self._prompt.schema)
+                        new = self._backend.ask(question, form.schema)
                         latency_s = time.monotonic() - start_s
                         text = new.text.encode("utf-8", "replace").decode()  # JSON can hold half a character
                         completion = replace(new, text=text, attempts=self._asked.pop(key), latency_s=latency_s)
                         self._cache.put(key, self.name, completion)
                         n_new += 1
                 said.append(completion)
-                reading, raw = self._read(question, completion), completion.text
+                reading, raw = self._read(form, question, completion), completion.text
                 if reading.score is not None or reading.status == "truncated":
                     break
             else:
-                lenient = [(self._prompt.parse(one.text, True), one.text) for one in reversed(said)]
+                lenient = [(form.parse(one.text, True), one.text) for one in reversed(said)]
                 reading, raw = next((found for found in lenient if found[0].score is not None), (reading, raw))
         except BackendError as problem:
             failure = problem
@@ -80,7 +85,7 @@ class LlmJudge(Judge):
         verdict.failure = failure
         verdict.status, verdict.score, verdict.reason = reading
         verdict.raw, verdict.attempts = raw, sum(one.attempts for one in said) + self._asked[key]
-        verdict.prompt, verdict.prompt_sha256 = self._prompt.name, hashlib.sha256(prompt.encode()).hexdigest()
+        verdict.prompt, verdict.prompt_sha256 = form.name, hashlib.sha256(prompt.encode()).hexdigest()
         return n_new
 
     def is_alive(self) -> bool:
@@ -90,7 +95,7 @@ class LlmJudge(Judge):
             return True
         return False
 
-    def _read(self, question: str, reply: Completion) -> Reading:
+    def _read(self, form: JudgePrompt, question: str, reply: Completion) -> Reading:
         """Read a reply of which nothing was cut.
 
         A server that drops the front of a long prompt says so by its own count alone: it reaches `num_ctx`, or stays
@@ -106,7 +111,7 @@ class LlmJudge(Judge):
             said = "" if reply.answer_tokens is None else f" after {reply.answer_tokens} tokens"
             cut = f"the judge's answer was cut{said} (judge.max_answer_tokens)"
         else:
-            return self._prompt.parse(reply.text, False)
+            return form.parse(reply.text, False)
         return Reading("truncated", None, cut)
 
 
@@ -126,21 +131,28 @@ def open_judge(name: str, settings: JudgeParams, seed: int, cache: AnswerCache) 
 
 def judge_by_all(
     entries: Sequence[AnsweredEntry], settings: JudgeParams, seed: int
-) -> tuple[dict[str, list[Row]], dict[str, list[Row]], list[ServerGone]]:
-    """Have all answers and probes judged by each judge; return their rows by its name, and which servers are gone."""
+) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, list[Row]], list[ServerGone]]:
+    """Have all answers, pairs and probes judged by each judge; return each kind of rows by its name, and who is gone.
+
+    Pairs are for language models alone: `overlap` has no rows of them, and without `settings.pairwise` no judge has.
+    """
     concurrency = read_count("SCRATCHLM_JUDGE_CONCURRENCY", DEFAULT_CONCURRENCY, MOST_AT_ONCE)
     patience_s = read_seconds("SCRATCHLM_JUDGE_PATIENCE_S", DEFAULT_PATIENCE_S)
     items = probe_items(entries, settings.probes, seed)
-    verdicts: dict[str, list[Row]] = {}
+    rows: dict[str, list[Row]] = {}
     probes: dict[str, list[Row]] = {}
     gone: list[ServerGone] = []
     with AnswerCache(cache_path()) as cache:
         # All of them before the first question: a missing model shows itself at once.
         for judge in [open_judge(name, settings, seed, cache) for name in settings.judges]:
             try:
-                verdicts[judge.name] = judge_responses(entries, judge, concurrency, patience_s)
+                pairwise = settings.pairwise and isinstance(judge, LlmJudge)
+                rows[judge.name] = judge_responses(entries, judge, concurrency, patience_s, pairwise)
                 probes[judge.name] = judge_items(items, judge, concurrency, patience_s, "probes")
             except ServerGone as server:
                 gone.append(server)
-                verdicts.setdefault(judge.name, server.rows)  # unless it was the probes that it left out
-    return verdicts, probes, gone
+                rows.setdefault(judge.name, server.rows)  # unless it was the probes that it left out
+    n_answers = len(VARIANTS) * len(entries)
+    verdicts = {name: found[:n_answers] for name, found in rows.items()}
+    pairs = {name: found[n_answers:] for name, found in rows.items() if len(found) > n_answers}
+    return verdicts, pairs, probes, gone

@@ -8,19 +8,29 @@ from typing import Any
 
 from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry
 from scratchlm.files.block import labelled
+from scratchlm.judging.pairwise import winner_of
 from scratchlm.judging.verdicts import Row
 
 SHOWN_ENTRIES = 10
+RowsByJudge = Mapping[str, Mapping[tuple[Any, str], Row]]  # of each judge by entry and variant
 
 
-def write_report(entries: Sequence[AnsweredEntry], verdicts: Mapping[str, Sequence[Row]], seed: int) -> str:
+def write_report(
+    entries: Sequence[AnsweredEntry],
+    verdicts: Mapping[str, Sequence[Row]],
+    pairs: Mapping[str, Sequence[Row]],
+    seed: int,
+) -> str:
     """Lay ten entries out, chosen by `seed`, from the assistant's greatest gain over its base to the least.
 
-    `verdicts` holds each judge's rows by its name; the first judge's scores decide the order, an entry without
-    both of them comes last. Every text stands in a code block, so that nothing in it is markup.
+    `verdicts` and `pairs` hold each judge's rows by its name; the first judge's scores decide the order, an entry
+    without both of them comes last. Every text stands in a code block, so that nothing in it is markup.
     """
     chosen = random.Random(seed).sample(range(len(entries)), min(SHOWN_ENTRIES, len(entries)))
-    rows = {name: {(row["id"], row["variant"]): row for row in part} for name, part in verdicts.items()}
+    rows, pair_rows = (
+        {name: {(row["id"], row["variant"]): row for row in part} for name, part in of_judges.items()}
+        for of_judges in (verdicts, pairs)
+    )
     first = next(iter(rows))
     gains = {index: _gain(entries[index], rows[first]) for index in chosen}
     chosen.sort(key=lambda index: (gains[index] is None, -(gains[index] or 0.0), index))
@@ -30,12 +40,12 @@ def write_report(entries: Sequence[AnsweredEntry], verdicts: Mapping[str, Sequen
         f"{len(chosen)} of the {len(entries)} test entries, drawn at random (seed {seed}) whatever their scores, "
         f"in the order of the assistant's gain over its base as `{first}` scores them from 0 to 100, best first. "
         "Long lines are wrapped; the texts to the letter are in `data/responses.json`, all scores in "
-        "`data/verdicts.json`.",
+        "`data/verdicts.json`" + (", all verdicts of pairs in `data/pairwise.json`." if pairs else "."),
     ]
     for index in chosen:
         gain = gains[index]
         shown = "without a score" if gain is None else f"{gain:+.1f}"
-        block = _lay_out(entries[index], rows)
+        block = _lay_out(entries[index], rows, pair_rows)
         lines += ["", f"## Entry {entries[index]['id']}: {shown}", "", "```text", *block, "```"]
     return "\n".join(lines) + "\n"
 
@@ -45,7 +55,7 @@ def _gain(entry: AnsweredEntry, rows: Mapping[tuple[Any, str], Row]) -> float | 
     return None if base is None or assistant is None else assistant - base
 
 
-def _lay_out(entry: AnsweredEntry, rows: Mapping[str, Mapping[tuple[Any, str], Row]]) -> Iterator[str]:
+def _lay_out(entry: AnsweredEntry, rows: RowsByJudge, pair_rows: RowsByJudge) -> Iterator[str]:
     yield from labelled("instruction", entry["instruction"])
     if entry["input"]:
         yield from labelled("input", entry["input"])
@@ -61,3 +71,10 @@ def _lay_out(entry: AnsweredEntry, rows: Mapping[str, Mapping[tuple[Any, str], R
             score = f"no score ({row['status']})" if row["score"] is None else f"{row['score']:.1f}"
             reason = f": {row['reason']}" if row["reason"] else ""
             yield from labelled("", f"-> {name} {score}{reason}")
+    for name, of_judge in pair_rows.items():
+        shown = [of_judge[entry["id"], variant] for variant in VARIANTS]
+        yield ""
+        yield from labelled("better", f"{name}: {winner_of(*(row['winner'] for row in shown)) or 'no verdict'}")
+        for row in shown:
+            reason = f": {row['reason']}" if row["reason"] else ""
+            yield from labelled("", f"-> {row['variant']} shown first: {row['winner'] or row['status']}{reason}")

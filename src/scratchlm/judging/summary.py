@@ -16,9 +16,11 @@ from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry, Variant
 from scratchlm.errors import InputError
 from scratchlm.files.text import one_line
 from scratchlm.judging.client import MAX_ERROR_CHARS, WAY_OUT
-from scratchlm.judging.comparison import agreement, compare_scores, mean_of, resamples
+from scratchlm.judging.comparison import agreement, compare_scores
+from scratchlm.judging.pairwise import ORDER_DECIDED_AT_MOST, summarise_pairs
 from scratchlm.judging.probes import KINDS, summarise_probes, warnings
 from scratchlm.judging.verdicts import Row
+from scratchlm.stage.mean import mean_of, resamples
 
 Rows = Sequence[Row]  # of one judge
 
@@ -27,22 +29,31 @@ WORD = re.compile(r"\w+")
 
 
 def summarise(
-    verdicts: Mapping[str, Rows], probes: Mapping[str, Rows], entries: Sequence[AnsweredEntry], seed: int
+    verdicts: Mapping[str, Rows],
+    pairs: Mapping[str, Rows],
+    probes: Mapping[str, Rows],
+    entries: Sequence[AnsweredEntry],
+    seed: int,
 ) -> dict[str, Any]:
     """Turn all judges' rows into the metrics: the first judge's at the top, further ones' below `others`.
 
-    `verdicts` and `probes` hold each judge's rows by its name; without probes there are none in the metrics.
-    Where there are several judges, `agreement` compares every two of them.
+    `verdicts`, `pairs` and `probes` hold each judge's rows by its name; without pairs or probes there are none in the
+    metrics. Where there are several judges, `agreement` compares every two of them.
     """
-    first, *others = (summarise_judge(rows, probes.get(name, ()), entries, seed) for name, rows in verdicts.items())
+    first, *others = (
+        summarise_judge(rows, pairs.get(name, ()), probes.get(name, ()), entries, seed)
+        for name, rows in verdicts.items()
+    )
     if not others:
         return first
-    pairs = {f"{one} ~ {other}": agreement(verdicts[one], verdicts[other]) for one, other in combinations(verdicts, 2)}
-    return first | {"others": {part["judge"]: part for part in others}, "agreement": pairs}
+    agreed = {f"{one} ~ {other}": agreement(verdicts[one], verdicts[other]) for one, other in combinations(verdicts, 2)}
+    return first | {"others": {part["judge"]: part for part in others}, "agreement": agreed}
 
 
-def summarise_judge(rows: Rows, probes: Rows, entries: Sequence[AnsweredEntry], seed: int) -> dict[str, Any]:
-    """Turn one judge's rows into its metrics: each variant, assistant minus base, probes, slope over length.
+def summarise_judge(
+    rows: Rows, pairs: Rows, probes: Rows, entries: Sequence[AnsweredEntry], seed: int
+) -> dict[str, Any]:
+    """Turn one judge's rows into its metrics: each variant, assistant minus base, slope over length, pairs, probes.
 
     `difference` pairs the entries of which both answers were scored; wins, ties and losses are the
     assistant's. Intervals are 95 % percentile bootstraps; where fewer than two scores leave nothing to
@@ -57,6 +68,7 @@ def summarise_judge(rows: Rows, probes: Rows, entries: Sequence[AnsweredEntry], 
         **{variant: summarise_variant(rows, variant, seed) for variant in VARIANTS},
         "difference": compare_scores(name, base, assistant, seed).as_metrics(),
         "length_slope": length_slope(rows, entries, seed),
+        **({"pairwise": summarise_pairs(pairs, seed)} if pairs else {}),
         **({"probes": summarise_probes(probes)} if probes else {}),
     }
 
@@ -116,7 +128,8 @@ def describe(summary: dict[str, Any]) -> str:
 
 
 def _describe_judge(summary: dict[str, Any]) -> Iterator[str]:
-    difference, slope, probes = summary["difference"], summary["length_slope"], summary.get("probes")
+    difference, slope = summary["difference"], summary["length_slope"]
+    pairs, probes = summary.get("pairwise"), summary.get("probes")
     yield f"judged by {summary['judge']} ({summary['model']}), 0 to 100"
     for variant in VARIANTS:
         part = summary[variant]
@@ -127,6 +140,15 @@ def _describe_judge(summary: dict[str, Any]) -> Iterator[str]:
     )
     if slope["slope"] is not None:
         yield f"  length     {_figures(slope, 'slope')}, points per factor of e in length, {slope['n']} answers"
+    if pairs is not None:
+        yield (
+            f"  win rate   {_figures(pairs, 'win_rate')}, assistant wins {pairs['wins']}, ties {pairs['ties']}, "
+            f"loses {pairs['losses']} of {pairs['n']} pairs"
+        )
+    if pairs is not None and pairs["n_judged"]:
+        yield f"  order      decided {pairs['order_decided']:.1f} % of {pairs['n_judged']} pairs judged in both orders"
+        if pairs["order_decided"] > ORDER_DECIDED_AT_MOST:
+            yield f"  warning: {summary['judge']}: the order of two answers decides more pairs than the answers do"
     if probes is not None:
         shown = ", ".join(f"{kind} {'-' if probes[kind] is None else format(probes[kind], '.1f')}" for kind in KINDS)
         yield f"  probes     {shown}" + ("" if probes["auc"] is None else f", AUC {probes['auc']:.2f}")
@@ -142,8 +164,8 @@ def _figures(part: dict[str, Any], name: str) -> str:
     return f"{part[name]:7.2f}  (95 % interval {part['ci95_low']:.2f} to {part['ci95_high']:.2f})"
 
 
-def require_coverage(rows: Rows, min_coverage: float, verdicts_path: Path) -> None:
-    """Stop where a smaller fraction of the answers than `min_coverage` has a score.
+def require_coverage(rows: Rows, min_coverage: float, verdicts_path: Path, what: str = "answers") -> None:
+    """Stop where a smaller fraction of the rows than `min_coverage` has a score; `what` names what they are of.
 
     `rows` are one judge's. Raises InputError that counts the failures by status, gives their commonest reason
     and names the file that keeps the raw answers.
@@ -156,7 +178,7 @@ def require_coverage(rows: Rows, min_coverage: float, verdicts_path: Path) -> No
     statuses = Counter(row["status"] for row in failed)
     [(reason, _)] = Counter(row["reason"] for row in failed).most_common(1)
     raise InputError(
-        f"the judge {rows[0]['judge']} scored {n_scored} of {len(rows)} answers ({coverage:.1%}), "
+        f"the judge {rows[0]['judge']} scored {n_scored} of {len(rows)} {what} ({coverage:.1%}), "
         f"judge.min_coverage wants {min_coverage:.1%}; {len(failed)} failed: "
         f"{', '.join(f'{count} {status}' for status, count in sorted(statuses.items()))}; "
         f"the commonest reason: {one_line(reason, MAX_ERROR_CHARS)}. Their raw answers and reasons are in "

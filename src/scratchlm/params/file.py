@@ -18,7 +18,7 @@ from scratchlm.errors import InputError
 from scratchlm.files.text import one_line, shorten
 from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
 from scratchlm.params.choices import BYTES_AND_END
-from scratchlm.params.schema import ModelParams, Params, TokenizerParams, WindowsParams
+from scratchlm.params.schema import JudgeParams, ModelParams, Params, PretrainParams, TokenizerParams, WindowsParams
 
 PARAMS = Path("params.yaml")
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
@@ -84,7 +84,7 @@ def check_params(found: Any, name: str = "params.yaml") -> Params:
 
 def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
     """Yield the problems of keys that do not fit together; a check that needs an invalid section is left out."""
-    for check in (_bad_texts, _bad_windows, _bad_fractions, _bad_rates, _bad_bases):
+    for check in (_bad_texts, _bad_windows, _bad_fractions, _bad_trainings, _bad_rates, _bad_bases, _bad_judges):
         yield from check(valid)
 
 
@@ -135,6 +135,21 @@ def _bad_fractions(valid: dict[str, Any]) -> Iterator[str]:
                 )
 
 
+def _bad_trainings(valid: dict[str, Any]) -> Iterator[str]:
+    for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
+        if section in valid and valid[section].batch_size % valid[section].accumulate:
+            yield (
+                f"{section}.accumulate: got {valid[section].accumulate}, allowed: 1, or a number that divides "
+                f"{section}.batch_size ({valid[section].batch_size})"
+            )
+    pretrain: PretrainParams | None = valid.get("pretrain")
+    if pretrain and pretrain.save_optimizer and pretrain.keep == "best":
+        yield (
+            "pretrain.save_optimizer: got true, allowed with pretrain.keep best: false, because the optimizer's state "
+            "is that of the last weights"
+        )
+
+
 def _bad_rates(valid: dict[str, Any]) -> Iterator[str]:
     for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
         if section in valid and valid[section].min_learning_rate > valid[section].learning_rate:
@@ -169,6 +184,15 @@ def _bad_bases(valid: dict[str, Any]) -> Iterator[str]:
                 f"generate.max_new_tokens: got {valid['generate'].max_new_tokens}, allowed: less than the "
                 f"context of the assistant ({base_length}), which holds the prompt too"
             )
+
+
+def _bad_judges(valid: dict[str, Any]) -> Iterator[str]:
+    judge: JudgeParams | None = valid.get("judge")
+    if judge and judge.pairwise and judge.judges == ["overlap"]:
+        yield (
+            "judge.pairwise: got True, allowed only with ollama:MODEL or openai:MODEL in judge.judges; overlap cannot "
+            "read two answers side by side, its wins and losses stand in the metrics under difference"
+        )
 
 
 def _context_length(base: str, model: ModelParams) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -37,6 +39,12 @@ def _place(value: str) -> str:
         raise ValueError("a path or URL without control characters and without lone surrogates")
     if re.search(r"//[^/]*@", value):
         raise ValueError("a URL without name and password, which would be copied to dvc.lock: put them into ~/.netrc")
+    return value
+
+
+def _not_written_by_stages(value: str) -> str:
+    if Path(os.path.normpath(value)).parts[:1] == ("models",):
+        raise ValueError("random, or a folder outside models/, which stages write: copy it to inputs/models/")
     return value
 
 
@@ -118,6 +126,7 @@ class TrainingParams(Section):
 
     epochs: Positive
     batch_size: Positive
+    accumulate: Positive
     learning_rate: AboveZero
     weight_decay: NonNegative
     schedule: Schedule
@@ -131,8 +140,10 @@ class TrainingParams(Section):
 
 
 class PretrainParams(TrainingParams):
-    """The training from scratch, and the text it is asked to continue after each epoch."""
+    """The training, from random weights or a user's model, and the text to be continued after each epoch."""
 
+    start: Annotated[Place, AfterValidator(_not_written_by_stages)]
+    save_optimizer: bool
     sample_prompt: Annotated[str, Field(min_length=1)]
     sample_tokens: Positive
 
@@ -194,11 +205,18 @@ class GenerateParams(Section):
     batch_size: Positive
 
 
+class BenchmarkParams(Section):
+    """The multiple-choice questions."""
+
+    source: Place
+
+
 class JudgeParams(Section):
     """Who scores the answers."""
 
     judges: Annotated[list[str], BeforeValidator(_different_items), AfterValidator(_known_judges)]
     prompt: PromptName
+    pairwise: bool
     temperature: NonNegative
     num_ctx: Positive
     max_answer_tokens: Positive
@@ -222,4 +240,5 @@ class Params(Section):
     instructions: InstructionsParams
     finetune_instructions: AssistantParams
     generate: GenerateParams
+    benchmark: BenchmarkParams
     judge: JudgeParams

@@ -29,6 +29,10 @@ class BytePairTokenizer(tiktoken.Encoding):
         """How many tokens are merges of two others."""
         return int(self.n_vocab) - BYTES_AND_END
 
+    def tokens(self) -> list[bytes]:
+        """Return every token in the order of the ids, which is also that of the merges."""
+        return [self.decode_single_token_bytes(index) for index in range(self.n_vocab)]
+
     def encode_ordinary(self, text: str) -> list[int]:
         """Encode a text in which special tokens are plain text; very long white space is encoded in parts."""
         encode: Callable[[str], list[int]] = super().encode_ordinary

@@ -31,6 +31,9 @@ class Tokenizer(Protocol):
     def unk_token(self) -> int | None:
         """The id of `<|unk|>`; None if no text has unknown tokens."""
 
+    def tokens(self) -> list[bytes] | list[str]:
+        """Return every token in the order of the ids; tokenizers with equal lists encode alike."""
+
     def encode_ordinary(self, text: str) -> list[int]:
         """Encode a text in which special tokens are plain text."""
 

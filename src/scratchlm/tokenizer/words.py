@@ -80,6 +80,10 @@ class WordTokenizer:
     def unk_token(self) -> int | None:
         return self._special_ids.get(UNKNOWN)
 
+    def tokens(self) -> list[str]:
+        """Return every token in the order of the ids."""
+        return list(self._tokens)
+
     def encode_ordinary(self, text: str) -> list[int]:
         """Encode a text in which special tokens count as ordinary, unknown words.
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from scratchlm.params.schema import TrainingParams
-from scratchlm.training.state import Evaluation, TrainingState, trained_parameters
+from scratchlm.training.optimizer import trained_parameters
+from scratchlm.training.state import Evaluation, TrainingState
 
 
 def best_of(curve: Sequence[Evaluation]) -> Evaluation:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scratchlm.params.choices import Keep
-from scratchlm.stage.figure import drawn_figure
 from scratchlm.training.best import best_of
 from scratchlm.training.loss import LARGEST_EXPONENT, perplexity
 from scratchlm.training.state import Evaluation
@@ -39,9 +38,11 @@ def draw_curve(
     The second axis, above, has the tokens seen, for messages the messages. Losses per token have their perplexities
     on the right.
     """
+    from scratchlm.stage.picture import picture  # here: matplotlib takes half a second, and no stage starts with it
+
     best, last = best_of(curve), curve[-1]
     epochs = [row.epoch for row in curve]
-    with drawn_figure(path, SIZE_IN, title, "constrained") as figure:
+    with picture(path, SIZE_IN, title, "constrained") as figure:
         axes = figure.subplots()
         axes.plot(epochs, [row.train_loss for row in curve], color="tab:blue", label="train")
         axes.plot(epochs, [row.validation_loss for row in curve], "-.", color="tab:orange", label="validation")

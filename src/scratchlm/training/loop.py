@@ -24,14 +24,14 @@ from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.best import best_of, copy_weights, describe_end, is_out_of_patience, put_weights
 from scratchlm.training.guard import FiniteGuard
-from scratchlm.training.loss import Batch, Loss
+from scratchlm.training.loss import Batch, Loss, count_targets
+from scratchlm.training.optimizer import new_optimizer, trained_parameters
 from scratchlm.training.state import (
     Evaluation,
     TrainingState,
     remaining_batches,
     restore,
     state_tensors,
-    trained_parameters,
 )
 
 Loader = DataLoader[Any]
@@ -70,20 +70,22 @@ def train(
     after_epoch: Callable[[int], Any] = lambda epoch: None,
     report: Callable[[TrainingState], Any] = lambda state: None,
     snapshots: Snapshots | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> TrainingState:
     """Train the parameters of `model` that require a gradient; return the curve and what `after_epoch` returned.
 
     The curve gets a row after the first step, then every `eval_every` steps, as in the book, and after the last step.
     `after_epoch(epoch)` is called with the epoch's number, from 1, and the model in evaluation mode; what it returns
     must fit into JSON. `report(state)` is called after each of both, to show what there is so far. With `snapshots`,
-    an interrupted training resumes where it stopped.
+    an interrupted training resumes where it stopped. `optimizer` is one that `new_optimizer` made for `model`; by
+    default it starts without a state.
 
     The model ends with its last weights, or with those of the best evaluation (`params.keep`). With `params.patience`
     the training may stop before its last step; the epoch in which it stops counts as ended.
     Raises InputError if a loss or gradient is not finite (the weights stay as they were before that step) or if the
     warmup is not shorter than the training; Interrupted between two steps if a stop was requested.
     """
-    run = Training(model, loss, batches, params, name, snapshots)
+    run = Training(model, loss, batches, params, name, snapshots, optimizer)
     state = run.state
     model.train()
     if state.curve:
@@ -126,6 +128,7 @@ class Training:
         params: TrainingParams,
         name: str,
         snapshots: Snapshots | None,
+        optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
         self.model, self.loss, self.batches, self.params = model, loss, batches, params
         self.snapshots = snapshots
@@ -136,9 +139,7 @@ class Training:
                 "the learning rate would never be reached; warm up for fewer steps or train for longer"
             )
         self.weights = [parameter for _, parameter in trained_parameters(model)]
-        self.optimizer = torch.optim.AdamW(
-            self.weights, lr=params.learning_rate, weight_decay=params.weight_decay, fused=True
-        )
+        self.optimizer = optimizer or new_optimizer(model, params)
         self.guard = FiniteGuard(self.optimizer, name, lambda: snapshots and snapshots.latest)
         self.state = TrainingState()
         if snapshots and (saved := snapshots.load()):
@@ -151,16 +152,25 @@ class Training:
         self.learning_rate = params.learning_rate  # of the last step
 
     def update(self, batch: Batch) -> None:
-        """Take one step on a batch that is still on the CPU, without a wait for the GPU."""
+        """Take one step on a batch that is still on the CPU, without a wait for the GPU.
+
+        The parts of the batch, `accumulate` many, are computed one after the other: only one of them needs memory.
+        """
         started = time.perf_counter()
         state = self.state
         self.learning_rate = learning_rate_at(state.steps, self.total_steps, self.params)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         self.optimizer.zero_grad()
-        loss_sum, n_targets = self.loss(self.model, on_device(batch, self.model))
-        mean = loss_sum / n_targets
-        mean.backward()  # type: ignore[no-untyped-call]
+        batch = on_device(batch, self.model)
+        n_targets = count_targets(batch)  # of the whole batch: its parts may have very different numbers
+        shares = []
+        for part in parts(batch, self.params.accumulate):
+            loss_sum, _ = self.loss(self.model, part)
+            share = loss_sum / n_targets
+            share.backward()  # type: ignore[no-untyped-call]
+            shares.append(share.detach())
+        mean = torch.stack(shares).sum()
         norm = nn.utils.get_total_norm([weight.grad for weight in self.weights if weight.grad is not None])
         if self.params.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(self.weights, self.params.gradient_clip, norm)
@@ -293,11 +303,21 @@ def measure_losses(model: nn.Module, loss: Loss, batches: Loaders, seed: int) ->
         return Losses(*(mean_loss(model, loss, split, MEASURED_BATCHES) for split in batches))
 
 
+def parts(batch: Batch, n_parts: int) -> Iterator[Batch]:
+    """Cut a batch into parts of equally many rows; `n_parts` must divide their number."""
+    inputs, targets = batch
+    rows = len(inputs) // n_parts
+    return zip(torch.split(inputs, rows), torch.split(targets, rows), strict=True)
+
+
 def on_device(batch: Batch, model: nn.Module) -> Batch:
     """Move a batch to the model's device."""
     device = next(model.parameters()).device
     inputs, targets = batch
-    return inputs.to(device), targets.to(device)
+    if device.type != "cuda":
+        return inputs.to(device), targets.to(device)
+    # From pinned memory the GPU copies by itself, while it computes the last step and the CPU prepares this one.
+    return inputs.pin_memory().to(device, non_blocking=True), targets.pin_memory().to(device, non_blocking=True)
 
 
 @contextmanager

@@ -12,9 +12,15 @@ IGNORED = -100  # a target that does not count; torch's default
 
 LARGEST_EXPONENT = 700  # exp(710) overflows
 
-Batch = tuple[Tensor, Tensor]  # inputs and targets, on the model's device
+Batch = tuple[Tensor, Tensor]  # inputs and targets, on the model's device; row i of both is one example
 # The SUM of a batch's losses and the number of targets that count: two scalar tensors, so no wait for the device.
 Loss = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
+
+
+def count_targets(batch: Batch) -> Tensor:
+    """Return the number of targets of a batch that count, all but -100, as a scalar tensor, int64."""
+    _, targets = batch
+    return (targets != IGNORED).sum()
 
 
 def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -25,7 +31,7 @@ def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     inputs_BT, targets_BT = batch
     logits_BTV = model(inputs_BT)
     loss_sum = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum")
-    return loss_sum, (targets_BT != IGNORED).sum()
+    return loss_sum, count_targets(batch)
 
 
 def perplexity(loss: float) -> float:

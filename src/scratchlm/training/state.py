@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from scratchlm.errors import InputError
+from scratchlm.training.optimizer import set_state, state_of, trained_parameters
 
+MODEL, BEST, OPTIMIZER = "model.", "best.", "optimizer."  # prefixes of the tensors' names
 GENERATOR, EPOCH_GENERATOR, DEVICE_GENERATOR = "generator", "generator_at_epoch", "generator_of_device"
 BEST_WEIGHTS = "best_weights"
 
@@ -61,11 +63,9 @@ class TrainingState:
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> dict[str, Tensor]:
     """Return every tensor that the next step depends on, by name; frozen parameters are left out."""
     tensors = {GENERATOR: torch.get_rng_state(), EPOCH_GENERATOR: state.generator_at_epoch}
-    tensors |= {f"best.{name}": weight for name, weight in state.best_weights.items()}
-    for name, parameter in trained_parameters(model):
-        tensors[f"model.{name}"] = parameter.detach()
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{name}.{key}"] = value
+    tensors |= {f"{MODEL}{name}": parameter.detach() for name, parameter in trained_parameters(model)}
+    tensors |= {f"{BEST}{name}": weight for name, weight in state.best_weights.items()}
+    tensors |= {f"{OPTIMIZER}{name}": value for name, value in state_of(model, optimizer).items()}
     device = next(model.parameters()).device
     if device.type == "cuda":
         tensors[DEVICE_GENERATOR] = torch.cuda.get_rng_state(device)
@@ -82,8 +82,8 @@ def restore(
 
     Both must be built as before the first step. Raises InputError if the state belongs to another model.
     """
-    wanted = {f"model.{name}": parameter.shape for name, parameter in trained_parameters(model)}
-    found = {name: tensor.shape for name, tensor in tensors.items() if name.startswith("model.")}
+    wanted = {f"{MODEL}{name}": parameter.shape for name, parameter in trained_parameters(model)}
+    found = {name: tensor.shape for name, tensor in tensors.items() if name.startswith(MODEL)}
     if found != wanted:
         differing = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
         raise InputError(
@@ -91,12 +91,9 @@ def restore(
             "use the params it was saved with, or start again"
         )
     for name, parameter in trained_parameters(model):
-        parameter.copy_(tensors[f"model.{name}"])
-        prefix = f"optimizer.{name}."
-        moments = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-        if moments:
-            # The fused AdamW keeps its step count on the device of the parameter.
-            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
+        parameter.copy_(tensors[f"{MODEL}{name}"])
+    saved = {name.removeprefix(OPTIMIZER): value for name, value in tensors.items() if name.startswith(OPTIMIZER)}
+    set_state(model, optimizer, saved)
     device = next(model.parameters()).device
     if device.type == "cuda":
         torch.cuda.set_rng_state(tensors[DEVICE_GENERATOR], device)
@@ -104,7 +101,7 @@ def restore(
         torch.mps.set_rng_state(tensors[DEVICE_GENERATOR])
     torch.set_rng_state(tensors[GENERATOR])
     curve = [Evaluation(**row) for row in notes["curve"]]
-    best = {name.removeprefix("best."): tensor for name, tensor in tensors.items() if name.startswith("best.")}
+    best = {name.removeprefix(BEST): tensor for name, tensor in tensors.items() if name.startswith(BEST)}
     held = {EPOCH_GENERATOR: tensors[EPOCH_GENERATOR], BEST_WEIGHTS: best}
     return TrainingState(**{**notes, "curve": curve, **held})
 
@@ -121,8 +118,3 @@ def remaining_batches(batches: DataLoader[Any], state: TrainingState) -> Iterato
         pass  # draw the same shuffle again, and skip the batches that are done
     torch.set_rng_state(now)
     return iterator
-
-
-def trained_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """Return the parameters that require a gradient, with their names."""
-    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from scratchlm.anatomy.figures import LINES, draw_attention, draw_gradients, draw_temperatures, token_label
-from scratchlm.stage.figure import DPI
+from scratchlm.stage.picture import DPI
 
 GRADIENTS = {name: [1e-3 / (index + 1), 1e-4, 0.0] for index, name in enumerate(LINES)}
 ODD = ["$x$", "$_{$", "$", "\\alpha", "^_{", "很", "🙂", "", "�"]

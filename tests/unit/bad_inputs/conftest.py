@@ -17,6 +17,8 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ready")
     for name in ("src", "stages", "dvc.yaml"):
         (folder / name).symlink_to(REPOSITORY / name)
+    (folder / "inputs/benchmarks").mkdir(parents=True)
+    (folder / "inputs" / "models").mkdir(parents=True)
     shutil.copy(REPOSITORY / "profiles" / "sample.yaml", folder / "params.yaml")
     with inside(folder), pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCRATCHLM_DEVICE", "cpu")

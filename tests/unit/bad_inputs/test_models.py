@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,8 @@ from spoiling import (
     written,
 )
 
+START: dict[str, Any] = {"pretrain__start": "inputs/models/mine"}
+MINE = "inputs/models/mine/model.safetensors"
 BUILD_AGAIN = "run `make repro` to build it again"
 UNREADABLE = (
     r"models/pretrained/model\.safetensors is not a readable safetensors file \({}.*\): it may be cut short or in "
@@ -180,6 +183,24 @@ BAD_INPUTS = [
         ),
         r"the model in models/pretrained has 280 tokens, the tokenizer 26\d: a model can only be used "
         r"with the tokenizer it was trained with .*",
+    ),
+    BadInput(
+        "model: a start that is not there",
+        lambda: set_params(pretrain__start="inputs/models/mine"),
+        "pretrain",
+        r"pretrain\.start: inputs/models/mine is no folder, wanted `random` or a model folder, .*",
+    ),
+    BadInput(
+        "model: a start of another shape",
+        lambda: (shutil.copytree(PRETRAINED, "inputs/models/mine"), set_params(**START, model__n_layers=2)),
+        "pretrain",
+        r"pretrain\.start: inputs/models/mine differs from the model of params\.yaml .*\n  - n_layers is 1, wanted 2",
+    ),
+    BadInput(
+        "model: a start without weights",
+        lambda: (shutil.copytree(PRETRAINED, "inputs/models/mine"), removed(MINE)(), set_params(**START)),
+        "pretrain",
+        r"pretrain\.start: .*/inputs/models/mine/model\.safetensors is missing\nName a complete model folder, .*",
     ),
     BadInput(
         "model: not a number",

@@ -121,7 +121,7 @@ def test_a_folder_of_which_experiments_would_have_only_a_part_is_refused(project
 
 @pytest.mark.parametrize("name", ["inputs/corpus", "inputs/corpus/", "inputs/corpus/books/.."])
 def test_the_inputs_folder_itself_cannot_be_named(project: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"name those, as in inputs/corpus/my-texts"):
+    with pytest.raises(InputError, match=r"name those, as in inputs/corpus/mine"):
         resolved(name)
 
 

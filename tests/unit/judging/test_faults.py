@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -39,6 +40,7 @@ from scripted_server import (
 from scratchlm.judging import verdicts
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.judges import open_judge
+from scratchlm.judging.pairwise import summarise_pairs
 from scratchlm.judging.prompt import PromptName
 from scratchlm.judging.verdicts import Row, ServerGone, judge_responses
 from scratchlm.params.schema import JudgeParams
@@ -85,10 +87,11 @@ class Run:
     name: str
     cache_path: Path
 
-    def judge(self, prompt: PromptName = "book", concurrency: int = 4) -> list[Row]:
+    def judge(self, prompt: PromptName = "book", concurrency: int = 4, pairwise: bool = False) -> list[Row]:
         settings = JudgeParams(
             judges=[self.name],
             prompt=prompt,
+            pairwise=pairwise,
             temperature=0.0,
             num_ctx=2048,
             max_answer_tokens=256,
@@ -96,12 +99,20 @@ class Run:
             min_coverage=0.9,
         )
         with AnswerCache(self.cache_path) as cache:
-            return judge_responses(entries(), open_judge(self.name, settings, 123, cache), concurrency, PATIENCE_S)
+            judge = open_judge(self.name, settings, 123, cache)
+            return judge_responses(entries(), judge, concurrency, PATIENCE_S, pairwise)
 
-    def gives_up(self) -> ServerGone:
+    def compare(self, concurrency: int = 4) -> list[Row]:
+        """Judge with pairs, see that the answers' rows are those of a run without, and return the pairs' rows."""
+        rows = self.judge(concurrency=concurrency, pairwise=True)
+        assert_rows_complete(rows[: 2 * N_ENTRIES])
+        assert_pairs_complete(rows[2 * N_ENTRIES :])
+        return rows[2 * N_ENTRIES :]
+
+    def gives_up(self, pairwise: bool = False) -> ServerGone:
         """Judge, and return what says that the server is gone."""
         with pytest.raises(ServerGone) as gone:
-            self.judge()
+            self.judge(pairwise=pairwise)
         return gone.value
 
 
@@ -314,3 +325,173 @@ def test_the_rubrics_schema_reaches_a_strict_server_and_its_json_is_read(run: Ru
     assert_rows_complete([{**row, "reason": ""} for row in rows])
     assert {(row["status"], row["score"], row["reason"]) for row in rows} == {("ok", 75.0, "Nearly.")}
     assert all("format" in request or "response_format" in request for request in run.server.requests)
+
+
+# From here on with pairs: the book's question about each answer, and a question about each pair in each order.
+
+ORDERS = (("base", "assistant"), ("assistant", "base"))
+A_WINS = '{"reason": "It is right.", "verdict": "A"}'
+
+
+def prefer(choose: Callable[[str, str], str]) -> Callable[[dict[str, Any]], Reply]:
+    """Answer a pair's prompt with the verdict that `choose` gives of A and B, and every other prompt with 85."""
+
+    def answer(request: dict[str, Any]) -> Reply:
+        shown = re.findall(r"<answer-[AB]-\w+>\n(.*?)\n</answer-", prompt_of(request), re.DOTALL)
+        if not shown:
+            return Reply()
+        return Reply(json.dumps({"reason": "So it is.", "verdict": choose(*shown)}))
+
+    return answer
+
+
+def prefer_longer(first: str, second: str) -> str:
+    return "tie" if len(first) == len(second) else "A" if len(first) > len(second) else "B"
+
+
+def fails_where(number: int, first: str, fault: Reply, times: float = math.inf) -> Callable[[dict[str, Any]], Reply]:
+    """Answer one order of one pair with a fault, so many times, and everything else as one who prefers the longer."""
+    left = [times]
+
+    def answer(request: dict[str, Any]) -> Reply:
+        is_order = re.search(rf"<answer-A-\w+>\n<{first} {number}>", prompt_of(request))
+        if is_order and left[0] > 0:
+            left[0] -= 1
+            return fault
+        return prefer(prefer_longer)(request)
+
+    return answer
+
+
+def assert_pairs_complete(rows: list[Row]) -> None:
+    """A row for every pair in both orders, in order, and nothing secret in any."""
+    assert [(row["id"], row["variant"]) for row in rows] == [
+        (number, first) for number in range(N_ENTRIES) for first, _ in ORDERS
+    ]
+    for row in rows:
+        second = dict(ORDERS)[row["variant"]]
+        winners = {None: None, 100.0: row["variant"], 50.0: "tie", 0.0: second}
+        assert row["winner"] == winners[row["score"]]
+        assert (row["score"] is None) != (row["status"] in ("ok", "equal"))
+        assert row["reason"] and "\n" not in row["reason"]
+    assert KEY not in json.dumps(rows)
+
+
+def test_both_orders_of_every_pair_are_asked_once_and_the_answers_themselves_as_ever(run: Run) -> None:
+    run.server.answer = prefer(prefer_longer)
+    rows = run.judge(pairwise=True)
+    assert rows[: 2 * N_ENTRIES] == run.judge()
+    pairs = rows[2 * N_ENTRIES :]
+    assert_pairs_complete(pairs)
+    assert set(run.server.asked.values()) == {1} and len(run.server.requests) == 4 * N_ENTRIES
+    assert {row["winner"] for row in pairs} == {"assistant"}
+    assert {(row["status"], row["prompt"], row["reason"]) for row in pairs} == {("ok", "pairwise", "So it is.")}
+    for number in range(N_ENTRIES):
+        asked = [prompt for prompt in run.server.asked if f"<base {number}>" in prompt and "<answer-A" in prompt]
+        places = sorted(re.findall(rf"<answer-([AB])-\w+>\n<base {number}>", prompt)[0] for prompt in asked)
+        assert places == ["A", "B"]
+    forms = [request.get("format") or request.get("response_format") for request in run.server.requests]
+    assert sum(form is not None for form in forms) == 2 * N_ENTRIES
+    found = summarise_pairs(pairs, 123)
+    assert (found["win_rate"], found["wins"], found["n"], found["order_decided"]) == (100, 6, 6, 0)
+    run.server.requests.clear()
+    assert run.judge(pairwise=True) == rows and not run.server.requests
+
+
+def test_a_judge_that_always_takes_the_first_answer_makes_ties_alone(run: Run) -> None:
+    run.server.answer = prefer(lambda first, second: "A")
+    pairs = run.compare()
+    assert [row["winner"] for row in pairs] == [first for first, _ in ORDERS] * N_ENTRIES
+    found = summarise_pairs(pairs, 123)
+    assert (found["win_rate"], found["ties"], found["order_decided"], found["first_preferred"]) == (50, 6, 100, 100)
+
+
+def test_two_equal_answers_are_a_tie_for_which_nobody_is_asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = entries()
+    changed[1]["base"] = changed[1]["assistant"]
+    changed[2]["base"] = changed[2]["assistant"] = {"text": "", "finish": "stop", "tokens": 0}
+    changed[3]["base"] = {"text": "", "finish": "stop", "tokens": 0}
+    monkeypatch.setitem(globals(), "entries", lambda: changed)
+    run.server.answer = prefer(prefer_longer)
+    pairs = run.judge(pairwise=True)[2 * N_ENTRIES :]
+    assert_pairs_complete(pairs)
+    free = [(row["status"], row["winner"], row["attempts"], row["reason"]) for row in pairs[2:6]]
+    assert free == [("equal", "tie", 0, "both answers are the same text")] * 4
+    assert {row["status"] for row in [*pairs[:2], *pairs[6:]]} == {"ok"}  # one empty answer is asked about
+    assert sum("<answer-A" in prompt for prompt in run.server.asked) == 8
+    found = summarise_pairs(pairs, 123)
+    assert (found["equal"], found["wins"], found["ties"], found["coverage"]) == (2, 4, 2, 1)
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_a_fault_that_passes_costs_no_verdict_of_a_pair(
+    run: Run, fault: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault in SLOW:
+        monkeypatch.setenv("SCRATCHLM_JUDGE_TIMEOUT_S", str(TIMEOUT_S))
+    run.server.answer = fails_where(2, "assistant", fault, times=1)
+    pairs = run.compare()
+    assert {(row["status"], row["winner"]) for row in pairs} == {("ok", "assistant")}
+    assert pairs[5]["attempts"] == 2 or fault is RESTARTS
+
+
+@pytest.mark.parametrize("fault", STAYING.values(), ids=STAYING)
+def test_a_fault_that_stays_costs_its_own_pair_alone(run: Run, fault: Reply) -> None:
+    run.server.answer = fails_where(2, "assistant", fault)
+    pairs = run.compare()
+    assert [index for index, row in enumerate(pairs) if row["status"] != "ok"] == [5]
+    assert (pairs[5]["status"], pairs[5]["winner"], pairs[5]["attempts"]) == ("http_error", None, 1)
+    found = summarise_pairs(pairs, 123)
+    assert (found["n"], found["n_judged"], found["wins"], found["coverage"]) == (6, 5, 5, 11 / 12)
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "winner", "asked"),
+    [
+        (Reply("Surely:\n" + A_WINS), "ok", "base", 1),
+        (Reply("Verdict: B"), "ok", "assistant", 2),
+        (Reply('{"reason": "Well.", "verdict": "C"}'), "parse_error", None, 2),
+        (Reply("Great answers!"), "parse_error", None, 2),
+        (NOTHING, "parse_error", None, 2),
+        (Reply('{"reason": "It is ri', done_reason="length", eval_count=256), "truncated", None, 1),
+        (Reply(A_WINS, prompt_eval_count=2048), "truncated", None, 1),
+    ],
+    ids=["prose around", "prose", "C", "words", "nothing", "cut", "prompt cut"],
+)
+def test_what_the_judge_says_of_a_pair_becomes_its_rows_status(
+    run: Run, reply: Reply, status: str, winner: str | None, asked: int
+) -> None:
+    run.server.answer = fails_where(3, "base", reply)
+    rows = run.judge(pairwise=True)[2 * N_ENTRIES :]
+    assert (rows[6]["status"], rows[6]["winner"], rows[6]["raw"]) == (status, winner, reply.content)
+    assert rows[6]["attempts"] == asked and set(run.server.asked.values()) == {1}
+    assert {row["status"] for row in rows if row is not rows[6]} == {"ok"}
+
+
+@pytest.mark.parametrize("n_answered", [0, 5, 12, 20])
+def test_a_run_with_pairs_that_follows_a_dead_server_asks_only_for_what_is_missing(run: Run, n_answered: int) -> None:
+    judges = prefer(prefer_longer)
+    run.server.answer = lambda request: judges(request) if len(run.server.requests) <= n_answered else DIES
+    gone = run.gives_up(pairwise=True)
+    assert_rows_complete(gone.rows[: 2 * N_ENTRIES])
+    assert_pairs_complete(gone.rows[2 * N_ENTRIES :])
+    assert f"of {4 * N_ENTRIES} questions have a score" in str(gone)
+    n_done = sum(row["score"] is not None for row in gone.rows)
+    assert n_answered - 3 <= n_done <= n_answered
+    run.server.requests.clear()
+    run.server.answer = judges
+    run.server.start()
+    assert {row["winner"] for row in run.compare()} == {"assistant"}
+    assert len(run.server.requests) == 4 * N_ENTRIES - n_done
+
+
+def test_pairs_out_of_order_give_the_rows_of_one_after_the_other(run: Run, tmp_path: Path) -> None:
+    def answer(request: dict[str, Any]) -> Reply:
+        said = prefer(lambda first, second: ("A", "B", "tie")[sum(map(ord, first)) % 3])(request)
+        return replace(said, delay_s=0.02 * (sum(map(ord, prompt_of(request))) % 5))
+
+    run.server.answer = answer
+    pairs = run.compare(concurrency=8)
+    assert {row["winner"] for row in pairs} == {"base", "assistant", "tie"}
+    alone = Run(run.server, run.name, tmp_path / "other.sqlite").compare(concurrency=1)
+    assert json.dumps(pairs) == json.dumps(alone)

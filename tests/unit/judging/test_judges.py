@@ -251,7 +251,14 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> A
 def judge_once(server: ScriptedServer, cache: AnswerCache, timeout_s: str = "20") -> Verdict:
     name = "ollama:llama3" if isinstance(server, OllamaServer) else "openai:tiny"
     settings = JudgeParams(
-        judges=[name], prompt="book", temperature=0, num_ctx=2048, max_answer_tokens=256, probes=0, min_coverage=1
+        judges=[name],
+        prompt="book",
+        pairwise=False,
+        temperature=0,
+        num_ctx=2048,
+        max_answer_tokens=256,
+        probes=0,
+        min_coverage=1,
     )
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SCRATCHLM_JUDGE_TIMEOUT_S", timeout_s)

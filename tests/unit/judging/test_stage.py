@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,11 +48,26 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start_stage(project: Path, judges: list[str], host: str = "", url: str = "", **env: str) -> subprocess.Popen[str]:
+def prefer_the_apple(request: dict[str, Any]) -> Reply:
+    """Score an answer as ever; of a pair prefer the assistant's answer, for entry 0 what is shown first."""
+    prompt = request["messages"][0]["content"]
+    if "<answer-A-" not in prompt:
+        return length_of_prompt(request)
+    is_first = "The apple it is." in prompt or re.search(r"<answer-A-\w+>\nIt is the", prompt)
+    return Reply(json.dumps({"reason": "It names a fruit.", "verdict": "A" if is_first else "B"}))
+
+
+def start_stage(
+    project: Path, judges: list[str], host: str = "", url: str = "", pairwise: bool = False, **env: str
+) -> subprocess.Popen[str]:
     params = (REPOSITORY / "profiles" / "sample.yaml").read_text(encoding="utf-8")
     assert "  judges:\n  - overlap\n" in params
     listed = "".join(f"  - {judge}\n" for judge in judges)
-    (project / "params.yaml").write_text(params.replace("  - overlap\n", listed), encoding="utf-8")
+    changed = params.replace("  - overlap\n", listed)
+    if pairwise:
+        assert "  pairwise: false\n" in params
+        changed = changed.replace("  pairwise: false\n", "  pairwise: true\n")
+    (project / "params.yaml").write_text(changed, encoding="utf-8")
     return subprocess.Popen(
         [sys.executable, "-m", "scratchlm.stage", REPOSITORY / "stages" / "judge_responses.py"],
         cwd=project,
@@ -70,8 +86,10 @@ def start_stage(project: Path, judges: list[str], host: str = "", url: str = "",
     )
 
 
-def run_stage(project: Path, judges: list[str], host: str = "", url: str = "", **env: str) -> tuple[int, str, str]:
-    running = start_stage(project, judges, host, url, **env)
+def run_stage(
+    project: Path, judges: list[str], host: str = "", url: str = "", pairwise: bool = False, **env: str
+) -> tuple[int, str, str]:
+    running = start_stage(project, judges, host, url, pairwise, **env)
     output, errors = running.communicate(timeout=60)
     return running.returncode, output, errors
 
@@ -111,6 +129,7 @@ def test_several_judges_each_have_their_rows_and_the_key_is_nowhere(project: Pat
     agreed = metrics["agreement"]["ollama:llama3 ~ openai:tiny"]
     assert agreed == {"spearman": 1, "mean_absolute_difference": 0, "n": 2 * N_ENTRIES}
     assert metrics["probes"]["n"] > N_ENTRIES
+    assert first["data/pairwise.json"] == b"[]\n" and "pairwise" not in metrics
     assert "## Entry" in first["data/comparison.md"].decode()
     files = [path for path in project.rglob("*") if path.is_file()]
     assert len([path for path in files if "cache" in path.parts]) >= 1
@@ -199,6 +218,80 @@ def test_too_few_scores_fail_the_stage_which_leaves_every_row_behind(project: Pa
     assert "none scored" in output
     rows = json.loads((project / "data" / "verdicts.json").read_text())
     assert [(row["status"], row["raw"], row["attempts"]) for row in rows] == [("parse_error", "Great!", 2)] * 16
+
+
+def test_pairs_have_their_rows_metrics_lines_and_place_in_the_report(project: Path) -> None:
+    judges = ["ollama:llama3", "openai:tiny", "overlap"]
+    with OllamaServer(answer=prefer_the_apple) as ollama, OpenAiServer(key=KEY, answer=prefer_the_apple) as openai:
+        code, output, errors = run_stage(project, judges, ollama.host, openai.url, pairwise=True)
+        assert code == 0, errors
+        assert max(ollama.asked.values()) == max(openai.asked.values()) == 1
+        n_asked = len(ollama.requests), len(openai.requests)
+        first = written(project)
+        code, again_output, _ = run_stage(project, judges, ollama.host, openai.url, pairwise=True)
+        assert (code, again_output, written(project)) == (0, output, first)
+        assert (len(ollama.requests), len(openai.requests)) == n_asked
+    rows = json.loads(first["data/pairwise.json"])
+    assert [row["judge"] for row in rows] == [judge for judge in judges[:2] for _ in range(2 * N_ENTRIES)]
+    assert [(row["id"], row["variant"], row["winner"]) for row in rows[:4]] == [
+        (0, "base", "base"), (0, "assistant", "assistant"), (1, "base", "assistant"), (1, "assistant", "assistant")
+    ]  # fmt: skip
+    assert len(json.loads(first["data/verdicts.json"])) == 3 * 2 * N_ENTRIES
+    metrics = json.loads(first["metrics/judge_responses.json"])
+    found = metrics["pairwise"]
+    assert (found["wins"], found["ties"], found["losses"], found["win_rate"]) == (7, 1, 0, 93.75)
+    assert (found["order_decided"], found["n"], found["n_judged"], found["coverage"]) == (12.5, 8, 8, 1)
+    assert metrics["others"]["openai:tiny"]["pairwise"] == found
+    assert "pairwise" not in metrics["others"]["overlap"]
+    line = "  win rate     93.75  (95 % interval 81.25 to 100.00), assistant wins 7, ties 1, loses 0 of 8 pairs\n"
+    assert output.count(line) == 2
+    report = first["data/comparison.md"].decode()
+    assert "better       ollama:llama3: tie\n             -> base shown first: base: It names a fruit.\n" in report
+
+
+def test_too_few_verdicts_of_pairs_fail_the_stage_which_leaves_every_row_behind(project: Path) -> None:
+    def answer(request: dict[str, Any]) -> Reply:
+        prompt = request["messages"][0]["content"]
+        return Reply("Both are great!") if "<answer-A-" in prompt else length_of_prompt(request)
+
+    with OllamaServer(answer=answer) as server:
+        code, output, errors = run_stage(project, ["ollama:llama3"], server.host, pairwise=True)
+    *_, last = errors.splitlines()
+    assert (code, "Traceback" in errors) == (1, False)
+    assert last.startswith("judge_responses: error: the judge ollama:llama3 scored 0 of 16 comparisons (0.0%)")
+    assert "16 failed: 16 parse_error" in last and "data/pairwise.json" in last
+    assert "  win rate      none scored, assistant wins 0, ties 0, loses 0 of 8 pairs\n" in output
+    rows = json.loads((project / "data" / "pairwise.json").read_text())
+    assert [(row["status"], row["winner"], row["attempts"]) for row in rows] == [("parse_error", None, 2)] * 16
+    metrics = json.loads((project / "metrics" / "judge_responses.json").read_text())
+    assert (metrics["pairwise"]["n_judged"], metrics["assistant"]["coverage"]) == (0, 1)
+    assert "better       ollama:llama3: no verdict" in (project / "data" / "comparison.md").read_text()
+
+
+@pytest.mark.parametrize("n_answered", [5, 20])
+def test_a_server_that_dies_before_or_amid_the_pairs_leaves_a_row_for_each_and_the_next_run_goes_on(
+    project: Path, n_answered: int
+) -> None:
+    with OllamaServer() as server:
+        server.answer = lambda request: prefer_the_apple(request) if len(server.requests) <= n_answered else DROPPED
+        code, _, errors = run_stage(
+            project, ["ollama:llama3"], server.host, pairwise=True, SCRATCHLM_JUDGE_PATIENCE_S="1"
+        )
+        *_, last = errors.splitlines()
+        assert (code, "Traceback" in errors) == (1, False)
+        assert f"{n_answered} of 32 questions have a score, {32 - n_answered} are missing. All rows are in" in last
+        rows = [json.loads((project / "data" / name).read_text()) for name in ("verdicts.json", "pairwise.json")]
+        assert [len(part) for part in rows] == [16, 16]
+        assert [sum(row["status"] == "ok" for row in part) for part in rows] == [
+            min(16, n_answered), max(0, n_answered - 16)
+        ]  # fmt: skip
+        server.requests.clear()
+        server.answer = prefer_the_apple
+        code, _, errors = run_stage(project, ["ollama:llama3"], server.host, pairwise=True)
+        assert code == 0, errors
+        metrics = json.loads((project / "metrics" / "judge_responses.json").read_text())
+        assert len(server.requests) == 32 - n_answered + metrics["probes"]["n"]
+        assert metrics["pairwise"]["wins"] == 7
 
 
 def test_a_cache_that_cannot_be_written_costs_one_line(project: Path) -> None:

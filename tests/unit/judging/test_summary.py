@@ -12,8 +12,6 @@ import pytest
 from scipy.stats import linregress
 
 from scratchlm.errors import InputError
-from scratchlm.judging import comparison
-from scratchlm.judging.comparison import bootstrap_mean_interval
 from scratchlm.judging.summary import (
     describe,
     length_slope,
@@ -55,7 +53,16 @@ def make_entries(n: int, words: list[int] | None = None) -> list[dict[str, Any]]
 
 
 def summary_of(rows: list[dict[str, Any]], probes: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    return summarise_judge(rows, probes or [], make_entries(len(rows) // 2), seed=123)
+    return summarise_judge(rows, [], probes or [], make_entries(len(rows) // 2), seed=123)
+
+
+def pair_rows(*winners: tuple[str | None, str | None]) -> list[dict[str, Any]]:
+    """Rows of pairs by their winners where the base's answer was shown first and where the assistant's was."""
+    return [
+        {"id": identifier, "variant": shown, "status": "ok", "score": None if winner is None else 50, "winner": winner}
+        for identifier, pair in enumerate(winners)
+        for shown, winner in zip(("base", "assistant"), pair, strict=True)
+    ]
 
 
 def probe_rows(**scores: float | None) -> list[dict[str, Any]]:
@@ -87,24 +94,6 @@ def test_the_difference_of_paired_scores_is_surer_than_its_parts() -> None:
     assert difference["ci95_low"] == pytest.approx(10) == difference["ci95_high"]
 
 
-def test_the_interval_is_the_one_of_the_central_limit() -> None:
-    scores = np.random.default_rng(7).normal(50, 20, size=400)
-    low, high = bootstrap_mean_interval(scores, seed=123)
-    half_width = 1.96 * scores.std() / np.sqrt(scores.size)
-    assert low == pytest.approx(scores.mean() - half_width, abs=0.1)
-    assert high == pytest.approx(scores.mean() + half_width, abs=0.1)
-
-
-def test_the_seed_decides_the_interval_and_the_batches_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores = np.array([0.0, 10.0, 35.0, 70.0, 100.0, 100.0, 20.0])
-    first = bootstrap_mean_interval(scores, seed=123)
-    assert first == bootstrap_mean_interval(scores, seed=123)
-    # A lumpy mean's percentiles coincide for most seeds, not for all.
-    assert {bootstrap_mean_interval(scores, seed=seed) for seed in range(20)} != {first}
-    monkeypatch.setattr(comparison, "RESAMPLES_AT_ONCE", comparison.RESAMPLES)
-    assert first == bootstrap_mean_interval(scores, seed=123)
-
-
 @pytest.mark.parametrize("scored", [0, 1])
 def test_too_few_scores_give_null_and_never_nan(scored: int) -> None:
     scores = [40.0] * scored + [None] * (3 - scored)
@@ -122,7 +111,7 @@ def test_the_console_shows_no_bare_mean() -> None:
     for line, mean in zip(text.splitlines()[1:], ("20.00", "92.50", "70.00"), strict=True):
         assert mean in line and "95 % interval" in line
     lengths = make_entries(4, [5, 10, 20, 30])
-    sloped = describe(summarise_judge(make_rows([0] * 4, [90, 70, 60, 50]), [], lengths, seed=123))
+    sloped = describe(summarise_judge(make_rows([0] * 4, [90, 70, 60, 50]), [], [], lengths, seed=123))
     assert "  length  " in sloped and sloped.count("95 % interval") == 4
     assert "3 of 4 answers scored" in text
     assert "assistant wins 3, ties 0, loses 0 of 3" in text
@@ -194,11 +183,11 @@ def test_equal_lengths_have_no_slope() -> None:
 def test_the_first_judge_is_flat_and_the_others_stand_below_it() -> None:
     rows = make_rows([0, 10], [100, 80])
     other_rows = make_rows([0, 20], [90, None], "overlap")
-    alone = summarise({JUDGE: rows}, {}, make_entries(2), seed=123)
+    alone = summarise({JUDGE: rows}, {}, {}, make_entries(2), seed=123)
     assert alone == summary_of(rows)
     assert not alone.keys() & {"others", "agreement", "probes"}
     probes = {"overlap": probe_rows(reference=100.0)}
-    both = summarise({JUDGE: rows, "overlap": other_rows}, probes, make_entries(2), seed=123)
+    both = summarise({JUDGE: rows, "overlap": other_rows}, {}, probes, make_entries(2), seed=123)
     assert alone.items() <= both.items()
     assert both["others"].keys() == {"overlap"}
     assert both["others"]["overlap"]["assistant"]["n_scored"] == 1
@@ -211,9 +200,37 @@ def test_the_first_judge_is_flat_and_the_others_stand_below_it() -> None:
 def test_the_console_names_every_judge_its_probes_and_their_agreement() -> None:
     rows, other_rows = make_rows([0, 10], [100, 80]), make_rows([0, 20], [90, None], "overlap")
     probes = {JUDGE: probe_rows(reference=90.0, shuffled=40.0, echo=None)}
-    text = describe(summarise({JUDGE: rows, "overlap": other_rows}, probes, make_entries(2), seed=123))
+    text = describe(summarise({JUDGE: rows, "overlap": other_rows}, {}, probes, make_entries(2), seed=123))
     assert "judged by ollama:llama3 (llama3)" in text and "judged by overlap (llama3)" in text
     assert "probes     reference 90.0, shuffled 40.0, echo -, padding -, injection -, AUC 1.00" in text
     warned = [line for line in text.splitlines() if "warning" in line]
     assert len(warned) == 3 and all(line.startswith("  warning: ollama:llama3: ") for line in warned)
     assert "ollama:llama3 ~ overlap: Spearman 1.00, mean absolute difference 6.7, 3 answers that both scored" in text
+
+
+def test_pairs_stand_below_the_judge_that_compared_them_and_in_the_console() -> None:
+    rows, win = make_rows([0, 10, 20], [100, 80, 20]), ("assistant", "assistant")
+    pairs = {JUDGE: pair_rows(win, win, ("base", "assistant"))}
+    found = summarise({"overlap": rows, JUDGE: rows}, pairs, {}, make_entries(3), seed=123)
+    assert "pairwise" not in found
+    assert found["others"][JUDGE]["pairwise"]["wins"] == 2
+    text = describe(found)
+    assert (
+        "  win rate     83.33  (95 % interval 50.00 to 100.00), assistant wins 2, ties 1, loses 0 of 3 pairs\n" in text
+    )
+    assert "  order      decided 33.3 % of 3 pairs judged in both orders" in text
+    assert "warning" not in text
+
+
+@pytest.mark.parametrize(("n_changed", "warned"), [(2, False), (3, True)])
+def test_a_judge_whose_order_decides_most_pairs_is_warned_of(n_changed: int, warned: bool) -> None:
+    pairs = pair_rows(*[("base", "assistant")] * n_changed, *[("assistant", "assistant")] * (4 - n_changed))
+    found = summarise_judge(make_rows([0] * 4, [1] * 4), pairs, [], make_entries(4), seed=123)
+    line = "  warning: ollama:llama3: the order of two answers decides more pairs than the answers do"
+    assert (line in describe(found).splitlines()) == warned
+
+
+def test_the_coverage_of_pairs_is_told_as_theirs() -> None:
+    rows = [row | {"judge": JUDGE, "reason": "no verdict"} for row in pair_rows(("tie", None), (None, None))]
+    with pytest.raises(InputError, match=r"scored 1 of 4 comparisons \(25\.0%\).* are in data/pairwise\.json"):
+        require_coverage(rows, 0.5, Path("data/pairwise.json"), "comparisons")

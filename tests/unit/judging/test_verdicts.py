@@ -370,6 +370,7 @@ def connect_judge(cache_file: Path, timeout_s: float = 20.0) -> LlmJudge:
     settings = JudgeParams(
         judges=["ollama:llama3"],
         prompt="book",
+        pairwise=False,
         temperature=0,
         num_ctx=2048,
         max_answer_tokens=256,
@@ -384,13 +385,14 @@ def judge_by_settings() -> list[Row]:
     settings = JudgeParams(
         judges=["ollama:llama3"],
         prompt="book",
+        pairwise=False,
         temperature=0.0,
         num_ctx=2048,
         max_answer_tokens=256,
         probes=0,
         min_coverage=0.9,
     )
-    verdicts, _, _ = judge_by_all(make_entries(8), settings, seed=123)
+    verdicts, *_ = judge_by_all(make_entries(8), settings, seed=123)
     return verdicts["ollama:llama3"]
 
 

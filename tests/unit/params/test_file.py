@@ -34,7 +34,7 @@ SAMPLE["finetune_instructions"]["max_length"] = 160
 SAMPLE["generate"]["max_new_tokens"] = 48
 TRAININGS = ("pretrain", "finetune_classifier", "finetune_instructions")
 for training in TRAININGS:
-    SAMPLE[training] |= {"learning_rate": 0.002, "min_learning_rate": 0.0001, "gradient_clip": 1.0}
+    SAMPLE[training] |= {"learning_rate": 0.002, "min_learning_rate": 0.0001, "gradient_clip": 1.0, "batch_size": 4}
 NULLABLE = {
     *(f"{training}.{key}" for training in TRAININGS for key in ("gradient_clip", "patience")),
     "finetune_classifier.max_length",
@@ -171,7 +171,7 @@ POSITIVE = [
     *(
         f"{section}.{name}"
         for section in TRAININGS
-        for name in ("epochs", "batch_size", "eval_every", "eval_batches", "patience")
+        for name in ("epochs", "batch_size", "accumulate", "eval_every", "eval_batches", "patience")
     ),
 ]
 FRACTIONS = [
@@ -204,6 +204,12 @@ RANGES: list[tuple[str, Any, str]] = [
     ("judge.min_coverage", -0.1, "greater than or equal to 0"),
     ("judge.min_coverage", 1.1, "less than or equal to 1"),
     ("pretrain.sample_prompt", "", "at least 1 character"),
+    ("pretrain.start", "", "at least 1 character"),
+    ("pretrain.start", "a\nb", "a path or URL without control characters and without lone surrogates"),
+    *(
+        ("pretrain.start", start, "random, or a folder outside models/, which stages write: copy it to inputs/models/")
+        for start in ("models/pretrained", "models", "./models/assistant/", "inputs/../models/bases/pretrained")
+    ),
     ("sms.source", "", "at least 1 character"),
     ("instructions.source", "", "at least 1 character"),
     ("tokenizer.kind", "GPT2", "'gpt2', 'bpe' or 'word'"),
@@ -257,6 +263,9 @@ def test_a_value_out_of_range_is_refused_with_key_value_and_what_is_allowed(key:
         ("corpus.source", ["my notes/", "book.txt", "https://host/a.txt"]),
         ("corpus.source", "book.txt"),
         ("sms.source", "own.csv"),
+        ("pretrain.start", "inputs/models/mine"),
+        ("pretrain.start", "models-of-mine"),
+        *((f"{section}.accumulate", 4) for section in TRAININGS),
     ],
 )
 def test_the_last_value_within_the_range_is_accepted(key: str, value: Any) -> None:
@@ -307,9 +316,27 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
         )
         for section in TRAININGS
     ),
+    *(
+        (
+            {f"{section}.accumulate": parts},
+            f"{section}.accumulate: got {parts}, allowed: 1, or a number that divides {section}.batch_size (4)",
+        )
+        for section in TRAININGS
+        for parts in (3, 8)
+    ),
+    (
+        {"pretrain.save_optimizer": True, "pretrain.keep": "best"},
+        "pretrain.save_optimizer: got true, allowed with pretrain.keep best: false, because the optimizer's state is "
+        "that of the last weights",
+    ),
     (
         {"weights.bases": ["pretrained", "124M"]},
         "weights.bases: got 124M, allowed only with tokenizer.kind gpt2, whose tokens it knows",
+    ),
+    (
+        {"judge.pairwise": True},
+        "judge.pairwise: got True, allowed only with ollama:MODEL or openai:MODEL in judge.judges; overlap cannot "
+        "read two answers side by side, its wins and losses stand in the metrics under difference",
     ),
     (
         {"finetune_classifier.base": "124M"},

@@ -136,7 +136,7 @@ def test_the_book_profile_splits_1100_entries_as_the_book() -> None:
 
 def test_the_sample_profile_needs_no_network_and_no_server() -> None:
     sample = load_params(REPOSITORY / "profiles/sample.yaml")
-    assert {sample.corpus.source, sample.sms.source, sample.instructions.source} == {"sample"}
+    assert {sample.corpus.source, sample.sms.source, sample.instructions.source, sample.benchmark.source} == {"sample"}
     assert (sample.tokenizer.kind, sample.weights.bases, sample.judge.judges) == (
         "bpe",
         ["pretrained"],

@@ -22,6 +22,7 @@ from scratchlm.training.state import Evaluation, TrainingState
 SETTINGS: dict[str, Any] = {
     "epochs": 4,
     "batch_size": 4,
+    "accumulate": 1,
     "learning_rate": 0.02,
     "weight_decay": 0.0,
     "schedule": "cosine",

@@ -23,6 +23,7 @@ BAD_EXAMPLE = 15  # in no batch before step 7 and in no evaluation
 SETTINGS: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 4,
+    "accumulate": 1,
     "learning_rate": 0.01,
     "weight_decay": 0.1,
     "schedule": "constant",

@@ -25,6 +25,7 @@ CONFIG = GPTConfig(vocab_size=40, context_length=8, emb_dim=16, n_heads=2, n_lay
 SETTINGS = TrainingParams(
     epochs=3,
     batch_size=4,
+    accumulate=1,
     learning_rate=0.01,
     weight_decay=0.1,
     schedule="cosine",

@@ -24,6 +24,7 @@ SCHEMA = {"type": "object", "properties": {"level": {"type": "integer"}}}
 SETTINGS = JudgeParams(
     judges=["ollama:llama3"],
     prompt="book",
+    pairwise=False,
     temperature=0,
     num_ctx=2048,
     max_answer_tokens=256,
@@ -243,7 +244,8 @@ from scratchlm.errors import InputError
 from scratchlm.judging.backends.ollama import connect
 from scratchlm.params.schema import JudgeParams
 settings = JudgeParams(
-    judges=["ollama:llama3"], prompt="book", temperature=0, num_ctx=9, max_answer_tokens=9, probes=0, min_coverage=1
+    judges=["ollama:llama3"], prompt="book", pairwise=False, temperature=0,
+    num_ctx=9, max_answer_tokens=9, probes=0, min_coverage=1,
 )
 try:
     connect("llama3", settings, 1, 5.0)

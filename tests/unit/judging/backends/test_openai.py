@@ -29,6 +29,7 @@ SCHEMA = {
 SETTINGS = JudgeParams(
     judges=["openai:tiny"],
     prompt="book",
+    pairwise=False,
     temperature=0,
     num_ctx=2048,
     max_answer_tokens=256,

@@ -1,4 +1,4 @@
-"""A picture that a stage draws, as a PNG file with the same bytes for the same numbers."""
+"""Pictures for `dvc plots`, as PNG files with the same bytes for the same numbers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import matplotlib.style
+from matplotlib.figure import Figure
 
 from scratchlm.files.atomic import atomic_path
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 DPI = 100
 STYLE = {
@@ -23,14 +23,10 @@ PLAIN = {"parse_math": False}  # a dollar in a user's or a model's text is not m
 
 
 @contextmanager
-def drawn_figure(
+def picture(
     path: Path, size_in: tuple[float, float], title: str, layout: Literal["constrained"] | None = None
 ) -> Iterator[Figure]:
-    """Yield an empty figure with a title, width and height in inches, and write it when the block succeeds."""
-    # Here, because it takes half a second, which no stage needs before its end.
-    import matplotlib.style
-    from matplotlib.figure import Figure
-
+    """Give an empty figure with a title, and write it as PNG when the block has drawn into it."""
     # Without pyplot: no window, no backend, nothing left open. The user's settings are left out too.
     with matplotlib.style.context(["default", STYLE], after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn instead

@@ -1,0 +1,51 @@
+"""The figure of benchmark_models: accuracies by subject, beside what guessing gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scratchlm.assistant.instructions import VARIANTS
+from scratchlm.files.text import shorten
+from scratchlm.stage.picture import PLAIN, picture
+
+SUBJECTS_SHOWN = 60  # MMLU has 57
+LONGEST_LABEL = 40  # characters
+COLORS = {"base": "0.6", "assistant": "tab:blue"}
+BAR = 0.4  # of the room of a subject
+
+
+def draw_accuracies(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the accuracies of both models as bars, a row per subject, with a mark at the level of chance.
+
+    `table` as `summary.by_subject` returns it; of more than 60 rows, the first are shown, and the title says so.
+    """
+    shown = table[:SUBJECTS_SHOWN]
+    title = "Multiple choice: base against assistant"
+    if not table[0]["n"]:
+        title = "No benchmark was run"
+    elif len(table) > len(shown):
+        title += f"\nthe first {len(shown) - 1} of {len(table) - 1} subjects"
+    with picture(path, (9, 1.8 + 0.45 * len(shown)), title, "constrained") as figure:
+        axes = figure.subplots()
+        places = range(len(shown))
+        for offset, name in zip((-BAR / 2, BAR / 2), VARIANTS, strict=True):
+            accuracies = [row[name] or 0.0 for row in shown]
+            axes.barh([place + offset for place in places], accuracies, BAR, color=COLORS[name], label=name)
+        chances = [row["chance"] for row in shown if row["chance"] is not None]
+        axes.vlines(
+            chances,
+            [place - BAR for place in range(len(chances))],
+            [place + BAR for place in range(len(chances))],
+            color="black",
+            linestyles="--",
+            label="chance",
+        )
+        labels = [f"{shorten(row['subject'], LONGEST_LABEL)} ({row['n']:,})" for row in shown]
+        axes.set_yticks(places, labels, **PLAIN)
+        axes.set_ylabel("subject (questions)")
+        axes.invert_yaxis()
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("accuracy (%)")
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -1,0 +1,159 @@
+"""How likely a model finds each choice of a question: the log-likelihood of the choice's tokens after the prompt.
+
+Tokens are split and long texts cut as lm-evaluation-harness does, so that the figures are the same
+(`benchmarks/lm_eval_parity.py` compares them).
+
+Shape suffixes as in model.py: B batch, T tokens, D emb_dim, V vocab_size; N tokens of choices in a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from scratchlm.assistant.instructions import Entry, format_prompt
+from scratchlm.benchmark.questions import Question
+from scratchlm.checkpoint.folder import load
+from scratchlm.errors import InputError
+from scratchlm.files.text import shorten
+from scratchlm.model.gpt import GPT
+from scratchlm.params.choices import PromptStyle
+from scratchlm.stage.interruption import deferred
+from scratchlm.stage.progress import progress_bar
+from scratchlm.stage.snapshots import Snapshots
+from scratchlm.tokenizer.protocol import Tokenizer
+
+TOKENS_AT_ONCE = 4096  # of a batch, padding included; less leaves a GPU idle, more is not faster
+SHOWN_CHARACTERS = 60  # of a choice in a message
+LOGITS_AT_ONCE = 512  # rows; of GPT-2's vocabulary they take 100 MB in float32
+
+
+class Pair(NamedTuple):
+    """A prompt with one choice behind it, as tokens; the last `n_choice` of them are the choice's."""
+
+    ids: list[int]
+    n_choice: int
+
+
+class Scored(NamedTuple):
+    """What one model says of one choice."""
+
+    log_likelihood: float  # in nats
+    was_cut: bool  # the prompt lost its beginning, because both together are longer than the model's context
+
+
+def score_choices(
+    folders: Mapping[str, Path],
+    questions: Sequence[Question],
+    *,
+    style: PromptStyle,
+    device: torch.device,
+    snapshots: Snapshots,
+) -> dict[str, list[list[Scored]]]:
+    """Let the model of each folder score every choice of every question; return that under the names of `folders`.
+
+    A question is asked as an instruction is, and a choice stands where the answer would. Choices saved in `snapshots`
+    are not scored again. Raises Interrupted between two batches if a stop was requested, and InputError for choices
+    that are longer than the model's context.
+    """
+    prompts = [format_prompt(Entry(instruction=asked["question"], input="", output=""), style) for asked in questions]
+    n_choices = [len(asked["choices"]) for asked in questions]
+    saved = snapshots.load()
+    # By the number of the choice, counted through all questions, as a string: JSON has no other keys.
+    scores: dict[str, dict[str, Scored]] = saved[1] if saved else {name: {} for name in folders}
+
+    def position() -> str:
+        return f"{sum(map(len, scores.values()))} of {len(folders) * sum(n_choices)} choices"
+
+    if saved:
+        print(f"resuming after {position()}")
+    with deferred():
+        for name, given in scores.items():
+            if len(given) == sum(n_choices):
+                continue
+            model, tokenizer = load(folders[name])
+            model.to(device)
+            pairs = encode_pairs(tokenizer, prompts, [asked["choices"] for asked in questions])
+            check_lengths(pairs, questions, model.config.context_length)
+            with progress_bar(len(pairs), name, "choice", initial=len(given)) as bar:
+                for numbers in batches_by_tokens(pairs):
+                    if str(numbers[0]) in given:
+                        continue
+                    snapshots.keep(lambda: ({}, scores), position())
+                    batch = score_batch(model, [pairs[number] for number in numbers])
+                    given.update(zip(map(str, numbers), batch, strict=True))
+                    bar.update(len(numbers))
+        snapshots.keep(lambda: ({}, scores), position(), ended=True)
+    return {name: _by_question(given, n_choices) for name, given in scores.items()}
+
+
+def _by_question(given: Mapping[str, Sequence[Any]], n_choices: Sequence[int]) -> list[list[Scored]]:
+    numbers = iter(range(sum(n_choices)))
+    return [[Scored(*given[str(number)]) for number in islice(numbers, n)] for n in n_choices]
+
+
+def encode_pairs(tokenizer: Tokenizer, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[Pair]:
+    """Encode each prompt with each of its choices behind it.
+
+    White space at the end of a prompt counts to the choice, since it may be one token with the choice's beginning.
+    Both are encoded together, and the choice's tokens are those after as many as the prompt has alone.
+    """
+    n_prompts = [len(ids) for ids in tokenizer.encode_ordinary_batch([prompt.rstrip() for prompt in prompts])]
+    texts = [prompt + choice for prompt, given in zip(prompts, choices, strict=True) for choice in given]
+    whole = iter(tokenizer.encode_ordinary_batch(texts))
+    counts = zip(n_prompts, choices, strict=True)
+    return [Pair(ids, len(ids) - n_prompt) for n_prompt, given in counts for ids in islice(whole, len(given))]
+
+
+def check_lengths(pairs: Sequence[Pair], questions: Sequence[Question], context_length: int) -> None:
+    """Raise InputError if a choice alone has more tokens than the model can see."""
+    choices = (choice for asked in questions for choice in asked["choices"])
+    for pair, choice in zip(pairs, choices, strict=True):
+        if pair.n_choice > context_length:
+            raise InputError(
+                f"the choice {shorten(choice, SHOWN_CHARACTERS)!r} has {pair.n_choice} tokens, more than the model's "
+                f"context of {context_length}: shorten it, or leave its question out"
+            )
+
+
+def batches_by_tokens(pairs: Sequence[Pair]) -> Iterator[list[int]]:
+    """Yield the pairs' numbers in batches of similar lengths, longest first, of at most `TOKENS_AT_ONCE`.
+
+    A pair that is longer than that is a batch of its own.
+    """
+    by_length = sorted(range(len(pairs)), key=lambda number: -len(pairs[number].ids))
+    start = 0
+    while start < len(by_length):
+        size = max(1, TOKENS_AT_ONCE // len(pairs[by_length[start]].ids))
+        yield by_length[start : start + size]
+        start += size
+
+
+@torch.no_grad()
+def score_batch(model: GPT, pairs: Sequence[Pair]) -> list[Scored]:
+    """Score the pairs as one batch, padded on the right, where causal attention does not see the padding.
+
+    A pair that is longer than the model's context loses the beginning of its prompt.
+    """
+    context = model.config.context_length
+    kept = [torch.tensor(pair.ids[-context - 1 :]) for pair in pairs]
+    ids_BT = pad_sequence(kept, batch_first=True).to(model.device)  # one longer than what the model reads
+    ends_B1 = torch.tensor([[len(ids) - 1] for ids in kept], device=model.device)
+    n_choice_B1 = torch.tensor([[pair.n_choice] for pair in pairs], device=model.device)
+    columns_T = torch.arange(ids_BT.shape[1] - 1, device=model.device)
+    is_choice_BT = (columns_T < ends_B1) & (columns_T >= ends_B1 - n_choice_B1)  # what predicts a choice's token
+    features_ND = model.features(ids_BT[:, :-1])[is_choice_BT]
+    targets_N = ids_BT[:, 1:][is_choice_BT]
+    # Not the logits of every position, which would be 800 MB with GPT-2's vocabulary.
+    parts = zip(torch.split(features_ND, LOGITS_AT_ONCE), torch.split(targets_N, LOGITS_AT_ONCE), strict=True)
+    losses = [F.cross_entropy(model.head(part_ND).float(), part_N, reduction="none") for part_ND, part_N in parts]
+    loss_BT = torch.zeros(is_choice_BT.shape, dtype=torch.float64, device=model.device)
+    loss_BT[is_choice_BT] = torch.cat(losses).double()
+    was_cut = [len(pair.ids) > context + 1 for pair in pairs]
+    return [Scored(*scored) for scored in zip((-loss_BT.sum(dim=1)).tolist(), was_cut, strict=True)]

@@ -1,0 +1,176 @@
+"""A batch computed in parts gives the loss and the gradients of the whole batch, for all three trainings."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from scratchlm.assistant.batches import Example, collate
+from scratchlm.classifier.classifier import Classifier, Messages, label_loss
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.init import new_gpt
+from scratchlm.params.schema import TrainingParams
+from scratchlm.stage import interruption
+from scratchlm.stage.interruption import Interrupted
+from scratchlm.stage.snapshots import Snapshots
+from scratchlm.training.loop import Loaders, Training, loaders, parts, train
+from scratchlm.training.loss import Batch, Loss, next_token_loss
+from scratchlm.training.state import TrainingState
+
+BATCH_SIZE = 8
+# Token counts of prompt and answer: in parts of one row, 1 to 20 targets of the answer count.
+LENGTHS = [(22, 1), (2, 20), (5, 2), (1, 15), (20, 1), (3, 9), (12, 12), (2, 1)]
+
+
+def settings(accumulate: int) -> TrainingParams:
+    return TrainingParams(
+        epochs=3,
+        batch_size=BATCH_SIZE,
+        accumulate=accumulate,
+        learning_rate=0.003,
+        weight_decay=0.1,
+        schedule="constant",
+        warmup_steps=0,
+        min_learning_rate=0.0,
+        gradient_clip=1.0,
+        eval_every=2,
+        eval_batches=2,
+        keep="last",
+        patience=None,
+    )
+
+
+def instructions(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
+    """The assistant's batches, with prompts masked: parts have very different numbers of targets."""
+    generator = torch.Generator().manual_seed(1)
+    examples = [
+        Example(torch.randint(39, (prompt + answer,), generator=generator).tolist(), prompt)
+        for prompt, answer in LENGTHS * 3
+    ]
+    pad = partial(collate, pad_id=39, max_length=24, mask_prompt=True)
+    return new_model(drop_rate), next_token_loss, loaders(examples, examples[:BATCH_SIZE], BATCH_SIZE, pad)
+
+
+def windows(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
+    ids = torch.randint(40, (26, 17), generator=torch.Generator().manual_seed(1))
+    data = TensorDataset(ids[:, :-1], ids[:, 1:])
+    return new_model(drop_rate), next_token_loss, loaders(data, TensorDataset(*data[:6]), BATCH_SIZE)
+
+
+def messages(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
+    generator = torch.Generator().manual_seed(1)
+    ids, labels = torch.randint(40, (26, 16), generator=generator), torch.randint(2, (26,), generator=generator)
+    data = Messages(ids, labels.tolist())
+    return Classifier(new_model(drop_rate)), label_loss, loaders(data, data, BATCH_SIZE)
+
+
+def new_model(drop_rate: float) -> Any:
+    torch.manual_seed(0)
+    return new_gpt(GPTConfig(40, 24, 16, 2, 2, drop_rate), "gpt2", 0.1)
+
+
+KINDS = pytest.mark.parametrize("kind", [windows, messages, instructions])
+
+
+def one_update(kind: Any, accumulate: int) -> tuple[float, list[Tensor]]:
+    """Return the loss and the gradients of the first step."""
+    model, loss, batches = kind(0.0)
+    run = Training(model, loss, batches, settings(accumulate), "test", None)
+    torch.manual_seed(123)
+    run.update(next(iter(batches.train)))
+    ((_, _, loss_and_norm),) = run.guard.unread
+    return float(loss_and_norm[0]), [weight.grad for weight in run.weights if weight.grad is not None]
+
+
+@KINDS
+@pytest.mark.parametrize("accumulate", [2, 4, 8])
+def test_a_step_in_parts_has_the_loss_and_the_gradients_of_the_whole_batch(kind: Any, accumulate: int) -> None:
+    whole_loss, whole = one_update(kind, 1)
+    loss, gradients = one_update(kind, accumulate)
+    assert loss == pytest.approx(whole_loss, abs=1e-6)
+    assert len(gradients) == len(whole)
+    for ours, theirs in zip(gradients, whole, strict=True):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+@KINDS
+def test_a_training_in_parts_ends_with_the_weights_of_a_training_on_whole_batches(kind: Any) -> None:
+    ends = []
+    for accumulate in (1, 8):
+        model, loss, batches = kind(0.0)
+        # In float64, because AdamW would divide gradients that are nothing but rounding by themselves.
+        model.double()
+        torch.manual_seed(123)
+        state = train(model, loss=loss, batches=batches, params=settings(accumulate), name="test")
+        ends.append((model, state))
+    (whole, whole_state), (in_parts, state) = ends
+    for ours, theirs in zip(in_parts.parameters(), whole.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
+    assert (state.steps, state.tokens_seen) == (whole_state.steps, whole_state.tokens_seen)
+    for row, whole_row in zip(state.curve, whole_state.curve, strict=True):
+        assert row.train_loss == pytest.approx(whole_row.train_loss, abs=1e-6)
+
+
+def test_the_mean_of_the_parts_own_means_would_be_another_loss() -> None:
+    """The tests above would notice it: this batch's parts differ enough in their targets."""
+    model, loss, batches = instructions(0.0)
+    torch.manual_seed(123)
+    batch = next(iter(batches.train))
+    with torch.no_grad():
+        own_means = [float(loss_sum / n) for loss_sum, n in (loss(model, part) for part in parts(batch, 8))]
+    assert abs(sum(own_means) / 8 - one_update(instructions, 1)[0]) > 0.01
+
+
+def test_only_one_part_is_computed_at_a_time() -> None:
+    model, _, batches = windows(0.0)
+    rows = []
+
+    def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        rows.append(len(batch[0]))
+        return next_token_loss(model, batch)
+
+    Training(model, loss, batches, settings(4), "test", None).update(next(iter(batches.train)))
+    assert rows == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("stop_after", [1, 4, 8])
+def test_a_training_in_parts_that_was_interrupted_ends_with_the_same_bits(
+    stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interruption.request, "made", False)
+
+    def run(folder: Path, stop_at: float) -> tuple[nn.Module, TrainingState] | None:
+        model, loss, batches = instructions(0.1)  # with dropout, each part draws its own
+        calls = iter(range(1, 100))
+        monkeypatch.setattr("scratchlm.stage.snapshots.requested", lambda: next(calls) >= stop_at)
+        torch.manual_seed(123)
+        snapshots = Snapshots(folder)
+        try:
+            return model, train(model, loss=loss, batches=batches, params=settings(4), name="test", snapshots=snapshots)
+        except Interrupted:
+            return None
+
+    assert run(tmp_path / "run", stop_after) is None
+    resumed, whole = run(tmp_path / "run", 100), run(tmp_path / "whole", 100)
+    assert resumed is not None and whole is not None
+    assert resumed[1].notes() == whole[1].notes()
+    for ours, theirs in zip(resumed[0].parameters(), whole[0].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_step_on_a_gpu_has_the_loss_of_one_on_the_cpu() -> None:
+    """Its batch travels there from pinned memory, without a wait."""
+    losses = []
+    for device in ("cpu", "cuda"):
+        model, loss, batches = instructions(0.0)
+        torch.manual_seed(123)
+        state = train(model.to(device), loss=loss, batches=batches, params=settings(2), name="test")
+        losses.append([row.train_loss for row in state.curve])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-3)
