@@ -17,12 +17,15 @@ from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
 from scratchlm.stage.tables import write_table
 from scratchlm.tokenizer.measures import measure_texts
+from scratchlm.training.curve import draw_curve
+from scratchlm.training.state import TrainingState
 
 SMS = Path("data/sms")
 TOKENIZER = Path("data/tokenizer")
 BASES = Path("models/bases")
 MODEL = Path("models/classifier")
 LOSSES = Path("data/plots/classifier_loss.csv")
+LOSS_FIGURE = Path("data/plots/classifier_loss.png")
 ACCURACIES = Path("data/plots/classifier_accuracy.csv")
 CONFUSION = Path("data/plots/classifier_confusion.csv")
 METRICS = Path("metrics/finetune_classifier.json")
@@ -31,22 +34,27 @@ METRICS = Path("metrics/finetune_classifier.json")
 def main(params: Params) -> None:
     settings = params.finetune_classifier
     device = choose_device()
-    gpt, tokenizer = load(BASES / settings.base)
+    gpt, tokenizer = load(BASES / settings.base, settings.drop_rate)
     labels, frames = read_labels(SMS), read_splits(SMS)
     messages, max_length = encode_splits(frames, tokenizer, settings.max_length, gpt.config.context_length)
     torch.manual_seed(params.seed)
     classifier = Classifier(gpt, len(labels))
     choose_trained_layers(classifier, settings.train_layers)
+
+    def report(state: TrainingState) -> None:
+        write_table(LOSSES, state.curve_rows())
+        if state.epoch_notes:
+            write_table(ACCURACIES, state.epoch_notes)
+
     ask = partial(prompted_accuracy, gpt, tokenizer, frames["test"], labels, settings.batch_size)
-    done = finetune(classifier.to(device), messages, settings, params.seed, ask)
+    done = finetune(classifier.to(device), messages, settings, params.seed, ask, report)
     description = Description(labels, max_length, done.calibration.temperature)
     save_classifier(MODEL, classifier, TOKENIZER, description)
-    write_table(LOSSES, done.state.curve_rows())
-    write_table(ACCURACIES, done.state.epoch_notes)
+    draw_curve(LOSS_FIGURE, done.state.curve, "Classifier loss", "message", settings.keep)
     write_table(CONFUSION, done.confusion(labels))
     baselines = {"prompted_test_accuracy": done.prompted, **measure_baselines(frames)}
     measured = measure_texts(tokenizer, {split: frame["Text"].tolist() for split, frame in frames.items()})
-    metrics = {**done.metrics(), **baselines, "max_length": max_length, **measured}
+    metrics = {**done.metrics(), **done.training(), **baselines, "max_length": max_length, **measured}
     write_metrics(METRICS, metrics)
     done.snapshots.finish()
     print(describe_accuracies(metrics))

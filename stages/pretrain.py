@@ -7,18 +7,17 @@ import torch
 from scratchlm.bases.start import start_model
 from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.files.atomic import write_text
-from scratchlm.generation import Sampling, generate_text
+from scratchlm.generation.samples import describe_texts, sample_text
 from scratchlm.model.gpt import n_parameters
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
-from scratchlm.stage.tables import write_table
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokens.bigram import bigram_loss
 from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.windows import window_loaders
+from scratchlm.training.curve import draw_curve
 from scratchlm.training.fit import fit
-from scratchlm.training.loss import perplexity
 from scratchlm.training.optimizer import new_optimizer, state_of
 
 INPUTS = Path("inputs/models")
@@ -26,6 +25,7 @@ TOKENIZER = Path("data/tokenizer")
 TOKENS = Path("data/tokens")
 MODEL = Path("models/pretrained")
 CURVE = Path("data/plots/pretrain.csv")
+CURVE_FIGURE = Path("data/plots/pretrain.png")
 SAMPLES = Path("data/samples/pretrain.md")
 METRICS = Path("metrics/pretrain.json")
 
@@ -42,18 +42,19 @@ def main(params: Params) -> None:
     print(f"{n_parameters(model):,} parameters")
 
     def sample(epoch: int) -> str:
-        text = generate_text(model, tokenizer, settings.sample_prompt, settings.sample_tokens, Sampling())
-        return f"\n## Epoch {epoch}\n\n{text}\n"
+        return sample_text(model, tokenizer, settings.sample_prompt, settings.sample_tokens)
+
+    def show(texts: list[str]) -> None:
+        write_text(SAMPLES, describe_texts(settings.sample_prompt, texts))
 
     batches = window_loaders(tokens, settings.batch_size)
-    done = fit("pretrain", model, batches, params=settings, seed=params.seed, after_epoch=sample, optimizer=optimizer)
+    done = fit(
+        "pretrain", model, batches, settings, params.seed, CURVE, after_epoch=sample, show=show, optimizer=optimizer
+    )
     bigram = bigram_loss(tokens.ids("train"), tokens.ids("validation"), tokenizer.n_vocab)
     save_checkpoint(MODEL, model, TOKENIZER, state_of(model, optimizer) if settings.save_optimizer else None)
-    write_table(CURVE, done.state.curve_rows())
-    title = f"# What the model writes after each epoch\n\nPrompt: {settings.sample_prompt}\n"
-    write_text(SAMPLES, "".join([title, *done.state.epoch_notes]))
-    losses = {**done.losses(), "validation_perplexity": perplexity(done.final.validation)}
-    losses["bigram_validation_loss"] = bigram
-    write_metrics(METRICS, {"parameters": n_parameters(model), **losses, **done.length()})
+    draw_curve(CURVE_FIGURE, done.state.curve, "Pretraining loss", "token", settings.keep)
+    losses = {**done.losses(), "bigram_validation_loss": bigram}
+    write_metrics(METRICS, {"parameters": n_parameters(model), **losses, **done.training()})
     done.snapshots.finish()
     print(f"{done}; a bigram model's is {bigram:.3f}")

@@ -54,6 +54,8 @@ SETTINGS = TrainingParams(
     gradient_clip=None,
     eval_every=2,
     eval_batches=3,
+    keep="last",
+    patience=None,
 )
 
 

@@ -12,6 +12,7 @@ from ollama_server import OllamaServer
 from project import Project, TinyRun
 from scripted_server import Reply, prompt_of
 from test_repro import stages_run
+from test_visualize import PICTURES
 
 CHANGE = "finetune_classifier.train_layers=last_layer"
 QUEUE_TIMEOUT_S = 120
@@ -50,7 +51,7 @@ def test_plots_show_and_diff_hold_every_plot(experiment: tuple[Project, str]) ->
         "Classifier confusion matrix",
         "Instruction fine-tuning loss",
         "Judge scores",
-        *(f"data/plots/{picture}.png" for picture in ("attention", "temperatures", "gradients", "benchmark")),
+        *PICTURES,
     }
     for command in (["show"], ["diff", "HEAD"]):
         shown = json.loads(project.dvc("plots", *command, "--json").stdout)

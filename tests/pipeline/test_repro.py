@@ -18,6 +18,7 @@ PIPELINE = read_yaml(DVC_YAML)
 STAGES = list(PIPELINE["stages"])
 
 # Keys that readers of the metrics files rely on; more keys may be there.
+TRAINING = ("steps", "tokens_seen", "best_step", "best_validation_loss", "loss_gap")
 INTERVAL = ("mean", "ci95_low", "ci95_high")
 METRICS = {
     "download_corpus": ["documents", "characters"],
@@ -41,8 +42,7 @@ METRICS = {
         "validation_loss",
         "validation_perplexity",
         "bigram_validation_loss",
-        "steps",
-        "tokens_seen",
+        *TRAINING,
     ],
     "visualize_model": [
         "next_token_entropy",
@@ -73,6 +73,7 @@ METRICS = {
         "baseline_test_accuracy",
         "majority_test_accuracy",
         "prompted_test_accuracy",
+        *TRAINING,
         "longest_tokens",
         "unknown_percent",
     ],
@@ -89,6 +90,7 @@ METRICS = {
         "initial_validation_loss",
         "train_loss",
         "validation_loss",
+        *TRAINING,
         "longest_tokens",
         "unknown_percent",
     ],
@@ -203,6 +205,16 @@ def test_fine_tuning_counts_the_tokens_of_all_its_texts(tiny_run: TinyRun) -> No
         found = read_metrics(tiny_run.project, stage)
         assert found["longest_tokens"] == max(len(tokenizer.encode_ordinary(text)) for text in texts)
         assert found["unknown_percent"] == 0
+
+
+def test_the_assistant_answers_three_validation_entries_after_each_epoch(tiny_run: TinyRun) -> None:
+    entries = json.loads(tiny_run.project.read("data/instructions/validation.json"))
+    page = tiny_run.project.read("data/samples/assistant.md").splitlines()
+    for entry in entries[:3]:
+        assert f"instruction  {entry['instruction'].splitlines()[0]}" in page
+        assert f"reference    {entry['output'].splitlines()[0]}" in page
+    assert sum(line.startswith("epoch 1 ") for line in page) == 3
+    assert not any(line.startswith("epoch 2 ") for line in page)
 
 
 def test_every_answer_has_one_verdict(tiny_run: TinyRun) -> None:

@@ -10,7 +10,8 @@ from project import Project, TinyRun
 from scratchlm.anatomy.shapes import describe_shapes
 from scratchlm.checkpoint.folder import load
 
-PICTURES = [f"data/plots/{name}.png" for name in ("attention", "activations", "temperatures", "gradients")]
+NAMES = ("attention", "activations", "temperatures", "gradients", "pretrain", "classifier_loss")
+PICTURES = [f"data/plots/{name}.png" for name in (*NAMES, "finetune_instructions", "benchmark")]
 
 
 def rows(project: Project, path: str) -> list[dict[str, str]]:
@@ -24,8 +25,9 @@ def test_dvc_shows_the_pictures(project: Project) -> None:
     project.dvc("plots", "show")
     page = project.read("dvc_plots/index.html")
     sources = re.findall(r'<img src="([^"]+)"', page)
+    assert len(sources) == len(PICTURES)
     contents = {(project.folder / "dvc_plots" / source).read_bytes() for source in sources}
-    assert contents >= {(project.folder / path).read_bytes() for path in PICTURES}  # other stages have some too
+    assert contents == {(project.folder / path).read_bytes() for path in PICTURES}
 
 
 def test_the_shapes_are_of_the_trained_model_and_the_text(tiny_run: TinyRun) -> None:

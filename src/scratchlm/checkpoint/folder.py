@@ -50,8 +50,10 @@ def check_checkpoint(folder: Path) -> GPTConfig:
 
 
 def load_checkpoint(folder: Path, drop_rate: float = 0.0, attention: AttentionKind = "sdpa") -> GPT:
-    """Load a checkpoint into a GPT on the CPU, in float32 and evaluation mode, by default without dropout.
+    """Load a checkpoint into a GPT on the CPU, in float32 and evaluation mode.
 
+
+    `drop_rate` is for training it on, whatever dropout it was trained with before; the book uses none (chapter 6.4).
     Raises InputError that lists every missing, unknown or misshapen tensor at once.
     """
     config = replace(read_config(folder), drop_rate=drop_rate)
@@ -62,9 +64,9 @@ def load_checkpoint(folder: Path, drop_rate: float = 0.0, attention: AttentionKi
     return model.eval()
 
 
-def load(folder: Path) -> tuple[GPT, Tokenizer]:
-    """Load the model and the tokenizer of a checkpoint, such as `models/assistant`."""
-    return load_checkpoint(folder), read_hugging_face_tokenizer(folder)
+def load(folder: Path, drop_rate: float = 0.0) -> tuple[GPT, Tokenizer]:
+    """Load the model and the tokenizer of a checkpoint, such as `models/assistant`; see `load_checkpoint`."""
+    return load_checkpoint(folder, drop_rate), read_hugging_face_tokenizer(folder)
 
 
 def check_vocabulary(folder: Path, tokenizer: Tokenizer) -> None:

@@ -28,6 +28,7 @@ from scratchlm.params.schema import ClassifierParams
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokenizer.protocol import Tokenizer
+from scratchlm.training.best import training_metrics
 from scratchlm.training.loop import loaders, train
 from scratchlm.training.state import TrainingState
 
@@ -69,6 +70,10 @@ class Finetuning:
     state: TrainingState
     snapshots: Snapshots  # to be finished once the results are written
 
+    def training(self) -> dict[str, float]:
+        """Return the length of the training and its best evaluation under their names in the metrics."""
+        return training_metrics(self.state, self.final["train"]["loss"], self.final["validation"]["loss"])
+
     def metrics(self) -> dict[str, float]:
         """Return accuracies (%) and losses (nats) of all splits, the test set's scores (%), and the calibration."""
         scores = classification_scores(self.test_labels, self.final["test"]["predictions"], self.n_labels)
@@ -92,11 +97,12 @@ def finetune(
     params: ClassifierParams,
     seed: int,
     ask: Callable[[], float | None],
+    report: Callable[[TrainingState], Any] = lambda state: None,
 ) -> Finetuning:
     """Train a classifier's unfrozen layers on the training messages, and measure all splits before and after.
 
-    `ask` measures the prompted base, before the training changes its weights. Raises InputError and Interrupted as
-    `train` does.
+    `ask` measures the prompted base, before the training changes its weights; `report` is called as `train` does.
+    Raises InputError and Interrupted as `train` does.
     """
 
     def measure() -> dict[str, dict[str, Any]]:
@@ -121,6 +127,7 @@ def finetune(
         params=params,
         name="finetune_classifier",
         after_epoch=measure_epoch,
+        report=report,
         snapshots=snapshots,
     )
     logits = {split: label_logits(classifier, messages[split].ids, params.batch_size) for split in SPLITS}

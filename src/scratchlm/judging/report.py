@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import random
-import re
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry
+from scratchlm.files.block import labelled
 from scratchlm.judging.pairwise import winner_of
 from scratchlm.judging.verdicts import Row
 
 SHOWN_ENTRIES = 10
-LABEL_COLUMNS = 13
-TEXT_COLUMNS = 87  # with the label 100, what a viewer shows of a block without scrolling
 RowsByJudge = Mapping[str, Mapping[tuple[Any, str], Row]]  # of each judge by entry and variant
-LINE_END = re.compile("\r\n|\r|\n")
 
 
 def write_report(
@@ -49,7 +45,6 @@ def write_report(
     for index in chosen:
         gain = gains[index]
         shown = "without a score" if gain is None else f"{gain:+.1f}"
-        # No line of a text can end the block: each begins with a label or with more blanks than a fence may have.
         block = _lay_out(entries[index], rows, pair_rows)
         lines += ["", f"## Entry {entries[index]['id']}: {shown}", "", "```text", *block, "```"]
     return "\n".join(lines) + "\n"
@@ -61,35 +56,25 @@ def _gain(entry: AnsweredEntry, rows: Mapping[tuple[Any, str], Row]) -> float | 
 
 
 def _lay_out(entry: AnsweredEntry, rows: RowsByJudge, pair_rows: RowsByJudge) -> Iterator[str]:
-    yield from _labelled("instruction", entry["instruction"])
+    yield from labelled("instruction", entry["instruction"])
     if entry["input"]:
-        yield from _labelled("input", entry["input"])
-    yield from _labelled("reference", entry["output"])
+        yield from labelled("input", entry["input"])
+    yield from labelled("reference", entry["output"])
     for variant in VARIANTS:
         answer = entry[variant]
         yield ""
-        yield from _labelled(variant, answer["text"] or "(nothing)")
+        yield from labelled(variant, answer["text"] or "(nothing)")
         end = "ended by itself" if answer["finish"] == "stop" else "cut at the limit"
-        yield from _labelled("", f"-> {answer['tokens']} tokens, {end}")
+        yield from labelled("", f"-> {answer['tokens']} tokens, {end}")
         for name, of_judge in rows.items():
             row = of_judge[entry["id"], variant]
             score = f"no score ({row['status']})" if row["score"] is None else f"{row['score']:.1f}"
             reason = f": {row['reason']}" if row["reason"] else ""
-            yield from _labelled("", f"-> {name} {score}{reason}")
+            yield from labelled("", f"-> {name} {score}{reason}")
     for name, of_judge in pair_rows.items():
         shown = [of_judge[entry["id"], variant] for variant in VARIANTS]
         yield ""
-        yield from _labelled("better", f"{name}: {winner_of(*(row['winner'] for row in shown)) or 'no verdict'}")
+        yield from labelled("better", f"{name}: {winner_of(*(row['winner'] for row in shown)) or 'no verdict'}")
         for row in shown:
             reason = f": {row['reason']}" if row["reason"] else ""
-            yield from _labelled("", f"-> {row['variant']} shown first: {row['winner'] or row['status']}{reason}")
-
-
-def _labelled(label: str, text: str) -> Iterator[str]:
-    """The lines of a text, wrapped, beside its label; characters that do not show are written as escapes."""
-    for line in LINE_END.split(text):
-        chars = line.expandtabs(4)
-        visible = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in chars)
-        for piece in textwrap.wrap(visible, TEXT_COLUMNS, break_on_hyphens=False) or [""]:
-            yield f"{label:{LABEL_COLUMNS}}{piece}".rstrip()
-            label = ""
+            yield from labelled("", f"-> {row['variant']} shown first: {row['winner'] or row['status']}{reason}")

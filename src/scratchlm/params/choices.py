@@ -8,6 +8,7 @@ BYTES_AND_END = 257  # tokens of a BPE without a merge: the 256 bytes and <|endo
 
 TokenizerKind = Literal["gpt2", "bpe", "word"]
 Schedule = Literal["constant", "cosine"]
+Keep = Literal["last", "best"]  # weights of a training
 Size = Literal["124M", "355M", "774M", "1558M"]  # of the released GPT-2
 Base = Literal["pretrained", Size]
 TrainLayers = Literal["last_layer", "last_block", "last_two_blocks", "all"]

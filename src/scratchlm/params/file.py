@@ -18,7 +18,7 @@ from scratchlm.errors import InputError
 from scratchlm.files.text import one_line, shorten
 from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
 from scratchlm.params.choices import BYTES_AND_END
-from scratchlm.params.schema import JudgeParams, ModelParams, Params, TokenizerParams, WindowsParams
+from scratchlm.params.schema import JudgeParams, ModelParams, Params, PretrainParams, TokenizerParams, WindowsParams
 
 PARAMS = Path("params.yaml")
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
@@ -84,7 +84,7 @@ def check_params(found: Any, name: str = "params.yaml") -> Params:
 
 def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
     """Yield the problems of keys that do not fit together; a check that needs an invalid section is left out."""
-    for check in (_bad_texts, _bad_windows, _bad_fractions, _bad_batches, _bad_rates, _bad_bases, _bad_judges):
+    for check in (_bad_texts, _bad_windows, _bad_fractions, _bad_trainings, _bad_rates, _bad_bases, _bad_judges):
         yield from check(valid)
 
 
@@ -135,13 +135,19 @@ def _bad_fractions(valid: dict[str, Any]) -> Iterator[str]:
                 )
 
 
-def _bad_batches(valid: dict[str, Any]) -> Iterator[str]:
+def _bad_trainings(valid: dict[str, Any]) -> Iterator[str]:
     for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
         if section in valid and valid[section].batch_size % valid[section].accumulate:
             yield (
                 f"{section}.accumulate: got {valid[section].accumulate}, allowed: 1, or a number that divides "
                 f"{section}.batch_size ({valid[section].batch_size})"
             )
+    pretrain: PretrainParams | None = valid.get("pretrain")
+    if pretrain and pretrain.save_optimizer and pretrain.keep == "best":
+        yield (
+            "pretrain.save_optimizer: got true, allowed with pretrain.keep best: false, because the optimizer's state "
+            "is that of the last weights"
+        )
 
 
 def _bad_rates(valid: dict[str, Any]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from scratchlm.model.config import MAX_LAYERS, Activation, AttentionKind, GPTConfig, Init
-from scratchlm.params.choices import Base, PromptName, PromptStyle, Schedule, TokenizerKind, TrainLayers
+from scratchlm.params.choices import Base, Keep, PromptName, PromptStyle, Schedule, TokenizerKind, TrainLayers
 
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
 LARGEST_COUNT = 2**31 - 1  # more than any run needs, and every library can count that far
@@ -22,6 +22,7 @@ Count = Annotated[int, Field(ge=0, le=LARGEST_COUNT)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 AboveZero = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+DropRate = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _text_or_list_of_texts(value: Any) -> Any:
@@ -105,7 +106,7 @@ class ModelParams(Section):
     emb_dim: Positive
     n_heads: Positive
     n_layers: Annotated[int, Field(gt=0, le=MAX_LAYERS)]
-    drop_rate: Annotated[float, Field(ge=0, lt=1)]
+    drop_rate: DropRate
     qkv_bias: bool
     activation: Activation
     shortcuts: bool
@@ -121,7 +122,7 @@ class ModelParams(Section):
 
 
 class TrainingParams(Section):
-    """What all trainings share: length, optimiser, schedule and evaluation."""
+    """What all trainings share: length, optimiser, schedule, evaluation, and what is kept of it."""
 
     epochs: Positive
     batch_size: Positive
@@ -134,6 +135,8 @@ class TrainingParams(Section):
     gradient_clip: AboveZero | None
     eval_every: Positive
     eval_batches: Positive
+    keep: Keep
+    patience: Positive | None
 
 
 class PretrainParams(TrainingParams):
@@ -171,6 +174,7 @@ class ClassifierParams(TrainingParams):
     """The fine-tuning of the classifier."""
 
     base: Base
+    drop_rate: DropRate
     train_layers: TrainLayers
     max_length: Positive | None
 
@@ -189,6 +193,7 @@ class AssistantParams(TrainingParams):
     """The fine-tuning of the assistant."""
 
     base: Base
+    drop_rate: DropRate
     max_length: Positive
     mask_prompt: bool
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +12,11 @@ from torch import nn
 
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
+from scratchlm.stage.tables import write_table
+from scratchlm.training.best import training_metrics
+from scratchlm.training.curve import language_rows
 from scratchlm.training.loop import Loaders, Losses, measure_losses, train
-from scratchlm.training.loss import next_token_loss
+from scratchlm.training.loss import next_token_loss, perplexity
 from scratchlm.training.state import TrainingState
 
 
@@ -26,13 +30,14 @@ class Fit:
     snapshots: Snapshots  # call its `finish` once the results are written
 
     def losses(self) -> dict[str, float]:
-        """Return the four losses under their names in the metrics."""
+        """Return the four losses and the last perplexity under their names in the metrics."""
         before = {f"initial_{split}_loss": value for split, value in self.initial._asdict().items()}
-        return {**before, **{f"{split}_loss": value for split, value in self.final._asdict().items()}}
+        after = {f"{split}_loss": value for split, value in self.final._asdict().items()}
+        return {**before, **after, "validation_perplexity": perplexity(self.final.validation)}
 
-    def length(self) -> dict[str, int]:
-        """Return the length of the training under its names in the metrics."""
-        return {"steps": self.state.steps, "tokens_seen": self.state.tokens_seen}
+    def training(self) -> dict[str, float]:
+        """Return the length of the training and its best evaluation under their names in the metrics."""
+        return training_metrics(self.state, *self.final)
 
     def __str__(self) -> str:
         return f"validation loss {self.initial.validation:.3f} -> {self.final.validation:.3f}"
@@ -42,17 +47,25 @@ def fit(
     stage: str,
     model: nn.Module,
     batches: Loaders,
-    *,
     params: TrainingParams,
     seed: int,
+    curve: Path,
+    *,
     after_epoch: Callable[[int], Any] = lambda epoch: None,
+    show: Callable[[list[Any]], Any] = lambda notes: None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Fit:
     """Measure a language model, train it as `train` does, and measure it again.
 
-    `seed` is used for measuring; training draws from torch's global generator as it is. A resumed run does not
-    measure the initial losses again.
+    The table `curve` is written at each evaluation, and `show` gets all that `after_epoch` has returned so far: both
+    can be looked at while it trains. `seed` is used for measuring; training draws from torch's global generator as it
+    is. A resumed run does not measure the initial losses again.
     """
+
+    def report(state: TrainingState) -> None:
+        write_table(curve, language_rows(state.curve))
+        show(state.epoch_notes)
+
     snapshots = open_snapshots(stage, next(model.parameters()).device)
     initial = snapshots.once("initial", lambda: measure_losses(model, next_token_loss, batches, seed))
     state = train(
@@ -62,6 +75,7 @@ def fit(
         params=params,
         name=stage,
         after_epoch=after_epoch,
+        report=report,
         snapshots=snapshots,
         optimizer=optimizer,
     )

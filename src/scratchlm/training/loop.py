@@ -22,6 +22,7 @@ from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.interruption import deferred, requested
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
+from scratchlm.training.best import best_of, copy_weights, describe_end, is_out_of_patience, put_weights
 from scratchlm.training.guard import FiniteGuard
 from scratchlm.training.loss import Batch, Loss, count_targets
 from scratchlm.training.optimizer import new_optimizer, trained_parameters
@@ -67,6 +68,7 @@ def train(
     params: TrainingParams,
     name: str,
     after_epoch: Callable[[int], Any] = lambda epoch: None,
+    report: Callable[[TrainingState], Any] = lambda state: None,
     snapshots: Snapshots | None = None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> TrainingState:
@@ -74,29 +76,43 @@ def train(
 
     The curve gets a row after the first step, then every `eval_every` steps, as in the book, and after the last step.
     `after_epoch(epoch)` is called with the epoch's number, from 1, and the model in evaluation mode; what it returns
-    must fit into JSON. With `snapshots`, an interrupted training resumes where it stopped. `optimizer` is one that
-    `new_optimizer` made for `model`; by default it starts without a state.
+    must fit into JSON. `report(state)` is called after each of both, to show what there is so far. With `snapshots`,
+    an interrupted training resumes where it stopped. `optimizer` is one that `new_optimizer` made for `model`; by
+    default it starts without a state.
+
+    The model ends with its last weights, or with those of the best evaluation (`params.keep`). With `params.patience`
+    the training may stop before its last step; the epoch in which it stops counts as ended.
     Raises InputError if a loss or gradient is not finite (the weights stay as they were before that step) or if the
     warmup is not shorter than the training; Interrupted between two steps if a stop was requested.
     """
     run = Training(model, loss, batches, params, name, snapshots, optimizer)
     state = run.state
     model.train()
+    if state.curve:
+        report(state)  # DVC has deleted what was shown before the interruption
     with deferred(), progress_bar(run.total_steps, name, "step", initial=state.steps) as bar:
-        while state.epoch <= params.epochs:
+        while not run.has_ended():
             for batch in remaining_batches(batches.train, state):
                 run.update(batch)
                 bar.update()
                 if run.is_evaluation_due():
                     run.evaluate()
                     bar.write(run.console_line())
+                    report(state)
+                    if is_out_of_patience(state.curve, params.patience):
+                        break
                 if state.batch < len(batches.train):
                     run.keep()
             run.guard.check()
             with evaluation_mode(model):
                 state.epoch_notes.append(after_epoch(state.epoch))
+            report(state)
             state.epoch, state.batch = state.epoch + 1, 0
             run.keep()
+    if params.keep == "best":
+        put_weights(model, state.best_weights)
+    if end := describe_end(state, run.total_steps, params):
+        print(end)
     model.eval()
     return state
 
@@ -129,6 +145,9 @@ class Training:
         if snapshots and (saved := snapshots.load()):
             self.state = restore(model, self.optimizer, *saved)
             print(f"resuming after {self.position()}")
+        # A choice by a few batches would be a choice by chance.
+        chooses = params.keep == "best" or params.patience is not None
+        self.validation_batches = max(params.eval_batches, MEASURED_BATCHES) if chooses else params.eval_batches
         self.seconds, self.first_step = 0.0, self.state.steps  # of this process
         self.learning_rate = params.learning_rate  # of the last step
 
@@ -161,6 +180,10 @@ class Training:
         state.tokens_seen += batch[0].numel()
         self.seconds += time.perf_counter() - started
 
+    def has_ended(self) -> bool:
+        """True after the last epoch, or if patience has run out."""
+        return self.state.epoch > self.params.epochs or is_out_of_patience(self.state.curve, self.params.patience)
+
     def is_evaluation_due(self) -> bool:
         """True if the step that just ended adds a row to the curve."""
         return self.is_scheduled() or self.state.steps == self.total_steps
@@ -169,24 +192,35 @@ class Training:
         return (self.state.steps - 1) % self.params.eval_every == 0
 
     def evaluate(self) -> None:
-        """Add a row to the curve: the mean loss over the first batches of both splits."""
+        """Add a row to the curve: the mean loss over the first batches of both splits.
+
+        Where the row decides what is kept or when to stop, all of the validation split counts, or 200 batches of it.
+        """
         self.guard.check()
-        state = self.state
+        state, params = self.state, self.params
         # The book does not evaluate after the last step, so that evaluation must not change later random numbers.
         with nullcontext() if self.is_scheduled() else torch.random.fork_rng():
-            train_loss, validation_loss = (
-                mean_loss(self.model, self.loss, split, self.params.eval_batches) for split in self.batches
-            )
+            train_loss = mean_loss(self.model, self.loss, self.batches.train, params.eval_batches)
+            validation_loss = mean_loss(self.model, self.loss, self.batches.validation, self.validation_batches)
         self.guard.require("evaluated loss", train_loss + validation_loss, state.steps - 1, self.learning_rate)
-        state.curve.append(
-            Evaluation(state.steps - 1, state.tokens_seen, self.learning_rate, train_loss, validation_loss)
+        row = Evaluation(
+            step=state.steps - 1,
+            epoch=state.steps * params.epochs / self.total_steps,
+            examples_seen=state.steps * params.batch_size,
+            tokens_seen=state.tokens_seen,
+            learning_rate=self.learning_rate,
+            train_loss=train_loss,
+            validation_loss=validation_loss,
         )
+        state.curve.append(row)
+        if params.keep == "best" and best_of(state.curve) is row:
+            state.best_weights = copy_weights(self.model)
 
     def keep(self) -> None:
         """Save a snapshot if one is due, and stop if that was requested."""
-        ended = self.state.epoch > self.params.epochs  # save the end too: what follows takes time
         if self.snapshots:
-            self.snapshots.keep(self.contents, self.position(), ended)
+            # The end is saved too, since what follows takes time.
+            self.snapshots.keep(self.contents, self.position(), self.has_ended())
         elif requested():
             raise KeyboardInterrupt
 

@@ -1,7 +1,8 @@
 """The state of a training, to save it and resume it: model, optimizer, random numbers and position (chapter 5.4).
 
-Tensors: `model.NAME` for trained parameters, `optimizer.NAME.KEY` for AdamW's moments and step counts, and the states
-of torch's generators. The rest is a few numbers. The learning rate is not saved: it follows from the step.
+Tensors: `model.NAME` for trained parameters, `best.NAME` for those of the best evaluation where they are to be kept,
+`optimizer.NAME.KEY` for AdamW's moments and step counts, and the states of torch's generators. The rest is a few
+numbers. The learning rate is not saved: it follows from the step.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ from torch.utils.data import DataLoader
 from scratchlm.errors import InputError
 from scratchlm.training.optimizer import set_state, state_of, trained_parameters
 
-MODEL, OPTIMIZER = "model.", "optimizer."  # prefixes of the tensors' names
+MODEL, BEST, OPTIMIZER = "model.", "best.", "optimizer."  # prefixes of the tensors' names
 GENERATOR, EPOCH_GENERATOR, DEVICE_GENERATOR = "generator", "generator_at_epoch", "generator_of_device"
+BEST_WEIGHTS = "best_weights"
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """One row of the curve; losses in nats, `tokens_seen` counts every input token, padding included."""
 
-    step: int
+    step: int  # from 0
+    epoch: float  # the steps done, as passes over the training set
+    examples_seen: int
     tokens_seen: int
     learning_rate: float
     train_loss: float
@@ -44,10 +48,11 @@ class TrainingState:
     curve: list[Evaluation] = field(default_factory=list)
     epoch_notes: list[Any] = field(default_factory=list)  # what `after_epoch` returned; fits into JSON
     generator_at_epoch: Tensor = field(default_factory=torch.get_rng_state)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)  # on the CPU; empty unless they are to be kept
 
     def notes(self) -> dict[str, Any]:
-        """Return all fields but the tensor, in a form that fits into JSON."""
-        fields = {key: value for key, value in vars(self).items() if key != EPOCH_GENERATOR}
+        """Return all fields but the tensors, in a form that fits into JSON."""
+        fields = {key: value for key, value in vars(self).items() if key not in (EPOCH_GENERATOR, BEST_WEIGHTS)}
         return {**fields, "curve": self.curve_rows()}
 
     def curve_rows(self) -> list[dict[str, Any]]:
@@ -59,6 +64,7 @@ def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, state: Tra
     """Return every tensor that the next step depends on, by name; frozen parameters are left out."""
     tensors = {GENERATOR: torch.get_rng_state(), EPOCH_GENERATOR: state.generator_at_epoch}
     tensors |= {f"{MODEL}{name}": parameter.detach() for name, parameter in trained_parameters(model)}
+    tensors |= {f"{BEST}{name}": weight for name, weight in state.best_weights.items()}
     tensors |= {f"{OPTIMIZER}{name}": value for name, value in state_of(model, optimizer).items()}
     device = next(model.parameters()).device
     if device.type == "cuda":
@@ -95,7 +101,9 @@ def restore(
         torch.mps.set_rng_state(tensors[DEVICE_GENERATOR])
     torch.set_rng_state(tensors[GENERATOR])
     curve = [Evaluation(**row) for row in notes["curve"]]
-    return TrainingState(**{**notes, "curve": curve, EPOCH_GENERATOR: tensors[EPOCH_GENERATOR]})
+    best = {name.removeprefix(BEST): tensor for name, tensor in tensors.items() if name.startswith(BEST)}
+    held = {EPOCH_GENERATOR: tensors[EPOCH_GENERATOR], BEST_WEIGHTS: best}
+    return TrainingState(**{**notes, "curve": curve, **held})
 
 
 def remaining_batches(batches: DataLoader[Any], state: TrainingState) -> Iterator[Any]:

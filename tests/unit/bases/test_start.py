@@ -57,6 +57,8 @@ SETTINGS = TrainingParams(
     gradient_clip=None,
     eval_every=100,
     eval_batches=1,
+    keep="last",
+    patience=None,
 )
 
 

@@ -38,6 +38,22 @@ def folder(tmp_path: Path, tokenizer_folder: Path) -> Path:
     return tmp_path / "model"
 
 
+def test_a_model_is_loaded_with_the_dropout_that_is_asked_for_and_saved_with_it(
+    folder: Path, tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    ids = torch.arange(10)[None]
+    quiet, noisy = load(folder)[0], load(folder, drop_rate=0.5)[0]
+    assert (quiet.config.drop_rate, noisy.config.drop_rate) == (0.0, 0.5)
+    assert torch.equal(quiet(ids), noisy(ids))  # no dropout outside training
+    for model, changes in ((quiet.train(), False), (noisy.train(), True)):
+        assert torch.equal(model(ids), model(ids)) is not changes
+    rates = {module.p for module in noisy.modules() if isinstance(module, torch.nn.Dropout)}
+    assert rates == {0.5}
+    save_checkpoint(tmp_path / "tuned", noisy, tokenizer_folder)
+    saved = json.loads((tmp_path / "tuned/config.json").read_text())
+    assert [saved[name] for name in ("embd_pdrop", "attn_pdrop", "resid_pdrop")] == [0.5] * 3
+
+
 def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], Any]) -> None:
     tensors = load_file(folder / "model.safetensors")
     change(tensors)

@@ -32,13 +32,12 @@ SAMPLE["instructions"] |= {"train_fraction": 0.85, "test_fraction": 0.1}
 SAMPLE["finetune_classifier"]["max_length"] = None
 SAMPLE["finetune_instructions"]["max_length"] = 160
 SAMPLE["generate"]["max_new_tokens"] = 48
-for training in ("pretrain", "finetune_classifier", "finetune_instructions"):
+TRAININGS = ("pretrain", "finetune_classifier", "finetune_instructions")
+for training in TRAININGS:
     SAMPLE[training] |= {"learning_rate": 0.002, "min_learning_rate": 0.0001, "gradient_clip": 1.0, "batch_size": 4}
 NULLABLE = {
-    "pretrain.gradient_clip",
+    *(f"{training}.{key}" for training in TRAININGS for key in ("gradient_clip", "patience")),
     "finetune_classifier.max_length",
-    "finetune_classifier.gradient_clip",
-    "finetune_instructions.gradient_clip",
     "instructions.max_entries",
     "generate.top_k",
 }
@@ -173,11 +172,10 @@ POSITIVE = [
     *("judge.num_ctx", "judge.max_answer_tokens"),
     *(
         f"{section}.{name}"
-        for section in ("pretrain", "finetune_classifier", "finetune_instructions")
-        for name in ("epochs", "batch_size", "accumulate", "eval_every", "eval_batches")
+        for section in TRAININGS
+        for name in ("epochs", "batch_size", "accumulate", "eval_every", "eval_batches", "patience")
     ),
 ]
-TRAININGS = ("pretrain", "finetune_classifier", "finetune_instructions")
 FRACTIONS = [
     *("windows.train_fraction", "sms.train_fraction", "sms.validation_fraction"),
     *("instructions.train_fraction", "instructions.test_fraction"),
@@ -198,8 +196,8 @@ RANGES: list[tuple[str, Any, str]] = [
     ("model.n_layers", MAX_LAYERS + 1, f"less than or equal to {MAX_LAYERS}"),
     ("tokenizer.vocab_size", 2, "greater than or equal to 3"),
     ("tokenizer.vocab_size", 1_000_001, "less than or equal to 1000000"),
-    ("model.drop_rate", -0.1, "greater than or equal to 0"),
-    ("model.drop_rate", 1.0, "less than 1"),
+    *((f"{section}.drop_rate", -0.1, "greater than or equal to 0") for section in ("model", *TRAININGS[1:])),
+    *((f"{section}.drop_rate", 1.0, "less than 1") for section in ("model", *TRAININGS[1:])),
     ("model.init_std", 0.0, "greater than 0"),
     ("model.init_std", 1.5, "less than or equal to 1"),
     ("generate.temperature", -0.1, "greater than or equal to 0"),
@@ -223,6 +221,7 @@ RANGES: list[tuple[str, Any, str]] = [
     ("visualize.temperatures", [], "a list of one or more different values"),
     ("model.init", "xavier", "'book' or 'gpt2'"),
     *((f"{section}.schedule", "linear", "'constant' or 'cosine'") for section in TRAININGS),
+    *((f"{section}.keep", "first", "'last' or 'best'") for section in TRAININGS),
     ("finetune_classifier.train_layers", "last", "'last_layer', 'last_block', 'last_two_blocks' or 'all'"),
     ("finetune_classifier.base", "125M", "'pretrained', '124M', '355M', '774M' or '1558M'"),
     ("finetune_instructions.base", "gpt2", "'pretrained', '124M', '355M', '774M' or '1558M'"),
@@ -326,6 +325,11 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
         )
         for section in TRAININGS
         for parts in (3, 8)
+    ),
+    (
+        {"pretrain.save_optimizer": True, "pretrain.keep": "best"},
+        "pretrain.save_optimizer: got true, allowed with pretrain.keep best: false, because the optimizer's state is "
+        "that of the last weights",
     ),
     (
         {"weights.bases": ["pretrained", "124M"]},

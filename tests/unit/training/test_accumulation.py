@@ -41,6 +41,8 @@ def settings(accumulate: int) -> TrainingParams:
         gradient_clip=1.0,
         eval_every=2,
         eval_batches=2,
+        keep="last",
+        patience=None,
     )
 
 

@@ -32,6 +32,8 @@ SETTINGS: dict[str, Any] = {
     "gradient_clip": None,
     "eval_every": 2,
     "eval_batches": 2,
+    "keep": "last",
+    "patience": None,
 }
 
 
@@ -109,6 +111,25 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 def test_tokens_seen_count_what_was_fed_in() -> None:
     _, curve = run(epochs=1)
     assert [(row.step, row.tokens_seen) for row in curve] == [(0, 12), (2, 36), (3, 48)]
+
+
+def test_rows_count_epochs_and_examples() -> None:
+    _, curve = run(eval_every=3)
+    assert [(row.step, row.epoch, row.examples_seen) for row in curve] == [
+        (0, 0.25, 4),
+        (3, 1.0, 16),
+        (6, 1.75, 28),
+        (9, 2.5, 40),
+        (11, 3.0, 48),
+    ]
+
+
+def test_what_there_is_so_far_is_reported_after_each_evaluation_and_each_epoch() -> None:
+    model, loss, train_set, validation_set = regression()
+    reported: list[tuple[int, int]] = []
+    show = lambda state: reported.append((len(state.curve), len(state.epoch_notes)))  # noqa: E731
+    train_on(model, loss, train_set, validation_set, settings(epochs=2, eval_every=3), report=show)
+    assert reported == [(1, 0), (2, 0), (2, 1), (3, 1), (4, 1), (4, 2)]
 
 
 def test_frozen_parameters_stay_as_they_were() -> None:

@@ -26,6 +26,8 @@ def settings(epochs: int, learning_rate: float = 0.01) -> TrainingParams:
         gradient_clip=None,
         eval_every=100,
         eval_batches=1,
+        keep="last",
+        patience=None,
     )
 
 

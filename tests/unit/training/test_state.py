@@ -34,6 +34,8 @@ SETTINGS = TrainingParams(
     gradient_clip=1.0,
     eval_every=3,
     eval_batches=2,
+    keep="last",
+    patience=None,
 )
 STEPS = 15  # 3 epochs of 5 batches
 

@@ -1,0 +1,55 @@
+"""What a model writes while it is trained: after each epoch a text (chapter 5.2) or answers (7.6), on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scratchlm.assistant.instructions import Entry, format_prompt
+from scratchlm.files.block import labelled
+from scratchlm.generation.decode import Sampling, generate, generate_text
+from scratchlm.model.gpt import GPT
+from scratchlm.params.choices import PromptStyle
+from scratchlm.tokenizer.protocol import Tokenizer
+
+SHOWN_ENTRIES = 3
+SAMPLE_TOKENS = 50  # the book's number
+
+
+def sample_text(model: GPT, tokenizer: Tokenizer, prompt: str, max_new_tokens: int) -> str:
+    """Continue a text with the likeliest tokens, also beyond end-of-text; raises InputError as `generate_text`."""
+    return generate_text(model, tokenizer, prompt, max_new_tokens, Sampling())
+
+
+def describe_texts(prompt: str, texts: Sequence[str]) -> str:
+    """Lay out as Markdown what a model wrote after a prompt, a text for each of the epochs."""
+    parts = [f"## Epoch {epoch}\n\n{text}\n" for epoch, text in enumerate(texts, start=1)]
+    return "\n".join([f"# What the model writes after each epoch\n\nPrompt: {prompt}\n", *parts])
+
+
+def sample_answers(model: GPT, tokenizer: Tokenizer, entries: Sequence[Entry], style: PromptStyle) -> list[str]:
+    """Answer a few entries, as one batch, with the likeliest tokens, at most 50 each.
+
+    Draws nothing from torch's global generator, so that looking does not change a training.
+    """
+    prompts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) for entry in entries])
+    answers = generate(model, prompts, SAMPLE_TOKENS, tokenizer.eot_token, Sampling(), len(prompts))
+    return [tokenizer.decode(new.ids).strip() for new in answers]
+
+
+def describe_answers(entries: Sequence[Entry], epochs: Sequence[Sequence[str]]) -> str:
+    """Lay the entries out as Markdown, each with its reference and with what was answered after each of the epochs."""
+    lines = [
+        "# What the assistant answers after each epoch",
+        "",
+        f"The first {len(entries)} entries of the validation set, answered with the likeliest tokens, at most "
+        f"{SAMPLE_TOKENS} each. Long lines are wrapped.",
+    ]
+    for number, entry in enumerate(entries):
+        block = [*labelled("instruction", entry["instruction"])]
+        if entry["input"]:
+            block += labelled("input", entry["input"])
+        block += [*labelled("reference", entry["output"]), ""]
+        for epoch, answers in enumerate(epochs, start=1):
+            block += labelled(f"epoch {epoch}", answers[number] or "(nothing)")
+        lines += ["", f"## Entry {number}", "", "```text", *block, "```"]
+    return "\n".join(lines) + "\n"
