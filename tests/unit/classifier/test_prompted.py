@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scratchlm.classifier.baseline import describe_accuracies
-from scratchlm.classifier.prompted import answer_log_likelihoods, encode_questions, prompted_accuracy, question
+from scratchlm.classifier.prompted import encode_questions, prompted_accuracy, question
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
@@ -26,7 +26,6 @@ TEXTS = [
     "the cat ran over the hill " * 3,
     "dog?",
 ]
-TOLERANCE = 1e-3  # nats, float32
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +57,6 @@ def test_the_question_is_the_books() -> None:
         " 'You are a winner you have been specially"
         " selected to receive $1000 cash or a $2000 award.'"
     )
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 100])
-@pytest.mark.parametrize("n_tokens", [1, 2, 5])
-def test_a_likelihood_is_that_of_all_tokens_of_the_answer_whatever_the_batch(
-    tokenizer: Tokenizer, n_tokens: int, batch_size: int
-) -> None:
-    model, answer = random_model(tokenizer), [7, 70, 7, 100, 3][:n_tokens]
-    prompts = [tokenizer.encode_ordinary(question(text)) for text in TEXTS]
-    assert len(set(map(len, prompts))) > 3
-    found = answer_log_likelihoods(model, prompts, answer, batch_size)
-    expected = [log_likelihood(model, prompt, answer) for prompt in prompts]
-    assert found.tolist() == pytest.approx(expected, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("labels", [LABELS, LABELS[::-1]])
