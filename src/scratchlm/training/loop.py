@@ -316,8 +316,10 @@ def on_device(batch: Batch, model: nn.Module) -> Batch:
     inputs, targets = batch
     if device.type != "cuda":
         return inputs.to(device), targets.to(device)
-    # From pinned memory the GPU copies by itself, while it computes the last step and the CPU prepares this one.
-    return inputs.pin_memory().to(device, non_blocking=True), targets.pin_memory().to(device, non_blocking=True)
+    # From pinned memory the GPU copies by itself, while it computes the last step and the CPU prepares this one. The
+    # copy of a view with gaps, as inputs and targets of windows are, would go through memory that is not pinned.
+    inputs, targets = inputs.contiguous().pin_memory(), targets.contiguous().pin_memory()
+    return inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from scratchlm.errors import InputError
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.snapshots import Snapshots
-from scratchlm.training.loop import Training, learning_rate_at, loaders, mean_loss, measure_losses, train
+from scratchlm.training.loop import Training, learning_rate_at, loaders, mean_loss, measure_losses, on_device, train
 from scratchlm.training.loss import Batch, Loss, next_token_loss, perplexity
 from scratchlm.training.state import TrainingState
 
@@ -319,6 +320,27 @@ def test_a_step_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> N
     for batch in batches[:10]:
         run.update(batch)
     assert reads == 1
+
+
+def test_what_a_gpu_copies_by_itself_is_pinned_and_without_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[Tensor] = []
+    copied: list[Tensor] = []
+
+    def pin(tensor: Tensor) -> Tensor:
+        pinned.append(tensor)
+        return tensor
+
+    def copy(tensor: Tensor, device: torch.device, non_blocking: bool) -> Tensor:
+        copied.append(tensor)
+        return tensor
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    monkeypatch.setattr(Tensor, "to", copy)
+    model: Any = SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device=torch.device("cuda"))]))
+    window = torch.arange(10).reshape(2, 5)
+    inputs, targets = on_device((window[:, :-1], window[:, 1:]), model)  # views, as `Windows` returns them
+    assert (inputs.tolist(), targets.tolist()) == (window[:, :-1].tolist(), window[:, 1:].tolist())
+    assert copied == pinned and all(tensor.is_contiguous() for tensor in copied)
 
 
 def test_the_loss_may_be_of_a_wrapped_model() -> None:
