@@ -16,7 +16,16 @@ from torch.utils.data import DataLoader, TensorDataset
 from scratchlm.errors import InputError
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.snapshots import Snapshots
-from scratchlm.training.loop import Training, learning_rate_at, loaders, mean_loss, measure_losses, on_device, train
+from scratchlm.training.loop import (
+    Training,
+    learning_rate_at,
+    loaders,
+    loss_per_target,
+    mean_loss,
+    measure_losses,
+    on_device,
+    train,
+)
 from scratchlm.training.loss import Batch, Loss, next_token_loss, perplexity
 from scratchlm.training.state import TrainingState
 
@@ -280,6 +289,16 @@ def test_the_mean_loss_is_the_mean_of_the_batches_means() -> None:
     means = [(loss(model, (x, y))[0] / len(x)).item() for x, y in loader]
     assert mean_loss(model, loss, loader) == sum(means) / 5
     assert mean_loss(model, loss, loader, 2) == sum(means[:2]) / 2
+
+
+def test_the_loss_per_target_is_the_mean_over_all_targets() -> None:
+    model, loss, train_set, _ = regression()
+    model.eval()
+    each = [(loss(model, (x[None], y[None]))[0]).item() for x, y in train_set]
+    for batch_size in (1, 4, 18):
+        loader: Any = DataLoader(train_set, batch_size)
+        assert loss_per_target(model, loss, loader) == pytest.approx(sum(each) / 18, rel=1e-6)
+    assert loss_per_target(model, loss, DataLoader(train_set, 4), 2) == pytest.approx(sum(each[:8]) / 8, rel=1e-6)
 
 
 def test_steps_between_a_bad_step_and_the_next_check_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
