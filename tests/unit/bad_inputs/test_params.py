@@ -75,7 +75,7 @@ BAD_INPUTS = [
     yaml(
         "a number beyond writing",
         params(f"seed: 0x{'f' * 5000}"),
-        r"params\.yaml has 14 problems:.*\n  - seed: got a number that is too long to show, allowed: less than "
+        r"params\.yaml has \d+ problems:.*\n  - seed: got a number that is too long to show, allowed: less than "
         r"4294967296\n.*",
     ),
     yaml(
@@ -111,7 +111,7 @@ BAD_INPUTS = [
     yaml(
         "half a character",
         params('seed: 1\ncorpus: {source: "\\ud800"}'),
-        r"params\.yaml has 13 problems:\n  - corpus\.source: got '\\ud800', allowed: a path or URL .* "
+        r"params\.yaml has \d+ problems:.*\n  - corpus\.source: got '\\ud800', allowed: a path or URL .* "
         r"without lone surrogates.*",
     ),
     yaml(
