@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import reprlib
 import sys
@@ -15,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from scratchlm.errors import InputError
+from scratchlm.files.folders import from_root
 from scratchlm.files.text import one_line, shorten
 from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
 from scratchlm.params.choices import BYTES_AND_END
@@ -84,7 +86,8 @@ def check_params(found: Any, name: str = "params.yaml") -> Params:
 
 def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
     """Yield the problems of keys that do not fit together; a check that needs an invalid section is left out."""
-    for check in (_bad_texts, _bad_windows, _bad_fractions, _bad_trainings, _bad_rates, _bad_bases, _bad_judges):
+    checks = (_bad_texts, _bad_windows, _bad_fractions, _bad_trainings, _bad_start, _bad_rates, _bad_bases, _bad_judges)
+    for check in checks:
         yield from check(valid)
 
 
@@ -147,6 +150,22 @@ def _bad_trainings(valid: dict[str, Any]) -> Iterator[str]:
         yield (
             "pretrain.save_optimizer: got true, allowed with pretrain.keep best: false, because the optimizer's state "
             "is that of the last weights"
+        )
+
+
+def _bad_start(valid: dict[str, Any]) -> Iterator[str]:
+    """DVC removes a stage's folder before it runs, so a start from there would be gone, however it is spelled."""
+    pretrain: PretrainParams | None = valid.get("pretrain")
+    if pretrain is None or pretrain.start == "random":
+        return
+    try:
+        folder = from_root(pretrain.start)
+    except InputError:
+        return  # the stage says why it cannot be a path
+    if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(from_root("models"))):
+        yield (
+            f"pretrain.start: got {_shown(pretrain.start)}, allowed: random, or a folder outside models/, which stages "
+            "write: copy it to inputs/models/ (if it is gone, `dvc checkout models/pretrained` brings it back)"
         )
 
 
