@@ -89,8 +89,9 @@ def subjects_of(rows: Sequence[Row]) -> list[str]:
 
 def by_subject(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return a table of accuracies in percent: all questions first, then each subject."""
-    groups = {ALL: list(rows)}
-    groups |= {subject: [row for row in rows if row["subject"] == subject] for subject in subjects_of(rows)}
+    # Pairs, since a subject may be called as the total is.
+    groups = [(ALL, rows)]
+    groups += [(subject, [row for row in rows if row["subject"] == subject]) for subject in subjects_of(rows)]
     return [
         {"subject": subject, "n": len(group), "chance": chance_of(group)}
         | {
@@ -98,7 +99,7 @@ def by_subject(rows: Sequence[Row]) -> list[dict[str, Any]]:
             for measure in MEASURES
             for name in VARIANTS
         }
-        for subject, group in groups.items()
+        for subject, group in groups
     ]
 
 

@@ -103,6 +103,11 @@ def test_the_table_has_all_questions_first_and_then_the_subjects() -> None:
     ]
 
 
+def test_a_subject_may_be_called_as_the_total_is() -> None:
+    table = by_subject([{**ROWS[0], "subject": "all questions"}, *ROWS[1:]])
+    assert [(row["subject"], row["n"]) for row in table[:2]] == [("all questions", 4), ("all questions", 1)]
+
+
 def said(rows: list[dict[str, Any]], source: str = "own") -> list[str]:
     return describe(summarise(rows, source, SEED), by_subject(rows)).splitlines()
 
