@@ -295,7 +295,7 @@ def loss_per_target(model: nn.Module, loss: Loss, loader: Loader, n_batches: int
     Each target weighs as much as any other, so that it does not matter how many stand together in a batch.
     """
     sums, counts = batch_losses(model, loss, loader, n_batches)
-    return math.fsum(sums.tolist()) / sum(counts.tolist())
+    return math.fsum(sums.tolist()) / int(counts.sum())
 
 
 @torch.no_grad()
