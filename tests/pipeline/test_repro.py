@@ -12,7 +12,7 @@ from project import Project, TinyRun
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.finetune import read_splits
 from scratchlm.classifier.prompted import prompted_accuracy
-from scratchlm.generation.base_texts import describe_base
+from scratchlm.generation.base_texts import describe_base, sample_base
 
 PIPELINE = read_yaml(DVC_YAML)
 STAGES = list(PIPELINE["stages"])
@@ -289,7 +289,9 @@ def test_the_base_is_asked_before_it_is_fine_tuned(tiny_run: TinyRun) -> None:
 
 def test_each_base_writes_a_sample(tiny_run: TinyRun) -> None:
     model, tokenizer = load(tiny_run.project.folder / "models" / "bases" / "pretrained")
-    assert tiny_run.project.read("data/samples/bases.md").endswith(f"\n{describe_base('pretrained', model, tokenizer)}")
+    assert tiny_run.project.read("data/samples/bases.md").endswith(
+        f"\n{describe_base('pretrained', sample_base(model, tokenizer))}"
+    )
 
 
 def test_answers_that_occur_in_train_are_counted(tiny_run: TinyRun) -> None:
