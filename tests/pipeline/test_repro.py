@@ -103,7 +103,8 @@ METRICS = {
         *(f"difference.{name}" for name in INTERVAL),
     ],
     "benchmark_models": [
-        *("source", "questions", "subjects", "cut_questions", "chance"),
+        *("source", "questions", "cut_questions", "chance"),
+        *("subjects.animals.n", "subjects.animals.base.acc", "subjects.animals.assistant.acc_ci95_low"),
         *(
             f"{whose}.{measure}{end}"
             for whose in ("base", "assistant", "difference")
