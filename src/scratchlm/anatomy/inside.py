@@ -20,6 +20,7 @@ from scratchlm.model.attention import MultiHeadAttention, attention_weights
 from scratchlm.model.config import Init
 from scratchlm.model.gpt import GPT, Block
 from scratchlm.model.init import new_gpt
+from scratchlm.model.next_token import probabilities
 from scratchlm.tokenizer.pieces import token_label
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loss import next_token_loss
@@ -63,8 +64,8 @@ def next_token_probabilities(model: GPT, ids: Sequence[int], temperatures: Seque
 
     Raises InputError if the text has no token, or more than the model can see.
     """
-    logits_V = model.head(model.features(_one_row(model, ids))[0, -1]).float()
-    return torch.softmax(logits_V / torch.tensor(temperatures, device=model.device)[:, None], dim=-1)
+    logits_1V = model.head(model.features(_one_row(model, ids))[:, -1])
+    return torch.cat([probabilities(logits_1V, temperature) for temperature in temperatures])
 
 
 @dataclass(frozen=True)
