@@ -23,7 +23,7 @@ from scratchlm.model.init import new_gpt
 from scratchlm.model.next_token import probabilities
 from scratchlm.tokenizer.pieces import token_label
 from scratchlm.tokenizer.protocol import Tokenizer
-from scratchlm.training.loss import next_token_loss
+from scratchlm.training.loss import count_targets, next_token_loss
 
 LEARNING_RATE = 1e-3  # of the few steps before gradients are measured
 LIKELIEST = 10  # tokens that are shown
@@ -115,8 +115,8 @@ def block_gradients(model: GPT, inputs_BT: Tensor, targets_BT: Tensor, after_ste
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     for step in range(after_steps + 1):
         optimizer.zero_grad()
-        loss_sum, n_targets = next_token_loss(model, (inputs_BT, targets_BT))
-        (loss_sum / n_targets).backward()  # type: ignore[no-untyped-call]
+        batch = (inputs_BT, targets_BT)
+        (next_token_loss(model, batch) / count_targets(batch)).backward()  # type: ignore[no-untyped-call]
         if step < after_steps:
             optimizer.step()
     means = gradient_means(cast(Iterable[nn.Module], model.h))

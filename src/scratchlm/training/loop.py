@@ -163,8 +163,7 @@ class Training:
         n_targets = count_targets(batch)  # of the whole batch: its parts may have very different numbers
         shares = []
         for part in parts(batch, self.params.accumulate):
-            loss_sum, _ = self.loss(self.model, part)
-            share = loss_sum / n_targets
+            share = self.loss(self.model, part) / n_targets
             share.backward()  # type: ignore[no-untyped-call]
             shares.append(share.detach())
         mean = torch.stack(shares).sum()
@@ -304,9 +303,9 @@ def batch_losses(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | 
     sums, counts = [], []
     with evaluation_mode(model):
         for batch in islice(loader, n_batches):
-            loss_sum, n_targets = loss(model, on_device(batch, model))
-            sums.append(loss_sum)
-            counts.append(n_targets)
+            batch = on_device(batch, model)
+            sums.append(loss(model, batch))
+            counts.append(count_targets(batch))
     return torch.stack(sums), torch.stack(counts)  # tensors, as each value that is read waits for the device
 
 
