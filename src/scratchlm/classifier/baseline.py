@@ -19,10 +19,7 @@ def majority_accuracy(train: pd.DataFrame, test: pd.DataFrame) -> float:
 
     Of equally frequent labels the first counts. Frames have columns Label and Text.
     """
-    from sklearn.dummy import DummyClassifier
-
-    majority = DummyClassifier(strategy="most_frequent").fit(train["Text"], train["Label"])
-    return 100 * float(majority.score(test["Text"], test["Label"]))
+    return 100 * float((test["Label"] == train["Label"].mode()[0]).mean())
 
 
 def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
