@@ -11,7 +11,7 @@ from project import Project, TinyRun
 
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.finetune import read_splits
-from scratchlm.classifier.prompted import prompted_accuracy
+from scratchlm.classifier.prompted import measure_prompted
 from scratchlm.generation.base_texts import describe_base, sample_base
 
 PIPELINE = read_yaml(DVC_YAML)
@@ -280,7 +280,7 @@ def test_the_base_is_asked_before_it_is_fine_tuned(tiny_run: TinyRun) -> None:
     metrics = json.loads(tiny_run.project.read("metrics/finetune_classifier.json"))
     model, tokenizer = load(tiny_run.project.folder / "models" / "bases" / "pretrained")
     splits = read_splits(tiny_run.project.folder / "data" / "sms")
-    asked = prompted_accuracy(model, tokenizer, splits["test"], ["ham", "spam"], 128)
+    asked = measure_prompted(model, tokenizer, splits["test"], ["ham", "spam"], 128)
     assert metrics["prompted_test_accuracy"] == pytest.approx(asked, abs=1e-4)
     accuracies = [line for line in tiny_run.output.splitlines() if line.startswith("test accuracy of ")]
     assert [line.split()[-2] for line in accuracies] == [

@@ -9,6 +9,7 @@ import torch
 
 from scratchlm.model.gpt import GPT
 from scratchlm.model.likelihood import log_likelihoods
+from scratchlm.stage.progress import progress_bar
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import evaluation_mode
 
@@ -21,7 +22,7 @@ def question(message: str) -> str:
     return f"{BEFORE}{message}{AFTER}"
 
 
-def prompted_accuracy(
+def measure_prompted(
     model: GPT, tokenizer: Tokenizer, messages: pd.DataFrame, labels: Sequence[str], batch_size: int
 ) -> float | None:
     """Return the accuracy in percent of a base that is asked, and says the likelier of " yes" and " no".
@@ -40,7 +41,7 @@ def prompted_accuracy(
     if prompts is None:
         return None
     right = 0
-    with evaluation_mode(model):
+    with evaluation_mode(model), progress_bar(len(prompts), "prompted", "message") as bar:
         for start in range(0, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]
             # Of all tokens of an answer: other words may begin with its first one.
@@ -50,6 +51,7 @@ def prompted_accuracy(
             ]
             said = torch.stack(scores, dim=1).argmax(dim=1)
             right += int((said == torch.tensor(messages["Label"].tolist()[start : start + batch_size])).sum())
+            bar.update(len(batch))
     return 100 * right / len(prompts)
 
 
