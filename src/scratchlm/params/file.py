@@ -26,8 +26,19 @@ PARAMS = Path("params.yaml")
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
 SHOWN_CHARACTERS = 60  # of a value or a key
 SHOWN_PROBLEM = 200  # characters of the YAML reader's message
-# Bounded in depth and width: a few YAML aliases can expand to more than fits in memory.
-SHORT = reprlib.Repr()
+
+
+class YAMLRepr(reprlib.Repr):
+    """Python's repr with YAML's words. Bounded in depth and width: a few aliases can expand to more than memory."""
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        return str(value).lower()
+
+    def repr_NoneType(self, value: None, level: int) -> str:
+        return "null"
+
+
+SHORT = YAMLRepr()
 SHORT.maxlevel = 3
 SHORT.maxstring = SHORT.maxother = sys.maxsize  # a long text is cut later, after its passwords are removed
 
@@ -209,7 +220,7 @@ def _bad_judges(valid: dict[str, Any]) -> Iterator[str]:
     judge: JudgeParams | None = valid.get("judge")
     if judge and judge.pairwise and judge.judges == ["overlap"]:
         yield (
-            "judge.pairwise: got True, allowed only with ollama:MODEL or openai:MODEL in judge.judges; overlap cannot "
+            "judge.pairwise: got true, allowed only with ollama:MODEL or openai:MODEL in judge.judges; overlap cannot "
             "read two answers side by side, its wins and losses stand in the metrics under difference"
         )
 

@@ -38,7 +38,7 @@ BAD_INPUTS = [
         rf"params\.yaml is not a file: move it elsewhere, then {PROFILE}",
     ),
     yaml("no text", params(b"\xff\xfe\x00\xd8\x01"), rf"params\.yaml is not valid YAML: .*; correct it, or {PROFILE}"),
-    yaml("empty", params(""), rf"params\.yaml holds None, expected sections such as `corpus:` .*; {PROFILE}"),
+    yaml("empty", params(""), rf"params\.yaml holds null, expected sections such as `corpus:` .*; {PROFILE}"),
     yaml("a pipe", lambda: (Path("params.yaml").unlink(), os.mkfifo("params.yaml")), r"params\.yaml is not a file: .*"),
     yaml("a list", params("- a"), rf"params\.yaml holds \['a'\], expected sections .*; {PROFILE}"),
     yaml("a tab", params("seed:\n\t1"), rf"params\.yaml is not valid YAML: line 2: .*; correct it, or {PROFILE}"),

@@ -86,6 +86,11 @@ def refusal(folder: Path, text: str | bytes) -> str:
     return str(raised.value)
 
 
+def in_yaml(value: Any) -> str:
+    """Return a value as a message shows it: booleans and null as YAML spells them."""
+    return {"True": "true", "False": "false", "None": "null"}.get(repr(value), repr(value))
+
+
 # --- types --------------------------------------------------------------------------------------------------
 
 
@@ -118,7 +123,7 @@ def test_a_value_of_the_wrong_type_is_refused_with_key_value_and_what_is_allowed
         assert found, (key, wrong)
         # For a list, a line may name the item that is wrong.
         items = [(f"{key}.{index}", item) for index, item in enumerate(wrong if isinstance(wrong, list) else [])]
-        starts = tuple(f"{name}: got {value!r}, allowed: " for name, value in [(key, wrong), *items])
+        starts = tuple(f"{name}: got {in_yaml(value)}, allowed: " for name, value in [(key, wrong), *items])
         assert all(line.startswith(starts) and not line.endswith("allowed: ") for line in found), found
 
 
@@ -140,7 +145,7 @@ def test_a_missing_key_is_named(key: str) -> None:
 @pytest.mark.parametrize("section", [key for key, value in SAMPLE.items() if isinstance(value, dict)])
 @pytest.mark.parametrize("wrong", [None, 3, "text", ["text"], []], ids=repr)
 def test_a_section_without_keys_is_refused(section: str, wrong: Any) -> None:
-    assert problems({section: wrong}) == [f"{section}: got {wrong!r}, allowed: keys as in a file in profiles/"]
+    assert problems({section: wrong}) == [f"{section}: got {in_yaml(wrong)}, allowed: keys as in a file in profiles/"]
 
 
 def test_a_missing_section_is_named() -> None:
@@ -238,7 +243,7 @@ RANGES: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("key", "value", "allowed"), RANGES)
 def test_a_value_out_of_range_is_refused_with_key_value_and_what_is_allowed(key: str, value: Any, allowed: str) -> None:
-    assert problems({key: value}) == [f"{key}: got {value!r}, allowed: {allowed}"]
+    assert problems({key: value}) == [f"{key}: got {in_yaml(value)}, allowed: {allowed}"]
 
 
 @pytest.mark.parametrize(
@@ -359,7 +364,7 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"judge.pairwise": True},
-        "judge.pairwise: got True, allowed only with ollama:MODEL or openai:MODEL in judge.judges; overlap cannot "
+        "judge.pairwise: got true, allowed only with ollama:MODEL or openai:MODEL in judge.judges; overlap cannot "
         "read two answers side by side, its wins and losses stand in the metrics under difference",
     ),
     (
@@ -431,7 +436,7 @@ def test_a_key_that_is_not_text_is_an_unknown_key(name: Any) -> None:
     with pytest.raises(InputError) as raised:
         check_params(params)
     first, second = str(raised.value).splitlines()[1:]
-    assert f"  - {name}: unknown key; known: seed, corpus, tokenizer" in first + second
+    assert f"  - {in_yaml(name)}: unknown key; known: seed, corpus, tokenizer" in first + second
     assert f"  - tokenizer.{name}: unknown key; known: kind, vocab_size" in (first, second)
 
 
@@ -552,7 +557,7 @@ def test_invalid_yaml_is_refused_in_one_line(tmp_path: Path, text: str | bytes, 
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(("text", "shown"), [("", "None"), ("- a\n", "['a']"), ("seed\n", "'seed'"), ("3", "3")])
+@pytest.mark.parametrize(("text", "shown"), [("", "null"), ("- a\n", "['a']"), ("seed\n", "'seed'"), ("3", "3")])
 def test_yaml_that_is_not_a_mapping_is_refused(tmp_path: Path, text: str, shown: str) -> None:
     message = refusal(tmp_path, text)
     assert message == (
