@@ -38,7 +38,7 @@ from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.windows import window_loaders
 from scratchlm.training.loop import train
-from scratchlm.training.loss import next_token_loss
+from scratchlm.training.loss import count_targets, next_token_loss
 
 SHAPE = {"context_length": 256, "emb_dim": 768, "n_heads": 12, "n_layers": 12, "drop_rate": 0.1, "qkv_bias": False}
 PROMPT = "Every effort moves you"
@@ -119,8 +119,7 @@ def one_step(folder: Path) -> dict[str, Any]:
     def step() -> float:
         started = time.perf_counter()
         optimizer.zero_grad()
-        loss_sum, n = next_token_loss(model, batch)
-        (loss_sum / n).backward()
+        (next_token_loss(model, batch) / count_targets(batch)).backward()
         optimizer.step()
         return time.perf_counter() - started
 

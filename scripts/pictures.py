@@ -84,7 +84,7 @@ def draw_accuracy(axes: Axes, metrics: dict[str, Any]) -> None:
         width=0.6,
     )
     axes.bar_label(bars, fmt="%.2f %%", padding=2)
-    axes.set_title("Classifier and its baseline", fontsize=11)
+    axes.set_title("Classifier and its baselines", fontsize=11)
     axes.set_ylabel("test accuracy (%)")
     axes.set_ylim(0, 112)
     axes.set_yticks(range(0, 101, 20))

@@ -35,7 +35,8 @@ def main(params: Params) -> None:
         snapshots=snapshots,
     )
     rows = as_rows(questions, scores)
-    summary, table = summarise(rows, source, params.seed), by_subject(rows)
+    table = by_subject(rows, params.seed)
+    summary = summarise(rows, table, source, params.seed)
     write_json(BENCHMARK, rows)
     write_table(TABLE, table)
     draw_accuracies(PICTURE, table)

@@ -7,7 +7,7 @@ from scratchlm.bases.gpt2 import copy_checkpoint, download_checkpoint
 from scratchlm.bases.measure import measure_base
 from scratchlm.checkpoint.folder import check_vocabulary, load_checkpoint
 from scratchlm.files.atomic import atomic_path, write_text
-from scratchlm.generation.base_texts import describe_base
+from scratchlm.generation.base_texts import describe_base, sample_base
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
@@ -41,7 +41,7 @@ def main(params: Params) -> None:
                 check_vocabulary(folder, tokenizer)
             model = load_checkpoint(folder).to(device)
             measures[base] = measure_base(model, folder, batches, tokenizer.n_vocab, max_length)
-            samples.append(describe_base(base, model, tokenizer))
+            samples.append(describe_base(base, sample_base(model, tokenizer)))
             print(f"{base}: {config.n_layers} layers, {config.emb_dim} wide, every tensor checked")
     write_text(SAMPLES, "\n".join(samples))
     write_metrics(METRICS, {base: asdict(measured) for base, measured in measures.items()})

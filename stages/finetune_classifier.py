@@ -11,7 +11,7 @@ from scratchlm.classifier.classifier import Classifier, choose_trained_layers
 from scratchlm.classifier.finetune import encode_splits, finetune, read_splits
 from scratchlm.classifier.folder import Description, save_classifier
 from scratchlm.classifier.labels import read_labels
-from scratchlm.classifier.prompted import prompted_accuracy
+from scratchlm.classifier.prompted import measure_prompted
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
@@ -46,13 +46,13 @@ def main(params: Params) -> None:
         if state.epoch_notes:
             write_table(ACCURACIES, state.epoch_notes)
 
-    ask = partial(prompted_accuracy, gpt, tokenizer, frames["test"], labels, settings.batch_size)
-    done = finetune(classifier.to(device), messages, settings, params.seed, ask, report)
+    prompt = partial(measure_prompted, gpt, tokenizer, frames["test"], labels, settings.batch_size)
+    done = finetune(classifier.to(device), messages, settings, params.seed, prompt, report)
     description = Description(labels, max_length, done.calibration.temperature)
     save_classifier(MODEL, classifier, TOKENIZER, description)
     draw_curve(LOSS_FIGURE, done.state.curve, "Classifier loss", "message", settings.keep)
     write_table(CONFUSION, done.confusion(labels))
-    baselines = {"prompted_test_accuracy": done.prompted, **measure_baselines(frames)}
+    baselines = {"prompted_test_accuracy": done.prompted_accuracy, **measure_baselines(frames)}
     measured = measure_texts(tokenizer, {split: frame["Text"].tolist() for split, frame in frames.items()})
     metrics = {**done.metrics(), **done.training(), **baselines, "max_length": max_length, **measured}
     write_metrics(METRICS, metrics)

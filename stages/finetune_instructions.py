@@ -9,7 +9,7 @@ from scratchlm.assistant.folder import save_assistant
 from scratchlm.assistant.instructions import read_entries
 from scratchlm.checkpoint.folder import load
 from scratchlm.files.atomic import write_text
-from scratchlm.generation.samples import SHOWN_ENTRIES, describe_answers, sample_answers
+from scratchlm.generation.epoch_answers import SHOWN_ENTRIES, describe_answers, sample_answers
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics

@@ -7,7 +7,8 @@ import torch
 from scratchlm.bases.start import start_model
 from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.files.atomic import write_text
-from scratchlm.generation.samples import describe_texts, sample_text
+from scratchlm.generation.decode import Sampling, generate_text
+from scratchlm.generation.epoch_texts import describe_texts
 from scratchlm.model.gpt import n_parameters
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
@@ -33,8 +34,7 @@ METRICS = Path("metrics/pretrain.json")
 def main(params: Params) -> None:
     settings = params.pretrain
     device = choose_device()
-    tokenizer = read_tokenizer(TOKENIZER)
-    tokens = open_tokens(TOKENS)
+    tokenizer, tokens = read_tokenizer(TOKENIZER), open_tokens(TOKENS)
     tokens.check_ids(tokenizer.n_vocab)
     torch.manual_seed(params.seed)
     model, optimizer_state = start_model(settings.start, INPUTS, params.model, tokenizer)
@@ -42,7 +42,7 @@ def main(params: Params) -> None:
     print(f"{n_parameters(model):,} parameters")
 
     def sample(epoch: int) -> str:
-        return sample_text(model, tokenizer, settings.sample_prompt, settings.sample_tokens)
+        return generate_text(model, tokenizer, settings.sample_prompt, settings.sample_tokens, Sampling())
 
     def show(texts: list[str]) -> None:
         write_text(SAMPLES, describe_texts(settings.sample_prompt, texts))

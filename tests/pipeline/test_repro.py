@@ -11,8 +11,8 @@ from project import Project, TinyRun
 
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.finetune import read_splits
-from scratchlm.classifier.prompted import prompted_accuracy
-from scratchlm.generation.base_texts import describe_base
+from scratchlm.classifier.prompted import measure_prompted
+from scratchlm.generation.base_texts import describe_base, sample_base
 
 PIPELINE = read_yaml(DVC_YAML)
 STAGES = list(PIPELINE["stages"])
@@ -103,7 +103,8 @@ METRICS = {
         *(f"difference.{name}" for name in INTERVAL),
     ],
     "benchmark_models": [
-        *("source", "questions", "subjects", "cut_questions", "chance"),
+        *("source", "questions", "cut_questions", "chance"),
+        *("subjects.animals.n", "subjects.animals.base.acc", "subjects.animals.assistant.acc_ci95_low"),
         *(
             f"{whose}.{measure}{end}"
             for whose in ("base", "assistant", "difference")
@@ -279,7 +280,7 @@ def test_the_base_is_asked_before_it_is_fine_tuned(tiny_run: TinyRun) -> None:
     metrics = json.loads(tiny_run.project.read("metrics/finetune_classifier.json"))
     model, tokenizer = load(tiny_run.project.folder / "models" / "bases" / "pretrained")
     splits = read_splits(tiny_run.project.folder / "data" / "sms")
-    asked = prompted_accuracy(model, tokenizer, splits["test"], ["ham", "spam"], 128)
+    asked = measure_prompted(model, tokenizer, splits["test"], ["ham", "spam"], 128)
     assert metrics["prompted_test_accuracy"] == pytest.approx(asked, abs=1e-4)
     accuracies = [line for line in tiny_run.output.splitlines() if line.startswith("test accuracy of ")]
     assert [line.split()[-2] for line in accuracies] == [
@@ -289,7 +290,9 @@ def test_the_base_is_asked_before_it_is_fine_tuned(tiny_run: TinyRun) -> None:
 
 def test_each_base_writes_a_sample(tiny_run: TinyRun) -> None:
     model, tokenizer = load(tiny_run.project.folder / "models" / "bases" / "pretrained")
-    assert tiny_run.project.read("data/samples/bases.md").endswith(f"\n{describe_base('pretrained', model, tokenizer)}")
+    assert tiny_run.project.read("data/samples/bases.md").endswith(
+        f"\n{describe_base('pretrained', sample_base(model, tokenizer))}"
+    )
 
 
 def test_answers_that_occur_in_train_are_counted(tiny_run: TinyRun) -> None:

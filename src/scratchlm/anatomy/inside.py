@@ -20,9 +20,10 @@ from scratchlm.model.attention import MultiHeadAttention, attention_weights
 from scratchlm.model.config import Init
 from scratchlm.model.gpt import GPT, Block
 from scratchlm.model.init import new_gpt
+from scratchlm.model.next_token import probabilities
 from scratchlm.tokenizer.pieces import token_label
 from scratchlm.tokenizer.protocol import Tokenizer
-from scratchlm.training.loss import next_token_loss
+from scratchlm.training.loss import count_targets, next_token_loss
 
 LEARNING_RATE = 1e-3  # of the few steps before gradients are measured
 LIKELIEST = 10  # tokens that are shown
@@ -63,8 +64,8 @@ def next_token_probabilities(model: GPT, ids: Sequence[int], temperatures: Seque
 
     Raises InputError if the text has no token, or more than the model can see.
     """
-    logits_V = model.head(model.features(_one_row(model, ids))[0, -1]).float()
-    return torch.softmax(logits_V / torch.tensor(temperatures, device=model.device)[:, None], dim=-1)
+    logits_1V = model.head(model.features(_one_row(model, ids))[:, -1])
+    return torch.cat([probabilities(logits_1V, temperature) for temperature in temperatures])
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,8 @@ def block_gradients(model: GPT, inputs_BT: Tensor, targets_BT: Tensor, after_ste
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     for step in range(after_steps + 1):
         optimizer.zero_grad()
-        loss_sum, n_targets = next_token_loss(model, (inputs_BT, targets_BT))
-        (loss_sum / n_targets).backward()  # type: ignore[no-untyped-call]
+        batch = (inputs_BT, targets_BT)
+        (next_token_loss(model, batch) / count_targets(batch)).backward()  # type: ignore[no-untyped-call]
         if step < after_steps:
             optimizer.step()
     means = gradient_means(cast(Iterable[nn.Module], model.h))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scratchlm.checkpoint.weights import WEIGHTS
 from scratchlm.model.gpt import GPT, n_parameters
-from scratchlm.training.loop import MEASURED_BATCHES, Loader, mean_loss
+from scratchlm.training.loop import MEASURED_BATCHES, Loader, loss_per_target
 from scratchlm.training.loss import next_token_loss
 
 
@@ -21,11 +21,11 @@ class BaseMeasures:
 
 
 def measure_base(model: GPT, folder: Path, batches: Loader, vocab_size: int, max_length: int) -> BaseMeasures:
-    """Measure the base in a folder as pretraining measures its model: the mean loss over at most 200 batches.
+    """Measure the base in a folder as pretraining measures its model: the loss per token over at most 200 batches.
 
     `batches` are inputs and targets, each [B, max_length] int64, with ids below `vocab_size`.
     """
     loss = None
     if model.config.vocab_size == vocab_size and max_length <= model.config.context_length:
-        loss = mean_loss(model, next_token_loss, batches, MEASURED_BATCHES)
+        loss = loss_per_target(model, next_token_loss, batches, MEASURED_BATCHES)
     return BaseMeasures(n_parameters(model), (folder / WEIGHTS).stat().st_size, loss)

@@ -2,8 +2,6 @@
 
 Tokens are split and long texts cut as lm-evaluation-harness does, so that the figures are the same
 (`benchmarks/lm_eval_parity.py` compares them).
-
-Shape suffixes as in model.py: B batch, T tokens, D emb_dim, V vocab_size; N tokens of choices in a batch.
 """
 
 from __future__ import annotations
@@ -14,8 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.benchmark.questions import Question
@@ -23,6 +19,7 @@ from scratchlm.checkpoint.folder import load
 from scratchlm.errors import InputError
 from scratchlm.files.text import shorten
 from scratchlm.model.gpt import GPT
+from scratchlm.model.likelihood import log_likelihoods
 from scratchlm.params.choices import PromptStyle
 from scratchlm.stage.interruption import deferred
 from scratchlm.stage.progress import progress_bar
@@ -31,7 +28,6 @@ from scratchlm.tokenizer.protocol import Tokenizer
 
 TOKENS_AT_ONCE = 4096  # of a batch, padding included; less leaves a GPU idle, more is not faster
 SHOWN_CHARACTERS = 60  # of a choice in a message
-LOGITS_AT_ONCE = 512  # rows; of GPT-2's vocabulary they take 100 MB in float32
 
 
 class Pair(NamedTuple):
@@ -135,25 +131,13 @@ def batches_by_tokens(pairs: Sequence[Pair]) -> Iterator[list[int]]:
         start += size
 
 
-@torch.no_grad()
 def score_batch(model: GPT, pairs: Sequence[Pair]) -> list[Scored]:
-    """Score the pairs as one batch, padded on the right, where causal attention does not see the padding.
+    """Score the pairs as one batch.
 
     A pair that is longer than the model's context loses the beginning of its prompt.
     """
     context = model.config.context_length
-    kept = [torch.tensor(pair.ids[-context - 1 :]) for pair in pairs]
-    ids_BT = pad_sequence(kept, batch_first=True).to(model.device)  # one longer than what the model reads
-    ends_B1 = torch.tensor([[len(ids) - 1] for ids in kept], device=model.device)
-    n_choice_B1 = torch.tensor([[pair.n_choice] for pair in pairs], device=model.device)
-    columns_T = torch.arange(ids_BT.shape[1] - 1, device=model.device)
-    is_choice_BT = (columns_T < ends_B1) & (columns_T >= ends_B1 - n_choice_B1)  # what predicts a choice's token
-    features_ND = model.features(ids_BT[:, :-1])[is_choice_BT]
-    targets_N = ids_BT[:, 1:][is_choice_BT]
-    # Not the logits of every position, which would be 800 MB with GPT-2's vocabulary.
-    parts = zip(torch.split(features_ND, LOGITS_AT_ONCE), torch.split(targets_N, LOGITS_AT_ONCE), strict=True)
-    losses = [F.cross_entropy(model.head(part_ND).float(), part_N, reduction="none") for part_ND, part_N in parts]
-    loss_BT = torch.zeros(is_choice_BT.shape, dtype=torch.float64, device=model.device)
-    loss_BT[is_choice_BT] = torch.cat(losses).double()
+    texts = [pair.ids[-context - 1 :] for pair in pairs]  # the last token is not read
+    scores = log_likelihoods(model, texts, [pair.n_choice for pair in pairs])
     was_cut = [len(pair.ids) > context + 1 for pair in pairs]
-    return [Scored(*scored) for scored in zip((-loss_BT.sum(dim=1)).tolist(), was_cut, strict=True)]
+    return [Scored(*scored) for scored in zip(scores.tolist(), was_cut, strict=True)]

@@ -15,6 +15,7 @@ from scratchlm.stage.mean import mean_of
 
 ALL = "all questions"
 SUBJECT_COLUMNS = 36  # with the figures 80
+INTERVAL = ("_ci95_low", "_ci95_high")  # ends of the names in the metrics and in the table
 MEASURES = {"acc": "predicted", "acc_norm": "predicted_norm"}
 
 Row = dict[str, Any]
@@ -43,9 +44,10 @@ def _verdict(choices: Sequence[str], scored: Sequence[Scored]) -> dict[str, Any]
     }
 
 
-def summarise(rows: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
-    """Turn the rows into the metrics, in percent: accuracy of each model, assistant minus base, and of guessing.
+def summarise(rows: Sequence[Row], table: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
+    """Turn the rows, and the table of `by_subject`, into the metrics, in percent.
 
+    They are the accuracies of each model, of all questions and by subject, assistant minus base, and of guessing.
     Intervals are 95 % percentile bootstraps, as those of the judges' scores: one method for accuracies and for paired
     differences. Without questions there is nothing but their number.
     """
@@ -56,11 +58,11 @@ def summarise(rows: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
     return {
         "source": source,
         "questions": len(rows),
-        "subjects": len(subjects_of(rows)),
         "cut_questions": sum(any(row[name]["was_cut"] for name in VARIANTS) for row in rows),
         "chance": chance_of(rows),
         **{name: _figures(values, seed) for name, values in right.items()},
         "difference": _figures(difference, seed),
+        "subjects": {row["subject"]: _of_subject(row) for row in table[1:]},
     }
 
 
@@ -70,6 +72,11 @@ def _figures(values: Mapping[str, np.ndarray], seed: int) -> dict[str, float | N
         mean = mean_of(of_questions, seed)
         figures |= {measure: mean.value, f"{measure}_ci95_low": mean.low, f"{measure}_ci95_high": mean.high}
     return figures
+
+
+def _of_subject(row: Row) -> Row:
+    accuracies: Row = {name: {f"acc{end}": row[f"{name}{end}"] for end in ("", *INTERVAL)} for name in VARIANTS}
+    return {"n": row["n"], "chance": row["chance"], **accuracies}
 
 
 def right_of(rows: Sequence[Row], name: str, measure: str) -> np.ndarray:
@@ -87,19 +94,21 @@ def subjects_of(rows: Sequence[Row]) -> list[str]:
     return sorted({row["subject"] for row in rows} - {""})
 
 
-def by_subject(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Return a table of accuracies in percent: all questions first, then each subject."""
-    groups = {ALL: list(rows)}
-    groups |= {subject: [row for row in rows if row["subject"] == subject] for subject in subjects_of(rows)}
-    return [
-        {"subject": subject, "n": len(group), "chance": chance_of(group)}
-        | {
-            name + measure.removeprefix("acc"): float(right_of(group, name, measure).mean()) if group else None
-            for measure in MEASURES
-            for name in VARIANTS
-        }
-        for subject, group in groups.items()
-    ]
+def by_subject(rows: Sequence[Row], seed: int) -> list[Row]:
+    """Return a table of accuracies in percent, with 95 % intervals: all questions first, then each subject."""
+    # Pairs, since a subject may be called as the total is.
+    groups = [(ALL, rows)]
+    groups += [(subject, [row for row in rows if row["subject"] == subject]) for subject in subjects_of(rows)]
+    table = []
+    for subject, group in groups:
+        row: Row = {"subject": subject, "n": len(group), "chance": chance_of(group)}
+        for name in VARIANTS:
+            mean = mean_of(right_of(group, name, "acc"), seed)
+            row |= {name: mean.value, f"{name}_ci95_low": mean.low, f"{name}_ci95_high": mean.high}
+        for name in VARIANTS:
+            row[f"{name}_norm"] = float(right_of(group, name, "acc_norm").mean()) if group else None
+        table.append(row)
+    return table
 
 
 def describe(summary: Mapping[str, Any], table: Sequence[Mapping[str, Any]]) -> str:
@@ -117,7 +126,7 @@ def _describe_lines(summary: Mapping[str, Any], table: Sequence[Mapping[str, Any
         yield f"{shorten(row['subject'], SUBJECT_COLUMNS):{SUBJECT_COLUMNS}} {row['n']:6,} {figures}"
     for name in (*VARIANTS, "difference"):
         for measure in MEASURES:
-            value, low, high = (summary[name][f"{measure}{end}"] for end in ("", "_ci95_low", "_ci95_high"))
+            value, low, high = (summary[name][f"{measure}{end}"] for end in ("", *INTERVAL))
             interval = "no interval from one question" if low is None else f"95 % interval {low:.1f} to {high:.1f}"
             yield f"{name:10} {measure:8} {value:6.1f}  ({interval})"
     if summary["cut_questions"]:

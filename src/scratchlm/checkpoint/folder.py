@@ -41,7 +41,7 @@ def save_checkpoint(
 def check_checkpoint(folder: Path) -> GPTConfig:
     """Check a checkpoint without loading its weights, and return its configuration.
 
-    Raises InputError that lists every missing, unknown or misshapen tensor at once.
+    Raises OutputError that lists every missing, unknown or misshapen tensor at once.
     """
     config = read_config(folder)
     check_weights(GPT2Layout(config), folder / WEIGHTS)
@@ -52,9 +52,8 @@ def check_checkpoint(folder: Path) -> GPTConfig:
 def load_checkpoint(folder: Path, drop_rate: float = 0.0, attention: AttentionKind = "sdpa") -> GPT:
     """Load a checkpoint into a GPT on the CPU, in float32 and evaluation mode.
 
-
     `drop_rate` is for training it on, whatever dropout it was trained with before; the book uses none (chapter 6.4).
-    Raises InputError that lists every missing, unknown or misshapen tensor at once.
+    Raises OutputError that lists every missing, unknown or misshapen tensor at once.
     """
     config = replace(read_config(folder), drop_rate=drop_rate)
     layout = GPT2Layout(config)

@@ -16,7 +16,7 @@ from scratchlm.model.linear import Linear
 from scratchlm.params.choices import TrainLayers
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import Loader, evaluation_mode
-from scratchlm.training.loss import Batch, count_targets
+from scratchlm.training.loss import Batch
 
 
 class Classifier(nn.Module):
@@ -65,10 +65,10 @@ def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int)
     return padded
 
 
-def label_loss(classifier: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the summed cross entropy of a batch of ids [B, T] and labels [B], and the number of labels."""
+def label_loss(classifier: nn.Module, batch: Batch) -> Tensor:
+    """Return the summed cross entropy of a batch of ids [B, T] and labels [B], a scalar tensor."""
     ids_BT, labels_B = batch
-    return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum"), count_targets(batch)
+    return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum")
 
 
 @dataclass(frozen=True)

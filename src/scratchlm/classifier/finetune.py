@@ -61,7 +61,7 @@ def encode_splits(
 class Finetuning:
     """The results of the training: accuracy, loss and predictions of every split before and after it, and its curve."""
 
-    prompted: float | None  # what `ask` returned
+    prompted_accuracy: float | None  # what `measure_prompted` returned
     initial: dict[str, dict[str, Any]]
     final: dict[str, dict[str, Any]]
     test_labels: list[int]
@@ -96,12 +96,12 @@ def finetune(
     messages: Mapping[str, Messages],
     params: ClassifierParams,
     seed: int,
-    ask: Callable[[], float | None],
+    measure_prompted: Callable[[], float | None],
     report: Callable[[TrainingState], Any] = lambda state: None,
 ) -> Finetuning:
     """Train a classifier's unfrozen layers on the training messages, and measure all splits before and after.
 
-    `ask` measures the prompted base, before the training changes its weights; `report` is called as `train` does.
+    `measure_prompted` is called before the training changes the base's weights, and `report` as by `train`.
     Raises InputError and Interrupted as `train` does.
     """
 
@@ -116,7 +116,7 @@ def finetune(
         return {"epoch": epoch, **accuracies}
 
     snapshots = open_snapshots("finetune_classifier", classifier.head.weight.device)
-    prompted = snapshots.once("prompted", ask)
+    prompted_accuracy = snapshots.once("prompted", measure_prompted)
     initial = snapshots.once("initial", measure)
     batches = loaders(messages["train"], messages["validation"], params.batch_size)
     torch.manual_seed(seed)
@@ -134,7 +134,7 @@ def finetune(
     final = {split: asdict(measure_logits(logits[split], messages[split].labels)) for split in SPLITS}
     validation, test = ((logits[split], messages[split].labels) for split in ("validation", "test"))
     return Finetuning(
-        prompted=prompted,
+        prompted_accuracy=prompted_accuracy,
         initial=initial,
         final=final,
         test_labels=messages["test"].labels.tolist(),

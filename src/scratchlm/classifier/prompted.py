@@ -1,7 +1,4 @@
-"""The prompted baseline: a base that was not fine-tuned is asked whether a message is spam (chapter 6.4).
-
-Shape suffixes as in model.py: B batch, T tokens, D emb_dim, V vocab_size; A tokens of an answer.
-"""
+"""The prompted baseline: a base that was not fine-tuned is asked whether a message is spam (chapter 6.4)."""
 
 from __future__ import annotations
 
@@ -9,10 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from scratchlm.model.gpt import GPT
+from scratchlm.model.likelihood import log_likelihoods
+from scratchlm.stage.progress import progress_bar
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import evaluation_mode
 
@@ -25,7 +22,7 @@ def question(message: str) -> str:
     return f"{BEFORE}{message}{AFTER}"
 
 
-def prompted_accuracy(
+def measure_prompted(
     model: GPT, tokenizer: Tokenizer, messages: pd.DataFrame, labels: Sequence[str], batch_size: int
 ) -> float | None:
     """Return the accuracy in percent of a base that is asked, and says the likelier of " yes" and " no".
@@ -43,8 +40,19 @@ def prompted_accuracy(
     prompts = encode_questions(messages["Text"].tolist(), tokenizer, room)
     if prompts is None:
         return None
-    scores = torch.stack([answer_log_likelihoods(model, prompts, answer, batch_size) for answer in answers], dim=1)
-    return 100 * float((scores.argmax(dim=1) == torch.tensor(messages["Label"].tolist())).double().mean())
+    right = 0
+    with evaluation_mode(model), progress_bar(len(prompts), "prompted", "message") as bar:
+        for start in range(0, len(prompts), batch_size):
+            batch = prompts[start : start + batch_size]
+            # Of all tokens of an answer: other words may begin with its first one.
+            scores = [
+                log_likelihoods(model, [prompt + answer for prompt in batch], [len(answer)] * len(batch))
+                for answer in answers
+            ]
+            said = torch.stack(scores, dim=1).argmax(dim=1)
+            right += int((said == torch.tensor(messages["Label"].tolist()[start : start + batch_size])).sum())
+            bar.update(len(batch))
+    return 100 * right / len(prompts)
 
 
 def encode_questions(messages: Sequence[str], tokenizer: Tokenizer, room: int) -> list[list[int]] | None:
@@ -61,26 +69,3 @@ def encode_questions(messages: Sequence[str], tokenizer: Tokenizer, room: int) -
         if len(prompt) > room:
             prompts[number] = before + tokenizer.encode_ordinary(messages[number])[:kept] + after
     return prompts
-
-
-@torch.no_grad()
-def answer_log_likelihoods(
-    model: GPT, prompts: Sequence[Sequence[int]], answer: Sequence[int], batch_size: int
-) -> Tensor:
-    """Return the log-likelihood of an answer after each prompt, [n] float32 on the CPU, in nats.
-
-    It is that of all tokens of the answer. Its first token alone would not do, since other words may begin with it.
-    Prompts are padded on the right, where causal attention does not see the padding.
-    """
-    found = []
-    with evaluation_mode(model):
-        for start in range(0, len(prompts), batch_size):
-            batch = prompts[start : start + batch_size]
-            texts = [torch.tensor([*prompt, *answer[:-1]]) for prompt in batch]
-            features_BTD = model.features(pad_sequence(texts, batch_first=True).to(model.device))
-            # The prompt's last token predicts the answer's first, and so on.
-            positions_BA = torch.tensor([[len(prompt) - 1] for prompt in batch]) + torch.arange(len(answer))
-            features_BAD = features_BTD[torch.arange(len(batch))[:, None], positions_BA]
-            log_probabilities_BAV = model.head(features_BAD).float().log_softmax(dim=-1)
-            found.append(log_probabilities_BAV[:, torch.arange(len(answer)), torch.tensor(answer)].sum(dim=1).cpu())
-    return torch.cat(found)

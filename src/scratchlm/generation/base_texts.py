@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from scratchlm.classifier.prompted import question
+from scratchlm.files.block import labelled
 from scratchlm.generation.decode import Sampling, generate_text
 from scratchlm.model.gpt import GPT
 from scratchlm.tokenizer.protocol import Tokenizer
@@ -11,18 +14,20 @@ MESSAGE = "You are a winner you have been specially selected to receive $1000 ca
 PROMPTS = {"Every effort moves you": 15, question(MESSAGE): 23}  # the book's prompts, and how many tokens it adds
 
 
-def describe_base(name: str, model: GPT, tokenizer: Tokenizer) -> str:
-    """Return a section of Markdown: the book's two prompts, and how a base continues each, greedily.
+def sample_base(model: GPT, tokenizer: Tokenizer) -> list[str | None]:
+    """Continue the book's two prompts greedily; None stands for a prompt that fills the model's context."""
+    return [
+        generate_text(model, tokenizer, prompt, max_new_tokens, Sampling())
+        if len(tokenizer.encode_ordinary(prompt)) < model.config.context_length
+        else None
+        for prompt, max_new_tokens in PROMPTS.items()
+    ]
 
-    A prompt that fills the model's context is not continued; the section says so.
-    """
-    lines = [f"## {name}"]
-    context = model.config.context_length
-    for prompt, max_new_tokens in PROMPTS.items():
-        n_tokens = len(tokenizer.encode_ordinary(prompt))
-        lines.append(f"### {prompt}")
-        if n_tokens < context:
-            lines.append(generate_text(model, tokenizer, prompt, max_new_tokens, Sampling()))
-        else:
-            lines.append(f"Not continued: the prompt has {n_tokens} tokens, and this model sees {context} at once.")
-    return "\n\n".join(lines) + "\n"
+
+def describe_base(name: str, texts: Sequence[str | None]) -> str:
+    """Lay out as a section of Markdown what `sample_base` returned for the base with this name."""
+    lines = [f"## {name}", "", "```text"]
+    for prompt, text in zip(PROMPTS, texts, strict=True):
+        lines += labelled("prompt", prompt)
+        lines += [*labelled("text", text or "(not continued: the prompt fills the model's context)"), ""]
+    return "\n".join([*lines[:-1], "```"]) + "\n"

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from scratchlm.errors import InputError
 from scratchlm.model.gpt import GPT
 from scratchlm.model.kv_cache import KVCache
+from scratchlm.model.next_token import likeliest, probabilities
 from scratchlm.tokenizer.protocol import Tokenizer
 
 PREFILL_TOKENS = 512
@@ -190,30 +190,12 @@ def choose(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Gen
     """Choose the next token of every row, [B] int64, with one generator per row (chapter 5.3)."""
     if sampling.temperature == 0:
         return likeliest(logits_BV)
+    probabilities_BV = probabilities(logits_BV, sampling.temperature, sampling.top_k)
     drawn = [
         torch.multinomial(probabilities_V, num_samples=1, generator=generator)
-        for probabilities_V, generator in zip(probabilities(logits_BV, sampling), generators, strict=True)
+        for probabilities_V, generator in zip(probabilities_BV, generators, strict=True)
     ]
     return torch.cat(drawn)
-
-
-def likeliest(logits_BV: Tensor) -> Tensor:
-    """Return the likeliest token of every row, [B] int64."""
-    return logits_BV.float().argmax(dim=-1)  # on the CPU, argmax of bfloat16 takes six times as long
-
-
-def probabilities(logits_BV: Tensor, sampling: Sampling) -> Tensor:
-    """Return the distribution from which the next token of every row is drawn, [B, V] float32 (chapter 5.3).
-
-    At temperature 0 the likeliest token has all.
-    """
-    logits_BV = logits_BV.float()
-    if sampling.temperature == 0:
-        return one_hot(likeliest(logits_BV), logits_BV.shape[-1]).float()
-    if sampling.top_k is not None and sampling.top_k < logits_BV.shape[-1]:
-        smallest_B1 = logits_BV.topk(sampling.top_k).values[:, -1:]
-        logits_BV = logits_BV.masked_fill(logits_BV < smallest_B1, -torch.inf)
-    return torch.softmax(logits_BV / sampling.temperature, dim=-1)
 
 
 @torch.no_grad()

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scratchlm.generation.decode import Sampling, prefill, probabilities
+from scratchlm.generation.decode import Sampling, prefill
 from scratchlm.model.gpt import GPT
+from scratchlm.model.next_token import probabilities
 from scratchlm.tokenizer.pieces import token_label
 from scratchlm.tokenizer.protocol import Tokenizer
 
@@ -23,7 +24,7 @@ def expect_token(model: GPT, ids: Sequence[int], sampling: Sampling) -> Tensor:
     At temperature 0 the likeliest token has all. There must be at least one id, and no more than the model can see.
     """
     logits_1V = prefill(model, [ids], model.new_cache(1, len(ids)))
-    return probabilities(logits_1V, sampling)[0].cpu()
+    return probabilities(logits_1V, sampling.temperature, sampling.top_k)[0].cpu()
 
 
 def describe_expected(tokenizer: Tokenizer, probabilities_V: Tensor, n_rows: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import reprlib
 import sys
@@ -15,6 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from scratchlm.errors import InputError
+from scratchlm.files.folders import from_root
 from scratchlm.files.text import one_line, shorten
 from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
 from scratchlm.params.choices import BYTES_AND_END
@@ -24,8 +26,19 @@ PARAMS = Path("params.yaml")
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
 SHOWN_CHARACTERS = 60  # of a value or a key
 SHOWN_PROBLEM = 200  # characters of the YAML reader's message
-# Bounded in depth and width: a few YAML aliases can expand to more than fits in memory.
-SHORT = reprlib.Repr()
+
+
+class YAMLRepr(reprlib.Repr):
+    """Python's repr with YAML's words. Bounded in depth and width: a few aliases can expand to more than memory."""
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        return str(value).lower()
+
+    def repr_NoneType(self, value: None, level: int) -> str:
+        return "null"
+
+
+SHORT = YAMLRepr()
 SHORT.maxlevel = 3
 SHORT.maxstring = SHORT.maxother = sys.maxsize  # a long text is cut later, after its passwords are removed
 
@@ -84,7 +97,8 @@ def check_params(found: Any, name: str = "params.yaml") -> Params:
 
 def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
     """Yield the problems of keys that do not fit together; a check that needs an invalid section is left out."""
-    for check in (_bad_texts, _bad_windows, _bad_fractions, _bad_trainings, _bad_rates, _bad_bases, _bad_judges):
+    checks = (_bad_texts, _bad_windows, _bad_fractions, _bad_trainings, _bad_start, _bad_rates, _bad_bases, _bad_judges)
+    for check in checks:
         yield from check(valid)
 
 
@@ -150,6 +164,22 @@ def _bad_trainings(valid: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def _bad_start(valid: dict[str, Any]) -> Iterator[str]:
+    """DVC removes a stage's folder before it runs, so a start from there would be gone, however it is spelled."""
+    pretrain: PretrainParams | None = valid.get("pretrain")
+    if pretrain is None or pretrain.start == "random":
+        return
+    try:
+        folder = from_root(pretrain.start)
+    except InputError:
+        return  # the stage says why it cannot be a path
+    if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(from_root("models"))):
+        yield (
+            f"pretrain.start: got {_shown(pretrain.start)}, allowed: random, or a folder outside models/, which stages "
+            "write: copy it to inputs/models/ (if it is gone, `dvc checkout models/pretrained` brings it back)"
+        )
+
+
 def _bad_rates(valid: dict[str, Any]) -> Iterator[str]:
     for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
         if section in valid and valid[section].min_learning_rate > valid[section].learning_rate:
@@ -190,7 +220,7 @@ def _bad_judges(valid: dict[str, Any]) -> Iterator[str]:
     judge: JudgeParams | None = valid.get("judge")
     if judge and judge.pairwise and judge.judges == ["overlap"]:
         yield (
-            "judge.pairwise: got True, allowed only with ollama:MODEL or openai:MODEL in judge.judges; overlap cannot "
+            "judge.pairwise: got true, allowed only with ollama:MODEL or openai:MODEL in judge.judges; overlap cannot "
             "read two answers side by side, its wins and losses stand in the metrics under difference"
         )
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import fields
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -39,12 +37,6 @@ def _place(value: str) -> str:
         raise ValueError("a path or URL without control characters and without lone surrogates")
     if re.search(r"//[^/]*@", value):
         raise ValueError("a URL without name and password, which would be copied to dvc.lock: put them into ~/.netrc")
-    return value
-
-
-def _not_written_by_stages(value: str) -> str:
-    if Path(os.path.normpath(value)).parts[:1] == ("models",):
-        raise ValueError("random, or a folder outside models/, which stages write: copy it to inputs/models/")
     return value
 
 
@@ -142,7 +134,7 @@ class TrainingParams(Section):
 class PretrainParams(TrainingParams):
     """The training, from random weights or a user's model, and the text to be continued after each epoch."""
 
-    start: Annotated[Place, AfterValidator(_not_written_by_stages)]
+    start: Place
     save_optimizer: bool
     sample_prompt: Annotated[str, Field(min_length=1)]
     sample_tokens: Positive

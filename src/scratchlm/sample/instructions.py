@@ -8,7 +8,7 @@ them in one part.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations, islice
 from typing import NamedTuple
 
@@ -109,6 +109,113 @@ REWRITINGS = {
         ("Say that it is possible.", "Write the sentence with the word can.", "Say that this person can do it."),
     ),
 }
+# kind of task: the phrasings of the question, and the answer.
+WORD_QUESTIONS: dict[str, tuple[tuple[str, ...], str]] = {
+    "opposite": (
+        (
+            "What is the opposite of {w}?",
+            "Name the opposite of {w}.",
+            "Which word means the opposite of {w}?",
+            "Give the opposite of the word {w}.",
+            "Tell me the opposite of {w}.",
+        ),
+        "The opposite of {w} is {o}.",
+    ),
+    "plural": (
+        (
+            "What is the plural of {w}?",
+            "Give the plural of the word {w}.",
+            "Write the plural form of {w}.",
+            "How do you say more than one {w}?",
+        ),
+        "The plural of {w} is {o}.",
+    ),
+    "past of a verb": (
+        (
+            "What is the past tense of {w}?",
+            "Give the past tense of the verb {w}.",
+            "Write the verb {w} in the past tense.",
+            "How do you say {w} in the past?",
+        ),
+        "The past tense of {w} is {o}.",
+    ),
+    "comparative": (
+        ("Compare the word {w}.", "Give the comparative and superlative of {w}.", "What are the degrees of {w}?"),
+        "{w}, {c}, {s}.",
+    ),
+    "spelling": (
+        (
+            "How do you spell {w}?",
+            "Spell the word {w}.",
+            "Spell {w} letter by letter.",
+            "Which letters are in the word {w}?",
+        ),
+        "The word {w} is spelled {o}.",
+    ),
+    "rhyme": (
+        ("Which word rhymes with {w}?", "Name a word that rhymes with {w}.", "Find a rhyme for {w}."),
+        "A word that rhymes with {w} is {o}.",
+    ),
+    "classify a word": (
+        (
+            "Is the word {w} an animal, a food, a tool, a colour or a plant?",
+            "What kind of thing is {w}?",
+            "To which group does the word {w} belong?",
+        ),
+        "The word {w} names {o}.",
+    ),
+}
+WORLD_QUESTIONS: dict[str, tuple[tuple[str, ...], str]] = {
+    "home": (
+        ("Where does {name} live?", "Tell me where {name} lives.", "Where is the home of {name}?"),
+        "{name} lives {home}.",
+    ),
+    "pet": (
+        ("Which pet does {name} have?", "What animal does {name} keep?", "Name the pet of {name}."),
+        "{name} has {pet} called {pet_name}.",
+    ),
+    "favourite food": (
+        ("What does {name} like to eat?", "What is the favourite food of {name}?"),
+        "{name} likes {food} best.",
+    ),
+    "favourite colour": (
+        ("What is the favourite colour of {name}?", "Which colour does {name} love?"),
+        "{name} loves the colour {colour}.",
+    ),
+    "job": (
+        ("What is the job of {name}?", "What does {name} do for work?", "Tell me the job of {name}."),
+        "{name} is {job}.",
+    ),
+    "who has the job": (
+        ("Who is the {the} of the village?", "Name the {the} of Millbrook."),
+        "The {the} of Millbrook is {name}.",
+    ),
+    "work": (("What does {job} do?", "Describe the work of {job}.", "Tell me what {job} does."), "{job} {o}."),
+    "sound": (
+        ("What sound does {an} make?", "Which noise does {an} make?", "Tell me what the {name} says."),
+        "{an} {sound}.",
+    ),
+    "young": (
+        ("What is a young {name} called?", "What do we call a baby {name}?"),
+        "A young {name} is called {young}.",
+    ),
+    "animal home": (
+        ("Where does {an} live?", "Where do you find {an}?", "Name the home of the {name}."),
+        "{an} lives {home}.",
+    ),
+    "animal food": (
+        ("What does {an} eat?", "Name the food of the {name}.", "What do you feed {an}?"),
+        "{an} eats {food}.",
+    ),
+    "colour of a thing": (
+        ("What colour is {w}?", "Which colour does {w} have?", "Name the colour of {w}."),
+        "{w} is {o}.",
+    ),
+    "day or month": (
+        ("Which {kind} comes after {x}?", "Name the {kind} that follows {x}.", "What comes after {x}?"),
+        "After {x} comes {y}.",
+    ),
+}
 
 
 def _ask(rng: random.Random, kind: str, facts: Sequence[Fields], phrasings: Sequence[str], answer: str) -> list[Task]:
@@ -126,6 +233,15 @@ def _ask(rng: random.Random, kind: str, facts: Sequence[Fields], phrasings: Sequ
         }
         tasks.append(Task(kind, fact["fact"], entry))
     return tasks
+
+
+def _ask_all(
+    rng: random.Random,
+    facts: Mapping[str, Sequence[Fields]],
+    questions: Mapping[str, tuple[Sequence[str], str]],
+) -> list[Task]:
+    """Ask for the facts of each kind as `questions` says."""
+    return [task for kind, found in facts.items() for task in _ask(rng, kind, found, *questions[kind])]
 
 
 def _words(rng: random.Random) -> list[Task]:
@@ -146,86 +262,16 @@ def _words(rng: random.Random) -> list[Task]:
         for category, words in world.CATEGORIES.items()
         for word in words
     ]
-    return [
-        *_ask(
-            rng,
-            "opposite",
-            opposites,
-            (
-                "What is the opposite of {w}?",
-                "Name the opposite of {w}.",
-                "Which word means the opposite of {w}?",
-                "Give the opposite of the word {w}.",
-                "Tell me the opposite of {w}.",
-            ),
-            "The opposite of {w} is {o}.",
-        ),
-        *_ask(
-            rng,
-            "plural",
-            plurals,
-            (
-                "What is the plural of {w}?",
-                "Give the plural of the word {w}.",
-                "Write the plural form of {w}.",
-                "How do you say more than one {w}?",
-            ),
-            "The plural of {w} is {o}.",
-        ),
-        *_ask(
-            rng,
-            "past of a verb",
-            pasts,
-            (
-                "What is the past tense of {w}?",
-                "Give the past tense of the verb {w}.",
-                "Write the verb {w} in the past tense.",
-                "How do you say {w} in the past?",
-            ),
-            "The past tense of {w} is {o}.",
-        ),
-        *_ask(
-            rng,
-            "comparative",
-            degrees,
-            (
-                "Compare the word {w}.",
-                "Give the comparative and superlative of {w}.",
-                "What are the degrees of {w}?",
-            ),
-            "{w}, {c}, {s}.",
-        ),
-        *_ask(
-            rng,
-            "spelling",
-            spelled,
-            (
-                "How do you spell {w}?",
-                "Spell the word {w}.",
-                "Spell {w} letter by letter.",
-                "Which letters are in the word {w}?",
-            ),
-            "The word {w} is spelled {o}.",
-        ),
-        *_ask(
-            rng,
-            "rhyme",
-            rhymes,
-            ("Which word rhymes with {w}?", "Name a word that rhymes with {w}.", "Find a rhyme for {w}."),
-            "A word that rhymes with {w} is {o}.",
-        ),
-        *_ask(
-            rng,
-            "classify a word",
-            members,
-            (
-                "Is the word {w} an animal, a food, a tool, a colour or a plant?",
-                "What kind of thing is {w}?",
-                "To which group does the word {w} belong?",
-            ),
-            "The word {w} names {o}.",
-        ),
-    ]
+    facts = {
+        "opposite": opposites,
+        "plural": plurals,
+        "past of a verb": pasts,
+        "comparative": degrees,
+        "spelling": spelled,
+        "rhyme": rhymes,
+        "classify a word": members,
+    }
+    return _ask_all(rng, facts, WORD_QUESTIONS)
 
 
 def _world(rng: random.Random) -> list[Task]:
@@ -253,99 +299,22 @@ def _world(rng: random.Random) -> list[Task]:
     def known(kind: str, facts: Sequence[Fields]) -> list[Fields]:
         return [fact | {"fact": f"{kind} of {fact['name']}"} for fact in facts]
 
-    return [
-        *_ask(
-            rng,
-            "home",
-            known("home", people),
-            ("Where does {name} live?", "Tell me where {name} lives.", "Where is the home of {name}?"),
-            "{name} lives {home}.",
-        ),
-        *_ask(
-            rng,
-            "pet",
-            known("pet", people),
-            ("Which pet does {name} have?", "What animal does {name} keep?", "Name the pet of {name}."),
-            "{name} has {pet} called {pet_name}.",
-        ),
-        *_ask(
-            rng,
-            "favourite food",
-            known("food", people),
-            ("What does {name} like to eat?", "What is the favourite food of {name}?"),
-            "{name} likes {food} best.",
-        ),
-        *_ask(
-            rng,
-            "favourite colour",
-            known("colour", people),
-            ("What is the favourite colour of {name}?", "Which colour does {name} love?"),
-            "{name} loves the colour {colour}.",
-        ),
-        *_ask(
-            rng,
-            "job",
-            workers,
-            ("What is the job of {name}?", "What does {name} do for work?", "Tell me the job of {name}."),
-            "{name} is {job}.",
-        ),
-        *_ask(
-            rng,
-            "who has the job",
-            workers,
-            ("Who is the {the} of the village?", "Name the {the} of Millbrook."),
-            "The {the} of Millbrook is {name}.",
-        ),
-        *_ask(
-            rng,
-            "work",
-            work,
-            ("What does {job} do?", "Describe the work of {job}.", "Tell me what {job} does."),
-            "{job} {o}.",
-        ),
-        *_ask(
-            rng,
-            "sound",
-            known("sound", animals),
-            ("What sound does {an} make?", "Which noise does {an} make?", "Tell me what the {name} says."),
-            "{an} {sound}.",
-        ),
-        *_ask(
-            rng,
-            "young",
-            known("young", [animal for animal in animals if animal["young"]]),
-            ("What is a young {name} called?", "What do we call a baby {name}?"),
-            "A young {name} is called {young}.",
-        ),
-        *_ask(
-            rng,
-            "animal home",
-            known("home", animals),
-            ("Where does {an} live?", "Where do you find {an}?", "Name the home of the {name}."),
-            "{an} lives {home}.",
-        ),
-        *_ask(
-            rng,
-            "animal food",
-            known("food", animals),
-            ("What does {an} eat?", "Name the food of the {name}.", "What do you feed {an}?"),
-            "{an} eats {food}.",
-        ),
-        *_ask(
-            rng,
-            "colour of a thing",
-            colours,
-            ("What colour is {w}?", "Which colour does {w} have?", "Name the colour of {w}."),
-            "{w} is {o}.",
-        ),
-        *_ask(
-            rng,
-            "day or month",
-            after,
-            ("Which {kind} comes after {x}?", "Name the {kind} that follows {x}.", "What comes after {x}?"),
-            "After {x} comes {y}.",
-        ),
-    ]
+    facts = {
+        "home": known("home", people),
+        "pet": known("pet", people),
+        "favourite food": known("food", people),
+        "favourite colour": known("colour", people),
+        "job": workers,
+        "who has the job": workers,
+        "work": work,
+        "sound": known("sound", animals),
+        "young": known("young", [animal for animal in animals if animal["young"]]),
+        "animal home": known("home", animals),
+        "animal food": known("food", animals),
+        "colour of a thing": colours,
+        "day or month": after,
+    }
+    return _ask_all(rng, facts, WORLD_QUESTIONS)
 
 
 def _numbers(rng: random.Random) -> list[Task]:

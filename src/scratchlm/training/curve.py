@@ -38,7 +38,7 @@ def draw_curve(
     The second axis, above, has the tokens seen, for messages the messages. Losses per token have their perplexities
     on the right.
     """
-    from scratchlm.stage.picture import picture  # here: matplotlib takes half a second, and no stage starts with it
+    from scratchlm.stage.picture import picture  # here: matplotlib takes half a second, and no training starts with it
 
     best, last = best_of(curve), curve[-1]
     epochs = [row.epoch for row in curve]

@@ -22,7 +22,7 @@ from scratchlm.training.state import TrainingState
 
 @dataclass(frozen=True)
 class Fit:
-    """The result of a training; the losses are means over whole splits (at most 200 batches), in nats."""
+    """The result of a training; losses are nats per target of whole splits, at most 200 batches each."""
 
     initial: Losses
     final: Losses

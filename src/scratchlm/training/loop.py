@@ -145,9 +145,6 @@ class Training:
         if snapshots and (saved := snapshots.load()):
             self.state = restore(model, self.optimizer, *saved)
             print(f"resuming after {self.position()}")
-        # A choice by a few batches would be a choice by chance.
-        chooses = params.keep == "best" or params.patience is not None
-        self.validation_batches = max(params.eval_batches, MEASURED_BATCHES) if chooses else params.eval_batches
         self.seconds, self.first_step = 0.0, self.state.steps  # of this process
         self.learning_rate = params.learning_rate  # of the last step
 
@@ -166,8 +163,7 @@ class Training:
         n_targets = count_targets(batch)  # of the whole batch: its parts may have very different numbers
         shares = []
         for part in parts(batch, self.params.accumulate):
-            loss_sum, _ = self.loss(self.model, part)
-            share = loss_sum / n_targets
+            share = self.loss(self.model, part) / n_targets
             share.backward()  # type: ignore[no-untyped-call]
             shares.append(share.detach())
         mean = torch.stack(shares).sum()
@@ -192,16 +188,20 @@ class Training:
         return (self.state.steps - 1) % self.params.eval_every == 0
 
     def evaluate(self) -> None:
-        """Add a row to the curve: the mean loss over the first batches of both splits.
+        """Add a row to the curve: the loss over the first batches of both splits.
 
-        Where the row decides what is kept or when to stop, all of the validation split counts, or 200 batches of it.
+        Where the row decides what is kept or when to stop, the validation loss is that of `measure_losses`: a choice by
+        a few batches would be a choice by chance.
         """
         self.guard.check()
         state, params = self.state, self.params
         # The book does not evaluate after the last step, so that evaluation must not change later random numbers.
         with nullcontext() if self.is_scheduled() else torch.random.fork_rng():
             train_loss = mean_loss(self.model, self.loss, self.batches.train, params.eval_batches)
-            validation_loss = mean_loss(self.model, self.loss, self.batches.validation, self.validation_batches)
+            if params.keep == "best" or params.patience is not None:
+                validation_loss = loss_per_target(self.model, self.loss, self.batches.validation, MEASURED_BATCHES)
+            else:
+                validation_loss = mean_loss(self.model, self.loss, self.batches.validation, params.eval_batches)
         self.guard.require("evaluated loss", train_loss + validation_loss, state.steps - 1, self.learning_rate)
         row = Evaluation(
             step=state.steps - 1,
@@ -278,29 +278,45 @@ def learning_rate_at(step: int, total_steps: int, params: TrainingParams) -> flo
     return params.min_learning_rate + span * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
-@torch.no_grad()
 def mean_loss(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | None = None) -> float:
-    """Return the mean of the mean losses of the first `n_batches` batches (all if None).
+    """Return the mean of the mean losses of the first `n_batches` batches (all if None), in nats.
 
-    This is what the book prints; if all batches have the same number of targets, it is the mean over all targets.
+    This is what the book prints. A shorter last batch weighs as much as the others.
     """
-    means = []
+    sums, counts = batch_losses(model, loss, loader, n_batches)
+    means: list[float] = (sums / counts).tolist()
+    return sum(means) / len(means)
+
+
+def loss_per_target(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | None = None) -> float:
+    """Return the mean loss of all targets in the first `n_batches` batches (all if None), in nats.
+
+    Each target weighs as much as any other, so that it does not matter how many stand together in a batch.
+    """
+    sums, counts = batch_losses(model, loss, loader, n_batches)
+    return math.fsum(sums.tolist()) / int(counts.sum())
+
+
+@torch.no_grad()
+def batch_losses(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | None) -> tuple[Tensor, Tensor]:
+    """Return the summed loss and the number of targets of each of the first `n_batches` batches (all if None)."""
+    sums, counts = [], []
     with evaluation_mode(model):
         for batch in islice(loader, n_batches):
-            loss_sum, n_targets = loss(model, on_device(batch, model))
-            means.append(loss_sum / n_targets)
-    values: list[float] = torch.stack(means).tolist()  # wait for the device once, not per batch
-    return sum(values) / len(values)
+            batch = on_device(batch, model)
+            sums.append(loss(model, batch))
+            counts.append(count_targets(batch))
+    return torch.stack(sums), torch.stack(counts)  # tensors, as each value that is read waits for the device
 
 
 def measure_losses(model: nn.Module, loss: Loss, batches: Loaders, seed: int) -> Losses:
-    """Return the training and validation loss over whole splits (at most 200 batches each).
+    """Return the training and validation loss per target over whole splits (at most 200 batches each).
 
     Draws with `seed` and restores torch's generators, so that measuring does not change the training.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Losses(*(mean_loss(model, loss, split, MEASURED_BATCHES) for split in batches))
+        return Losses(*(loss_per_target(model, loss, split, MEASURED_BATCHES) for split in batches))
 
 
 def parts(batch: Batch, n_parts: int) -> Iterator[Batch]:
@@ -316,8 +332,10 @@ def on_device(batch: Batch, model: nn.Module) -> Batch:
     inputs, targets = batch
     if device.type != "cuda":
         return inputs.to(device), targets.to(device)
-    # From pinned memory the GPU copies by itself, while it computes the last step and the CPU prepares this one.
-    return inputs.pin_memory().to(device, non_blocking=True), targets.pin_memory().to(device, non_blocking=True)
+    # From pinned memory the GPU copies by itself, while it computes the last step and the CPU prepares this one. The
+    # copy of a view with gaps, as inputs and targets of windows are, would go through memory that is not pinned.
+    inputs, targets = inputs.contiguous().pin_memory(), targets.contiguous().pin_memory()
+    return inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
 
 @contextmanager

@@ -12,9 +12,10 @@ IGNORED = -100  # a target that does not count; torch's default
 
 LARGEST_EXPONENT = 700  # exp(710) overflows
 
-Batch = tuple[Tensor, Tensor]  # inputs and targets, on the model's device; row i of both is one example
-# The SUM of a batch's losses and the number of targets that count: two scalar tensors, so no wait for the device.
-Loss = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
+Batch = tuple[Tensor, Tensor]  # inputs and targets; row i of both is one example
+# The sum of the losses of a batch's targets, a scalar tensor; `count_targets` says how many there are. The batch is on
+# the model's device.
+Loss = Callable[[nn.Module, Batch], Tensor]
 
 
 def count_targets(batch: Batch) -> Tensor:
@@ -23,15 +24,14 @@ def count_targets(batch: Batch) -> Tensor:
     return (targets != IGNORED).sum()
 
 
-def next_token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the summed cross entropy of the targets that count, float32, and their number, int64.
+def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Return the summed cross entropy of the targets that count, a scalar tensor, float32.
 
     Inputs and targets are [B, T] int64; a target of -100 does not count.
     """
     inputs_BT, targets_BT = batch
     logits_BTV = model(inputs_BT)
-    loss_sum = F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum")
-    return loss_sum, count_targets(batch)
+    return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
 def perplexity(loss: float) -> float:

@@ -19,7 +19,7 @@ from scratchlm.params.choices import PromptStyle
 from scratchlm.params.schema import AssistantParams
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
-from scratchlm.training.loss import IGNORED, next_token_loss
+from scratchlm.training.loss import IGNORED, count_targets, next_token_loss
 
 PAD = 50256
 
@@ -99,10 +99,11 @@ def test_padding_does_not_change_the_loss() -> None:
     torch.manual_seed(0)
     model = new_gpt(GPTConfig(100, 16, 16, 2, 1, 0.0, False, True), "gpt2").eval()
     examples = [Example([1, 2, 3, 4, 5, 6], 2), Example([7, 8], 1), Example([9], 1)]
-    together, n_together = next_token_loss(model, collate(examples, 99, 16, mask_prompt=False))
-    alone = [next_token_loss(model, collate([example], 99, 16, mask_prompt=False)) for example in examples]
-    assert n_together == sum(n for _, n in alone) == 9
-    assert torch.allclose(together, sum((part for part, _ in alone), torch.tensor(0.0)), atol=1e-4)
+    together = collate(examples, 99, 16, mask_prompt=False)
+    alone = [collate([example], 99, 16, mask_prompt=False) for example in examples]
+    assert count_targets(together) == sum(map(count_targets, alone)) == 9
+    losses = torch.stack([next_token_loss(model, batch) for batch in alone])
+    assert torch.allclose(next_token_loss(model, together), losses.sum(), atol=1e-4)
 
 
 def test_the_prompt_is_a_prefix_of_the_entry_in_tokens(tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -107,7 +107,7 @@ def test_the_batch_does_not_matter(
 ) -> None:
     usual = score(folders, tmp_path / "usual")["assistant"]
     monkeypatch.setattr(likelihood, "TOKENS_AT_ONCE", tokens)
-    monkeypatch.setattr(likelihood, "LOGITS_AT_ONCE", logits)
+    monkeypatch.setattr("scratchlm.model.likelihood.LOGITS_AT_ONCE", logits)
     other = score(folders, tmp_path / "other")["assistant"]
     for one, another in zip(usual, other, strict=True):
         assert [x.log_likelihood for x in one] == pytest.approx([x.log_likelihood for x in another], abs=TOLERANCE)

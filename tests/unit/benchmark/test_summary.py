@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from scratchlm.assistant.instructions import VARIANTS
 from scratchlm.benchmark.likelihood import Scored
 from scratchlm.benchmark.questions import Question
 from scratchlm.benchmark.summary import as_rows, by_subject, describe, summarise
@@ -34,6 +35,10 @@ SCORES = {
 ROWS = as_rows(QUESTIONS, SCORES)
 
 
+def summary_of(rows: list[dict[str, Any]], source: str = "own") -> dict[str, Any]:
+    return summarise(rows, by_subject(rows, SEED), source, SEED)
+
+
 def test_a_row_holds_the_question_and_what_each_model_said_of_it() -> None:
     assert ROWS[1] == {
         "id": 1,
@@ -57,11 +62,10 @@ def test_choices_are_normalised_by_characters_not_bytes() -> None:
 
 
 def test_the_figures_are_those_counted_by_hand() -> None:
-    summary = summarise(ROWS, "own.jsonl", SEED)
-    assert {key: summary[key] for key in ("source", "questions", "subjects", "cut_questions", "chance")} == {
+    summary = summary_of(ROWS, "own.jsonl")
+    assert {key: summary[key] for key in ("source", "questions", "cut_questions", "chance")} == {
         "source": "own.jsonl",
         "questions": 4,
-        "subjects": 2,
         "cut_questions": 1,
         "chance": pytest.approx((25 + 50 + 50 + 50) / 4),
     }
@@ -82,7 +86,7 @@ def test_an_interval_holds_its_value_and_a_paired_difference_is_surer_than_its_p
             [asked(["a", "b"], 0)],
             {name: [scored(*((-1, -2) if not said else (-2, -1)))] for name, said in answers.items()},
         )
-    summary = summarise(rows, "own", SEED)
+    summary = summary_of(rows)
     width = {name: summary[name]["acc_ci95_high"] - summary[name]["acc_ci95_low"] for name in ("base", "difference")}
     assert (summary["base"]["acc"], summary["assistant"]["acc"], summary["difference"]["acc"]) == (50, 55, 5)
     assert width["base"] == pytest.approx(2 * 1.96 * 50 / 200**0.5, abs=1)
@@ -90,7 +94,7 @@ def test_an_interval_holds_its_value_and_a_paired_difference_is_surer_than_its_p
 
 
 def test_the_table_has_all_questions_first_and_then_the_subjects() -> None:
-    table = by_subject(ROWS)
+    table = by_subject(ROWS, SEED)
     assert [(row["subject"], row["n"], row["chance"]) for row in table] == [
         ("all questions", 4, 43.75),
         ("letters", 2, 37.5),
@@ -103,8 +107,29 @@ def test_the_table_has_all_questions_first_and_then_the_subjects() -> None:
     ]
 
 
+def test_each_subject_has_its_number_and_accuracies_with_interval_in_table_and_metrics() -> None:
+    many = [row for row in ROWS for _ in range(20)]
+    many[0] = {**many[0], "assistant": {**many[0]["assistant"], "predicted": 1}}  # one of 40 letters is wrong
+    summary, table = summary_of(many), by_subject(many, SEED)
+    assert list(summary["subjects"]) == ["letters", "numbers"]
+    letters = summary["subjects"]["letters"]
+    assert (letters["n"], letters["chance"]) == (40, 37.5)
+    of_letters = summary_of([row for row in many if row["subject"] == "letters"])
+    for name in VARIANTS:
+        for end in ("", "_ci95_low", "_ci95_high"):
+            assert letters[name][f"acc{end}"] == of_letters[name][f"acc{end}"] == table[1][f"{name}{end}"]
+    assert letters["assistant"]["acc_ci95_low"] < letters["assistant"]["acc"] == 47.5
+    (one,) = summary_of(ROWS[:1])["subjects"].values()
+    assert (one["n"], one["base"]) == (1, {"acc": 0.0, "acc_ci95_low": None, "acc_ci95_high": None})
+
+
+def test_a_subject_may_be_called_as_the_total_is() -> None:
+    table = by_subject([{**ROWS[0], "subject": "all questions"}, *ROWS[1:]], SEED)
+    assert [(row["subject"], row["n"]) for row in table[:2]] == [("all questions", 4), ("all questions", 1)]
+
+
 def said(rows: list[dict[str, Any]], source: str = "own") -> list[str]:
-    return describe(summarise(rows, source, SEED), by_subject(rows)).splitlines()
+    return describe(summary_of(rows, source), by_subject(rows, SEED)).splitlines()
 
 
 def test_the_console_shows_subjects_intervals_and_what_was_cut_in_80_columns() -> None:
@@ -122,9 +147,9 @@ def test_one_question_has_no_interval() -> None:
 
 
 def test_without_questions_metrics_and_console_say_so() -> None:
-    assert summarise([], "none", SEED) == {"source": "none", "questions": 0}
+    assert summary_of([], "none") == {"source": "none", "questions": 0}
     assert said([], "none") == ["no benchmark (benchmark.source is none)"]
-    assert by_subject([]) == [
+    assert by_subject([], SEED) == [
         {"subject": "all questions", "n": 0, "chance": None}
-        | dict.fromkeys(("base", "assistant", "base_norm", "assistant_norm"))
+        | dict.fromkeys(f"{name}{end}" for name in VARIANTS for end in ("", "_ci95_low", "_ci95_high", "_norm"))
     ]

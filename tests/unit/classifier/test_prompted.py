@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scratchlm.classifier.baseline import describe_accuracies
-from scratchlm.classifier.prompted import answer_log_likelihoods, encode_questions, prompted_accuracy, question
+from scratchlm.classifier.prompted import encode_questions, measure_prompted, question
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
@@ -26,7 +26,6 @@ TEXTS = [
     "the cat ran over the hill " * 3,
     "dog?",
 ]
-TOLERANCE = 1e-3  # nats, float32
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +59,6 @@ def test_the_question_is_the_books() -> None:
     )
 
 
-@pytest.mark.parametrize("batch_size", [1, 4, 100])
-@pytest.mark.parametrize("n_tokens", [1, 2, 5])
-def test_a_likelihood_is_that_of_all_tokens_of_the_answer_whatever_the_batch(
-    tokenizer: Tokenizer, n_tokens: int, batch_size: int
-) -> None:
-    model, answer = random_model(tokenizer), [7, 70, 7, 100, 3][:n_tokens]
-    prompts = [tokenizer.encode_ordinary(question(text)) for text in TEXTS]
-    assert len(set(map(len, prompts))) > 3
-    found = answer_log_likelihoods(model, prompts, answer, batch_size)
-    expected = [log_likelihood(model, prompt, answer) for prompt in prompts]
-    assert found.tolist() == pytest.approx(expected, abs=TOLERANCE)
-
-
 @pytest.mark.parametrize("labels", [LABELS, LABELS[::-1]])
 def test_the_base_says_spam_where_yes_is_likelier(tokenizer: Tokenizer, labels: list[str]) -> None:
     yes, no = (tokenizer.encode_ordinary(answer) for answer in (" yes", " no"))
@@ -83,9 +69,9 @@ def test_the_base_says_spam_where_yes_is_likelier(tokenizer: Tokenizer, labels: 
         prompts = [tokenizer.encode_ordinary(question(text)) for text in TEXTS]
         spam = [log_likelihood(model, prompt, yes) > log_likelihood(model, prompt, no) for prompt in prompts]
         right = [labels.index("spam" if is_spam else "ham") for is_spam in spam]
-        assert prompted_accuracy(model, tokenizer, messages(right), labels, 4) == 100
-        assert prompted_accuracy(model, tokenizer, messages([1 - label for label in right]), labels, 4) == 0
-        assert prompted_accuracy(model, tokenizer, messages([1 - right[0], *right[1:]]), labels, 4) == pytest.approx(
+        assert measure_prompted(model, tokenizer, messages(right), labels, 4) == 100
+        assert measure_prompted(model, tokenizer, messages([1 - label for label in right]), labels, 4) == 0
+        assert measure_prompted(model, tokenizer, messages([1 - right[0], *right[1:]]), labels, 4) == pytest.approx(
             100 * 5 / 6
         )
         said |= {labels[label] for label in right}
@@ -109,25 +95,25 @@ def test_the_longest_prompt_and_answer_fill_the_context(tokenizer: Tokenizer) ->
     texts = ["the sea " * 500, "win"]
     for room, asked in ((0, False), (1, True), (9, True)):
         model = random_model(tokenizer, around + 1 + longest - 2 + room)
-        accuracy = prompted_accuracy(model, tokenizer, messages([0, 1], texts), LABELS, 2)
+        accuracy = measure_prompted(model, tokenizer, messages([0, 1], texts), LABELS, 2)
         assert (accuracy is not None) == asked, room
 
 
 def test_a_base_that_cannot_be_asked_has_no_accuracy(tokenizer: Tokenizer) -> None:
     model = random_model(tokenizer)
-    assert prompted_accuracy(model, tokenizer, messages([0, 1] * 3), LABELS, 4) is not None
-    assert prompted_accuracy(model, tokenizer, messages([0, 1] * 3), ["no", "yes"], 4) is None
-    assert prompted_accuracy(model, tokenizer, messages([0, 1] * 3), ["ham", "news", "spam"], 4) is None
+    assert measure_prompted(model, tokenizer, messages([0, 1] * 3), LABELS, 4) is not None
+    assert measure_prompted(model, tokenizer, messages([0, 1] * 3), ["no", "yes"], 4) is None
+    assert measure_prompted(model, tokenizer, messages([0, 1] * 3), ["ham", "news", "spam"], 4) is None
     for text, known in (("yes or no", True), ("yes", False), ("no", False)):
         words = WordTokenizer(build_vocabulary([text], 100))
-        accuracy = prompted_accuracy(random_model(words), words, messages([0, 1] * 3), LABELS, 4)
+        accuracy = measure_prompted(random_model(words), words, messages([0, 1] * 3), LABELS, 4)
         assert (accuracy is not None) == known, text
 
 
 def test_asking_draws_nothing_and_leaves_the_mode_as_it_was(tokenizer: Tokenizer) -> None:
     model = random_model(tokenizer)
     before = torch.get_rng_state()
-    prompted_accuracy(model, tokenizer, messages([0, 1] * 3), LABELS, 4)
+    measure_prompted(model, tokenizer, messages([0, 1] * 3), LABELS, 4)
     assert torch.equal(torch.get_rng_state(), before)
     assert model.training and model.h[0].training
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.best import best_of, is_out_of_patience, training_metrics
-from scratchlm.training.loop import Loaders, loaders, mean_loss, train
+from scratchlm.training.loop import Loaders, loaders, loss_per_target, mean_loss, measure_losses, train
 from scratchlm.training.loss import Batch
 from scratchlm.training.state import Evaluation, TrainingState
 
@@ -45,9 +45,9 @@ def settings(**changes: Any) -> TrainingParams:
     return TrainingParams(**{**SETTINGS, **changes})
 
 
-def squared_error(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+def squared_error(model: nn.Module, batch: Batch) -> Tensor:
     inputs, targets = batch
-    return ((model(inputs) - targets) ** 2).sum(), torch.tensor(len(inputs))
+    return ((model(inputs) - targets) ** 2).sum()
 
 
 def overfitting() -> tuple[nn.Module, Loaders]:
@@ -55,7 +55,7 @@ def overfitting() -> tuple[nn.Module, Loaders]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 32), nn.Tanh(), nn.Dropout(0.1), nn.Linear(32, 1))
     inputs = torch.randn(44, 6)
-    targets = inputs[:, :1] + torch.randn(44, 1)
+    targets = inputs[:, :1] + 2 * torch.randn(44, 1)
     return model, loaders(TensorDataset(inputs[:26], targets[:26]), TensorDataset(inputs[26:], targets[26:]), 4)
 
 
@@ -114,21 +114,40 @@ def test_best_trains_as_last_does_and_keeps_the_weights_of_the_lowest_validation
     assert not model.training
 
 
-def test_an_evaluation_that_decides_something_is_of_the_whole_validation_split() -> None:
+def test_an_evaluation_that_decides_something_is_of_every_validation_target_alike() -> None:
     _, batches = overfitting()
-    assert len(batches.validation) == 5
-    for changes, n_batches in (({}, 1), ({"keep": "best"}, 5), ({"patience": 100}, 5), ({"eval_batches": 3}, 3)):
+    assert [len(inputs) for inputs, _ in batches.validation] == [4, 4, 4, 4, 2]
+    for changes in ({"keep": "best"}, {"patience": 100}, {"keep": "best", "eval_batches": 3}):
         model, state, _ = run(**changes)
         kept = best_of(state.curve) if changes.get("keep") == "best" else state.curve[-1]
-        assert kept.validation_loss == mean_loss(model, squared_error, batches.validation, n_batches), changes
+        assert kept.validation_loss == loss_per_target(model, squared_error, batches.validation), changes
+        assert kept.validation_loss == measure_losses(model, squared_error, batches, 1).validation
+    for n_batches in (1, 3, 5):
+        model, state, _ = run(eval_batches=n_batches)
+        assert state.curve[-1].validation_loss == mean_loss(model, squared_error, batches.validation, n_batches)
 
 
-def test_a_large_validation_split_counts_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_choice_does_not_depend_on_the_validation_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, state, _ = run(keep="best")
+    whole = overfitting
+
+    def other_batches() -> tuple[nn.Module, Loaders]:
+        model, batches = whole()
+        return model, batches._replace(validation=DataLoader(batches.validation.dataset, 7))
+
+    monkeypatch.setitem(globals(), "overfitting", other_batches)
+    other, other_state, _ = run(keep="best")
+    assert [row.validation_loss for row in other_state.curve] == pytest.approx(
+        [row.validation_loss for row in state.curve], rel=1e-6
+    )
+    assert equal(other, list(model.parameters()))
+
+
+@pytest.mark.parametrize("eval_batches", [1, 4])
+def test_a_large_validation_split_counts_in_part(eval_batches: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scratchlm.training.loop.MEASURED_BATCHES", 2)
-    model, state, _ = run(patience=100)
-    assert state.curve[-1].validation_loss == mean_loss(model, squared_error, overfitting()[1].validation, 2)
-    model, state, _ = run(patience=100, eval_batches=4)
-    assert state.curve[-1].validation_loss == mean_loss(model, squared_error, overfitting()[1].validation, 4)
+    model, state, _ = run(patience=100, eval_batches=eval_batches)
+    assert state.curve[-1].validation_loss == loss_per_target(model, squared_error, overfitting()[1].validation, 2)
 
 
 def test_an_evaluation_after_the_last_step_can_be_the_best() -> None:

@@ -17,7 +17,7 @@ from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training import fit as module
 from scratchlm.training.fit import fit
 from scratchlm.training.loop import loaders, measure_losses
-from scratchlm.training.loss import next_token_loss
+from scratchlm.training.loss import IGNORED, next_token_loss
 
 SETTINGS = TrainingParams(
     epochs=2,
@@ -99,8 +99,10 @@ def test_the_final_losses_are_those_of_the_best_weights(tmp_path: Path, monkeypa
     torch.manual_seed(0)
     model = new_gpt(GPTConfig(40, 8, 16, 2, 1), "gpt2")
     ids = torch.randint(40, (26, 9), generator=torch.Generator().manual_seed(1))
-    data = TensorDataset(ids[:, :-1], ids[:, 1:])
+    targets = ids[:, 1:].masked_fill(torch.arange(8) > torch.arange(26)[:, None] % 8, IGNORED)  # 1 to 8 in a row
+    data = TensorDataset(ids[:, :-1], targets)
     batches = loaders(TensorDataset(*data[:20]), TensorDataset(*data[20:]), 4)  # nothing to learn but by heart
+    assert [int((part != IGNORED).sum()) for _, part in batches.validation] == [26, 3]
     params = SETTINGS.model_copy(update={"keep": "best", "epochs": 12})
     metrics = (done := fit("pretrain", model, batches, params, 1, tmp_path / "curve.csv")).training()
     assert metrics["best_step"] < done.state.curve[-1].step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,16 @@ from torch.utils.data import DataLoader, TensorDataset
 from scratchlm.errors import InputError
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.snapshots import Snapshots
-from scratchlm.training.loop import Training, learning_rate_at, loaders, mean_loss, measure_losses, train
+from scratchlm.training.loop import (
+    Training,
+    learning_rate_at,
+    loaders,
+    loss_per_target,
+    mean_loss,
+    measure_losses,
+    on_device,
+    train,
+)
 from scratchlm.training.loss import Batch, Loss, next_token_loss, perplexity
 from scratchlm.training.state import TrainingState
 
@@ -50,9 +60,9 @@ def regression(n: int = 18) -> tuple[nn.Module, Any, TensorDataset, TensorDatase
     return model, squared_error, data, TensorDataset(*data[:6])
 
 
-def squared_error(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+def squared_error(model: nn.Module, batch: Batch) -> Tensor:
     inputs, targets = batch
-    return ((model(inputs) - targets) ** 2).sum(), torch.tensor(len(inputs))
+    return ((model(inputs) - targets) ** 2).sum()
 
 
 def train_on(
@@ -181,8 +191,8 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(gradient_clip: float 
     model, _, train_set, validation_set = regression()
     before = [parameter.clone() for parameter in model.parameters()]
 
-    def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        return model(batch[0]).sum() * math.inf, torch.tensor(len(batch[0]))
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return model(batch[0]).sum() * math.inf
 
     with pytest.raises(InputError, match=r"the loss is (nan|-?inf) at step 0 .*; stopped; there is no snapshot yet\."):
         train_on(model, loss, train_set, validation_set, settings(gradient_clip=gradient_clip))
@@ -193,9 +203,9 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
     model, _, train_set, validation_set = regression()
     before = [parameter.clone() for parameter in model.parameters()]
 
-    def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
         inputs, _ = batch
-        return (model(inputs) * 0).abs().sqrt().sum(), torch.tensor(len(inputs))  # sqrt has no gradient at 0
+        return (model(inputs) * 0).abs().sqrt().sum()  # sqrt has no gradient at 0
 
     with pytest.raises(InputError, match="the gradient is nan at step 0"):
         train_on(model, loss, train_set, validation_set, settings())
@@ -231,8 +241,8 @@ def test_diverged_weights_are_never_saved(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 1), nn.Tanh())  # its loss stays finite for any weights
     data = TensorDataset(torch.ones(8, 3), torch.zeros(8, 1))
 
-    def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        return (model(batch[0]) - batch[1]).sum(), torch.tensor(len(batch[0]))
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        return (model(batch[0]) - batch[1]).sum()
 
     snapshots = Snapshots(tmp_path, every_s=0)
     with pytest.raises(InputError, match=r"the norm of the weights is inf at step 0 .*there is no snapshot yet"):
@@ -276,9 +286,19 @@ def test_the_mean_loss_is_the_mean_of_the_batches_means() -> None:
     model, loss, train_set, _ = regression()
     loader: Any = DataLoader(train_set, 4)
     model.eval()
-    means = [(loss(model, (x, y))[0] / len(x)).item() for x, y in loader]
+    means = [(loss(model, (x, y)) / len(x)).item() for x, y in loader]
     assert mean_loss(model, loss, loader) == sum(means) / 5
     assert mean_loss(model, loss, loader, 2) == sum(means[:2]) / 2
+
+
+def test_the_loss_per_target_is_the_mean_over_all_targets() -> None:
+    model, loss, train_set, _ = regression()
+    model.eval()
+    each = [loss(model, (x[None], y[None])).item() for x, y in train_set]
+    for batch_size in (1, 4, 18):
+        loader: Any = DataLoader(train_set, batch_size)
+        assert loss_per_target(model, loss, loader) == pytest.approx(sum(each) / 18, rel=1e-6)
+    assert loss_per_target(model, loss, DataLoader(train_set, 4), 2) == pytest.approx(sum(each[:8]) / 8, rel=1e-6)
 
 
 def test_steps_between_a_bad_step_and_the_next_check_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,6 +341,27 @@ def test_a_step_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> N
     assert reads == 1
 
 
+def test_what_a_gpu_copies_by_itself_is_pinned_and_without_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[Tensor] = []
+    copied: list[Tensor] = []
+
+    def pin(tensor: Tensor) -> Tensor:
+        pinned.append(tensor)
+        return tensor
+
+    def copy(tensor: Tensor, device: torch.device, non_blocking: bool) -> Tensor:
+        copied.append(tensor)
+        return tensor
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    monkeypatch.setattr(Tensor, "to", copy)
+    model: Any = SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device=torch.device("cuda"))]))
+    window = torch.arange(10).reshape(2, 5)
+    inputs, targets = on_device((window[:, :-1], window[:, 1:]), model)  # views, as `Windows` returns them
+    assert (inputs.tolist(), targets.tolist()) == (window[:, :-1].tolist(), window[:, 1:].tolist())
+    assert copied == pinned and all(tensor.is_contiguous() for tensor in copied)
+
+
 def test_the_loss_may_be_of_a_wrapped_model() -> None:
     """Training in several processes wraps the model: the loop must call the object that `train` was given."""
 
@@ -346,8 +387,8 @@ def test_perplexity_is_the_number_of_equally_likely_tokens() -> None:
     # Equal logits: as unsure as a fair die with 7 sides.
     model = lambda ids: torch.zeros(*ids.shape, 7)  # noqa: E731
     ids = torch.tensor([[1, 2, 3]])
-    loss_sum, count = next_token_loss(model, (ids, ids))  # type: ignore[arg-type]
-    assert perplexity(float(loss_sum / count)) == pytest.approx(7)
+    loss_sum = next_token_loss(model, (ids, ids))  # type: ignore[arg-type]
+    assert perplexity(float(loss_sum / 3)) == pytest.approx(7)
 
 
 def test_no_epoch_is_noted_of_a_training_that_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,9 +38,9 @@ def new_model() -> nn.Module:
     return model
 
 
-def squared_error(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+def squared_error(model: nn.Module, batch: Batch) -> Tensor:
     inputs, targets = batch
-    return ((model(inputs) - targets) ** 2).sum(), torch.tensor(len(inputs))
+    return ((model(inputs) - targets) ** 2).sum()
 
 
 def trained(

@@ -1,4 +1,4 @@
-"""What a model writes while it is trained: its likeliest answers, and no change to the training."""
+"""What the assistant answers while it is trained: its likeliest answers, and no change to the training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.generation.decode import generate_uncached
-from scratchlm.generation.samples import SAMPLE_TOKENS, describe_answers, describe_texts, sample_answers
+from scratchlm.generation.epoch_answers import SAMPLE_TOKENS, describe_answers, sample_answers
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
@@ -99,9 +99,3 @@ def test_the_page_shows_reference_and_answers_by_epoch() -> None:
 def test_before_the_first_epoch_the_page_has_the_entries_alone() -> None:
     page = describe_answers(ENTRIES[:1], [])
     assert "reference    It sat." in page and "epoch 1" not in page
-
-
-def test_the_page_of_texts_has_the_prompt_and_one_text_for_each_epoch() -> None:
-    assert describe_texts("One", []) == "# What the model writes after each epoch\n\nPrompt: One\n"
-    expected = "\n## Epoch 1\n\nOne fox\n\n## Epoch 2\n\nOne hen\n"
-    assert describe_texts("One", ["One fox", "One hen"]) == describe_texts("One", []) + expected

@@ -1,4 +1,4 @@
-"""What a model writes while it is trained: after each epoch a text (chapter 5.2) or answers (7.6), on one page."""
+"""What the assistant answers while it is trained: a few entries after each epoch, on one page (chapter 7.6)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ from collections.abc import Sequence
 
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.files.block import labelled
-from scratchlm.generation.decode import Sampling, generate, generate_text
+from scratchlm.generation.decode import Sampling, generate
 from scratchlm.model.gpt import GPT
 from scratchlm.params.choices import PromptStyle
 from scratchlm.tokenizer.protocol import Tokenizer
 
 SHOWN_ENTRIES = 3
 SAMPLE_TOKENS = 50  # the book's number
-
-
-def sample_text(model: GPT, tokenizer: Tokenizer, prompt: str, max_new_tokens: int) -> str:
-    """Continue a text with the likeliest tokens, also beyond end-of-text; raises InputError as `generate_text`."""
-    return generate_text(model, tokenizer, prompt, max_new_tokens, Sampling())
-
-
-def describe_texts(prompt: str, texts: Sequence[str]) -> str:
-    """Lay out as Markdown what a model wrote after a prompt, a text for each of the epochs."""
-    parts = [f"## Epoch {epoch}\n\n{text}\n" for epoch, text in enumerate(texts, start=1)]
-    return "\n".join([f"# What the model writes after each epoch\n\nPrompt: {prompt}\n", *parts])
 
 
 def sample_answers(model: GPT, tokenizer: Tokenizer, entries: Sequence[Entry], style: PromptStyle) -> list[str]:

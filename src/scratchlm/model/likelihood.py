@@ -1,0 +1,40 @@
+"""How likely a GPT finds the last tokens of a text after those before them.
+
+Shape suffixes as in gpt.py: B batch, T tokens, D emb_dim; N scored tokens of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from scratchlm.model.gpt import GPT
+
+LOGITS_AT_ONCE = 512  # rows; of GPT-2's vocabulary they take 100 MB in float32
+
+
+@torch.no_grad()
+def log_likelihoods(model: GPT, texts: Sequence[Sequence[int]], n_scored: Sequence[int]) -> Tensor:
+    """Return the log-likelihood of the last `n_scored` tokens of each text, [B] float64 on the CPU, in nats.
+
+    A text has more tokens than are scored of it, and at most one more than the model can see, since its last one is
+    not read. The texts are one batch, padded on the right, where causal attention does not see the padding. `model` is
+    in evaluation mode.
+    """
+    ids_BT = pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
+    ends_B1 = torch.tensor([[len(text) - 1] for text in texts])
+    columns_T = torch.arange(ids_BT.shape[1] - 1)
+    is_read_BT = (columns_T < ends_B1) & (columns_T >= ends_B1 - torch.tensor(n_scored)[:, None])  # predicts a token
+    rows_N, columns_N = is_read_BT.nonzero(as_tuple=True)
+    ids_BT = ids_BT.to(model.device)
+    features_ND = model.features(ids_BT[:, :-1])[rows_N, columns_N]
+    targets_N = ids_BT[rows_N, columns_N + 1]
+    # Not the logits of every position, which would be 800 MB with GPT-2's vocabulary and 4,096 tokens.
+    parts = zip(torch.split(features_ND, LOGITS_AT_ONCE), torch.split(targets_N, LOGITS_AT_ONCE), strict=True)
+    losses = [F.cross_entropy(model.head(part_ND).float(), part_N, reduction="none") for part_ND, part_N in parts]
+    log_likelihoods_N = -torch.cat(losses).cpu().double()  # on the CPU: Apple's GPUs have no float64
+    return torch.zeros(len(texts), dtype=torch.float64).index_add_(0, rows_N, log_likelihoods_N)

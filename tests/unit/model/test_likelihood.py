@@ -1,0 +1,71 @@
+"""The log-likelihood of a text's end: the sum of its tokens' log-probabilities, in whatever batch and on any device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
+from scratchlm.model.likelihood import log_likelihoods
+
+CONTEXT = 12
+TEXTS = [[5, 9, 3, 30, 7], [2, 2], [7] * (CONTEXT + 1), [1, 30, 4, 8, 12, 20, 3]]
+N_SCORED = [3, 1, CONTEXT, 2]
+TOLERANCE = 1e-4  # nats, float32
+
+
+@pytest.fixture(scope="module", params=[True, False])
+def model(request: pytest.FixtureRequest) -> GPT:
+    torch.manual_seed(2)
+    return new_gpt(GPTConfig(40, CONTEXT, 16, 2, 2, 0.5, tie_embeddings=request.param), "gpt2", 1.0).eval()
+
+
+@torch.no_grad()
+def readable(model: GPT, text: list[int], n_scored: int) -> float:
+    """Sum log P(token | all before), token by token."""
+    ends = range(len(text) - n_scored, len(text))
+    return sum(model(torch.tensor([text[:end]]))[0, -1].double().log_softmax(dim=0)[text[end]].item() for end in ends)
+
+
+@pytest.mark.parametrize("logits", [1, 3, 512])
+def test_it_is_the_sum_over_the_scored_tokens_whatever_the_batch(
+    model: GPT, logits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scratchlm.model.likelihood.LOGITS_AT_ONCE", logits)
+    expected = [readable(model, text, n) for text, n in zip(TEXTS, N_SCORED, strict=True)]
+    assert log_likelihoods(model, TEXTS, N_SCORED).tolist() == pytest.approx(expected, abs=TOLERANCE)
+    for text, n, one in zip(TEXTS, N_SCORED, expected, strict=True):
+        assert log_likelihoods(model, [text], [n]).item() == pytest.approx(one, abs=TOLERANCE)
+
+
+class Float64Watch(TorchDispatchMode):
+    """Notes the operations that give float64 until a result is fetched from the device."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.fetched, self.noted = 0, list[str]()
+        fetch = Tensor.cpu
+
+        def note_fetch(tensor: Tensor) -> Tensor:
+            self.fetched += 1
+            return fetch(tensor)
+
+        monkeypatch.setattr(Tensor, "cpu", note_fetch)
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        if not self.fetched and isinstance(result, Tensor) and result.dtype == torch.float64:
+            self.noted.append(str(operation))
+        return result
+
+
+def test_the_device_needs_no_float64_which_apples_gpus_do_not_have(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Float64Watch(monkeypatch) as watch:
+        assert log_likelihoods(model, TEXTS, N_SCORED).dtype == torch.float64
+    assert (watch.fetched, watch.noted) == (1, [])
