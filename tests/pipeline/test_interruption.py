@@ -28,7 +28,8 @@ LONGER = {
 }
 # Files that DVC writes in place: a kill in that moment leaves only a part.
 WRITTEN_IN_PLACE = (".dvc/tmp/rwlock", "dvc.lock")
-RESULTS = ("dvc.lock", *(f"metrics/{name}.json" for name in ("pretrain", "finetune_classifier", "judge_responses")))
+MEASURED = ("pretrain", "finetune_classifier", "judge_responses", "benchmark_models")
+RESULTS = ("dvc.lock", *(f"metrics/{name}.json" for name in MEASURED))
 
 
 @pytest.fixture(scope="module")
@@ -93,18 +94,26 @@ def test_a_killed_training_goes_on_from_its_snapshot(longer: tuple[Project, dict
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "stage", "curve"),
+    [
+        (signal.SIGINT, "pretrain", "data/plots/pretrain.csv"),
+        (signal.SIGTERM, "finetune_classifier", "data/plots/classifier_loss.csv"),
+    ],
+    ids=["SIGINT", "SIGTERM"],
+)
 def test_a_request_to_stop_keeps_the_work_and_says_how_to_go_on(
-    number: signal.Signals, longer: tuple[Project, dict[str, str]], tmp_path: Path
+    number: signal.Signals, stage: str, curve: str, longer: tuple[Project, dict[str, str]], tmp_path: Path
 ) -> None:
     project, expected = longer[0].copy(tmp_path / "project"), longer[1]
     process = project.start(*project.repro_command)
-    wait_for_snapshot(project, "pretrain")
+    wait_for_snapshot(project, stage)
     os.killpg(process.pid, number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert "pretrain: interrupted after step" in output and "run `make repro` to go on from there" in output
+    assert f"{stage}: interrupted after step" in output and "run `make repro` to go on from there" in output
     assert "Traceback" not in output
+    assert (project.folder / curve).exists()  # it shows the training that far
     resumed = project.run(*project.repro_command)
     assert "resuming after step" in resumed.stdout
     assert {path: project.read(path) for path in RESULTS} == expected

@@ -6,11 +6,17 @@ import subprocess
 from collections import Counter
 
 import pytest
+import torch
 from dvc_deps import DVC_YAML, read_yaml
 from project import Project, TinyRun
+from torch import Tensor
 
+from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.checkpoint.folder import load
+from scratchlm.classifier.calibration import fit_temperature
+from scratchlm.classifier.classifier import encode_messages, label_logits
 from scratchlm.classifier.finetune import read_splits
+from scratchlm.classifier.folder import load_classifier
 from scratchlm.classifier.prompted import measure_prompted
 from scratchlm.generation.base_texts import describe_base, sample_base
 
@@ -288,6 +294,29 @@ def test_the_base_is_asked_before_it_is_fine_tuned(tiny_run: TinyRun) -> None:
     ]
 
 
+def label_logits_of(project: Project, split: str) -> tuple[Tensor, Tensor]:
+    """Return what the saved classifier says of a split, [n, n_labels], and the split's labels, [n]."""
+    classifier, tokenizer, description = load_classifier(project.folder / "models" / "classifier")
+    messages = read_splits(project.folder / "data" / "sms")[split]
+    ids = encode_messages(messages["Text"].tolist(), tokenizer, description.max_length)
+    return label_logits(classifier, ids, 128), torch.tensor(messages["Label"].tolist())
+
+
+def test_the_temperature_is_that_of_the_validation_messages(tiny_run: TinyRun) -> None:
+    fitted = {split: fit_temperature(*label_logits_of(tiny_run.project, split)) for split in ("validation", "test")}
+    assert fitted["validation"] not in (1.0, fitted["test"])
+    description = json.loads(tiny_run.project.read("models/classifier/classifier.json"))
+    for found in (read_metrics(tiny_run.project, "finetune_classifier"), description):
+        assert found["temperature"] == fitted["validation"]
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune_classifier", "finetune_instructions"])
+def test_the_loss_gap_is_that_of_the_kept_weights(tiny_run: TinyRun, stage: str) -> None:
+    metrics = read_metrics(tiny_run.project, stage)
+    # Each of the three is rounded by at most 0.00005.
+    assert metrics["loss_gap"] == pytest.approx(metrics["validation_loss"] - metrics["train_loss"], abs=1.6e-4)
+
+
 def test_each_base_writes_a_sample(tiny_run: TinyRun) -> None:
     model, tokenizer = load(tiny_run.project.folder / "models" / "bases" / "pretrained")
     assert tiny_run.project.read("data/samples/bases.md").endswith(
@@ -302,12 +331,26 @@ def test_answers_that_occur_in_train_are_counted(tiny_run: TinyRun) -> None:
     assert metrics["test_answers_in_train"] == sum(entry["output"] in known for entry in test) > 0
 
 
+@torch.no_grad()
+def test_the_benchmark_has_the_likelihoods_of_both_models(tiny_run: TinyRun) -> None:
+    asked = json.loads(tiny_run.project.read("data/benchmark.json"))[0]
+    prompt = format_prompt(Entry(instruction=asked["question"], input="", output=""), "phi3")  # the profile's style
+    for name, folder in (("base", "models/bases/pretrained"), ("assistant", "models/assistant")):
+        model, tokenizer = load(tiny_run.project.folder / folder)
+        start = len(tokenizer.encode_ordinary(prompt.rstrip()))
+        wanted = []
+        for choice in asked["choices"]:
+            ids = torch.tensor(tokenizer.encode_ordinary(prompt + choice))
+            log_probabilities_TV = model(ids[None, :-1])[0].log_softmax(dim=-1)
+            wanted.append(float(log_probabilities_TV.gather(1, ids[1:, None])[start - 1 :].sum()))
+        assert asked[name]["log_likelihoods"] == pytest.approx(wanted, abs=1e-3)
+
+
 MODELS = ["models/pretrained", "models/bases/pretrained", "models/assistant", "models/classifier"]
 
 
 @pytest.mark.parametrize("folder", MODELS)
 def test_transformers_loads_the_models_with_equal_logits(tiny_run: TinyRun, folder: str) -> None:
-    import torch
     from transformers import GPT2LMHeadModel
 
     from scratchlm import load

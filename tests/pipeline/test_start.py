@@ -24,8 +24,9 @@ def test_a_model_trains_on_with_its_optimizer_and_its_folder_stays_as_it_was(pro
     assert stages_run(ran.stdout) == ["pretrain"]
     assert f"starts with the weights of {START}; AdamW with the state in optimizer.safetensors" in ran.stdout
     assert "warning" not in ran.stderr
-    assert read_metrics(project, "pretrain")["initial_validation_loss"] == first["validation_loss"]
-    assert read_metrics(project, "pretrain")["validation_loss"] < first["validation_loss"]
+    second = read_metrics(project, "pretrain")
+    assert second["initial_validation_loss"] == first["validation_loss"]
+    assert second["validation_loss"] < first["validation_loss"]
     assert not (project.folder / "models/pretrained/optimizer.safetensors").exists()
     assert all_bytes(project, f"{START}/*") == before
 
@@ -33,3 +34,6 @@ def test_a_model_trains_on_with_its_optimizer_and_its_folder_stays_as_it_was(pro
     (project.folder / START / "optimizer.safetensors").unlink()
     ran = project.dvc("repro", "pretrain")
     assert "AdamW with a fresh state: there is no optimizer.safetensors" in ran.stdout
+    fresh = read_metrics(project, "pretrain")
+    assert fresh["initial_validation_loss"] == second["initial_validation_loss"]
+    assert fresh["validation_loss"] != second["validation_loss"]

@@ -1,14 +1,43 @@
-"""The messages that the classifier trains on: read, encoded to one length, and no longer than the model can see."""
+"""The classifier's messages, encoded to one length that the model can see; its training, and what is measured of it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
 
-from scratchlm.classifier.finetune import encode_splits, read_splits
+from scratchlm.classifier import finetune as module
+from scratchlm.classifier.calibration import fit_temperature
+from scratchlm.classifier.classifier import Classifier, Messages, label_logits, measure_labels
+from scratchlm.classifier.finetune import SPLITS, encode_splits, finetune, read_splits
 from scratchlm.errors import OutputError
+from scratchlm.model.config import GPTConfig
+from scratchlm.model.init import new_gpt
+from scratchlm.params.schema import ClassifierParams
+from scratchlm.stage.snapshots import Snapshots
 from scratchlm.tokenizer.folder import read_tokenizer
+from scratchlm.training.state import TrainingState
+
+SETTINGS = ClassifierParams(
+    base="pretrained",
+    drop_rate=0.0,
+    train_layers="all",
+    max_length=None,
+    epochs=2,
+    batch_size=4,
+    accumulate=1,
+    learning_rate=0.01,
+    weight_decay=0.1,
+    schedule="constant",
+    warmup_steps=0,
+    min_learning_rate=0.0,
+    gradient_clip=None,
+    eval_every=3,
+    eval_batches=2,
+    keep="last",
+    patience=None,
+)
 
 
 @pytest.fixture
@@ -47,3 +76,37 @@ def test_a_split_with_a_label_that_has_no_name_is_refused(folder: Path) -> None:
         read_splits(folder)
     (folder / "labels.json").write_text('["ham", "news", "spam"]')
     assert read_splits(folder)["test"]["Label"].tolist() == [2]
+
+
+def test_a_training_reports_while_it_runs_and_measures_each_split_for_what_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "open_snapshots", lambda stage, device: Snapshots(tmp_path / stage))
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"train": 22, "validation": 9, "test": 10}
+    messages = {
+        split: Messages(torch.randint(40, (n, 6), generator=generator), [number % 3 for number in range(n)])
+        for split, n in sizes.items()
+    }
+    torch.manual_seed(0)
+    classifier = Classifier(new_gpt(GPTConfig(40, 8, 16, 2, 1), "gpt2"), 3)
+    reported: list[tuple[int, int]] = []
+
+    def report(state: TrainingState) -> None:
+        reported.append((len(state.curve), len(state.epoch_notes)))
+
+    before = {split: measure_labels(classifier, messages[split], 4) for split in SPLITS}
+    done = finetune(classifier, messages, SETTINGS, 1, lambda: 50.0, report)
+    after = {split: measure_labels(classifier, messages[split], 4) for split in SPLITS}
+    # Five steps per epoch, evaluated after steps 0 and 3, 6 and 9.
+    assert reported == [(1, 0), (2, 0), (2, 1), (3, 1), (4, 1), (4, 2)]
+    assert done.prompted_accuracy == 50.0
+    for split in SPLITS:
+        for name, found in ((f"initial_{split}", before[split]), (split, after[split])):
+            assert done.metrics()[f"{name}_accuracy"] == found.accuracy
+            assert done.metrics()[f"{name}_loss"] == found.loss
+    assert done.training()["loss_gap"] == after["validation"].loss - after["train"].loss
+    fitted = {
+        split: fit_temperature(label_logits(classifier, part.ids, 4), part.labels) for split, part in messages.items()
+    }
+    assert done.metrics()["temperature"] == fitted["validation"] != fitted["test"]

@@ -46,7 +46,8 @@ from scratchlm.judging.verdicts import Row, ServerGone, judge_responses
 from scratchlm.params.schema import JudgeParams
 
 KEY = "sk-0123456789abcdef"
-TIMEOUT_S = 0.5  # where the server is slow; elsewhere a busy machine must not look like one
+TIMEOUT_S = 1.5  # where the server is slow once; elsewhere a busy machine must not look like one
+SHORT_TIMEOUT_S = 0.5  # where the server is always slow, and so cannot be mistaken
 PATIENCE_S = 0.3
 IN_TIME_S = 15.0  # generous too; a run that is not bounded takes minutes
 N_ENTRIES = 6
@@ -77,6 +78,9 @@ STAYING = {
     "404": Reply(status=404, body=b'{"error": "model gone"}'),
 }
 SLOW = (HANGS, DRIPS)
+# A server that restarts drops whatever it was asked at that moment; where the time is short, a busy machine may be too
+# slow for other questions too, or for one twice.
+MAY_COST_MORE = (*SLOW, RESTARTS)
 
 
 @dataclass
@@ -197,13 +201,12 @@ def test_a_fault_that_passes_costs_no_score_and_one_more_question(
     assert_rows_complete(rows)
     assert {(row["status"], row["score"]) for row in rows} == {("ok", 85.0)}
     attempts = {f"<{row['variant']} {row['id']}>": row["attempts"] for row in rows}
-    assert attempts["<base 2>"] == 2 or fault is RESTARTS
+    assert attempts["<base 2>"] >= 2 or fault is RESTARTS
     for response, count in attempts.items():
-        if fault is RESTARTS:  # drops what it was asked at that moment, and hears nothing while it is away
+        if fault in MAY_COST_MORE:  # while it is away it hears nothing
             assert 1 <= times_asked(run, response) <= count
         else:
-            assert times_asked(run, response) == count
-            assert count == 1 or response == "<base 2>"
+            assert times_asked(run, response) == count == (2 if response == "<base 2>" else 1)
 
 
 @pytest.mark.parametrize("fault", STAYING.values(), ids=STAYING)
@@ -268,7 +271,7 @@ def test_a_server_that_does_nothing_else_is_given_up_with_a_row_for_every_answer
     run: Run, fault: Reply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault in SLOW:
-        monkeypatch.setenv("SCRATCHLM_JUDGE_TIMEOUT_S", str(TIMEOUT_S))
+        monkeypatch.setenv("SCRATCHLM_JUDGE_TIMEOUT_S", str(SHORT_TIMEOUT_S))
     run.server.answer = lambda request: fault
     started_s = time.monotonic()
     gone = run.gives_up()
@@ -432,7 +435,8 @@ def test_a_fault_that_passes_costs_no_verdict_of_a_pair(
     run.server.answer = fails_where(2, "assistant", fault, times=1)
     pairs = run.compare()
     assert {(row["status"], row["winner"]) for row in pairs} == {("ok", "assistant")}
-    assert pairs[5]["attempts"] == 2 or fault is RESTARTS
+    assert pairs[5]["attempts"] == 2 or fault in MAY_COST_MORE
+    assert pairs[5]["attempts"] >= 2 or fault is RESTARTS
 
 
 @pytest.mark.parametrize("fault", STAYING.values(), ids=STAYING)

@@ -132,6 +132,9 @@ def test_several_judges_each_have_their_rows_and_the_key_is_nowhere(project: Pat
     agreed = metrics["agreement"]["ollama:llama3 ~ openai:tiny"]
     assert agreed == {"spearman": 1, "mean_absolute_difference": 0, "n": 2 * N_ENTRIES}
     assert metrics["probes"]["n"] > N_ENTRIES
+    assert (metrics["known_answers"]["n"], metrics["new_answers"]["n"]) == (1, 7)
+    known = [row["score"] for row in rows[: 2 * N_ENTRIES] if (row["id"], row["variant"]) == (0, "assistant")]
+    assert [metrics["known_answers"]["mean"]] == known
     assert first["data/pairwise.json"] == b"[]\n" and "pairwise" not in metrics
     assert "## Entry" in first["data/comparison.md"].decode()
     files = [path for path in project.rglob("*") if path.is_file()]
@@ -275,11 +278,11 @@ def test_too_few_verdicts_of_pairs_fail_the_stage_which_leaves_every_row_behind(
 def test_a_server_that_dies_before_or_amid_the_pairs_leaves_a_row_for_each_and_the_next_run_goes_on(
     project: Path, n_answered: int
 ) -> None:
+    # One by one: the answers come before the pairs.
+    env = {"SCRATCHLM_JUDGE_PATIENCE_S": "1", "SCRATCHLM_JUDGE_CONCURRENCY": "1"}
     with OllamaServer() as server:
         server.answer = lambda request: prefer_the_apple(request) if len(server.requests) <= n_answered else DROPPED
-        code, _, errors = run_stage(
-            project, ["ollama:llama3"], server.host, pairwise=True, SCRATCHLM_JUDGE_PATIENCE_S="1"
-        )
+        code, _, errors = run_stage(project, ["ollama:llama3"], server.host, pairwise=True, **env)
         *_, last = errors.splitlines()
         assert (code, "Traceback" in errors) == (1, False)
         assert f"{n_answered} of 32 questions have a score, {32 - n_answered} are missing. All rows are in" in last

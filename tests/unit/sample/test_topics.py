@@ -1,13 +1,22 @@
 """The embedded topics: their number and variety, and that a list of words does not tell them apart."""
 
+import hashlib
+import os
 import random
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
 
 from scratchlm.sample import topics
 from scratchlm.sample.topics import TOPICS, messages
+
+DIGEST_SCRIPT = (
+    "import hashlib; from scratchlm.sample.topics import messages;"
+    "print(hashlib.sha256(repr(messages()).encode()).hexdigest())"
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +31,16 @@ def test_the_topics_are_four_of_unequal_size(labelled):
     assert len({label for label, _ in labelled[:40]}) == 4  # mixed
 
 
-def test_every_call_gives_the_same_notes(labelled):
-    assert messages() == labelled
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_every_process_makes_the_same_bytes(labelled, hash_seed):
+    run = subprocess.run(
+        [sys.executable, "-c", DIGEST_SCRIPT],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONHASHSEED": hash_seed},
+    )
+    assert run.stdout.strip() == hashlib.sha256(repr(labelled).encode()).hexdigest()
 
 
 def test_no_two_notes_are_equal_even_without_case_digits_spaces_and_punctuation(labelled):

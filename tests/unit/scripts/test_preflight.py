@@ -285,8 +285,8 @@ def test_nothing_is_touched_while_another_process_has_a_lock(name: str, project:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(400):
+    for _ in range(1200):
         if condition():
             return
         time.sleep(0.05)
-    raise AssertionError("nothing happened for 20 s")
+    raise AssertionError("nothing happened for 60 s")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,14 +14,17 @@ from scratchlm.training.loop import loaders, train
 from scratchlm.training.loss import Batch
 from scratchlm.training.optimizer import new_optimizer, state_of
 
+INPUTS = torch.linspace(-1, 1, 12).reshape(4, 3)
+BATCH = INPUTS, INPUTS.sum(dim=1, keepdim=True)
 
-def settings(epochs: int, learning_rate: float = 0.01) -> TrainingParams:
+
+def settings(epochs: int, learning_rate: float = 0.01, weight_decay: float = 0.1) -> TrainingParams:
     return TrainingParams(
         epochs=epochs,
         batch_size=4,
         accumulate=1,
         learning_rate=learning_rate,
-        weight_decay=0.1,
+        weight_decay=weight_decay,
         schedule="constant",
         warmup_steps=0,
         min_learning_rate=0.0,
@@ -47,8 +52,7 @@ def trained(
     model: nn.Module, params: TrainingParams, state: dict[str, Tensor] | None = None
 ) -> tuple[nn.Module, dict[str, Tensor]]:
     """Train on one batch per epoch, and return the optimizer's state too."""
-    inputs = torch.linspace(-1, 1, 12).reshape(4, 3)
-    data = TensorDataset(inputs, inputs.sum(dim=1, keepdim=True))
+    data = TensorDataset(*BATCH)
     optimizer = new_optimizer(model, params, state)
     torch.manual_seed(1)
     train(model, loss=squared_error, batches=loaders(data, data, 4), params=params, name="test", optimizer=optimizer)
@@ -85,10 +89,19 @@ def test_the_state_has_what_adamw_keeps_of_each_trained_parameter() -> None:
     assert {name: value.shape for name, value in state.items()} == expected
 
 
-def test_the_learning_rate_is_that_of_the_new_training() -> None:
-    model, state = trained(new_model(), settings(1, learning_rate=0.01))
-    optimizer = new_optimizer(model, settings(1, learning_rate=0.5), state)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.5]
+def test_the_learning_rate_and_the_weight_decay_are_those_of_the_new_training() -> None:
+    model, state = trained(new_model(), settings(3))
+    expected = copy.deepcopy(model)
+    weights = [parameter for parameter in expected.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=0.05, weight_decay=0.4)
+    for name, weight in expected.named_parameters():
+        if weight.requires_grad:
+            kept = {key: state[f"{name}.{key}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")}
+            optimizer.state[weight] = kept
+    (squared_error(expected, BATCH) / 4).backward()
+    optimizer.step()
+    trained(model, settings(1, learning_rate=0.05, weight_decay=0.4), state)
+    assert largest_difference(model, expected) < 1e-6
 
 
 def test_an_optimizer_has_no_state_before_its_first_step() -> None:
