@@ -16,6 +16,7 @@ from scratchlm.model.config import GPT2_VOCAB_SIZE
 from scratchlm.params.choices import Size
 from scratchlm.params.file import PARAMS, load_params
 from scratchlm.params.schema import MIN_TEMPERATURE
+from scratchlm.stage.environment import share_cores
 
 if TYPE_CHECKING:
     from scratchlm.generation.decode import Sampling
@@ -301,6 +302,7 @@ def main() -> None:
     """Run the command line; a user's mistake ends in one clear line and exit code 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a model may write characters that the terminal cannot show
+    share_cores()
     try:
         cli()
     except InputError as error:
