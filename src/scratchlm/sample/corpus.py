@@ -8,7 +8,7 @@ from scratchlm.sample import facts as nature
 from scratchlm.sample import language, lessons, stories
 
 SEED = 1_853
-STORIES = 234
+STORIES = 200
 QUIZZES = 120
 
 
