@@ -8,8 +8,8 @@ from scratchlm.sample import facts as nature
 from scratchlm.sample import language, lessons, stories
 
 SEED = 1_853
-STORIES = 150
-QUIZZES = 100
+STORIES = 78
+QUIZZES = 120
 
 
 def documents() -> dict[str, str]:
