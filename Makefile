@@ -28,7 +28,7 @@ lint: setup ## Check style and types
 profile: ## Copy profiles/P.yaml over params.yaml: make profile P=laptop
 	@sh scripts/profile.sh "$$P"
 
-docs: setup ## Print what the pages show, and draw their pictures, from the last run (3 minutes)
+docs: setup ## Print what the pages show, and draw their pictures, from the last run (2 minutes)
 	@$(RUN) PYTHONPATH=src python scripts/pages.py
 
 book-figures: setup ## Recompute the book's printed figures (6 minutes): make book-figures ARGS="--only ch05"
