@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from training_settings import training_settings
 
 from scratchlm.assistant.batches import Example, collate
 from scratchlm.classifier.classifier import Classifier, Messages, batch_accuracy, choose_trained_layers, label_loss
@@ -20,7 +21,6 @@ from scratchlm.generation.decode import Sampling, generate
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
-from scratchlm.params.schema import TrainingParams
 from scratchlm.training.loop import loaders, train
 from scratchlm.training.loss import next_token_loss
 
@@ -42,21 +42,7 @@ CONFIG = GPTConfig(
     qkv_bias=True,
     tie_embeddings=False,
 )
-SETTINGS = TrainingParams(
-    epochs=3,
-    batch_size=4,
-    accumulate=1,
-    learning_rate=0.003,
-    weight_decay=0.1,
-    schedule="constant",
-    warmup_steps=0,
-    min_learning_rate=0.0,
-    gradient_clip=None,
-    eval_every=2,
-    eval_batches=3,
-    keep="last",
-    patience=None,
-)
+SETTINGS = training_settings(learning_rate=0.003, eval_batches=3)
 
 
 class Letters:

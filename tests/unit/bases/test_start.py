@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import TensorDataset
+from training_settings import training_settings
 from transformers import GPT2LMHeadModel
 
 from scratchlm.bases.gpt2 import copy_checkpoint
@@ -21,7 +22,7 @@ from scratchlm.checkpoint.folder import load, save_checkpoint
 from scratchlm.errors import InputError, explain
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
-from scratchlm.params.schema import ModelParams, TrainingParams
+from scratchlm.params.schema import ModelParams
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
 from scratchlm.tokenizer.words import build_vocabulary, write_vocabulary
@@ -45,21 +46,7 @@ SHAPE: dict[str, Any] = {
     "init": "gpt2",
     "init_std": 0.02,
 }
-SETTINGS = TrainingParams(
-    epochs=1,
-    batch_size=4,
-    accumulate=1,
-    learning_rate=0.01,
-    weight_decay=0.1,
-    schedule="constant",
-    warmup_steps=0,
-    min_learning_rate=0.0,
-    gradient_clip=None,
-    eval_every=100,
-    eval_batches=1,
-    keep="last",
-    patience=None,
-)
+SETTINGS = training_settings(epochs=1, eval_every=100, eval_batches=1)
 
 
 def shape(**changes: Any) -> ModelParams:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_settings import classifier_settings
 
 from scratchlm.classifier import finetune as module
 from scratchlm.classifier.calibration import fit_temperature
@@ -14,30 +15,11 @@ from scratchlm.classifier.finetune import SPLITS, encode_splits, finetune, read_
 from scratchlm.errors import OutputError
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
-from scratchlm.params.schema import ClassifierParams
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.training.state import TrainingState
 
-SETTINGS = ClassifierParams(
-    base="pretrained",
-    drop_rate=0.0,
-    train_layers="all",
-    max_length=None,
-    epochs=2,
-    batch_size=4,
-    accumulate=1,
-    learning_rate=0.01,
-    weight_decay=0.1,
-    schedule="constant",
-    warmup_steps=0,
-    min_learning_rate=0.0,
-    gradient_clip=None,
-    eval_every=3,
-    eval_batches=2,
-    keep="last",
-    patience=None,
-)
+SETTINGS = classifier_settings(epochs=2, eval_every=3)
 
 
 @pytest.fixture

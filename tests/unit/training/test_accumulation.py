@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+from training_settings import training_settings
 
 from scratchlm.assistant.batches import Example, collate
 from scratchlm.classifier.classifier import Classifier, Messages, label_loss
@@ -29,21 +30,7 @@ LENGTHS = [(22, 1), (2, 20), (5, 2), (1, 15), (20, 1), (3, 9), (12, 12), (2, 1)]
 
 
 def settings(accumulate: int) -> TrainingParams:
-    return TrainingParams(
-        epochs=3,
-        batch_size=BATCH_SIZE,
-        accumulate=accumulate,
-        learning_rate=0.003,
-        weight_decay=0.1,
-        schedule="constant",
-        warmup_steps=0,
-        min_learning_rate=0.0,
-        gradient_clip=1.0,
-        eval_every=2,
-        eval_batches=2,
-        keep="last",
-        patience=None,
-    )
+    return training_settings(batch_size=BATCH_SIZE, accumulate=accumulate, learning_rate=0.003, gradient_clip=1.0)
 
 
 def instructions(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:

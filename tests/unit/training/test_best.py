@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from training_settings import training_settings
 
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage import interruption
@@ -21,18 +22,11 @@ from scratchlm.training.state import Evaluation, TrainingState
 
 SETTINGS: dict[str, Any] = {
     "epochs": 4,
-    "batch_size": 4,
-    "accumulate": 1,
     "learning_rate": 0.02,
     "weight_decay": 0.0,
     "schedule": "cosine",
     "warmup_steps": 2,
-    "min_learning_rate": 0.0,
-    "gradient_clip": None,
-    "eval_every": 2,
     "eval_batches": 1,
-    "keep": "last",
-    "patience": None,
 }
 STEPS, STEPS_PER_EPOCH = 24, 6
 
@@ -42,7 +36,7 @@ def curve(*losses: float) -> list[Evaluation]:
 
 
 def settings(**changes: Any) -> TrainingParams:
-    return TrainingParams(**{**SETTINGS, **changes})
+    return training_settings(**{**SETTINGS, **changes})
 
 
 def squared_error(model: nn.Module, batch: Batch) -> Tensor:

@@ -9,31 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 from torch.utils.data import TensorDataset
+from training_settings import training_settings
 
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
-from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training import fit as module
 from scratchlm.training.fit import fit
 from scratchlm.training.loop import loaders, measure_losses
 from scratchlm.training.loss import IGNORED, next_token_loss
 
-SETTINGS = TrainingParams(
-    epochs=2,
-    batch_size=4,
-    accumulate=1,
-    learning_rate=0.01,
-    weight_decay=0.1,
-    schedule="constant",
-    warmup_steps=0,
-    min_learning_rate=0.0,
-    gradient_clip=None,
-    eval_every=2,
-    eval_batches=2,
-    keep="last",
-    patience=None,
-)
+SETTINGS = training_settings(epochs=2)
 
 
 def test_a_fit_reports_the_losses_around_the_training_and_its_length(

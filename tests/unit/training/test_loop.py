@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
+from training_settings import training_settings
 
 from scratchlm.errors import InputError
 from scratchlm.params.schema import TrainingParams
@@ -30,25 +31,6 @@ from scratchlm.training.loss import Batch, Loss, next_token_loss, perplexity
 from scratchlm.training.state import TrainingState
 
 BAD_EXAMPLE = 15  # in no batch before step 7 and in no evaluation
-SETTINGS: dict[str, Any] = {
-    "epochs": 3,
-    "batch_size": 4,
-    "accumulate": 1,
-    "learning_rate": 0.01,
-    "weight_decay": 0.1,
-    "schedule": "constant",
-    "warmup_steps": 0,
-    "min_learning_rate": 0.0,
-    "gradient_clip": None,
-    "eval_every": 2,
-    "eval_batches": 2,
-    "keep": "last",
-    "patience": None,
-}
-
-
-def settings(**changes: Any) -> TrainingParams:
-    return TrainingParams(**{**SETTINGS, **changes})
 
 
 def regression(n: int = 18) -> tuple[nn.Module, Any, TensorDataset, TensorDataset]:
@@ -74,7 +56,7 @@ def train_on(
 
 def run(**changes: Any) -> tuple[nn.Module, list[Any]]:
     model, loss, train_set, validation_set = regression()
-    params = settings(**changes)
+    params = training_settings(**changes)
     torch.manual_seed(123)
     return model, train_on(model, loss, train_set, validation_set, params).curve
 
@@ -138,7 +120,7 @@ def test_what_there_is_so_far_is_reported_after_each_evaluation_and_each_epoch()
     model, loss, train_set, validation_set = regression()
     reported: list[tuple[int, int]] = []
     show = lambda state: reported.append((len(state.curve), len(state.epoch_notes)))  # noqa: E731
-    train_on(model, loss, train_set, validation_set, settings(epochs=2, eval_every=3), report=show)
+    train_on(model, loss, train_set, validation_set, training_settings(epochs=2, eval_every=3), report=show)
     assert reported == [(1, 0), (2, 0), (2, 1), (3, 1), (4, 1), (4, 2)]
 
 
@@ -146,7 +128,7 @@ def test_frozen_parameters_stay_as_they_were() -> None:
     model, loss, train_set, validation_set = regression()
     first = next(model.parameters()).requires_grad_(False)
     before = first.clone()
-    train_on(model, loss, train_set, validation_set, settings())
+    train_on(model, loss, train_set, validation_set, training_settings())
     assert torch.equal(first, before)
 
 
@@ -154,12 +136,12 @@ def test_after_epoch_is_called_in_evaluation_mode_with_the_epochs_number() -> No
     model, loss, train_set, validation_set = regression()
     calls: list[tuple[int, bool]] = []
     note = lambda epoch: calls.append((epoch, model.training))  # noqa: E731
-    train_on(model, loss, train_set, validation_set, settings(), after_epoch=note)
+    train_on(model, loss, train_set, validation_set, training_settings(), after_epoch=note)
     assert calls == [(1, False), (2, False), (3, False)]
 
 
 def test_warmup_then_cosine_ends_at_the_minimum() -> None:
-    params = settings(schedule="cosine", warmup_steps=4, learning_rate=1.0, min_learning_rate=0.1)
+    params = training_settings(schedule="cosine", warmup_steps=4, learning_rate=1.0, min_learning_rate=0.1)
     rates = [learning_rate_at(step, 24, params) for step in range(25)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates[4] == 1.0
@@ -169,7 +151,7 @@ def test_warmup_then_cosine_ends_at_the_minimum() -> None:
 
 
 def test_a_constant_rate_stays_after_the_warmup() -> None:
-    params = settings(warmup_steps=2, learning_rate=1.0)
+    params = training_settings(warmup_steps=2, learning_rate=1.0)
     assert [learning_rate_at(step, 5, params) for step in range(5)] == [0.5, 1.0, 1.0, 1.0, 1.0]
 
 
@@ -195,7 +177,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(gradient_clip: float 
         return model(batch[0]).sum() * math.inf
 
     with pytest.raises(InputError, match=r"the loss is (nan|-?inf) at step 0 .*; stopped; there is no snapshot yet\."):
-        train_on(model, loss, train_set, validation_set, settings(gradient_clip=gradient_clip))
+        train_on(model, loss, train_set, validation_set, training_settings(gradient_clip=gradient_clip))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
 
 
@@ -208,7 +190,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update() -> None:
         return (model(inputs) * 0).abs().sqrt().sum()  # sqrt has no gradient at 0
 
     with pytest.raises(InputError, match="the gradient is nan at step 0"):
-        train_on(model, loss, train_set, validation_set, settings())
+        train_on(model, loss, train_set, validation_set, training_settings())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
 
 
@@ -222,7 +204,7 @@ def test_a_loss_that_is_not_finite_names_the_last_good_snapshot_and_a_rerun_fail
         torch.manual_seed(123)
         snapshots = Snapshots(tmp_path, every_s=0)
         with pytest.raises(InputError) as raised:
-            train_on(model, loss, train_set, validation_set, settings(eval_every=1000), snapshots=snapshots)
+            train_on(model, loss, train_set, validation_set, training_settings(eval_every=1000), snapshots=snapshots)
         ends.append(str(raised.value))
         tensors, notes = snapshots.load() or ({}, {})
         for name, parameter in model.named_parameters():
@@ -246,7 +228,7 @@ def test_diverged_weights_are_never_saved(tmp_path: Path) -> None:
 
     snapshots = Snapshots(tmp_path, every_s=0)
     with pytest.raises(InputError, match=r"the norm of the weights is inf at step 0 .*there is no snapshot yet"):
-        train_on(model, loss, data, data, settings(learning_rate=1e38), snapshots=snapshots)
+        train_on(model, loss, data, data, training_settings(learning_rate=1e38), snapshots=snapshots)
     assert snapshots.paths() == []
 
 
@@ -307,13 +289,13 @@ def test_steps_between_a_bad_step_and_the_next_check_change_nothing(monkeypatch:
     monkeypatch.setattr("scratchlm.training.guard.LOOK_EVERY", 1000)
     torch.manual_seed(123)
     with pytest.raises(InputError, match=r"the loss is nan at step \d+ "):  # at the end of the epoch
-        train_on(model, loss, train_set, validation_set, settings(eval_every=1000))
+        train_on(model, loss, train_set, validation_set, training_settings(eval_every=1000))
     late = [parameter.clone() for parameter in model.parameters()]
     model, loss, _, _ = regression()
     monkeypatch.setattr("scratchlm.training.guard.LOOK_EVERY", 1)
     torch.manual_seed(123)
     with pytest.raises(InputError, match=r"the loss is nan at step \d+ "):
-        train_on(model, loss, train_set, validation_set, settings(eval_every=1000))
+        train_on(model, loss, train_set, validation_set, training_settings(eval_every=1000))
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), late, strict=True))
     assert all(parameter.isfinite().all() for parameter in late)
 
@@ -333,7 +315,9 @@ def test_a_step_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> N
     for name in ("item", "tolist", "__bool__", "__float__", "__int__"):
         monkeypatch.setattr(Tensor, name, count(getattr(Tensor, name)))
     model, loss, train_set, validation_set = regression(n=80)
-    run = Training(model, loss, loaders(train_set, validation_set, 4), settings(gradient_clip=1.0), "test", None)
+    run = Training(
+        model, loss, loaders(train_set, validation_set, 4), training_settings(gradient_clip=1.0), "test", None
+    )
     batches = list(run.batches.train)
     reads = 0
     for batch in batches[:10]:
@@ -376,7 +360,7 @@ def test_the_loss_may_be_of_a_wrapped_model() -> None:
 
     model, loss, train_set, validation_set = regression()
     wrapped = Wrapped(model)
-    train_on(wrapped, loss, train_set, validation_set, settings(eval_every=1000))
+    train_on(wrapped, loss, train_set, validation_set, training_settings(eval_every=1000))
     assert wrapped.calls == 12 + 2 * 4  # every step, and two batches of two splits at the first and the last
 
 
@@ -398,14 +382,14 @@ def test_no_epoch_is_noted_of_a_training_that_is_not_finite(monkeypatch: pytest.
     notes: list[int] = []
     torch.manual_seed(123)
     with pytest.raises(InputError, match=r"the loss is nan at step 7 "):  # in the second epoch
-        train_on(model, loss, train_set, validation_set, settings(eval_every=1000), after_epoch=notes.append)
+        train_on(model, loss, train_set, validation_set, training_settings(eval_every=1000), after_epoch=notes.append)
     assert notes == [1]
 
 
 def test_a_training_that_ended_is_kept_whatever_the_interval(tmp_path: Path) -> None:
     model, loss, train_set, validation_set = regression()
     snapshots = Snapshots(tmp_path, every_s=1e9)
-    state = train_on(model, loss, train_set, validation_set, settings(), snapshots=snapshots)
+    state = train_on(model, loss, train_set, validation_set, training_settings(), snapshots=snapshots)
     _, notes = snapshots.load() or ({}, {})
     assert notes["steps"] == state.steps == 12
     assert len(snapshots.paths()) == 1

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
+from training_settings import training_settings
 
 from scratchlm.params.schema import TrainingParams
 from scratchlm.training.loop import loaders, train
@@ -19,20 +20,8 @@ BATCH = INPUTS, INPUTS.sum(dim=1, keepdim=True)
 
 
 def settings(epochs: int, learning_rate: float = 0.01, weight_decay: float = 0.1) -> TrainingParams:
-    return TrainingParams(
-        epochs=epochs,
-        batch_size=4,
-        accumulate=1,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        schedule="constant",
-        warmup_steps=0,
-        min_learning_rate=0.0,
-        gradient_clip=None,
-        eval_every=100,
-        eval_batches=1,
-        keep="last",
-        patience=None,
+    return training_settings(
+        epochs=epochs, learning_rate=learning_rate, weight_decay=weight_decay, eval_every=100, eval_batches=1
     )
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch.utils.data import TensorDataset
+from training_settings import training_settings
 
 from scratchlm.errors import InputError
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
-from scratchlm.params.schema import TrainingParams
 from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
 from scratchlm.stage.snapshots import Snapshots
@@ -22,21 +22,7 @@ from scratchlm.training.loss import next_token_loss
 from scratchlm.training.state import TrainingState, restore, state_tensors
 
 CONFIG = GPTConfig(vocab_size=40, context_length=8, emb_dim=16, n_heads=2, n_layers=2, drop_rate=0.1)
-SETTINGS = TrainingParams(
-    epochs=3,
-    batch_size=4,
-    accumulate=1,
-    learning_rate=0.01,
-    weight_decay=0.1,
-    schedule="cosine",
-    warmup_steps=3,
-    min_learning_rate=0.0,
-    gradient_clip=1.0,
-    eval_every=3,
-    eval_batches=2,
-    keep="last",
-    patience=None,
-)
+SETTINGS = training_settings(schedule="cosine", warmup_steps=3, gradient_clip=1.0, eval_every=3)
 STEPS = 15  # 3 epochs of 5 batches
 
 

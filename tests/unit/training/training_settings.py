@@ -1,0 +1,37 @@
+"""The settings of the trainings in tests: a short one as the book trains, of which each test says what it changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scratchlm.params.schema import ClassifierParams, TrainingParams
+
+DEFAULTS: dict[str, Any] = {
+    "epochs": 3,
+    "batch_size": 4,
+    "accumulate": 1,
+    "learning_rate": 0.01,
+    "weight_decay": 0.1,
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "min_learning_rate": 0.0,
+    "gradient_clip": None,
+    "eval_every": 2,
+    "eval_batches": 2,
+    "keep": "last",
+    "patience": None,
+}
+OF_CLASSIFIER: dict[str, Any] = {
+    "base": "pretrained",
+    "drop_rate": 0.0,
+    "train_layers": "all",
+    "max_length": None,
+}
+
+
+def training_settings(**changes: Any) -> TrainingParams:
+    return TrainingParams(**{**DEFAULTS, **changes})
+
+
+def classifier_settings(**changes: Any) -> ClassifierParams:
+    return ClassifierParams(**{**DEFAULTS, **OF_CLASSIFIER, **changes})
