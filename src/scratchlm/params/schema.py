@@ -9,7 +9,16 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from scratchlm.model.config import MAX_LAYERS, Activation, AttentionKind, GPTConfig, Init
-from scratchlm.params.choices import Base, Keep, PromptName, PromptStyle, Schedule, TokenizerKind, TrainLayers
+from scratchlm.params.choices import (
+    Base,
+    Keep,
+    Precision,
+    PromptName,
+    PromptStyle,
+    Schedule,
+    TokenizerKind,
+    TrainLayers,
+)
 
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
 LARGEST_COUNT = 2**31 - 1  # more than any run needs, and every library can count that far
@@ -114,11 +123,12 @@ class ModelParams(Section):
 
 
 class TrainingParams(Section):
-    """What all trainings share: length, optimiser, schedule, evaluation, and what is kept of it."""
+    """What all trainings share: length, precision, optimiser, schedule, evaluation, and what is kept of it."""
 
     epochs: Positive
     batch_size: Positive
     accumulate: Positive
+    precision: Precision
     learning_rate: AboveZero
     weight_decay: NonNegative
     schedule: Schedule
