@@ -9,7 +9,17 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from scratchlm.model.config import MAX_LAYERS, Activation, AttentionKind, GPTConfig, Init
-from scratchlm.params.choices import Base, Keep, PromptName, PromptStyle, Schedule, TokenizerKind, TrainLayers
+from scratchlm.params.choices import (
+    AllOrLora,
+    Base,
+    Keep,
+    LoraScaling,
+    PromptName,
+    PromptStyle,
+    Schedule,
+    TokenizerKind,
+    TrainLayers,
+)
 
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
 LARGEST_COUNT = 2**31 - 1  # more than any run needs, and every library can count that far
@@ -140,6 +150,15 @@ class PretrainParams(TrainingParams):
     sample_tokens: Positive
 
 
+class FinetuningParams(TrainingParams):
+    """What all fine-tunings share; the keys of LoRA are unused unless `train_layers` is lora (appendix E)."""
+
+    drop_rate: DropRate
+    lora_rank: Positive
+    lora_alpha: AboveZero
+    lora_scaling: LoraScaling
+
+
 class VisualizeParams(Section):
     """What to show of the pretrained model."""
 
@@ -162,11 +181,10 @@ class SmsParams(Section):
     validation_fraction: Fraction
 
 
-class ClassifierParams(TrainingParams):
+class ClassifierParams(FinetuningParams):
     """The fine-tuning of the classifier."""
 
     base: Base
-    drop_rate: DropRate
     train_layers: TrainLayers
     max_length: Positive | None
 
@@ -181,11 +199,11 @@ class InstructionsParams(Section):
     test_fraction: Fraction
 
 
-class AssistantParams(TrainingParams):
+class AssistantParams(FinetuningParams):
     """The fine-tuning of the assistant."""
 
     base: Base
-    drop_rate: DropRate
+    train_layers: AllOrLora
     max_length: Positive
     mask_prompt: bool
 
