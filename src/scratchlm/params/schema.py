@@ -10,8 +10,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scratchlm.model.config import MAX_LAYERS, Activation, AttentionKind, GPTConfig, Init
 from scratchlm.params.choices import (
+    AllOrLora,
     Base,
     Keep,
+    LoraScaling,
     Precision,
     PromptName,
     PromptStyle,
@@ -150,6 +152,20 @@ class PretrainParams(TrainingParams):
     sample_tokens: Positive
 
 
+class FinetuningParams(TrainingParams):
+    """What all fine-tunings share; the keys of LoRA are unused unless `train_layers` is lora (appendix E)."""
+
+    drop_rate: DropRate
+    lora_rank: Positive
+    lora_alpha: AboveZero
+    lora_scaling: LoraScaling
+
+    @property
+    def lora_scale(self) -> float:
+        """The factor of what LoRA's matrices add: alpha as the book has it, or alpha / rank (Hu et al. 2021)."""
+        return self.lora_alpha if self.lora_scaling == "alpha" else self.lora_alpha / self.lora_rank
+
+
 class VisualizeParams(Section):
     """What to show of the pretrained model."""
 
@@ -172,11 +188,10 @@ class SmsParams(Section):
     validation_fraction: Fraction
 
 
-class ClassifierParams(TrainingParams):
+class ClassifierParams(FinetuningParams):
     """The fine-tuning of the classifier."""
 
     base: Base
-    drop_rate: DropRate
     train_layers: TrainLayers
     max_length: Positive | None
 
@@ -191,11 +206,11 @@ class InstructionsParams(Section):
     test_fraction: Fraction
 
 
-class AssistantParams(TrainingParams):
+class AssistantParams(FinetuningParams):
     """The fine-tuning of the assistant."""
 
     base: Base
-    drop_rate: DropRate
+    train_layers: AllOrLora
     max_length: Positive
     mask_prompt: bool
 
