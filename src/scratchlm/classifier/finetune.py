@@ -24,6 +24,7 @@ from scratchlm.classifier.classifier import (
 )
 from scratchlm.classifier.labels import read_labels
 from scratchlm.classifier.messages import read_split_csv
+from scratchlm.params.choices import Padding
 from scratchlm.params.schema import ClassifierParams
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.measures import longest_tokens
@@ -42,13 +43,20 @@ def read_splits(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def encode_splits(
-    frames: Mapping[str, pd.DataFrame], tokenizer: Tokenizer, max_length: int | None, context_length: int
+    frames: Mapping[str, pd.DataFrame],
+    tokenizer: Tokenizer,
+    max_length: int | None,
+    context_length: int,
+    padding: Padding = "longest",
 ) -> tuple[dict[str, Messages], int]:
-    """Tokenize all splits and pad them to one length; return the messages and this length.
+    """Tokenize all splits, cut and fill them up to one length; return the messages and this length.
 
-    The length is `max_length`, or that of the longest training message, and at most the model's context.
+    The length is `max_length`, at most the model's context. Without it, the length is that of the longest training
+    message with `padding` longest, and the context if not.
     """
-    longest = max_length or longest_tokens(tokenizer, frames["train"]["Text"].tolist())
+    longest = max_length or context_length
+    if max_length is None and padding == "longest":
+        longest = longest_tokens(tokenizer, frames["train"]["Text"].tolist())
     length = min(longest, context_length)
     messages = {
         split: Messages(encode_messages(frame["Text"].tolist(), tokenizer, length), frame["Label"].tolist())
@@ -118,7 +126,7 @@ def finetune(
     snapshots = open_snapshots("finetune_classifier", classifier.head.weight.device)
     prompted_accuracy = snapshots.once("prompted", measure_prompted)
     initial = snapshots.once("initial", measure)
-    batches = loaders(messages["train"], messages["validation"], params.batch_size)
+    batches = loaders(messages["train"], messages["validation"], params.batch_size, classifier.reading.collate)
     torch.manual_seed(seed)
     state = train(
         classifier,
