@@ -39,7 +39,7 @@ def main(params: Params) -> None:
     context = base.config.context_length
     messages, max_length = encode_splits(frames, tokenizer, settings.max_length, context, reading.padding)
     classifier = new_classifier(base, len(labels), reading, settings.weights, params.seed)
-    choose_trained_layers(classifier, settings.train_layers)
+    choose_trained_layers(classifier, settings)
 
     def report(state: TrainingState) -> None:
         write_table(LOSSES, state.curve_rows())

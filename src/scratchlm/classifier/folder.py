@@ -16,6 +16,7 @@ from scratchlm.classifier.labels import checked_labels
 from scratchlm.classifier.reading import Reading
 from scratchlm.errors import OutputError
 from scratchlm.files.atomic import atomic_path, write_json
+from scratchlm.model.lora import merged_state
 from scratchlm.params.choices import Padding, Token
 from scratchlm.tokenizer.protocol import Tokenizer
 
@@ -40,7 +41,7 @@ def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path
     """Write a checkpoint with two more files: the head and the description."""
     with atomic_path(folder) as temporary:
         save_checkpoint(temporary, classifier.gpt, tokenizer_folder)
-        save_tensors(temporary / HEAD, dict(classifier.head.state_dict()))
+        save_tensors(temporary / HEAD, merged_state(classifier.head))
         reading = {key: getattr(classifier.reading, key) for key in READINGS}
         write_json(temporary / DESCRIPTION, asdict(description) | reading)
 
