@@ -32,7 +32,7 @@ METRICS = Path("metrics/finetune_classifier.json")
 
 def main(params: Params) -> None:
     settings = params.finetune_classifier
-    device = choose_device()
+    device = choose_device(settings.precision)
     base, tokenizer = load(BASES / settings.base, settings.drop_rate)
     labels, frames = read_labels(SMS), read_splits(SMS)
     reading = Reading(settings.token, settings.padding, settings.causal_mask, tokenizer.eot_token)
