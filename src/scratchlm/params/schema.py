@@ -9,7 +9,22 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from scratchlm.model.config import MAX_LAYERS, Activation, AttentionKind, GPTConfig, Init
-from scratchlm.params.choices import Base, Keep, PromptName, PromptStyle, Schedule, TokenizerKind, TrainLayers
+from scratchlm.params.choices import (
+    AllOrLora,
+    Base,
+    Keep,
+    LoraScaling,
+    Padding,
+    Precision,
+    PromptName,
+    PromptStyle,
+    Schedule,
+    Split,
+    Token,
+    TokenizerKind,
+    TrainLayers,
+    Weights,
+)
 
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
 LARGEST_COUNT = 2**31 - 1  # more than any run needs, and every library can count that far
@@ -114,11 +129,12 @@ class ModelParams(Section):
 
 
 class TrainingParams(Section):
-    """What all trainings share: length, optimiser, schedule, evaluation, and what is kept of it."""
+    """What all trainings share: length, precision, optimiser, schedule, evaluation, and what is kept of it."""
 
     epochs: Positive
     batch_size: Positive
     accumulate: Positive
+    precision: Precision
     learning_rate: AboveZero
     weight_decay: NonNegative
     schedule: Schedule
@@ -138,6 +154,20 @@ class PretrainParams(TrainingParams):
     save_optimizer: bool
     sample_prompt: Annotated[str, Field(min_length=1)]
     sample_tokens: Positive
+
+
+class FinetuningParams(TrainingParams):
+    """What all fine-tunings share; the keys of LoRA are unused unless `train_layers` is lora (appendix E)."""
+
+    drop_rate: DropRate
+    lora_rank: Positive
+    lora_alpha: AboveZero
+    lora_scaling: LoraScaling
+
+    @property
+    def lora_scale(self) -> float:
+        """The factor of what LoRA's matrices add: alpha as the book has it, or alpha / rank (Hu et al. 2021)."""
+        return self.lora_alpha if self.lora_scaling == "alpha" else self.lora_alpha / self.lora_rank
 
 
 class VisualizeParams(Section):
@@ -160,15 +190,19 @@ class SmsParams(Section):
     balance: bool
     train_fraction: Fraction
     validation_fraction: Fraction
+    split: Split
 
 
-class ClassifierParams(TrainingParams):
+class ClassifierParams(FinetuningParams):
     """The fine-tuning of the classifier."""
 
     base: Base
-    drop_rate: DropRate
+    weights: Weights
     train_layers: TrainLayers
+    token: Token
+    padding: Padding
     max_length: Positive | None
+    causal_mask: bool
 
 
 class InstructionsParams(Section):
@@ -181,11 +215,11 @@ class InstructionsParams(Section):
     test_fraction: Fraction
 
 
-class AssistantParams(TrainingParams):
+class AssistantParams(FinetuningParams):
     """The fine-tuning of the assistant."""
 
     base: Base
-    drop_rate: DropRate
+    train_layers: AllOrLora
     max_length: Positive
     mask_prompt: bool
 
