@@ -29,10 +29,11 @@ from pretraining import peak_flops
 
 from scratchlm.bases.gpt2 import gpt2_config
 from scratchlm.checkpoint.folder import load, load_checkpoint, save_checkpoint
-from scratchlm.classifier.classifier import Classifier, choose_trained_layers
+from scratchlm.classifier.classifier import choose_trained_layers, new_classifier
 from scratchlm.classifier.finetune import SPLITS, encode_splits, finetune, read_splits
 from scratchlm.classifier.labels import read_labels
 from scratchlm.classifier.messages import write_split_csv
+from scratchlm.classifier.reading import Reading
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
 from scratchlm.model.linear import linear
@@ -62,11 +63,12 @@ def run_ours(folder: Path) -> dict[str, Any]:
     os.chdir(folder)  # where the snapshots of a stage are
     params = load_params(Path("params.yaml"))
     settings = params.finetune_classifier
-    gpt, tokenizer = load(BASE, settings.drop_rate)
-    messages, length = encode_splits(read_splits(SMS), tokenizer, settings.max_length, gpt.config.context_length)
-    torch.manual_seed(params.seed)
-    classifier = Classifier(gpt, len(read_labels(SMS)))
-    choose_trained_layers(classifier, settings.train_layers)
+    base, tokenizer = load(BASE, settings.drop_rate)
+    reading = Reading(settings.token, settings.padding, settings.causal_mask, tokenizer.eot_token)
+    context = base.config.context_length
+    messages, length = encode_splits(read_splits(SMS), tokenizer, settings.max_length, context, reading.padding)
+    classifier = new_classifier(base, len(read_labels(SMS)), reading, settings.weights, params.seed)
+    choose_trained_layers(classifier, settings)
     started = time.perf_counter()
     done = finetune(classifier, messages, settings, params.seed, lambda: None)
     seconds = time.perf_counter() - started
