@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from scratchlm.model.config import AttentionKind
 from scratchlm.model.kv_cache import LayerCache
-from scratchlm.model.linear import Linear
+from scratchlm.model.linear import Linear, linear
 
 
 class MultiHeadAttention(nn.Module):
@@ -63,6 +63,26 @@ class MultiHeadAttention(nn.Module):
             ]
             y_BHTK = torch.cat(heads, dim=1)
         return self.c_proj(y_BHTK.transpose(1, 2).reshape(x_BTD.shape))  # type: ignore[no-any-return]
+
+    def at(self, x_BTD: Tensor, position_B: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend from one position of each text alone, [B, T, D] and [B] int64 to [B, D], as `forward` does there.
+
+        Every token gets a key and a value, but only one a query. Without dropout.
+        """
+        B, T, D = x_BTD.shape
+        rows_B = torch.arange(B, device=x_BTD.device)
+        if mask is None:
+            mask = causal_mask(T, T, x_BTD.device)
+        mask_B11T = mask.expand(B, 1, T, T)[rows_B, :, position_B][:, :, None]
+        bias = self.c_attn.bias
+        query_bias, others_bias = (bias[:D], bias[D:]) if bias is not None else (None, None)
+        q_BD = linear(x_BTD[rows_B, position_B], self.c_attn.weight[:D], query_bias)
+        others: Tensor = linear(x_BTD, self.c_attn.weight[D:], others_bias)  # [B, T, 2D]
+        k_BHTK, v_BHTK = (
+            part.view(B, T, self.n_heads, D // self.n_heads).transpose(1, 2) for part in others.chunk(2, dim=-1)
+        )
+        y_BH1K = attend_once(q_BD.view(B, self.n_heads, 1, D // self.n_heads), k_BHTK, v_BHTK, mask_B11T)
+        return self.c_proj(y_BH1K.reshape(B, D))  # type: ignore[no-any-return]
 
     def queries_keys_values(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project the input to queries, keys and values, split into heads: each [B, H, T, K]."""
