@@ -67,22 +67,24 @@ class MultiHeadAttention(nn.Module):
     def at(self, x_BTD: Tensor, position_B: Tensor, mask: Tensor | None) -> Tensor:
         """Attend from one position of each text alone, [B, T, D] and [B] int64 to [B, D], as `forward` does there.
 
-        Every token gets a key and a value, but only one a query. Without dropout.
+        Without dropout. No token gets a key or a value. A query's product with a key, q (W x), is (q W) x, so that
+        the query is projected instead of all T tokens; and the mean of the values is the projection of the mean of the
+        tokens. The bias of the keys adds the same to all scores, so that no weight depends on it.
         """
         B, T, D = x_BTD.shape
+        H, K = self.n_heads, D // self.n_heads
         rows_B = torch.arange(B, device=x_BTD.device)
         if mask is None:
             mask = causal_mask(T, T, x_BTD.device)
-        mask_B11T = mask.expand(B, 1, T, T)[rows_B, :, position_B][:, :, None]
-        bias = self.c_attn.bias
-        query_bias, others_bias = (bias[:D], bias[D:]) if bias is not None else (None, None)
-        q_BD = linear(x_BTD[rows_B, position_B], self.c_attn.weight[:D], query_bias)
-        others: Tensor = linear(x_BTD, self.c_attn.weight[D:], others_bias)  # [B, T, 2D]
-        k_BHTK, v_BHTK = (
-            part.view(B, T, self.n_heads, D // self.n_heads).transpose(1, 2) for part in others.chunk(2, dim=-1)
-        )
-        y_BH1K = attend_once(q_BD.view(B, self.n_heads, 1, D // self.n_heads), k_BHTK, v_BHTK, mask_B11T)
-        return self.c_proj(y_BH1K.reshape(B, D))  # type: ignore[no-any-return]
+        mask_B1T = mask.expand(B, 1, T, T)[rows_B, :, position_B]
+        query_weight, key_weight, value_weight = self.c_attn.weight.chunk(3)
+        query_bias, _, value_bias = self.c_attn.bias.chunk(3) if self.c_attn.bias is not None else (None,) * 3
+        q_BHK = linear(x_BTD[rows_B, position_B], query_weight, query_bias).view(B, H, K) / math.sqrt(K)
+        q_BHD = torch.einsum("bhk,hkd->bhd", q_BHK, key_weight.view(H, K, D))
+        scores_BHT = (q_BHD @ x_BTD.transpose(1, 2)).masked_fill(~mask_B1T, -torch.inf)
+        mean_BHD = torch.softmax(scores_BHT, dim=-1) @ x_BTD
+        y_BD = torch.einsum("bhd,hkd->bhk", mean_BHD, value_weight.view(H, K, D)).reshape(B, D)
+        return self.c_proj(y_BD if value_bias is None else y_BD + value_bias)  # type: ignore[no-any-return]
 
     def queries_keys_values(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project the input to queries, keys and values, split into heads: each [B, H, T, K]."""

@@ -39,7 +39,7 @@ def upper_part(
     """Return the final hidden states that follow from those after the first `n_blocks` blocks, [B, T, D].
 
     With `position_B`, int64, return that of one position of each text alone, [B, D]: then the last block, which must be
-    above the cut, computes for the other positions no more than their keys and values.
+    above the cut, computes for the other positions no more than a norm.
     """
     *middle, last = cast(Iterable[Block], model.h[n_blocks:])
     for block in middle:

@@ -73,7 +73,8 @@ def compute_features(
                     file.write(compute_rows(batch, compute, one_row))
                     file.flush()
                     if requested():
-                        raise Interrupted(f"after the features of {last} of {len(distinct)} texts")
+                        done = f"after the features of {last} of {len(distinct)} texts"
+                        raise Interrupted(done) if snapshots.are_kept else KeyboardInterrupt
                 bar.update(len(batch))
         file.truncate(total_bytes)
         rows = np.memmap(file, np.float32, "r+", shape=(ends[-1], width))
