@@ -40,7 +40,7 @@ from scratchlm.model.init import new_gpt
 from scratchlm.model.lora import add_lora, untied_head
 from scratchlm.params.file import load_params
 from scratchlm.params.schema import FinetuningParams
-from scratchlm.stage.device import use_huge_pages
+from scratchlm.stage.device import keep_freed_memory, use_huge_pages
 from scratchlm.training.loop import Loaders, Training, loaders
 from scratchlm.training.loss import Batch, next_token_loss
 
@@ -52,7 +52,6 @@ TOKENIZER = Path("data/tokenizer")
 WARM_UP = 2  # steps
 SEED = 123
 LOSS_DIFFERENCE = 1e-4  # the largest one allowed, in nats: the programs add up in another order
-BFLOAT16_DIFFERENCE = 1e-2
 
 Side = tuple[str, str, str]  # program, task and layers
 Step = Callable[[Batch], float]  # trains on a batch and returns its mean loss before that
@@ -169,18 +168,15 @@ def plain_step(model: nn.Module, settings: Any, loss: Callable[[Batch], Tensor])
     return step
 
 
-def our_bfloat16_step(folder: Path, task: str, settings: Any, batches: Loaders) -> Step:
-    return our_step(folder, task, settings.model_copy(update={"precision": "bfloat16"}), batches)
-
-
-BOOK, THEIRS, OURS, OURS_BFLOAT16 = "the book's code", "transformers", "scratchlm", "scratchlm, bfloat16"
-PROGRAMS = {BOOK: books_step, THEIRS: transformers_step, OURS: our_step, OURS_BFLOAT16: our_bfloat16_step}
+BOOK, THEIRS, OURS = "the book's code", "transformers", "scratchlm"
+PROGRAMS = {BOOK: books_step, THEIRS: transformers_step, OURS: our_step}
 
 
 def measure(folder: Path, program: str, task: str, layers: str, n_timed: int) -> dict[str, Any]:
     """Warm up, then time some steps; return the losses of all, the seconds of one, and the peak of memory."""
-    if program in (OURS, OURS_BFLOAT16):
-        use_huge_pages()  # as every stage does
+    if program == OURS:  # as every stage does
+        use_huge_pages()
+        keep_freed_memory()
     settings = settings_of(folder, task, layers)
     batches = task_batches(folder, task, settings)
     step = PROGRAMS[program](folder, task, settings, batches)
@@ -216,7 +212,7 @@ def unequal_losses(found: Mapping[Side, dict[str, Any]]) -> list[str]:
         learns_apart = program == BOOK and task != CLASSIFIER and layers == "all"
         equal = 1 if learns_apart or (program, layers) == (THEIRS, "lora") else len(run["losses"])
         theirs, ours = (torch.tensor(losses[:equal]) for losses in (run["losses"], found[OURS, task, layers]["losses"]))
-        if (theirs - ours).abs().max() > (BFLOAT16_DIFFERENCE if program == OURS_BFLOAT16 else LOSS_DIFFERENCE):
+        if (theirs - ours).abs().max() > LOSS_DIFFERENCE:
             unequal.append(f"{program}: {task}, {layers}")
     return unequal
 
@@ -243,12 +239,12 @@ def main() -> None:
         prepare(Path(name), gpt2_config("124M"))
         rounds = [{side: in_a_process(Path(name), *side, asked.steps) for side in sides} for _ in range(asked.rounds)]
     seconds = {side: statistics.median(found[side]["seconds"] for found in rounds) for side in sides}
-    print(f"{'task':28}{'layers':8}{'program':21}{'s/step':>8}{'ours takes':>12}{'peak memory':>13}")
+    print(f"{'task':28}{'layers':8}{'program':18}{'s/step':>8}{'ours takes':>12}{'peak memory':>13}")
     for task, layers, program in product(asked.tasks, LAYERS, PROGRAMS):
         side = program, task, layers
         ratio = "" if program == OURS else f"{seconds[OURS, task, layers] / seconds[side]:.2f}"
         peak = max(found[side]["peak_gib"] for found in rounds)
-        print(f"{task:28}{layers:8}{program:21}{seconds[side]:8.2f}{ratio:>12}{peak:9.1f} GiB")
+        print(f"{task:28}{layers:8}{program:18}{seconds[side]:8.2f}{ratio:>12}{peak:9.1f} GiB")
     unequal = unequal_losses(rounds[0])
     print(f"different losses: {'; '.join(unequal)}" if unequal else "all losses are equal within rounding")
     sys.exit(bool(unequal))
