@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
@@ -31,6 +31,9 @@ class Entry(TypedDict):
     instruction: str  # what to do; never empty
     input: str  # the text to work on, such as a sentence to rewrite; often empty
     output: str  # the reference answer, which training teaches and judges compare with; never empty
+
+
+AnyEntry = TypeVar("AnyEntry", bound=Entry)  # an entry, or one with more fields
 
 
 class Answer(TypedDict):
@@ -98,11 +101,11 @@ def drop_empty_outputs(entries: list[Entry]) -> list[Entry]:
 
 
 def split_entries(
-    entries: list[Entry], train_fraction: float, test_fraction: float
-) -> tuple[list[Entry], list[Entry], list[Entry]]:
+    entries: list[AnyEntry], train_fraction: float, test_fraction: float, section: str = "instructions"
+) -> tuple[list[AnyEntry], list[AnyEntry], list[AnyEntry]]:
     """Split in file order into train, validation and test, the test part in the middle as in chapter 7.2.
 
-    Raises InputError if a part would be empty.
+    Raises InputError that names the keys of `section` if a part would be empty.
     """
     train_end = int(len(entries) * train_fraction)
     test_end = train_end + int(len(entries) * test_fraction)
@@ -110,8 +113,8 @@ def split_entries(
     for part, name in ((train, "train"), (test, "test"), (validation, "validation")):
         if not part:
             raise InputError(
-                f"{len(entries)} instructions leave none for the {name} set: use more, or change "
-                "instructions.train_fraction, instructions.test_fraction or instructions.max_entries"
+                f"{len(entries)} {section} leave none for the {name} set: use more, or change "
+                f"{section}.train_fraction, {section}.test_fraction or {section}.max_entries"
             )
     return train, validation, test
 
@@ -136,7 +139,7 @@ def format_entry(entry: Entry, style: PromptStyle) -> str:
     return format_prompt(entry, style) + entry["output"]
 
 
-def count_prompts_in(entries: list[Entry], others: list[Entry]) -> int:
+def count_prompts_in(entries: Sequence[Entry], others: Sequence[Entry]) -> int:
     """Count the entries whose instruction and input also occur in `others`."""
     prompts = {(entry["instruction"], entry["input"]) for entry in others}
     return sum((entry["instruction"], entry["input"]) in prompts for entry in entries)
