@@ -133,7 +133,9 @@ def tune(
 
     def log_probs() -> dict[str, list[list[float]]]:
         return {
-            split: find_log_probs(model, DataLoader(cast(Dataset[Any], part), params.batch_size, collate_fn=pad), params)
+            split: find_log_probs(
+                model, DataLoader(cast(Dataset[Any], part), params.batch_size, collate_fn=pad), params
+            )
             for split, part in pairs.items()
         }
 

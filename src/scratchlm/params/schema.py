@@ -14,6 +14,7 @@ from scratchlm.params.choices import (
     Base,
     Keep,
     LoraScaling,
+    Precision,
     PromptName,
     PromptStyle,
     Schedule,
@@ -124,11 +125,12 @@ class ModelParams(Section):
 
 
 class TrainingParams(Section):
-    """What all trainings share: length, optimiser, schedule, evaluation, and what is kept of it."""
+    """What all trainings share: length, precision, optimiser, schedule, evaluation, and what is kept of it."""
 
     epochs: Positive
     batch_size: Positive
     accumulate: Positive
+    precision: Precision
     learning_rate: AboveZero
     weight_decay: NonNegative
     schedule: Schedule

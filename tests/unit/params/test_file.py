@@ -223,6 +223,7 @@ RANGES: list[tuple[str, Any, str]] = [
     ("visualize.temperatures", [], "a list of one or more different values"),
     ("model.init", "xavier", "'book' or 'gpt2'"),
     *((f"{section}.schedule", "linear", "'constant' or 'cosine'") for section in TRAININGS),
+    *((f"{section}.precision", "float16", "'float32' or 'bfloat16'") for section in TRAININGS),
     *((f"{section}.keep", "first", "'last' or 'best'") for section in TRAININGS),
     ("finetune_classifier.train_layers", "last", "'last_layer', 'last_block', 'last_two_blocks', 'all' or 'lora'"),
     ("finetune_instructions.train_layers", "last_block", "'all' or 'lora'"),

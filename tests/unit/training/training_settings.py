@@ -10,6 +10,7 @@ DEFAULTS: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 4,
     "accumulate": 1,
+    "precision": "float32",
     "learning_rate": 0.01,
     "weight_decay": 0.1,
     "schedule": "constant",
