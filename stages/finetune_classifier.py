@@ -33,7 +33,7 @@ METRICS = Path("metrics/finetune_classifier.json")
 
 def main(params: Params) -> None:
     settings = params.finetune_classifier
-    device = choose_device()
+    device = choose_device(settings.precision)
     gpt, tokenizer = load(BASES / settings.base, settings.drop_rate)
     labels, frames = read_labels(SMS), read_splits(SMS)
     messages, max_length = encode_splits(frames, tokenizer, settings.max_length, gpt.config.context_length)

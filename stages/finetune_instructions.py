@@ -29,7 +29,7 @@ METRICS = Path("metrics/finetune_instructions.json")
 
 def main(params: Params) -> None:
     settings, style = params.finetune_instructions, params.instructions.prompt_style
-    device = choose_device()
+    device = choose_device(settings.precision)
     model, tokenizer = load(BASES / settings.base, settings.drop_rate)
     batches = read_batches(INSTRUCTIONS, style, tokenizer, settings)
     cut = {"truncated": batches.truncated, "validation_truncated": batches.validation_truncated}

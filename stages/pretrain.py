@@ -33,7 +33,7 @@ METRICS = Path("metrics/pretrain.json")
 
 def main(params: Params) -> None:
     settings = params.pretrain
-    device = choose_device()
+    device = choose_device(settings.precision)
     tokenizer, tokens = read_tokenizer(TOKENIZER), open_tokens(TOKENS)
     tokens.check_ids(tokenizer.n_vocab)
     torch.manual_seed(params.seed)

@@ -16,7 +16,7 @@ from scratchlm.model.linear import Linear
 from scratchlm.params.choices import TrainLayers
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import Loader, evaluation_mode
-from scratchlm.training.loss import Batch
+from scratchlm.training.loss import Batch, on_device
 
 
 class Classifier(nn.Module):
@@ -67,7 +67,7 @@ def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int)
 
 def label_loss(classifier: nn.Module, batch: Batch) -> Tensor:
     """Return the summed cross entropy of a batch of ids [B, T] and labels [B], a scalar tensor."""
-    ids_BT, labels_B = batch
+    ids_BT, labels_B = on_device(batch, classifier)
     return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum")
 
 

@@ -25,6 +25,7 @@ from scratchlm.classifier.classifier import (
 from scratchlm.classifier.labels import read_labels
 from scratchlm.classifier.messages import read_split_csv
 from scratchlm.params.schema import ClassifierParams
+from scratchlm.stage.device import autocast
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokenizer.protocol import Tokenizer
@@ -106,13 +107,15 @@ def finetune(
     """
 
     def measure() -> dict[str, dict[str, Any]]:
-        return {split: asdict(measure_labels(classifier, messages[split], params.batch_size)) for split in SPLITS}
+        with autocast(classifier, params.precision):
+            return {split: asdict(measure_labels(classifier, messages[split], params.batch_size)) for split in SPLITS}
 
     def measure_epoch(epoch: int) -> dict[str, float]:
-        accuracies = {
-            f"{split}_accuracy": batch_accuracy(classifier, loader, params.eval_batches)
-            for split, loader in batches._asdict().items()
-        }
+        with autocast(classifier, params.precision):
+            accuracies = {
+                f"{split}_accuracy": batch_accuracy(classifier, loader, params.eval_batches)
+                for split, loader in batches._asdict().items()
+            }
         return {"epoch": epoch, **accuracies}
 
     snapshots = open_snapshots("finetune_classifier", classifier.head.weight.device)
@@ -130,7 +133,8 @@ def finetune(
         report=report,
         snapshots=snapshots,
     )
-    logits = {split: label_logits(classifier, messages[split].ids, params.batch_size) for split in SPLITS}
+    with autocast(classifier, params.precision):
+        logits = {split: label_logits(classifier, messages[split].ids, params.batch_size) for split in SPLITS}
     final = {split: asdict(measure_logits(logits[split], messages[split].labels)) for split in SPLITS}
     validation, test = ((logits[split], messages[split].labels) for split in ("validation", "test"))
     return Finetuning(

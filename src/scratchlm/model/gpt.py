@@ -114,9 +114,16 @@ class GPT(nn.Module):
         """Turn hidden states into logits, [..., D] to [..., V]."""
         return linear(x_BTD, self.wte.weight if self.config.tie_embeddings else self.lm_head.weight)
 
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        """Return the logits of the next token at every position, [B, T, V]."""
-        return self.head(self.features(ids_BT))
+    def forward(self, ids_BT: Tensor, chosen_N: Tensor | None = None) -> Tensor:
+        """Return the logits of the next token at every position, [B, T, V].
+
+        With `chosen_N`, int64, return those of N of the B * T positions alone, [N, V]: the logits are the largest
+        tensor of all.
+        """
+        features = self.features(ids_BT)
+        if chosen_N is not None:
+            features = features.flatten(0, 1).index_select(0, chosen_N)  # [N, D]
+        return self.head(features)
 
 
 def n_parameters(model: nn.Module) -> int:
