@@ -39,7 +39,7 @@ def main(params: Params) -> None:
     messages, max_length = encode_splits(frames, tokenizer, settings.max_length, gpt.config.context_length)
     torch.manual_seed(params.seed)
     classifier = Classifier(gpt, len(labels))
-    choose_trained_layers(classifier, settings.train_layers)
+    choose_trained_layers(classifier, settings)
 
     def report(state: TrainingState) -> None:
         write_table(LOSSES, state.curve_rows())

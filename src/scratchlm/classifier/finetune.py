@@ -31,6 +31,7 @@ from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.best import training_metrics
 from scratchlm.training.loop import loaders, train
+from scratchlm.training.optimizer import n_trained_parameters
 from scratchlm.training.state import TrainingState
 
 SPLITS = ("train", "validation", "test")
@@ -67,13 +68,15 @@ class Finetuning:
     final: dict[str, dict[str, Any]]
     test_labels: list[int]
     n_labels: int
+    trained_parameters: int
     calibration: Calibration
     state: TrainingState
     snapshots: Snapshots  # to be finished once the results are written
 
     def training(self) -> dict[str, float]:
-        """Return the length of the training and its best evaluation under their names in the metrics."""
-        return training_metrics(self.state, self.final["train"]["loss"], self.final["validation"]["loss"])
+        """Return how much was trained for how long, and the best evaluation, under their names in the metrics."""
+        length = training_metrics(self.state, self.final["train"]["loss"], self.final["validation"]["loss"])
+        return {"trained_parameters": self.trained_parameters, **length}
 
     def metrics(self) -> dict[str, float]:
         """Return accuracies (%) and losses (nats) of all splits, the test set's scores (%), and the calibration."""
@@ -143,6 +146,7 @@ def finetune(
         final=final,
         test_labels=messages["test"].labels.tolist(),
         n_labels=classifier.head.out_features,
+        trained_parameters=n_trained_parameters(classifier),
         calibration=calibrate(validation, test),
         state=state,
         snapshots=snapshots,

@@ -112,7 +112,9 @@ class GPT(nn.Module):
 
     def head(self, x_BTD: Tensor) -> Tensor:
         """Turn hidden states into logits, [..., D] to [..., V]."""
-        return linear(x_BTD, self.wte.weight if self.config.tie_embeddings else self.lm_head.weight)
+        if self.config.tie_embeddings:
+            return linear(x_BTD, self.wte.weight)
+        return self.lm_head(x_BTD)  # type: ignore[no-any-return]
 
     def forward(self, ids_BT: Tensor, chosen_N: Tensor | None = None) -> Tensor:
         """Return the logits of the next token at every position, [B, T, V].

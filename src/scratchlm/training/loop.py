@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from scratchlm.errors import InputError
+from scratchlm.model.gpt import n_parameters
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.device import autocast
 from scratchlm.stage.interruption import deferred, requested
@@ -26,7 +27,7 @@ from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.best import best_of, copy_weights, describe_end, is_out_of_patience, put_weights
 from scratchlm.training.guard import FiniteGuard
 from scratchlm.training.loss import Batch, Loss, Measure, count_targets
-from scratchlm.training.optimizer import new_optimizer, trained_parameters
+from scratchlm.training.optimizer import n_trained_parameters, new_optimizer, trained_parameters
 from scratchlm.training.state import (
     Evaluation,
     TrainingState,
@@ -87,6 +88,7 @@ def train(
     Raises InputError if a loss or gradient is not finite (the weights stay as they were before that step) or if the
     warmup is not shorter than the training; Interrupted between two steps if a stop was requested.
     """
+    print(f"training {n_trained_parameters(model):,} of {n_parameters(model):,} parameters")
     run = Training(model, loss, batches, params, name, snapshots, optimizer, measure)
     state = run.state
     model.train()
