@@ -251,7 +251,8 @@ def test_preferences_are_tuned_on_other_instructions_than_those_tested(tiny_run:
         assert [{key: pair[key] for key in ("instruction", "input", "output")} for pair in pairs[split]] == entries
     metrics = read_metrics(tiny_run.project, "prepare_preferences")
     assert (metrics["train_pairs_in_test_instructions"], metrics["test_pairs_in_train"]) == (0, 0)
-    assert (metrics["test_chosen_share"], metrics["test_rejected_share"]) == (100, 0)
+    assert metrics["test_chosen_share"] == 100
+    assert metrics["test_rejected_share"] < 5
 
 
 def test_the_preferred_model_is_the_assistant_moved_towards_the_chosen_answers(tiny_run: TinyRun) -> None:
