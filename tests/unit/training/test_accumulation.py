@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from scratchlm.assistant.tuning import EncodedPair, collate_pairs
 from scratchlm.classifier.classifier import Classifier, Messages, label_loss
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
+from scratchlm.params.choices import Precision
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
@@ -31,8 +32,9 @@ BATCH_SIZE = 8
 LENGTHS = [(22, 1), (2, 20), (5, 2), (1, 15), (20, 1), (3, 9), (12, 12), (2, 1)]
 
 
-def settings(accumulate: int) -> TrainingParams:
-    return training_settings(batch_size=BATCH_SIZE, accumulate=accumulate, learning_rate=0.003, gradient_clip=1.0)
+def settings(accumulate: int, precision: Precision = "float32") -> TrainingParams:
+    changes = {"batch_size": BATCH_SIZE, "learning_rate": 0.003, "gradient_clip": 1.0}
+    return training_settings(**changes, accumulate=accumulate, precision=precision)
 
 
 def instructions(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
@@ -84,10 +86,10 @@ def new_model(drop_rate: float) -> Any:
 KINDS = pytest.mark.parametrize("kind", [windows, messages, instructions, pairs])
 
 
-def one_update(kind: Any, accumulate: int) -> tuple[float, list[Tensor]]:
+def one_update(kind: Any, accumulate: int, precision: Precision = "float32") -> tuple[float, list[Tensor]]:
     """Return the loss and the gradients of the first step."""
     model, loss, batches = kind(0.0)
-    run = Training(model, loss, batches, settings(accumulate), "test", None)
+    run = Training(model, loss, batches, settings(accumulate, precision), "test", None)
     torch.manual_seed(123)
     run.update(next(iter(batches.train)))
     ((_, _, loss_and_norm),) = run.guard.unread
@@ -146,8 +148,9 @@ def test_only_one_part_is_computed_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 8])
+@pytest.mark.parametrize("precision", get_args(Precision))
 def test_a_training_in_parts_that_was_interrupted_ends_with_the_same_bits(
-    stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: Precision, stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interruption.request, "made", False)
 
@@ -158,7 +161,8 @@ def test_a_training_in_parts_that_was_interrupted_ends_with_the_same_bits(
         torch.manual_seed(123)
         snapshots = Snapshots(folder)
         try:
-            return model, train(model, loss=loss, batches=batches, params=settings(4), name="test", snapshots=snapshots)
+            params = settings(4, precision)
+            return model, train(model, loss=loss, batches=batches, params=params, name="test", snapshots=snapshots)
         except Interrupted:
             return None
 
