@@ -9,7 +9,18 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from scratchlm.model.config import MAX_LAYERS, Activation, AttentionKind, GPTConfig, Init
-from scratchlm.params.choices import Base, Keep, PromptName, PromptStyle, Schedule, TokenizerKind, TrainLayers
+from scratchlm.params.choices import (
+    AllOrLora,
+    Base,
+    Keep,
+    LoraScaling,
+    Precision,
+    PromptName,
+    PromptStyle,
+    Schedule,
+    TokenizerKind,
+    TrainLayers,
+)
 
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
 LARGEST_COUNT = 2**31 - 1  # more than any run needs, and every library can count that far
@@ -114,11 +125,12 @@ class ModelParams(Section):
 
 
 class TrainingParams(Section):
-    """What all trainings share: length, optimiser, schedule, evaluation, and what is kept of it."""
+    """What all trainings share: length, precision, optimiser, schedule, evaluation, and what is kept of it."""
 
     epochs: Positive
     batch_size: Positive
     accumulate: Positive
+    precision: Precision
     learning_rate: AboveZero
     weight_decay: NonNegative
     schedule: Schedule
@@ -138,6 +150,15 @@ class PretrainParams(TrainingParams):
     save_optimizer: bool
     sample_prompt: Annotated[str, Field(min_length=1)]
     sample_tokens: Positive
+
+
+class FinetuningParams(TrainingParams):
+    """What all fine-tunings share; the keys of LoRA are unused unless `train_layers` is lora (appendix E)."""
+
+    drop_rate: DropRate
+    lora_rank: Positive
+    lora_alpha: AboveZero
+    lora_scaling: LoraScaling
 
 
 class VisualizeParams(Section):
@@ -162,11 +183,10 @@ class SmsParams(Section):
     validation_fraction: Fraction
 
 
-class ClassifierParams(TrainingParams):
+class ClassifierParams(FinetuningParams):
     """The fine-tuning of the classifier."""
 
     base: Base
-    drop_rate: DropRate
     train_layers: TrainLayers
     max_length: Positive | None
 
@@ -181,13 +201,32 @@ class InstructionsParams(Section):
     test_fraction: Fraction
 
 
-class AssistantParams(TrainingParams):
+class AssistantParams(FinetuningParams):
     """The fine-tuning of the assistant."""
 
     base: Base
-    drop_rate: DropRate
+    train_layers: AllOrLora
     max_length: Positive
     mask_prompt: bool
+
+
+class PreferencesParams(Section):
+    """The preference pairs and their split; the rest is the validation set."""
+
+    source: Place
+    max_entries: Positive | None
+    train_fraction: Fraction
+    test_fraction: Fraction
+
+
+class PreferenceTuningParams(FinetuningParams):
+    """The training of the assistant on preference pairs."""
+
+    train_layers: AllOrLora
+    max_length: Positive
+    mask_prompt: bool
+    beta: AboveZero
+    mean_log_probability: bool
 
 
 class GenerateParams(Section):
@@ -233,6 +272,8 @@ class Params(Section):
     finetune_classifier: ClassifierParams
     instructions: InstructionsParams
     finetune_instructions: AssistantParams
+    preferences: PreferencesParams
+    tune_preferences: PreferenceTuningParams
     generate: GenerateParams
     benchmark: BenchmarkParams
     judge: JudgeParams

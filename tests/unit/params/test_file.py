@@ -174,7 +174,7 @@ POSITIVE = [
     *(f"model.{name}" for name in ("context_length", "emb_dim", "n_heads", "n_layers")),
     *("pretrain.sample_tokens", "finetune_classifier.max_length", "finetune_instructions.max_length"),
     *("instructions.max_entries", "generate.max_new_tokens", "generate.top_k", "generate.batch_size"),
-    *("judge.num_ctx", "judge.max_answer_tokens"),
+    *("judge.num_ctx", "judge.max_answer_tokens", *(f"{section}.lora_rank" for section in TRAININGS[1:])),
     *(
         f"{section}.{name}"
         for section in TRAININGS
@@ -193,6 +193,7 @@ RANGES: list[tuple[str, Any, str]] = [
     *((f"{section}.gradient_clip", value, "greater than 0") for section in TRAININGS for value in (0.0, -1.0)),
     *((f"{section}.weight_decay", -0.1, "greater than or equal to 0") for section in TRAININGS),
     *((f"{section}.warmup_steps", -1, "greater than or equal to 0") for section in TRAININGS),
+    *((f"{section}.lora_alpha", value, "greater than 0") for section in TRAININGS[1:] for value in (0.0, -1.0)),
     *((f"{section}.min_learning_rate", -1e-6, "greater than or equal to 0") for section in TRAININGS),
     ("seed", -1, "greater than or equal to 0"),
     ("seed", 2**32, "less than 4294967296"),
@@ -222,8 +223,11 @@ RANGES: list[tuple[str, Any, str]] = [
     ("visualize.temperatures", [], "a list of one or more different values"),
     ("model.init", "xavier", "'book' or 'gpt2'"),
     *((f"{section}.schedule", "linear", "'constant' or 'cosine'") for section in TRAININGS),
+    *((f"{section}.precision", "float16", "'float32' or 'bfloat16'") for section in TRAININGS),
     *((f"{section}.keep", "first", "'last' or 'best'") for section in TRAININGS),
-    ("finetune_classifier.train_layers", "last", "'last_layer', 'last_block', 'last_two_blocks' or 'all'"),
+    ("finetune_classifier.train_layers", "last", "'last_layer', 'last_block', 'last_two_blocks', 'all' or 'lora'"),
+    ("finetune_instructions.train_layers", "last_block", "'all' or 'lora'"),
+    *((f"{section}.lora_scaling", "rank", "'alpha' or 'alpha_over_rank'") for section in TRAININGS[1:]),
     ("finetune_classifier.base", "125M", "'pretrained', '124M', '355M', '774M' or '1558M'"),
     ("finetune_instructions.base", "gpt2", "'pretrained', '124M', '355M', '774M' or '1558M'"),
     ("instructions.prompt_style", "phi-3", "'alpaca' or 'phi3'"),

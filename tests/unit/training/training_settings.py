@@ -10,6 +10,7 @@ DEFAULTS: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 4,
     "accumulate": 1,
+    "precision": "float32",
     "learning_rate": 0.01,
     "weight_decay": 0.1,
     "schedule": "constant",
@@ -21,9 +22,15 @@ DEFAULTS: dict[str, Any] = {
     "keep": "last",
     "patience": None,
 }
-OF_CLASSIFIER: dict[str, Any] = {
-    "base": "pretrained",
+OF_FINETUNING: dict[str, Any] = {
     "drop_rate": 0.0,
+    "lora_rank": 16,
+    "lora_alpha": 16.0,
+    "lora_scaling": "alpha",
+}
+OF_CLASSIFIER: dict[str, Any] = {
+    **OF_FINETUNING,
+    "base": "pretrained",
     "train_layers": "all",
     "max_length": None,
 }
