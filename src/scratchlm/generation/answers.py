@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +64,32 @@ def as_rows(entries: Sequence[Entry], answers: Mapping[str, Sequence[Answer]]) -
     ]
 
 
-def count_endings(answers: Sequence[Answer], prefix: str = "") -> dict[str, int]:
-    """Count the empty answers, and those that the model ended with end-of-text."""
-    return {
-        f"{prefix}empty": sum(not given["text"] for given in answers),
-        f"{prefix}stopped_at_end": sum(given["finish"] == "stop" for given in answers),
-    }
+def summarise_answers(answers: Mapping[str, Sequence[Answer]], shares: Mapping[str, float]) -> dict[str, Any]:
+    """Turn the answers of each model into the metrics; the assistant's have its name left out.
+
+    `empty` answers, those `stopped_at_end`, so by end-of-text, and `preference_share`: how many read like the answers
+    that preference tuning prefers, in percent, which `shares` holds by the model's name.
+    """
+    summary: dict[str, Any] = {"answers": len(answers["assistant"])}
+    for name, given in answers.items():
+        prefix = prefix_of(name)
+        summary[f"{prefix}empty"] = sum(not one["text"] for one in given)
+        summary[f"{prefix}stopped_at_end"] = sum(one["finish"] == "stop" for one in given)
+        summary[f"{prefix}preference_share"] = shares[name]
+    return summary
+
+
+def prefix_of(name: str) -> str:
+    """Return what the names of a model's metrics begin with."""
+    return "" if name == "assistant" else f"{name}_"
+
+
+def describe_summary(summary: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Return the metrics of `summarise_answers` as a table for the console."""
+    lines = [f"{summary['answers']:,} answers of each".ljust(24) + f"{'empty':>7}{'ended':>7}{'as preferred':>14}"]
+    for name in names:
+        empty, ended, share = (
+            summary[prefix_of(name) + key] for key in ("empty", "stopped_at_end", "preference_share")
+        )
+        lines.append(f"{name:24}{empty:7,}{ended:7,}{share:12.1f} %")
+    return "\n".join(lines)
