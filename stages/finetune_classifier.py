@@ -33,13 +33,13 @@ METRICS = Path("metrics/finetune_classifier.json")
 
 def main(params: Params) -> None:
     settings = params.finetune_classifier
-    device = choose_device()
+    device = choose_device(settings.precision)
     gpt, tokenizer = load(BASES / settings.base, settings.drop_rate)
     labels, frames = read_labels(SMS), read_splits(SMS)
     messages, max_length = encode_splits(frames, tokenizer, settings.max_length, gpt.config.context_length)
     torch.manual_seed(params.seed)
     classifier = Classifier(gpt, len(labels))
-    choose_trained_layers(classifier, settings.train_layers)
+    choose_trained_layers(classifier, settings)
 
     def report(state: TrainingState) -> None:
         write_table(LOSSES, state.curve_rows())

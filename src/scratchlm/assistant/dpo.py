@@ -18,20 +18,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scratchlm.model.gpt import GPT
-from scratchlm.training.loss import IGNORED, Batch, Measure
+from scratchlm.training.loss import IGNORED, Batch, Measure, on_device
 
 
 def answer_log_probs(model: GPT, inputs_B2T: Tensor, targets_B2T: Tensor, mean: bool) -> Tensor:
     """Return how likely the model finds each answer, [B, 2] float32, in nats: the mean per token, or the sum.
 
-    Inputs and targets are int64; a target of -100 is not a part of the answer. The sum is the paper's; with the mean,
-    as in the book's notebook, a long answer moves no further than a short one. Both answers of all pairs are one
-    batch, and the model's head computes only the logits that are needed.
+    Inputs and targets are int64, on the CPU; a target of -100 is not a part of the answer. The sum is the paper's; with
+    the mean, as in the book's notebook, a long answer moves no further than a short one. Both answers of all pairs are
+    one batch, and the model's head computes only the logits that are needed.
     """
-    is_answer_PT = targets_B2T.flatten(0, 1) != IGNORED
-    features_ND = model.features(inputs_B2T.flatten(0, 1))[is_answer_PT]
-    targets_N = targets_B2T.flatten(0, 1)[is_answer_PT]
-    losses_N = F.cross_entropy(model.head(features_ND).float(), targets_N, reduction="none")
+    inputs_PT, targets_PT = inputs_B2T.flatten(0, 1), targets_B2T.flatten(0, 1)
+    is_answer_PT = targets_PT != IGNORED
+    counted_N = is_answer_PT.flatten().nonzero().squeeze(1)
+    tensors = (inputs_PT, targets_PT[is_answer_PT], counted_N, is_answer_PT)
+    inputs_PT, targets_N, counted_N, is_answer_PT = on_device(tensors, model)
+    losses_N = F.cross_entropy(model(inputs_PT, counted_N).float(), targets_N, reduction="none")
     # Not `index_add`, whose order of addition changes from run to run on a GPU.
     log_probs_PT = torch.zeros(is_answer_PT.shape, device=losses_N.device).masked_scatter(is_answer_PT, -losses_N)
     sums_P = log_probs_PT.sum(1)
@@ -47,6 +49,7 @@ def preference_measure(beta: float, mean: bool) -> Measure:
     def measure(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         inputs_B2T, targets_B2T, reference_B2 = batch
         log_probs_B2 = answer_log_probs(cast(GPT, model), inputs_B2T, targets_B2T, mean)
+        (reference_B2,) = on_device((reference_B2,), model)
         return {name: values.sum() for name, values in outcomes(log_probs_B2, reference_B2, beta).items()}
 
     return measure

@@ -19,10 +19,11 @@ from scratchlm.assistant.pairs import read_pairs
 from scratchlm.model.gpt import GPT
 from scratchlm.params.choices import PromptStyle
 from scratchlm.params.schema import PreferenceTuningParams
+from scratchlm.stage.device import autocast
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.best import training_metrics
-from scratchlm.training.loop import Loader, evaluation_mode, loaders, on_device, train
+from scratchlm.training.loop import Loader, evaluation_mode, loaders, train
 from scratchlm.training.loss import Batch
 from scratchlm.training.state import TrainingState
 
@@ -165,8 +166,7 @@ def tune(
 def find_log_probs(model: GPT, batches: Loader, params: PreferenceTuningParams) -> list[list[float]]:
     """Return how likely the model finds both answers of every pair, as `answer_log_probs` does, chosen first."""
     found = []
-    with evaluation_mode(model):
-        for batch in batches:
-            inputs_B2T, targets_B2T, _ = on_device(batch, model)
+    with evaluation_mode(model), autocast(model, params.precision):
+        for inputs_B2T, targets_B2T, _ in batches:
             found += answer_log_probs(model, inputs_B2T, targets_B2T, params.mean_log_probability).tolist()
     return found

@@ -13,10 +13,11 @@ from torch.utils.data import Dataset
 
 from scratchlm.model.gpt import GPT
 from scratchlm.model.linear import Linear
-from scratchlm.params.choices import TrainLayers
+from scratchlm.model.lora import add_lora
+from scratchlm.params.schema import ClassifierParams
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import Loader, evaluation_mode
-from scratchlm.training.loss import Batch
+from scratchlm.training.loss import Batch, on_device
 
 
 class Classifier(nn.Module):
@@ -45,11 +46,18 @@ class Messages(Dataset[tuple[Tensor, Tensor]]):
         return self.ids[index], self.labels[index]
 
 
-def choose_trained_layers(classifier: Classifier, train_layers: TrainLayers) -> None:
-    """Freeze all but the head and what `train_layers` names: nothing more, the last blocks and final norm, or all."""
-    classifier.requires_grad_(train_layers == "all")
+def choose_trained_layers(classifier: Classifier, params: ClassifierParams) -> None:
+    """Freeze all but the head and what `train_layers` names: nothing more, the last blocks and final norm, or all.
+
+    With LoRA even the head is frozen, and matrices are added to it and to every linear layer of the blocks.
+    Raises InputError as `add_lora` does.
+    """
+    if params.train_layers == "lora":
+        add_lora(classifier, [classifier.gpt.h, classifier.head], params.lora_rank, params.lora_scale)
+        return
+    classifier.requires_grad_(params.train_layers == "all")
     classifier.head.requires_grad_(True)
-    n_blocks = {"last_block": 1, "last_two_blocks": 2}.get(train_layers, 0)
+    n_blocks = {"last_block": 1, "last_two_blocks": 2}.get(params.train_layers, 0)
     if n_blocks:
         classifier.gpt.ln_f.requires_grad_(True)
         for block in classifier.gpt.h[-n_blocks:]:
@@ -67,7 +75,7 @@ def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int)
 
 def label_loss(classifier: nn.Module, batch: Batch) -> Tensor:
     """Return the summed cross entropy of a batch of ids [B, T] and labels [B], a scalar tensor."""
-    ids_BT, labels_B = batch
+    ids_BT, labels_B = on_device(batch, classifier)
     return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum")
 
 

@@ -13,6 +13,7 @@ from scratchlm.classifier.classifier import Classifier
 from scratchlm.classifier.labels import checked_labels
 from scratchlm.errors import OutputError
 from scratchlm.files.atomic import atomic_path, write_json
+from scratchlm.model.lora import merged_state
 from scratchlm.tokenizer.protocol import Tokenizer
 
 HEAD, DESCRIPTION = "classifier_head.safetensors", "classifier.json"
@@ -31,7 +32,7 @@ def save_classifier(folder: Path, classifier: Classifier, tokenizer_folder: Path
     """Write a checkpoint with two more files: the head and the description."""
     with atomic_path(folder) as temporary:
         save_checkpoint(temporary, classifier.gpt, tokenizer_folder)
-        save_tensors(temporary / HEAD, dict(classifier.head.state_dict()))
+        save_tensors(temporary / HEAD, merged_state(classifier.head))
         write_json(temporary / DESCRIPTION, asdict(description))
 
 

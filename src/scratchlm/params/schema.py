@@ -160,6 +160,11 @@ class FinetuningParams(TrainingParams):
     lora_alpha: AboveZero
     lora_scaling: LoraScaling
 
+    @property
+    def lora_scale(self) -> float:
+        """The factor of what LoRA's matrices add: alpha as the book has it, or alpha / rank (Hu et al. 2021)."""
+        return self.lora_alpha if self.lora_scaling == "alpha" else self.lora_alpha / self.lora_rank
+
 
 class VisualizeParams(Section):
     """What to show of the pretrained model."""
