@@ -97,7 +97,9 @@ def classify(
 def ask(
     instruction: Annotated[str, typer.Argument(help="What to do.")],
     input: Annotated[str, typer.Option(help="The text to work on, such as a sentence to rewrite.")] = "",
-    model: Annotated[Path, typer.Option(help="The assistant's folder.")] = Path("models/assistant"),
+    model: Annotated[
+        Path, typer.Option(help="The assistant's folder; models/preferred is the one tuned on preferences.")
+    ] = Path("models/assistant"),
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     tokens: Tokens = 256,

@@ -401,9 +401,11 @@ def shown_figures() -> Iterator[tuple[str, str, float]]:
             for line in match["shown"].splitlines():
                 if found := re.match(r"metrics/(\w+)\.json +(\S+) +(\S+) +\S+ +\S+$", line):
                     yield found[1], found[2], float(found[3])
+                if found := re.match(r"(assistant|preferred), judged by ", line):
+                    variant = found[1]
                 if found := re.match(r"main +(\S+) +(\S+) to (\S+) +(\d+)$", line):
                     for key, value in zip(("mean", "ci95_low", "ci95_high", "n"), found.groups(), strict=True):
-                        yield "judge_responses", f"assistant.{key}", float(value)
+                        yield "judge_responses", f"{variant}.{key}", float(value)
                 if found := re.match(rf"test accuracy of ({'|'.join(BASELINES)}) +(\S+) %", line):
                     yield "finetune_classifier", BASELINES[found[1]], float(found[2])
 

@@ -102,6 +102,14 @@ METRICS = {
         "longest_tokens",
         "unknown_percent",
     ],
+    "prepare_preferences": ["pairs", "train", "validation", "test", "test_chosen_share", "test_rejected_share"],
+    "tune_preferences": [
+        *(f"{when}{split}_loss" for when in ("initial_", "") for split in ("train", "validation", "test")),
+        *(f"{split}_{measure}" for split in ("train", "validation", "test") for measure in ("margin", "accuracy")),
+        *TRAINING,
+        "longest_tokens",
+        "unknown_percent",
+    ],
     "generate_responses": [
         "answers",
         *(
@@ -341,6 +349,15 @@ def test_answers_that_occur_in_train_are_counted(tiny_run: TinyRun) -> None:
     known = {entry["output"] for entry in train}
     metrics = json.loads(tiny_run.project.read("metrics/prepare_instructions.json"))
     assert metrics["test_answers_in_train"] == sum(entry["output"] in known for entry in test) > 0
+
+
+def test_the_command_line_answers_with_the_model_that_is_named(tiny_run: TinyRun) -> None:
+    entry = json.loads(tiny_run.project.read("data/responses.json"))[0]
+    for variant in ("assistant", "preferred"):
+        command = ("env", "PYTHONPATH=src", "python", "-m", "scratchlm.cli", "ask", entry["instruction"])
+        options = ("--input", entry["input"], "--tokens", "8", "--model", f"models/{variant}")
+        said = tiny_run.project.run(*command, *options).stdout
+        assert said.strip() == entry[variant]["text"]
 
 
 @torch.no_grad()
