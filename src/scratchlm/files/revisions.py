@@ -29,7 +29,7 @@ def open_project(folder: Path) -> Iterator[Any]:
     except NotDvcRepoError:
         raise InputError(f"{folder.resolve()} is in no DVC project: run this in the project's folder") from None
     except DvcException as error:
-        raise InputError(f"DVC cannot read the revisions: {one_line(error, ERROR_CHARS)}") from None
+        raise InputError(f"DVC stopped: {one_line(error, ERROR_CHARS)}") from None
 
 
 @contextmanager

@@ -70,7 +70,9 @@ def read_yaml(path: Path, remedy: str) -> Any:
 def check_params(found: Any, name: str = "params.yaml") -> Params:
     """Turn loaded YAML into `Params`; raise InputError that lists each wrong key, its value and what is allowed."""
     if not isinstance(found, dict):
-        raise InputError(f"{name} holds {shown(found)}, expected sections such as `corpus:` and `model:`; {PROFILE}")
+        raise InputError(
+            f"{name} holds {show_value(found)}, expected sections such as `corpus:` and `model:`; {PROFILE}"
+        )
     valid, problems = check_sections(found)
     if problems := [*problems, *bad_combinations(valid)]:
         raise InputError(listed(name, problems))
@@ -181,8 +183,8 @@ def _bad_start(valid: dict[str, Any]) -> Iterator[str]:
         return  # the stage says why it cannot be a path
     if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(from_root("models"))):
         yield (
-            f"pretrain.start: got {shown(pretrain.start)}, allowed: random, or a folder outside models/, which stages "
-            "write: copy it to inputs/models/ (if it is gone, `dvc checkout models/pretrained` brings it back)"
+            f"pretrain.start: got {show_value(pretrain.start)}, allowed: random, or a folder outside models/, which "
+            "stages write: copy it to inputs/models/ (if it is gone, `dvc checkout models/pretrained` brings it back)"
         )
 
 
@@ -247,20 +249,20 @@ def _problem(section: str, detail: Any) -> str:
     allowed = re.sub(r"^(Value error, |\w+ should (be|have) )", "", detail["msg"])
     if detail["type"] == "model_type":
         allowed = "keys as in a file in profiles/"
-    return f"{key}: got {shown(detail['input'])}, allowed: {allowed}"
+    return f"{key}: got {show_value(detail['input'])}, allowed: {allowed}"
 
 
 def unknown_key(location: tuple[str, ...], section: type[BaseModel]) -> str:
     """Return the problem of a key that a section does not have, with the key that may have been meant."""
     *before, last = location
-    key = shorten(last, SHOWN_CHARACTERS) if isinstance(last, str) else shown(last)
+    key = shorten(last, SHOWN_CHARACTERS) if isinstance(last, str) else show_value(last)
     known = list(section.model_fields)
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
     return f"{'.'.join([*before, key])}: unknown key; {hint}"
 
 
-def shown(value: Any) -> str:
+def show_value(value: Any) -> str:
     """Return a value as a message shows it: in YAML's words, short, and without passwords."""
     try:
         text = PASSWORD.sub("...", SHORT.repr(value))
