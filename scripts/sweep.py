@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -249,10 +250,12 @@ def running_stage(log: str) -> str | None:
 
 
 def reason_in(log: str) -> list[str]:
-    """Return the lines of a log that say why it failed: from the stage's error on, else the last ones."""
+    """Return the lines of a log that say why it failed: those of the stage's error, else the last ones."""
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]
-    first = next((index for index, line in enumerate(lines) if ERROR.match(line)), len(lines) - LINES_SHOWN)
-    return lines[max(0, first) :][:LINES_SHOWN] or ["the queue's worker ended before it began"]
+    first = next((number for number, line in enumerate(lines) if ERROR.match(line)), None)
+    if first is None:
+        return lines[-LINES_SHOWN:] or ["the queue's worker ended before it began"]
+    return list(takewhile(lambda line: not line.startswith("ERROR: "), lines[first:]))[:LINES_SHOWN]
 
 
 def worker_lives(folder: str) -> bool:
