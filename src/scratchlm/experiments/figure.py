@@ -43,7 +43,7 @@ def draw_set(path: Path, experiments: ExperimentSet, results: Sequence[Result]) 
         published = [(row, value) for row, value in known if value is not None]
         if published:
             rows, values = zip(*published, strict=True)
-            axes.plot(values, rows, "x", color=ORANGE, label="published, with other data or weights")
+            axes.plot(values, rows, "x", color=ORANGE, label="published")
         axes.set_yticks(range(len(labels)), labels, fontsize=9, **PLAIN)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_xlabel(f"{name} ({experiments.metrics[name]})")
