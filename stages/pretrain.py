@@ -33,13 +33,12 @@ METRICS = Path("metrics/pretrain.json")
 
 def main(params: Params) -> None:
     settings = params.pretrain
-    device = choose_device()
+    device = choose_device(settings.precision)
     tokenizer, tokens = read_tokenizer(TOKENIZER), open_tokens(TOKENS)
     tokens.check_ids(tokenizer.n_vocab)
     torch.manual_seed(params.seed)
     model, optimizer_state = start_model(settings.start, INPUTS, params.model, tokenizer)
     optimizer = new_optimizer(model.to(device), settings, optimizer_state)
-    print(f"{n_parameters(model):,} parameters")
 
     def sample(epoch: int) -> str:
         return generate_text(model, tokenizer, settings.sample_prompt, settings.sample_tokens, Sampling())

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from training_settings import training_settings
+from training_settings import classifier_settings, training_settings
 
 from scratchlm.assistant.batches import Example, collate
 from scratchlm.classifier.classifier import Classifier, Messages, batch_accuracy, choose_trained_layers, label_loss
@@ -130,7 +130,7 @@ def test_the_classifier_draws_and_learns_as_the_books_loop(train_layers: Any) ->
 
     torch.manual_seed(SEED)
     classifier = Classifier(ours)
-    choose_trained_layers(classifier, train_layers)
+    choose_trained_layers(classifier, classifier_settings(train_layers=train_layers))
     batches = loaders(train_set, validation_set, 4)
     accuracies = []
     torch.manual_seed(SEED)

@@ -132,7 +132,7 @@ def compare_gradients(
     New models are measured before training (`new_...`) and after ten steps. `example` is inputs and targets, each
     [T] int64; only the first 128 are used.
     """
-    inputs_1T, targets_1T = (part[None, :WINDOW].to(model.device) for part in example)
+    inputs_1T, targets_1T = (part[None, :WINDOW] for part in example)
     gradients = {}
     for name, shortcuts in (("with_shortcuts", True), ("without_shortcuts", False)):
         torch.manual_seed(seed)  # the same weights for both

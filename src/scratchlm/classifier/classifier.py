@@ -1,4 +1,4 @@
-"""A GPT that classifies (chapter 6): a new head on the last position, and the choice of trained layers."""
+"""A GPT that classifies (chapter 6): a new head on one position, and the choices of weights and trained layers."""
 
 from __future__ import annotations
 
@@ -11,25 +11,35 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from scratchlm.classifier.reading import BOOK, Reading
 from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
 from scratchlm.model.linear import Linear
-from scratchlm.params.choices import TrainLayers
+from scratchlm.model.lora import add_lora
+from scratchlm.params.choices import Weights
+from scratchlm.params.schema import ClassifierParams
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import Loader, evaluation_mode
-from scratchlm.training.loss import Batch
+from scratchlm.training.loss import Batch, on_device
 
 
 class Classifier(nn.Module):
-    """A GPT with a head that turns the last position, which has seen the whole text, into logits of the labels."""
+    """A GPT with a head that turns one position into logits of the labels.
 
-    def __init__(self, gpt: GPT, n_labels: int = 2) -> None:
+    In the book it is the last position, which has seen the whole text; `reading` has the other choices.
+    """
+
+    def __init__(self, gpt: GPT, n_labels: int = 2, reading: Reading = BOOK) -> None:
         super().__init__()
         self.gpt = gpt
+        self.reading = reading
         self.head = Linear(gpt.config.emb_dim, n_labels)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the logits of the labels, [B, n_labels]."""
-        return self.head(self.gpt.features(ids_BT)[:, -1])  # type: ignore[no-any-return]
+        ids_BT = self.reading.trim(ids_BT)
+        features_BTD = self.gpt.features(ids_BT, mask=self.reading.mask(ids_BT))
+        return self.head(self.reading.choose(features_BTD, ids_BT))  # type: ignore[no-any-return]
 
 
 class Messages(Dataset[tuple[Tensor, Tensor]]):
@@ -45,11 +55,29 @@ class Messages(Dataset[tuple[Tensor, Tensor]]):
         return self.ids[index], self.labels[index]
 
 
-def choose_trained_layers(classifier: Classifier, train_layers: TrainLayers) -> None:
-    """Freeze all but the head and what `train_layers` names: nothing more, the last blocks and final norm, or all."""
-    classifier.requires_grad_(train_layers == "all")
+def new_classifier(base: GPT, n_labels: int, reading: Reading, weights: Weights, seed: int) -> Classifier:
+    """Return a classifier with a new head on `base`, or on a GPT of its shape with random weights, as torch draws them.
+
+    Both are drawn with `seed` as the book and the published variants draw them.
+    """
+    torch.manual_seed(seed)
+    gpt = base if weights == "base" else new_gpt(base.config, "book").eval()
+    torch.manual_seed(seed)
+    return Classifier(gpt, n_labels, reading)
+
+
+def choose_trained_layers(classifier: Classifier, params: ClassifierParams) -> None:
+    """Freeze all but the head and what `train_layers` names: nothing more, the last blocks and final norm, or all.
+
+    With LoRA even the head is frozen, and matrices are added to it and to every linear layer of the blocks.
+    Raises InputError as `add_lora` does.
+    """
+    if params.train_layers == "lora":
+        add_lora(classifier, [classifier.gpt.h, classifier.head], params.lora_rank, params.lora_scale)
+        return
+    classifier.requires_grad_(params.train_layers == "all")
     classifier.head.requires_grad_(True)
-    n_blocks = {"last_block": 1, "last_two_blocks": 2}.get(train_layers, 0)
+    n_blocks = {"last_block": 1, "last_two_blocks": 2}.get(params.train_layers, 0)
     if n_blocks:
         classifier.gpt.ln_f.requires_grad_(True)
         for block in classifier.gpt.h[-n_blocks:]:
@@ -67,7 +95,7 @@ def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int)
 
 def label_loss(classifier: nn.Module, batch: Batch) -> Tensor:
     """Return the summed cross entropy of a batch of ids [B, T] and labels [B], a scalar tensor."""
-    ids_BT, labels_B = batch
+    ids_BT, labels_B = on_device(batch, classifier)
     return F.cross_entropy(classifier(ids_BT), labels_B, reduction="sum")
 
 

@@ -30,7 +30,7 @@ class MultiHeadAttention(nn.Module):
         self.n_heads = n_heads
         self.drop_rate = drop_rate
         self.kind = kind
-        self.c_attn = Linear(emb_dim, 3 * emb_dim, bias=qkv_bias)
+        self.c_attn = Linear(emb_dim, 3 * emb_dim, bias=qkv_bias, n_parts=3)
         self.c_proj = Linear(emb_dim, emb_dim)
 
     def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: LayerCache | None) -> Tensor:

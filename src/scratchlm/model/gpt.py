@@ -112,11 +112,20 @@ class GPT(nn.Module):
 
     def head(self, x_BTD: Tensor) -> Tensor:
         """Turn hidden states into logits, [..., D] to [..., V]."""
-        return linear(x_BTD, self.wte.weight if self.config.tie_embeddings else self.lm_head.weight)
+        if self.config.tie_embeddings:
+            return linear(x_BTD, self.wte.weight)
+        return self.lm_head(x_BTD)  # type: ignore[no-any-return]
 
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        """Return the logits of the next token at every position, [B, T, V]."""
-        return self.head(self.features(ids_BT))
+    def forward(self, ids_BT: Tensor, chosen_N: Tensor | None = None) -> Tensor:
+        """Return the logits of the next token at every position, [B, T, V].
+
+        With `chosen_N`, int64, return those of N of the B * T positions alone, [N, V]: the logits are the largest
+        tensor of all.
+        """
+        features = self.features(ids_BT)
+        if chosen_N is not None:
+            features = features.flatten(0, 1).index_select(0, chosen_N)  # [N, D]
+        return self.head(features)
 
 
 def n_parameters(model: nn.Module) -> int:

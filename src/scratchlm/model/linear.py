@@ -18,21 +18,39 @@ SMALL_PRODUCT = 1 << 20  # multiplications; below that, oneDNN's 10 microseconds
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`, [..., in_features] to [..., out_features], through `linear`."""
+    """`nn.Linear`, [..., in_features] to [..., out_features], through `linear`, plus what LoRA adds.
+
+    It may stand for `n_parts` layers with the same input, whose outputs are side by side.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, n_parts: int = 1) -> None:
+        super().__init__(in_features, out_features, bias)
+        self.n_parts = n_parts
+        self.lora: nn.Module | None = None  # see lora.py
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
+        y = linear(x, self.weight, self.bias)
+        return y if self.lora is None else y + self.lora(x)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x @ weight.T + bias: [..., in] and [out, in] to [..., out]."""
-    if x.dtype != torch.float32 or x.device.type != "cpu" or x.numel() * weight.shape[0] < SMALL_PRODUCT:
-        return F.linear(x, weight, bias)
-    if not onednn_is_faster():
+    if not _is_for_onednn(x, weight):
         return F.linear(x, weight, bias)
     if not torch.is_grad_enabled():
         return _product(x, weight, bias)
     return cast(Tensor, _OneDnnLinear.apply(x, weight, bias))  # type: ignore[no-untyped-call]
+
+
+def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
+    return (
+        x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.numel() * weight.shape[0] >= SMALL_PRODUCT
+        and not torch.is_autocast_enabled("cpu")  # which casts what torch's own functions get, and only that
+        and not torch.compiler.is_compiling()  # which chooses the product itself, in a graph without a gap
+        and onednn_is_faster()
+    )
 
 
 @cache
@@ -52,18 +70,25 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class _OneDnnLinear(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return _product(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        x, weight, _ = inputs
+        ctx.save_for_backward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad
         rows = gradient.flatten(0, -2)  # [N, out]
+        # `linear`, which has a gradient itself: a gradient of this gradient is right too.
         return (
-            _product(gradient, weight.T) if wants_x else None,
-            _product(rows.T, x.flatten(0, -2).T) if wants_weight else None,
+            linear(gradient, weight.T) if wants_x else None,
+            linear(rows.T, x.flatten(0, -2).T) if wants_weight else None,
             rows.sum(0) if wants_bias else None,
         )

@@ -7,12 +7,17 @@ from typing import Literal
 BYTES_AND_END = 257  # tokens of a BPE without a merge: the 256 bytes and <|endoftext|>
 
 TokenizerKind = Literal["gpt2", "bpe", "word"]
+Precision = Literal["float32", "bfloat16"]  # of a training's matrix products
 Schedule = Literal["constant", "cosine"]
 Keep = Literal["last", "best"]  # weights of a training
 Size = Literal["124M", "355M", "774M", "1558M"]  # of the released GPT-2
 Base = Literal["pretrained", Size]
 AllOrLora = Literal["all", "lora"]  # what a fine-tuning trains
 TrainLayers = Literal["last_layer", "last_block", "last_two_blocks", AllOrLora]  # of the classifier
+Weights = Literal["base", "random"]  # that the classifier starts with
+Token = Literal["last", "first", "last_real", "mean", "mean_real"]  # that tells a message's label
+Padding = Literal["longest", "context", "none"]  # of messages
+Split = Literal["book", "bonus"]  # of messages
 LoraScaling = Literal["alpha", "alpha_over_rank"]
 PromptStyle = Literal["alpaca", "phi3"]  # of the assistant
 PromptName = Literal["book", "rubric"]  # of the judge

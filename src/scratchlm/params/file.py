@@ -20,7 +20,15 @@ from scratchlm.files.folders import from_root
 from scratchlm.files.text import one_line, shorten
 from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
 from scratchlm.params.choices import BYTES_AND_END
-from scratchlm.params.schema import JudgeParams, ModelParams, Params, PretrainParams, TokenizerParams, WindowsParams
+from scratchlm.params.schema import (
+    ClassifierParams,
+    JudgeParams,
+    ModelParams,
+    Params,
+    PretrainParams,
+    TokenizerParams,
+    WindowsParams,
+)
 
 PARAMS = Path("params.yaml")
 PROFILE = "copy a profile with `make profile P=sample`"  # what helps a params.yaml that cannot be read
@@ -215,6 +223,12 @@ def _bad_bases(valid: dict[str, Any]) -> Iterator[str]:
                     f"{section}.max_length: got {valid[section].max_length}, allowed: at most the context of "
                     f"its base {valid[section].base} ({base_length})"
                 )
+    classifier: ClassifierParams | None = valid.get("finetune_classifier")
+    if classifier and classifier.padding == "context" and classifier.max_length is not None:
+        yield (
+            f"finetune_classifier.max_length: got {classifier.max_length}, allowed with finetune_classifier.padding "
+            "context: null, which is the context of the base"
+        )
     if {"generate", "finetune_instructions", "model"} <= valid.keys():
         base_length = _context_length(valid["finetune_instructions"].base, valid["model"])
         if valid["generate"].max_new_tokens >= base_length:

@@ -14,11 +14,16 @@ from scratchlm.params.choices import (
     Base,
     Keep,
     LoraScaling,
+    Padding,
+    Precision,
     PromptName,
     PromptStyle,
     Schedule,
+    Split,
+    Token,
     TokenizerKind,
     TrainLayers,
+    Weights,
 )
 
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
@@ -124,11 +129,12 @@ class ModelParams(Section):
 
 
 class TrainingParams(Section):
-    """What all trainings share: length, optimiser, schedule, evaluation, and what is kept of it."""
+    """What all trainings share: length, precision, optimiser, schedule, evaluation, and what is kept of it."""
 
     epochs: Positive
     batch_size: Positive
     accumulate: Positive
+    precision: Precision
     learning_rate: AboveZero
     weight_decay: NonNegative
     schedule: Schedule
@@ -158,6 +164,11 @@ class FinetuningParams(TrainingParams):
     lora_alpha: AboveZero
     lora_scaling: LoraScaling
 
+    @property
+    def lora_scale(self) -> float:
+        """The factor of what LoRA's matrices add: alpha as the book has it, or alpha / rank (Hu et al. 2021)."""
+        return self.lora_alpha if self.lora_scaling == "alpha" else self.lora_alpha / self.lora_rank
+
 
 class VisualizeParams(Section):
     """What to show of the pretrained model."""
@@ -179,14 +190,19 @@ class SmsParams(Section):
     balance: bool
     train_fraction: Fraction
     validation_fraction: Fraction
+    split: Split
 
 
 class ClassifierParams(FinetuningParams):
     """The fine-tuning of the classifier."""
 
     base: Base
+    weights: Weights
     train_layers: TrainLayers
+    token: Token
+    padding: Padding
     max_length: Positive | None
+    causal_mask: bool
 
 
 class InstructionsParams(Section):

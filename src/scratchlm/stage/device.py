@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import nn
 
 from scratchlm.errors import InputError
+from scratchlm.params.choices import Precision
+
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")  # of x86 and, the last, of ARM, as torch names them
 
 
-def choose_device() -> torch.device:
-    """Return the device of `find_device`, and print it with the reason."""
+def choose_device(precision: Precision = "float32") -> torch.device:
+    """Return the device of `find_device`; print it with the reason, and whether it is slow in `precision`."""
     device, reason = find_device()
     print(f"device: {device} ({reason})")
+    if precision == "bfloat16" and not has_bfloat16(device):
+        found = "GPU has no bfloat16" if device.type == "cuda" else "processor has neither AVX512_BF16 nor AMX"
+        print(f"precision: bfloat16 works but is slow, as this {found}; for speed set precision to float32")
     return device
 
 
@@ -40,6 +48,28 @@ def find_device() -> tuple[torch.device, str]:
     if torch.backends.mps.is_available():
         return torch.device("mps"), "Apple GPU; SCRATCHLM_DEVICE=cpu for the CPU"
     return torch.device("cpu"), f"{torch.get_num_threads()} threads; no GPU found"
+
+
+def autocast(model: nn.Module, precision: Precision) -> AbstractContextManager[object]:
+    """Return a context in which the matrix products of a model are computed in `precision`; its weights are float32.
+
+    With bfloat16, products have bfloat16 results, and so has what is computed from nothing but those. Layer norms, the
+    sums along the shortcuts and `F.cross_entropy` are float32, and so is what torch's softmax computes inside.
+
+    The context keeps copies of the weights until it ends: enter it anew after every change of them, and leave it
+    before the backward pass, which uses the precision of the forward pass by itself.
+    """
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(next(model.parameters()).device.type, torch.bfloat16)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """True if the device has instructions for products in bfloat16; assumed of Apple's GPUs."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "mps" or any(capabilities.get(name, False) for name in BF16_INSTRUCTIONS)
 
 
 def use_huge_pages() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from scratchlm.params.schema import TrainingParams
+from scratchlm.stage.device import autocast
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.stage.tables import write_table
 from scratchlm.training.best import training_metrics
@@ -66,8 +67,12 @@ def fit(
         write_table(curve, language_rows(state.curve))
         show(state.epoch_notes)
 
+    def measure() -> Losses:
+        with autocast(model, params.precision):
+            return measure_losses(model, next_token_loss, batches, seed)
+
     snapshots = open_snapshots(stage, next(model.parameters()).device)
-    initial = snapshots.once("initial", lambda: measure_losses(model, next_token_loss, batches, seed))
+    initial = snapshots.once("initial", measure)
     state = train(
         model,
         loss=next_token_loss,
@@ -79,4 +84,4 @@ def fit(
         snapshots=snapshots,
         optimizer=optimizer,
     )
-    return Fit(Losses(*initial), measure_losses(model, next_token_loss, batches, seed), state, snapshots)
+    return Fit(Losses(*initial), measure(), state, snapshots)

@@ -18,14 +18,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from scratchlm.errors import InputError
+from scratchlm.model.gpt import n_parameters
 from scratchlm.params.schema import TrainingParams
+from scratchlm.stage.device import autocast
 from scratchlm.stage.interruption import deferred, requested
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.best import best_of, copy_weights, describe_end, is_out_of_patience, put_weights
 from scratchlm.training.guard import FiniteGuard
 from scratchlm.training.loss import Batch, Loss, count_targets
-from scratchlm.training.optimizer import new_optimizer, trained_parameters
+from scratchlm.training.optimizer import n_trained_parameters, new_optimizer, trained_parameters
 from scratchlm.training.state import (
     Evaluation,
     TrainingState,
@@ -85,6 +87,7 @@ def train(
     Raises InputError if a loss or gradient is not finite (the weights stay as they were before that step) or if the
     warmup is not shorter than the training; Interrupted between two steps if a stop was requested.
     """
+    print(f"training {n_trained_parameters(model):,} of {n_parameters(model):,} parameters")
     run = Training(model, loss, batches, params, name, snapshots, optimizer)
     state = run.state
     model.train()
@@ -151,7 +154,8 @@ class Training:
     def update(self, batch: Batch) -> None:
         """Take one step on a batch that is still on the CPU, without a wait for the GPU.
 
-        The parts of the batch, `accumulate` many, are computed one after the other: only one of them needs memory.
+        The parts of the batch, `accumulate` many, are computed one after the other: only one of them needs memory. The
+        loss is computed in `precision`; the gradients, the optimizer's state and the weights are float32.
         """
         started = time.perf_counter()
         state = self.state
@@ -159,11 +163,11 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         self.optimizer.zero_grad()
-        batch = on_device(batch, self.model)
         n_targets = count_targets(batch)  # of the whole batch: its parts may have very different numbers
         shares = []
         for part in parts(batch, self.params.accumulate):
-            share = self.loss(self.model, part) / n_targets
+            with autocast(self.model, self.params.precision):
+                share = self.loss(self.model, part) / n_targets
             share.backward()  # type: ignore[no-untyped-call]
             shares.append(share.detach())
         mean = torch.stack(shares).sum()
@@ -196,7 +200,8 @@ class Training:
         self.guard.check()
         state, params = self.state, self.params
         # The book does not evaluate after the last step, so that evaluation must not change later random numbers.
-        with nullcontext() if self.is_scheduled() else torch.random.fork_rng():
+        drawing = nullcontext() if self.is_scheduled() else torch.random.fork_rng()
+        with drawing, autocast(self.model, params.precision):
             train_loss = mean_loss(self.model, self.loss, self.batches.train, params.eval_batches)
             if params.keep == "best" or params.patience is not None:
                 validation_loss = loss_per_target(self.model, self.loss, self.batches.validation, MEASURED_BATCHES)
@@ -299,14 +304,16 @@ def loss_per_target(model: nn.Module, loss: Loss, loader: Loader, n_batches: int
 
 @torch.no_grad()
 def batch_losses(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | None) -> tuple[Tensor, Tensor]:
-    """Return the summed loss and the number of targets of each of the first `n_batches` batches (all if None)."""
+    """Return the summed loss and the number of targets of each of the first `n_batches` batches (all if None).
+
+    Both are on the CPU. No batch waits for the device.
+    """
     sums, counts = [], []
     with evaluation_mode(model):
         for batch in islice(loader, n_batches):
-            batch = on_device(batch, model)
             sums.append(loss(model, batch))
             counts.append(count_targets(batch))
-    return torch.stack(sums), torch.stack(counts)  # tensors, as each value that is read waits for the device
+    return torch.stack(sums).cpu(), torch.stack(counts)  # only here: each value that is read waits for the device
 
 
 def measure_losses(model: nn.Module, loss: Loss, batches: Loaders, seed: int) -> Losses:
@@ -324,18 +331,6 @@ def parts(batch: Batch, n_parts: int) -> Iterator[Batch]:
     inputs, targets = batch
     rows = len(inputs) // n_parts
     return zip(torch.split(inputs, rows), torch.split(targets, rows), strict=True)
-
-
-def on_device(batch: Batch, model: nn.Module) -> Batch:
-    """Move a batch to the model's device."""
-    device = next(model.parameters()).device
-    inputs, targets = batch
-    if device.type != "cuda":
-        return inputs.to(device), targets.to(device)
-    # From pinned memory the GPU copies by itself, while it computes the last step and the CPU prepares this one. The
-    # copy of a view with gaps, as inputs and targets of windows are, would go through memory that is not pinned.
-    inputs, targets = inputs.contiguous().pin_memory(), targets.contiguous().pin_memory()
-    return inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ IGNORED = -100  # a target that does not count; torch's default
 LARGEST_EXPONENT = 700  # exp(710) overflows
 
 Batch = tuple[Tensor, Tensor]  # inputs and targets; row i of both is one example
-# The sum of the losses of a batch's targets, a scalar tensor; `count_targets` says how many there are. The batch is on
-# the model's device.
+# The sum of the losses of a batch's targets, a scalar tensor; `count_targets` says how many there are. The batch is as
+# the loader made it, on the CPU; the loss moves to the model's device what it needs there, with `on_device`.
 Loss = Callable[[nn.Module, Batch], Tensor]
 
 
@@ -27,11 +27,23 @@ def count_targets(batch: Batch) -> Tensor:
 def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Return the summed cross entropy of the targets that count, a scalar tensor, float32.
 
-    Inputs and targets are [B, T] int64; a target of -100 does not count.
+    Inputs and targets are [B, T] int64; a target of -100 does not count. Only the N positions whose targets count get
+    logits: of masked prompts and padding they would take most of the memory.
     """
     inputs_BT, targets_BT = batch
-    logits_BTV = model(inputs_BT)
-    return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction="sum")
+    counted_N = (targets_BT.flatten() != IGNORED).nonzero().squeeze(1)  # on the CPU: nothing waits for the GPU
+    inputs_BT, targets_N, counted_N = on_device((inputs_BT, targets_BT.flatten()[counted_N], counted_N), model)
+    return F.cross_entropy(model(inputs_BT, counted_N), targets_N, reduction="sum")
+
+
+def on_device(tensors: tuple[Tensor, ...], model: nn.Module) -> tuple[Tensor, ...]:
+    """Move tensors from the CPU to the model's device."""
+    device = next(model.parameters()).device
+    if device.type != "cuda":
+        return tuple(tensor.to(device) for tensor in tensors)
+    # From pinned memory the GPU copies by itself, while it computes the last step and the CPU prepares this one. The
+    # copy of a view with gaps, as inputs and targets of windows are, would go through memory that is not pinned.
+    return tuple(tensor.contiguous().pin_memory().to(device, non_blocking=True) for tensor in tensors)
 
 
 def perplexity(loss: float) -> float:

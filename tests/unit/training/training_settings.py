@@ -10,6 +10,7 @@ DEFAULTS: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 4,
     "accumulate": 1,
+    "precision": "float32",
     "learning_rate": 0.01,
     "weight_decay": 0.1,
     "schedule": "constant",
@@ -31,7 +32,11 @@ OF_CLASSIFIER: dict[str, Any] = {
     **OF_FINETUNING,
     "base": "pretrained",
     "train_layers": "all",
+    "weights": "base",
+    "token": "last",
+    "padding": "longest",
     "max_length": None,
+    "causal_mask": True,
 }
 
 
