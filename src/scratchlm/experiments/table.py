@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
+from typing import Any
 
 from scratchlm.experiments.results import Figure, Result
 from scratchlm.experiments.sets import ExperimentSet
@@ -42,13 +43,21 @@ def as_text(experiments: ExperimentSet, results: Sequence[Result]) -> str:
 
 
 def as_markdown(experiments: ExperimentSet, results: Sequence[Result], missing: str = MISSING) -> str:
-    """Return the table for a page, with all that is published beside what was measured, and the remarks below it."""
+    """Return the table for a page: params, all that is published beside what was measured, and remarks below it."""
     measured = [f"{heading}, here" for heading in experiments.metrics]
     published = experiments.published
-    header = ["experiment", *_published_header(published), *measured, *_difference_header(experiments), "seconds"]
+    header = [
+        "experiment",
+        "params",
+        *_published_header(published),
+        *measured,
+        *_difference_header(experiments),
+        "seconds",
+    ]
     rows = [
         [
             result.experiment.label,
+            "<br>".join(f"`{key}: {yaml_value(value)}`" for key, value in result.experiment.overrides.items()),
             *_published(result, published),
             *(_shown(result.figures.get(heading), missing) for heading in experiments.metrics),
             *([_difference(experiments, result, missing)] if experiments.baseline else []),
@@ -79,9 +88,13 @@ def as_csv(experiments: ExperimentSet, results: Sequence[Result]) -> str:
         writer.writerow(
             [
                 *(result.experiment.name, result.experiment.label),
-                *(value for each in measured for value in ((each.value, each.deviation) if each else (None, None))),
                 *(
-                    (difference.value, difference.deviation, difference.low, difference.high)
+                    _rounded(value)
+                    for each in measured
+                    for value in ((each.value, each.deviation) if each else [None] * 2)
+                ),
+                *(
+                    map(_rounded, (difference.value, difference.deviation, difference.low, difference.high))
                     if difference
                     else [None] * 4
                 ),
@@ -90,6 +103,13 @@ def as_csv(experiments: ExperimentSet, results: Sequence[Result]) -> str:
             ]
         )
     return text.getvalue()
+
+
+def yaml_value(value: Any) -> str:
+    """Write a value of params.yaml in one line, in YAML's words."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(yaml_value, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _difference_header(experiments: ExperimentSet) -> list[str]:
@@ -119,7 +139,7 @@ def _difference(experiments: ExperimentSet, result: Result, missing: str = MISSI
     if figure is None:
         return missing
     if figure.low is not None and figure.high is not None:
-        return f"{figure.value:+.{DECIMALS}f} ({figure.low:+.1f} to {figure.high:+.1f})"
+        return f"{figure.value:+.{DECIMALS}f} ({figure.low:+.1f}, {figure.high:+.1f})"
     return f"{figure.value:+.{DECIMALS}f}" + (
         f" ± {figure.deviation:.{DECIMALS}f}" if figure.deviation is not None else ""
     )
@@ -140,6 +160,10 @@ def _blocks(rows: Rows) -> Iterator[str]:
         column = end
         if column < len(widths):
             yield ""
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def _footnote(name: str, text: str | None) -> list[str]:
