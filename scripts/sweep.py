@@ -142,9 +142,7 @@ class Sweep:
         looked_s = worker_s = -WORKER_EVERY_S
         while waiting:
             now_s = time.monotonic()
-            if self.stop:
-                waiting -= self.cancel(waiting)
-            elif now_s - worker_s >= WORKER_EVERY_S:
+            if not self.stop and now_s - worker_s >= WORKER_EVERY_S:
                 self.keep_a_worker(waiting)
                 worker_s = time.monotonic()
             for entry in self.queue.iter_active():
@@ -157,6 +155,8 @@ class Sweep:
                 if entry.name in waiting:
                     waiting.discard(entry.name)
                     self.finish(missing[entry.name], entry, seconds[entry.name], entry.name in running, bar)
+            if self.stop:
+                waiting &= self.cancel(waiting)
             if waiting:
                 time.sleep(POLL_S)
 
@@ -177,14 +177,15 @@ class Sweep:
             time.sleep(POLL_S)
 
     def cancel(self, waiting: Collection[str]) -> set[str]:
-        """Take waiting runs out of the queue and interrupt the running one; return those that will not end any more."""
-        queued = [entry for entry in self.queue.iter_queued() if entry.name in waiting]
+        """Take waiting runs out of the queue and interrupt the running one; return those whose end is still to come."""
         with self.repo.lock:
-            remove_tasks(self.queue, queued)
-        active = [entry for entry in self.queue.iter_active() if entry.name in waiting]
-        for entry in active:
-            self.interrupt(entry)
-        return {entry.name for entry in queued} if active else set(waiting)
+            remove_tasks(self.queue, [entry for entry in self.queue.iter_queued() if entry.name in waiting])
+        coming = set()
+        for entry in self.queue.iter_active():
+            if entry.name in waiting:
+                self.interrupt(entry)
+                coming.add(entry.name)
+        return coming | {entry.name for _, entry in self.queue._iter_done_tasks()}
 
     def interrupt(self, entry: QueueEntry) -> None:
         """Interrupt an experiment once, as Ctrl-C does; if it and the worker are gone, have DVC note that."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,8 @@ def load_set(name: str, root: Path) -> tuple[ExperimentSet, list[Run]]:
     stages = read_yaml(root / DVC_YAML, "`git checkout HEAD dvc.yaml` brings it back")["stages"]
     if not isinstance(found, dict):
         raise InputError(f"{path} holds {show_value(found)}, expected keys such as `experiments:`")
+    if "name" in found:
+        raise InputError(f"{path}: name: unknown key; a set has the name of its file")
     try:
         experiments = ExperimentSet.model_validate({"name": name} | found, strict=True)
     except ValidationError as error:
@@ -196,7 +199,8 @@ def hydra_override(key: str, value: Any) -> str:
 
 def _hydra_value(value: Any) -> str:
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        # Hydra takes a backslash as it is, unless a quote follows.
+        escaped = re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), value)
         return f"'{escaped}'"
     if isinstance(value, Sequence):
         return f"[{','.join(map(_hydra_value, value))}]"

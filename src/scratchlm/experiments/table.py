@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Any
+
+import pandas as pd
 
 from scratchlm.experiments.results import Figure, Result
 from scratchlm.experiments.sets import ExperimentSet
@@ -75,34 +75,19 @@ def as_markdown(experiments: ExperimentSet, results: Sequence[Result], missing: 
 
 
 def as_csv(experiments: ExperimentSet, results: Sequence[Result]) -> str:
-    """Return the table with a column for each figure; what is missing is empty."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    figures = [f"{heading}{part}" for heading in experiments.metrics for part in ("", "_deviation")]
-    differences = ["difference", "difference_deviation", "difference_low", "difference_high"]
-    published = [f"published_{heading}" for heading in experiments.published]
-    writer.writerow(["experiment", "label", *figures, *differences, *published, "seconds", "remark"])
+    """Return the table with a column for each number, with six significant digits; what is missing is empty."""
+    rows = []
     for result in results:
-        measured = [result.figures.get(heading) for heading in experiments.metrics]
-        difference = result.difference
-        writer.writerow(
-            [
-                *(result.experiment.name, result.experiment.label),
-                *(
-                    _rounded(value)
-                    for each in measured
-                    for value in ((each.value, each.deviation) if each else [None] * 2)
-                ),
-                *(
-                    map(_rounded, (difference.value, difference.deviation, difference.low, difference.high))
-                    if difference
-                    else [None] * 4
-                ),
-                *(result.experiment.published.get(heading) for heading in experiments.published),
-                *(result.seconds, result.remark),
-            ]
-        )
-    return text.getvalue()
+        row: dict[str, Any] = {"experiment": result.experiment.name, "label": result.experiment.label}
+        figures = {name: result.figures.get(name) for name in experiments.metrics} | {"difference": result.difference}
+        for name, figure in figures.items():
+            row[name] = figure and figure.value
+            row[f"{name}_deviation"] = figure and figure.deviation
+        row["difference_low"] = result.difference and result.difference.low
+        row["difference_high"] = result.difference and result.difference.high
+        row |= {f"{name}_published": result.experiment.published.get(name) for name in experiments.published}
+        rows.append(row | {"seconds": result.seconds, "remark": result.remark})
+    return pd.DataFrame(rows).to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def yaml_value(value: Any) -> str:
@@ -160,10 +145,6 @@ def _blocks(rows: Rows) -> Iterator[str]:
         column = end
         if column < len(widths):
             yield ""
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
 
 
 def _footnote(name: str, text: str | None) -> list[str]:
