@@ -41,7 +41,7 @@ from scratchlm.experiments.record import (
     watched_paths,
     write_notes,
 )
-from scratchlm.experiments.sets import ExperimentSet, Run, hydra_override, load_set
+from scratchlm.experiments.sets import ExperimentSet, Run, hydra_override, load_set, set_names
 from scratchlm.files.revisions import open_project
 from scratchlm.files.text import one_line
 from scratchlm.stage.progress import progress_bar
@@ -279,8 +279,10 @@ def lives(pid: int) -> bool:
 def main() -> None:
     """Sweep over the set that is named; a mistake, a failed experiment or a signal ends in exit code 1."""
     try:
-        if len(sys.argv) != 2 or shutil.which("dvc") is None:
-            raise InputError("name a set, in the project's environment, as in make sweep E=seeds")
+        if len(sys.argv) != 2:
+            raise InputError(f"name a set, as in make sweep E=seeds: {', '.join(set_names(Path()))}")
+        if shutil.which("dvc") is None:  # the worker looks for it there
+            raise InputError("dvc is not on PATH: use make sweep, or activate the environment")
         with open_project(Path()) as repo:
             sweep = Sweep(repo, *load_set(sys.argv[1], Path(repo.root_dir)))
             with FileLock(Path(repo.tmp_dir, "sweep.lock"), timeout=0):
