@@ -8,19 +8,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from dvc_deps import ROOT
-from project import Project
+from project import Project, TinyRun
 
 pytestmark = pytest.mark.slow
 
@@ -94,9 +93,6 @@ experiments:
 - name: four-epochs
   label: four epochs
   overrides: {finetune_classifier.epochs: 4}
-- name: other-test
-  label: another test set
-  overrides: {sms.train_fraction: 0.6}
 - name: gpt2
   label: GPT-2
   overrides: {finetune_classifier.base: 124M}
@@ -106,14 +102,10 @@ description: Two seeds
 metrics:
   test: finetune_classifier.test_accuracy
 compared: test
-baseline: one-epoch
 seeds: [120, 122]
 experiments:
-- name: one-epoch
-  label: one epoch
-- name: three-epochs
-  label: three epochs
-  overrides: {finetune_classifier.epochs: 3}
+- name: default
+  label: params.yaml
 """
 LONG = """
 description: One that takes long
@@ -125,10 +117,7 @@ experiments:
   label: quick
 - name: long
   label: long
-  overrides: {finetune_classifier.eval_every: 8, finetune_classifier.epochs: 2}
-- name: last
-  label: last
-  overrides: {finetune_classifier.epochs: 3}
+  overrides: {finetune_classifier.eval_every: 9, finetune_classifier.epochs: 2}
 """
 
 
@@ -202,7 +191,7 @@ def processes_in(project: Project, word: str) -> list[psutil.Process]:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path) -> Iterator[Project]:
     """A project with two quick stages, three sets, and the results of its first run."""
     folder = tmp_path / "a folder with spaces"
     (folder / "experiments").mkdir(parents=True)
@@ -229,44 +218,35 @@ def test_a_sweep_runs_what_it_can_and_again_only_what_is_missing(project: Projec
     assert (code, without_times(lines)) == (
         1,
         [
-            "mine: 5 experiments: 4 to run, 0 finished before, 1 not possible here",
+            "mine: 4 experiments: 3 to run, 0 finished before, 1 not possible here",
             "  mine-one-epoch: done, from DVC's cache",
             "  mine-heavy: failed",
             "  mine-four-epochs: done",
-            "  mine-other-test: done",
             "`scratchlm table mine` shows the results",
         ],
     )
-    gpt2 = "finetune_classifier.base: got 124M, allowed: one of weights.bases (pretrained)"
     assert error.splitlines() == [
-        "2 of 5 experiments failed (`dvc queue logs NAME` shows all that one printed):",
-        f"  - mine-gpt2: {gpt2}",
+        "2 of 4 experiments failed (`dvc queue logs NAME` shows all that one printed):",
+        "  - mine-gpt2: finetune_classifier.base: got 124M, allowed: one of weights.bases (pretrained)",
         "  - mine-heavy: finetune_classifier: error: the weights are too heavy",
     ]
     assert project.git("status", "--porcelain") == ""
     seconds = notes(project, "mine")["mine-four-epochs"]["seconds"]
     assert isinstance(seconds, float) and 0.5 < seconds < 30
 
-    shown = [" ".join(line.split()) for line in table(project, "mine").splitlines()]
-    other_seconds = notes(project, "mine")["mine-other-test"]["seconds"]
+    picture = project.folder / "logs/mine.png"
+    shown = [" ".join(line.split()) for line in table(project, "mine", "--plot", str(picture)).splitlines()]
     assert shown == [
         "mine: What is tested here",
         "experiment train test test - baseline published s",
         "one-epoch 100.00 95.00 baseline 96.50 -",
         "heavy - - - - -",
         f"four-epochs 100.00 80.00 -15.00 (-30.0, +0.0) - {seconds:.0f}",
-        f"other-test 100.00 95.00 +0.00 - {other_seconds:.0f}",
         "gpt2 - - - - -",
         "heavy: finetune_classifier: error: the weights are too heavy",
-        "other-test: no interval: other test messages than the baseline's",
         "gpt2: finetune_classifier.base: got 124M, allowed: one of weights.bases",
         "(pretrained)",
     ]
-    rows = list(csv.DictReader(io.StringIO(table(project, "mine", "--format", "csv"))))
-    assert [row["test"] for row in rows] == ["95", "", "80", "95", ""]
-    picture = project.folder / "logs/mine.png"
-    markdown = table(project, "mine", "--format", "markdown", "--plot", str(picture))
-    assert "| four epochs | `finetune_classifier.epochs: 4` | - | 100.00 | 80.00 | -15.00 (" in markdown
     assert picture.read_bytes().startswith(b"\x89PNG")
 
     # Mended, and a commit later.
@@ -277,94 +257,77 @@ def test_a_sweep_runs_what_it_can_and_again_only_what_is_missing(project: Projec
     assert (code, error, without_times(lines)[:2]) == (
         0,
         "",
-        ["mine: 4 experiments: 1 to run, 3 finished before, 0 not possible here", "  mine-heavy: done"],
+        ["mine: 3 experiments: 1 to run, 2 finished before, 0 not possible here", "  mine-heavy: done"],
     )
-    code, lines, _ = sweep(project, "mine")
-    assert (code, lines[0]) == (0, "mine: 4 experiments: 0 to run, 4 finished before, 0 not possible here")
+    rows = list(csv.DictReader(io.StringIO(table(project, "mine", "--format", "csv"))))
+    assert [row["test"] for row in rows] == ["95", "95", "80"]
 
-
-def test_other_params_or_code_make_results_outdated_and_uncommitted_changes_count(project: Project) -> None:
-    (project.folder / "experiments/mine.yaml").write_text(MINE.partition("- name: heavy")[0], encoding="utf-8")
-    assert sweep(project, "mine")[0] == 0
-    project.set_params({"finetune_classifier.epochs": 2})
-    assert "one-epoch: params, code or inputs have changed since it ran" in table(project, "mine")
-    code, lines, _ = sweep(project, "mine")
-    assert (code, lines[0]) == (0, "mine: 1 experiments: 1 to run, 0 finished before, 0 not possible here")
-    assert lines[1] == "Uncommitted changes go into the experiments: experiments/mine.yaml, params.yaml"
-    assert " 90.00 " in table(project, "mine")
-    assert "epochs: 2" in project.read("params.yaml")
     with (project.folder / "train.py").open("a") as program:
         program.write("# changed\n")
-    assert "one-epoch: params, code or inputs have changed" in table(project, "mine")
+    assert "\none-epoch: params, code or inputs have changed since it ran\n" in table(project, "mine")
 
 
-def test_several_seeds_become_mean_and_standard_deviation(project: Project) -> None:
-    assert sweep(project, "two")[0] == 0
-    one, three = (line.split() for line in table(project, "two").splitlines()[2:])
-    # Wrong are 1 and 3, then 3 and 5 of 20 messages.
-    assert one[:5] == ["one-epoch", "90.00", "±", "7.07", "baseline"]
-    assert three[:7] == ["three-epochs", "80.00", "±", "7.07", "-10.00", "±", "0.00"]
+def test_seeds_become_mean_and_deviation_and_uncommitted_changes_count(project: Project) -> None:
+    project.set_params({"finetune_classifier.epochs": 3})
+    code, lines, _ = sweep(project, "two")
+    assert (code, lines[1]) == (0, "Uncommitted changes go into the experiments: params.yaml")
+    # Wrong are 3 and 5 of 20 messages.
+    assert table(project, "two").splitlines()[2].split()[:4] == ["default", "80.00", "±", "7.07"]
+    assert "epochs: 3" in project.read("params.yaml")
+    project.git("checkout", "params.yaml")
+    assert "default: params, code or inputs have changed since it ran" in table(project, "two")
 
 
-def running(project: Project) -> bool:
-    return "training" in "".join(
-        path.read_text() for path in (project.folder / ".dvc/tmp/exps/run").glob("*/*.out")
-    ) and bool(processes_in(project, "train.py"))
-
-
-def test_an_interrupted_sweep_goes_on_and_there_is_one_at_a_time(project: Project) -> None:
+def start_until_long_runs(project: Project) -> tuple[subprocess.Popen[str], Path]:
+    """Start a sweep, and return it with the file of its output once its second experiment runs."""
     started = start_sweep(project, "long")
-    wait_for(lambda: "long-quick: done" in (project.folder.parent / "started.out").read_text())
-    wait_for(lambda: running(project))
+    output = project.folder.parent / "started.out"
+    wait_for(lambda: "long-quick: done" in output.read_text() or "1 finished" in output.read_text())
+    wait_for(lambda: bool(processes_in(project, "train.py")))
+    return started, output
+
+
+def test_a_sweep_that_ends_early_goes_on_and_there_is_one_at_a_time(project: Project) -> None:
+    started, output = start_until_long_runs(project)
     code, _, error = sweep(project, "mine")
     assert (code, error.partition(":")[0]) == (1, "another sweep is running in this project")
     started.send_signal(signal.SIGINT)
     assert started.wait(TIMEOUT_S) == 1
-    said = (project.folder.parent / "started.out").read_text()
-    assert "long-long: interrupted" in said
+    said = output.read_text()
+    assert "long-quick: done" in said and "long-long: interrupted" in said
     assert said.endswith("sweep: error: interrupted: run `make sweep E=long` to go on from there\n")
     assert processes_in(project, "train.py") == []
     assert notes(project, "long")["long-long"]["problem"] == "interrupted"
     assert "long: interrupted" in table(project, "long")
-    assert "Queued" not in project.dvc("queue", "status").stdout
     assert project.git("status", "--porcelain") == ""
 
+    # Killed, it leaves the worker and the experiment behind; the next one takes them over.
+    started, _ = start_until_long_runs(project)
+    started.kill()
+    started.wait()
     code, lines, _ = sweep(project, "long")
-    assert (code, without_times(lines)) == (
+    assert (code, lines) == (
         0,
         [
-            "long: 3 experiments: 2 to run, 1 finished before, 0 not possible here",
-            "  long-long: done",
-            "  long-last: done",
+            "long: 2 experiments: 1 to run, 1 finished before, 0 not possible here",
+            "  long-long: done, not timed",
             "`scratchlm table long` shows the results",
         ],
     )
 
 
-def test_a_killed_sweep_is_taken_over(project: Project) -> None:
-    started = start_sweep(project, "long")
-    wait_for(lambda: "long-quick: done" in (project.folder.parent / "started.out").read_text())
-    wait_for(lambda: running(project))
-    started.kill()
-    started.wait()
-    code, lines, _ = sweep(project, "long")
-    assert code == 0
-    assert lines[1] == "  long-long: done, not timed"
-
-
-def test_a_killed_worker_is_replaced(project: Project) -> None:
-    started = start_sweep(project, "long")
-    wait_for(lambda: "long-quick: done" in (project.folder.parent / "started.out").read_text())
-    wait_for(lambda: running(project))
+def test_a_killed_worker_fails_its_experiment_and_is_replaced(project: Project) -> None:
+    started, output = start_until_long_runs(project)
     for process in processes_in(project, "queue-worker"):
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
     assert started.wait(TIMEOUT_S) == 1
-    said = (project.folder.parent / "started.out").read_text()
-    assert "long-long: failed" in said and "long-last: done" in said
-    assert sweep(project, "long")[0] == 0
+    assert "long-long: failed" in output.read_text()
+    assert processes_in(project, "train.py") == []
+    code, lines, _ = sweep(project, "long")
+    assert (code, without_times(lines)[1]) == (0, "  long-long: done")
 
 
-def test_the_real_pipeline_is_swept(tiny_run, tmp_path: Path) -> None:
+def test_the_real_pipeline_is_swept(tiny_run: TinyRun, tmp_path: Path) -> None:
     project = tiny_run.project.copy(tmp_path / "a folder with spaces")
     (project.folder / "experiments/strict.yaml").write_text(
         """
@@ -380,15 +343,13 @@ experiments:
 - name: lenient
   label: half
   overrides: {judge.min_coverage: 0.5}
-- name: impossible
-  label: from a missing file
-  overrides: {instructions.source: inputs/instructions/missing.json}
 """,
         encoding="utf-8",
     )
     project.commit("A set")
-    code, lines, error = sweep(project, "strict")
-    assert (code, lines[1].partition(",")[0], lines[3]) == (1, "  strict-strict: done", "  strict-impossible: failed")
-    assert "prepare_instructions: error: inputs/instructions/missing.json does not exist" in error
-    assert "lenient" in (shown := table(project, "strict"))
-    assert "+0.00 (+0.0, +0.0)" in shown
+    code, lines, _ = sweep(project, "strict")
+    assert (code, [line.partition(",")[0] for line in lines[1:3]]) == (
+        0,
+        ["  strict-strict: done", "  strict-lenient: done"],
+    )
+    assert "+0.00 (+0.0, +0.0)" in table(project, "strict")

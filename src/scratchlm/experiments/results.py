@@ -49,11 +49,10 @@ class Result:
 
 
 @dataclass(frozen=True)
-class _Finished:
+class Finished:
     """What one finished run left."""
 
-    run: Run
-    figures: Mapping[str, float]
+    figures: Mapping[str, float]  # by heading
     hits: Mapping[Any, float] = field(default_factory=dict)  # CLASSIFIED by test message, in percent
     judged: comparison.Judged | None = None  # for JUDGED
 
@@ -62,7 +61,7 @@ def read_results(repo: Any, experiments: ExperimentSet, runs: Sequence[Run]) -> 
     """Read the results of a set in an open DVC project, one per experiment; nothing is checked out."""
     revisions = find_finished(repo, runs)
     notes = read_notes(Path(repo.root_dir), experiments.name)
-    by_run = {run.name: _read_run(repo, experiments, run, revisions[run.name]) for run in runs if run.name in revisions}
+    by_run = {run.name: _read_run(repo, experiments, revisions[run.name]) for run in runs if run.name in revisions}
     finished = {
         one.name: [by_run[run.name] for run in runs if run.experiment is one and run.name in by_run]
         for one in experiments.experiments
@@ -76,7 +75,7 @@ def read_results(repo: Any, experiments: ExperimentSet, runs: Sequence[Run]) -> 
             results.append(Result(one, remark="; ".join(dict.fromkeys(reasons))))
             continue
         baseline = finished.get(experiments.baseline or "", []) if one.name != experiments.baseline else []
-        difference, remark = _difference(experiments.compared, baseline, done)
+        difference, remark = compare_runs(experiments.compared, baseline, done)
         seconds = [note.seconds for name in own if (note := notes.get(name)) and note.revision == revisions[name]]
         known = [each for each in seconds if each is not None]
         total = sum(known) if len(known) == len(own) else None
@@ -91,7 +90,7 @@ def _reason(run: Run, note: Note | None) -> str:
     return note.problem or OUTDATED
 
 
-def _read_run(repo: Any, experiments: ExperimentSet, run: Run, revision: str) -> _Finished:
+def _read_run(repo: Any, experiments: ExperimentSet, revision: str) -> Finished:
     with files_of(repo, revision) as files:
         metrics = {stage: _read_metrics(files, stage) for stage in experiments.stages}
         figures = {
@@ -107,7 +106,7 @@ def _read_run(repo: Any, experiments: ExperimentSet, run: Run, revision: str) ->
             judged = comparison.read_revision(repo, revision)
         except InputError:
             judged = None  # DVC's cache has lost it; the metrics are in Git
-    return _Finished(run, figures, hits, judged)
+    return Finished(figures, hits, judged)
 
 
 def _read_metrics(files: Any, stage: str) -> Any:
@@ -137,7 +136,7 @@ def _read_hits(files: Any) -> dict[Any, float]:
     return dict(zip(enumerate(messages), hits, strict=True)) if len(messages) == len(hits) else {}
 
 
-def _figures(experiments: ExperimentSet, complete: Sequence[_Finished]) -> dict[str, Figure]:
+def _figures(experiments: ExperimentSet, complete: Sequence[Finished]) -> dict[str, Figure]:
     shared = [heading for heading in experiments.metrics if all(heading in each.figures for each in complete)]
     return {heading: _over_seeds([each.figures[heading] for each in complete]) for heading in shared}
 
@@ -146,7 +145,7 @@ def _over_seeds(values: Sequence[float]) -> Figure:
     return Figure(mean(values), stdev(values) if len(values) > 1 else None)
 
 
-def _difference(name: str, baseline: Sequence[_Finished], done: Sequence[_Finished]) -> tuple[Figure | None, str]:
+def compare_runs(name: str, baseline: Sequence[Finished], done: Sequence[Finished]) -> tuple[Figure | None, str]:
     """Return the difference in the compared metric, seed by seed, and why it has no interval if it has none."""
     if len(baseline) != len(done) or not all(name in each.figures for each in (*baseline, *done)):
         return None, ""
