@@ -108,7 +108,7 @@ class LabelMeasures:
     predictions: list[int]
 
 
-def measure_labels(classifier: Classifier, messages: Messages, batch_size: int) -> LabelMeasures:
+def measure_labels(classifier: nn.Module, messages: Messages, batch_size: int) -> LabelMeasures:
     """Measure a classifier on all of `messages`, `batch_size` at a time."""
     return measure_logits(label_logits(classifier, messages.ids, batch_size), messages.labels)
 
@@ -124,20 +124,20 @@ def measure_logits(logits: Tensor, labels: Tensor) -> LabelMeasures:
 
 
 @torch.no_grad()
-def batch_accuracy(classifier: Classifier, batches: Loader, n_batches: int) -> float:
+def batch_accuracy(classifier: nn.Module, batches: Loader, n_batches: int) -> float:
     """Return the accuracy in percent over the first `n_batches` batches, as chapter 6.7 tracks it during training.
 
     Draws from torch's global generator for each pass over `batches`, as the book does.
     """
-    device = classifier.head.weight.device
+    device = next(classifier.parameters()).device
     with evaluation_mode(classifier):
         hits = [classifier(ids.to(device)).argmax(dim=-1).cpu() == labels for ids, labels in islice(batches, n_batches)]
     return 100 * float(torch.cat(hits).double().mean())
 
 
 @torch.no_grad()
-def label_logits(classifier: Classifier, ids: Tensor, batch_size: int) -> Tensor:
+def label_logits(classifier: nn.Module, ids: Tensor, batch_size: int) -> Tensor:
     """Return the logits of the labels of every row of `ids`, [n, n_labels] float32 on the CPU."""
-    device = classifier.head.weight.device
+    device = next(classifier.parameters()).device
     with evaluation_mode(classifier):
         return torch.cat([classifier(batch.to(device)).float().cpu() for batch in torch.split(ids, batch_size)])

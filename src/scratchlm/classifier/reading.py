@@ -53,19 +53,32 @@ class Reading:
         T = ids_BT.shape[1]
         return torch.ones(1, 1, T, T, dtype=torch.bool, device=ids_BT.device)
 
+    def position(self, ids_BT: Tensor) -> Tensor | None:
+        """Return the position of the token that tells the label, [B] int64; None if the mean over tokens does."""
+        if self.token in ("mean", "mean_real"):
+            return None
+        if self.token == "first":
+            return torch.zeros_like(ids_BT[:, 0])
+        if self.token == "last" and self.padding != "none":
+            return torch.full_like(ids_BT[:, 0], ids_BT.shape[1] - 1)
+        return self.lengths(ids_BT) - 1
+
     def choose(self, features_BTD: Tensor, ids_BT: Tensor) -> Tensor:
         """Return the features of the token that tells the label, or the mean over tokens, [B, D]."""
-        sees_padding = self.padding != "none"
-        if self.token == "first":
-            return features_BTD[:, 0]
-        if self.token == "last" and sees_padding:
-            return features_BTD[:, -1]
-        if self.token == "mean" and sees_padding:
+        position_B = self.position(ids_BT)
+        if position_B is not None:
+            return features_BTD[torch.arange(len(ids_BT), device=ids_BT.device), position_B]
+        if self.token == "mean" and self.padding != "none":
             return features_BTD.mean(dim=1)
-        lengths_B = self.lengths(ids_BT)
-        if self.token in ("last", "last_real"):
-            return features_BTD[torch.arange(len(ids_BT), device=ids_BT.device), lengths_B - 1]
-        return (features_BTD * self._is_real(ids_BT)[:, :, None]).sum(dim=1) / lengths_B[:, None]
+        return (features_BTD * self._is_real(ids_BT)[:, :, None]).sum(dim=1) / self.lengths(ids_BT)[:, None]
+
+    def n_needed(self, ids_BT: Tensor) -> Tensor:
+        """Return how many tokens of each text, from the first, can change its label, [B] int64."""
+        if self.causal_mask and self.token == "first":
+            return torch.ones_like(ids_BT[:, 0])
+        if self.padding != "none" and (not self.causal_mask or self.token in ("last", "mean")):
+            return torch.full_like(ids_BT[:, 0], ids_BT.shape[1])
+        return self.lengths(ids_BT)
 
     def _is_real(self, ids_BT: Tensor) -> Tensor:
         # By the length, not by the id: the one token of an empty text is padding.
