@@ -56,7 +56,7 @@ def classifier(profile: str, params: Params, vocab_size: int) -> tuple[nn.Module
     ids = torch.randint(vocab_size, (EXAMPLES, MESSAGE_TOKENS[profile]))
     messages = Messages(ids, torch.randint(2, (EXAMPLES,)).tolist())
     model = Classifier(base(params.finetune_classifier.base, params, vocab_size))
-    choose_trained_layers(model, params.finetune_classifier.train_layers)
+    choose_trained_layers(model, params.finetune_classifier)
     return model, label_loss, loaders(messages, messages, params.finetune_classifier.batch_size)
 
 

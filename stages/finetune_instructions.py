@@ -10,12 +10,14 @@ from scratchlm.assistant.instructions import read_entries
 from scratchlm.checkpoint.folder import load
 from scratchlm.files.atomic import write_text
 from scratchlm.generation.epoch_answers import SHOWN_ENTRIES, describe_answers, sample_answers
+from scratchlm.model.lora import add_lora, untied_head
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
 from scratchlm.tokenizer.measures import measure_texts
 from scratchlm.training.curve import draw_curve
 from scratchlm.training.fit import fit
+from scratchlm.training.optimizer import n_trained_parameters
 
 INSTRUCTIONS = Path("data/instructions")
 TOKENIZER = Path("data/tokenizer")
@@ -43,12 +45,15 @@ def main(params: Params) -> None:
         write_text(SAMPLES, describe_answers(entries, answers))
 
     torch.manual_seed(params.seed)
+    if settings.train_layers == "lora":
+        add_lora(model, [model.h, untied_head(model)], settings.lora_rank, settings.lora_scale)
     model.to(device)
     done = fit(
         "finetune_instructions", model, batches.loaders, settings, params.seed, CURVE, after_epoch=answer, show=show
     )
     save_assistant(MODEL, model, TOKENIZER, style)
     draw_curve(CURVE_FIGURE, done.state.curve, "Instruction fine-tuning loss", "token", settings.keep)
-    write_metrics(METRICS, {**done.losses(), **done.training(), **cut, **measure_texts(tokenizer, batches.texts)})
+    metrics = {"trained_parameters": n_trained_parameters(model), **done.losses(), **done.training(), **cut}
+    write_metrics(METRICS, {**metrics, **measure_texts(tokenizer, batches.texts)})
     done.snapshots.finish()
     print(done)

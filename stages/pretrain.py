@@ -39,7 +39,6 @@ def main(params: Params) -> None:
     torch.manual_seed(params.seed)
     model, optimizer_state = start_model(settings.start, INPUTS, params.model, tokenizer)
     optimizer = new_optimizer(model.to(device), settings, optimizer_state)
-    print(f"{n_parameters(model):,} parameters")
 
     def sample(epoch: int) -> str:
         return generate_text(model, tokenizer, settings.sample_prompt, settings.sample_tokens, Sampling())

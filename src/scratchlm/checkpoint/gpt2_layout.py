@@ -16,6 +16,7 @@ from torch import Tensor
 from scratchlm.model.config import MAX_LAYERS, Activation, GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import empty_gpt
+from scratchlm.model.lora import merged_state
 
 # --- config.json --------------------------------------------------------------------------------------------
 
@@ -145,9 +146,9 @@ class GPT2Layout:
         self.qkv_biases = {f"h.{layer}.attn.c_attn.bias" for layer in range(config.n_layers)}
 
     def stored_tensors(self, model: GPT) -> dict[str, Tensor]:
-        """Return the model's tensors with GPT2LMHeadModel's names and shapes, in float32."""
+        """Return the model's tensors with GPT2LMHeadModel's names and shapes, in float32, LoRA merged."""
         tensors = {}
-        for name, tensor in model.state_dict().items():
+        for name, tensor in merged_state(model).items():
             tensors[name if name == HEAD else PREFIX + name] = self.turned(name, tensor).float()
         if not self.config.qkv_bias:
             for name in sorted(self.qkv_biases):

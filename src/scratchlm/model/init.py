@@ -18,7 +18,7 @@ from scratchlm.model.gpt import GPT, Block
 GPT2_STD = 0.02  # of GPT-2's initial weights, at widths of 768 and more
 
 
-class _WithoutInit(TorchFunctionMode):
+class WithoutInit(TorchFunctionMode):
     """Turn off torch's init of layers: parameters are allocated but not filled."""
 
     def __torch_function__(
@@ -32,7 +32,7 @@ class _WithoutInit(TorchFunctionMode):
 def empty_gpt(config: GPTConfig, attention: AttentionKind = "sdpa") -> GPT:
     """Build a GPT whose parameters are allocated but not filled; the caller must fill all of them."""
     # The meta device would work too, but there torch's init imports its compiler: a second and 75 MB.
-    with _WithoutInit():
+    with WithoutInit():
         return GPT(config, attention)
 
 

@@ -19,10 +19,19 @@ SMALL_PRODUCT = 1 << 20  # multiplications; below that, oneDNN's 10 microseconds
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`, [..., in_features] to [..., out_features], through `linear`."""
+    """`nn.Linear`, [..., in_features] to [..., out_features], through `linear`, plus what LoRA adds.
+
+    It may stand for `n_parts` layers with the same input, whose outputs are side by side.
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, n_parts: int = 1) -> None:
+        super().__init__(in_features, out_features, bias)
+        self.n_parts = n_parts
+        self.lora: nn.Module | None = None  # see lora.py
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear(x, self.weight, self.bias)
+        y = linear(x, self.weight, self.bias)
+        return y if self.lora is None else y + self.lora(x)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

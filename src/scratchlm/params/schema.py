@@ -10,14 +10,20 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scratchlm.model.config import MAX_LAYERS, Activation, AttentionKind, GPTConfig, Init
 from scratchlm.params.choices import (
+    AllOrLora,
     Base,
     Keep,
+    LoraScaling,
+    Padding,
     Precision,
     PromptName,
     PromptStyle,
     Schedule,
+    Split,
+    Token,
     TokenizerKind,
     TrainLayers,
+    Weights,
 )
 
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
@@ -150,6 +156,20 @@ class PretrainParams(TrainingParams):
     sample_tokens: Positive
 
 
+class FinetuningParams(TrainingParams):
+    """What all fine-tunings share; the keys of LoRA are unused unless `train_layers` is lora (appendix E)."""
+
+    drop_rate: DropRate
+    lora_rank: Positive
+    lora_alpha: AboveZero
+    lora_scaling: LoraScaling
+
+    @property
+    def lora_scale(self) -> float:
+        """The factor of what LoRA's matrices add: alpha as the book has it, or alpha / rank (Hu et al. 2021)."""
+        return self.lora_alpha if self.lora_scaling == "alpha" else self.lora_alpha / self.lora_rank
+
+
 class VisualizeParams(Section):
     """What to show of the pretrained model."""
 
@@ -170,15 +190,19 @@ class SmsParams(Section):
     balance: bool
     train_fraction: Fraction
     validation_fraction: Fraction
+    split: Split
 
 
-class ClassifierParams(TrainingParams):
+class ClassifierParams(FinetuningParams):
     """The fine-tuning of the classifier."""
 
     base: Base
-    drop_rate: DropRate
+    weights: Weights
     train_layers: TrainLayers
+    token: Token
+    padding: Padding
     max_length: Positive | None
+    causal_mask: bool
 
 
 class InstructionsParams(Section):
@@ -191,13 +215,32 @@ class InstructionsParams(Section):
     test_fraction: Fraction
 
 
-class AssistantParams(TrainingParams):
+class AssistantParams(FinetuningParams):
     """The fine-tuning of the assistant."""
 
     base: Base
-    drop_rate: DropRate
+    train_layers: AllOrLora
     max_length: Positive
     mask_prompt: bool
+
+
+class PreferencesParams(Section):
+    """The preference pairs and their split; the rest is the validation set."""
+
+    source: Place
+    max_entries: Positive | None
+    train_fraction: Fraction
+    test_fraction: Fraction
+
+
+class PreferenceTuningParams(FinetuningParams):
+    """The training of the assistant on preference pairs."""
+
+    train_layers: AllOrLora
+    max_length: Positive
+    mask_prompt: bool
+    beta: AboveZero
+    mean_log_probability: bool
 
 
 class GenerateParams(Section):
@@ -243,6 +286,8 @@ class Params(Section):
     finetune_classifier: ClassifierParams
     instructions: InstructionsParams
     finetune_instructions: AssistantParams
+    preferences: PreferencesParams
+    tune_preferences: PreferenceTuningParams
     generate: GenerateParams
     benchmark: BenchmarkParams
     judge: JudgeParams

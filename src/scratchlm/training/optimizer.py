@@ -49,3 +49,8 @@ def set_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping
 def trained_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """Return the parameters that require a gradient, with their names."""
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def n_trained_parameters(model: nn.Module) -> int:
+    """Count the parameters that require a gradient."""
+    return sum(parameter.numel() for _, parameter in trained_parameters(model))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiktoken
 import torch
+from training_settings import classifier_settings
 
 from scratchlm.classifier.classifier import (
     Classifier,
@@ -59,7 +60,7 @@ def test_the_label_is_read_at_the_last_position(classifier: Classifier) -> None:
     ],
 )
 def test_exactly_the_chosen_layers_train(classifier: Classifier, train_layers: str, prefixes: tuple[str, ...]) -> None:
-    choose_trained_layers(classifier, train_layers)  # type: ignore[arg-type]
+    choose_trained_layers(classifier, classifier_settings(train_layers=train_layers))
     for name, parameter in classifier.named_parameters():
         assert parameter.requires_grad == name.startswith(prefixes), name
 

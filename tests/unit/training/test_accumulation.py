@@ -1,4 +1,4 @@
-"""A batch computed in parts gives the loss and the gradients of the whole batch, for all three trainings."""
+"""A batch computed in parts gives the loss and the gradients of the whole batch, for all four trainings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch.utils.data import TensorDataset
 from training_settings import training_settings
 
 from scratchlm.assistant.batches import Example, collate
+from scratchlm.assistant.dpo import preference_measure
+from scratchlm.assistant.tuning import EncodedPair, collate_pairs
 from scratchlm.classifier.classifier import Classifier, Messages, label_loss
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
@@ -59,12 +61,29 @@ def messages(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
     return Classifier(new_model(drop_rate)), label_loss, loaders(data, data, BATCH_SIZE)
 
 
+def pairs(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
+    """The batches of preference tuning: the loss is the mean over pairs, however long their answers are."""
+    generator = torch.Generator().manual_seed(1)
+
+    def example(prompt: list[int], n: int) -> Example:
+        return Example(prompt + torch.randint(39, (n,), generator=generator).tolist(), len(prompt))
+
+    made = []
+    for prompt_length, answer in LENGTHS * 3:
+        prompt = torch.randint(39, (prompt_length,), generator=generator).tolist()
+        made.append(EncodedPair(example(prompt, answer), example(prompt, 3), (-2.0 * answer, -7.0)))
+    pad = partial(collate_pairs, pad_id=39, max_length=24, mask_prompt=True)
+    measure = preference_measure(0.1, mean=False)
+    loss = lambda model, batch: measure(model, batch)["loss"]  # noqa: E731
+    return new_model(drop_rate), loss, loaders(made, made[:BATCH_SIZE], BATCH_SIZE, pad)
+
+
 def new_model(drop_rate: float) -> Any:
     torch.manual_seed(0)
     return new_gpt(GPTConfig(40, 24, 16, 2, 2, drop_rate), "gpt2", 0.1)
 
 
-KINDS = pytest.mark.parametrize("kind", [windows, messages, instructions])
+KINDS = pytest.mark.parametrize("kind", [windows, messages, instructions, pairs])
 
 
 def one_update(kind: Any, accumulate: int, precision: Precision = "float32") -> tuple[float, list[Tensor]]:
