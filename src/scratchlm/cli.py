@@ -98,7 +98,9 @@ def classify(
 def ask(
     instruction: Annotated[str, typer.Argument(help="What to do.")],
     input: Annotated[str, typer.Option(help="The text to work on, such as a sentence to rewrite.")] = "",
-    model: Annotated[Path, typer.Option(help="The assistant's folder.")] = Path("models/assistant"),
+    model: Annotated[
+        Path, typer.Option(help="The assistant's folder; models/preferred is the one tuned on preferences.")
+    ] = Path("models/assistant"),
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     tokens: Tokens = 256,
@@ -211,11 +213,12 @@ def compare(
     rev1: Annotated[str, typer.Argument(help="A Git revision, a DVC experiment, or workspace.")],
     rev2: Annotated[str, typer.Argument(help="The revision to compare it with.")],
 ) -> None:
-    """Compare two assistants by their scores, entry by entry: the mean difference with its 95 % interval."""
+    """Compare two revisions' assistants by their scores, entry by entry: the difference with its 95 % interval."""
     from scratchlm.judging import comparison
 
     first, second = comparison.read_judged((rev1, rev2), Path())
-    print("\n\n".join(comparison.describe(found, rev1, rev2) for found in comparison.compare(first, second)))
+    parts = [comparison.describe(found, rev1, rev2) for found in comparison.compare(first, second)]
+    print("\n\n".join([*parts, *comparison.uncompared(first, second)]))
 
 
 class Format(StrEnum):

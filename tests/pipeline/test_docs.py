@@ -408,7 +408,7 @@ def figures() -> dict[str, str]:
     instructions, judged = METRICS["prepare_instructions"], METRICS["judge_responses"]
     scores = {
         variant: "{mean:.2f} ({ci95_low:.2f} to {ci95_high:.2f})".format(**judged[variant])
-        for variant in ("base", "assistant")
+        for variant in ("base", "assistant", "preferred")
     }
     return {
         "corpus": "{documents:,}, {characters:,}, {tokens:,}".format(**tokens),
@@ -422,6 +422,7 @@ def figures() -> dict[str, str]:
         "instructions": "{train}/{validation}/{test}".format(**instructions),
         "base model": scores["base"],
         "assistant, mean": scores["assistant"],
+        "preferred, mean": scores["preferred"],
         "the same where the answer is in train": "{mean:.2f}, {n} prompts".format(**judged["known_answers"]),
         "the same where it is not": "{mean:.2f}, {n} prompts".format(**judged["new_answers"]),
     }
@@ -450,9 +451,11 @@ def shown_figures() -> Iterator[tuple[str, str, float]]:
             for line in match["shown"].splitlines():
                 if found := re.match(r"metrics/(\w+)\.json +(\S+) +(\S+) +\S+ +\S+$", line):
                     yield found[1], found[2], float(found[3])
+                if found := re.match(r"(assistant|preferred), judged by ", line):
+                    variant = found[1]
                 if found := re.match(r"main +(\S+) +(\S+) to (\S+) +(\d+)$", line):
                     for key, value in zip(("mean", "ci95_low", "ci95_high", "n"), found.groups(), strict=True):
-                        yield "judge_responses", f"assistant.{key}", float(value)
+                        yield "judge_responses", f"{variant}.{key}", float(value)
                 if found := re.match(rf"test accuracy of ({'|'.join(BASELINES)}) +(\S+) %", line):
                     yield "finetune_classifier", BASELINES[found[1]], float(found[2])
 
