@@ -33,6 +33,7 @@ from scratchlm.params.schema import (
 PARAMS = Path("params.yaml")
 PROFILE = "copy a profile with `make profile P=sample`"  # what helps a params.yaml that cannot be read
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
+TRAININGS = ("pretrain", "finetune_classifier", "finetune_instructions", "tune_preferences")
 SHOWN_CHARACTERS = 60  # of a value or a key
 SHOWN_PROBLEM = 200  # characters of the YAML reader's message
 
@@ -155,6 +156,7 @@ def _bad_fractions(valid: dict[str, Any]) -> Iterator[str]:
     for section, middle, rest in (
         ("sms", "validation_fraction", "test"),
         ("instructions", "test_fraction", "validation"),
+        ("preferences", "test_fraction", "validation"),
     ):
         if section in valid:
             total = valid[section].train_fraction + getattr(valid[section], middle)
@@ -166,7 +168,7 @@ def _bad_fractions(valid: dict[str, Any]) -> Iterator[str]:
 
 
 def _bad_trainings(valid: dict[str, Any]) -> Iterator[str]:
-    for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
+    for section in TRAININGS:
         if section in valid and valid[section].batch_size % valid[section].accumulate:
             yield (
                 f"{section}.accumulate: got {valid[section].accumulate}, allowed: 1, or a number that divides "
@@ -197,7 +199,7 @@ def _bad_start(valid: dict[str, Any]) -> Iterator[str]:
 
 
 def _bad_rates(valid: dict[str, Any]) -> Iterator[str]:
-    for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
+    for section in TRAININGS:
         if section in valid and valid[section].min_learning_rate > valid[section].learning_rate:
             yield (
                 f"{section}.min_learning_rate: got {valid[section].min_learning_rate:g}, allowed: at most "
@@ -229,9 +231,14 @@ def _bad_bases(valid: dict[str, Any]) -> Iterator[str]:
             f"finetune_classifier.max_length: got {classifier.max_length}, allowed with finetune_classifier.padding "
             "context: null, which is the context of the base"
         )
-    if {"generate", "finetune_instructions", "model"} <= valid.keys():
+    if {"finetune_instructions", "model"} <= valid.keys():
         base_length = _context_length(valid["finetune_instructions"].base, valid["model"])
-        if valid["generate"].max_new_tokens >= base_length:
+        if "tune_preferences" in valid and valid["tune_preferences"].max_length > base_length:
+            yield (
+                f"tune_preferences.max_length: got {valid['tune_preferences'].max_length}, allowed: at most the "
+                f"context of the assistant ({base_length})"
+            )
+        if "generate" in valid and valid["generate"].max_new_tokens >= base_length:
             yield (
                 f"generate.max_new_tokens: got {valid['generate'].max_new_tokens}, allowed: less than the "
                 f"context of the assistant ({base_length}), which holds the prompt too"
