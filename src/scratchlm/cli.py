@@ -211,11 +211,12 @@ def compare(
     rev1: Annotated[str, typer.Argument(help="A Git revision, a DVC experiment, or workspace.")],
     rev2: Annotated[str, typer.Argument(help="The revision to compare it with.")],
 ) -> None:
-    """Compare two assistants by their scores, entry by entry: the mean difference with its 95 % interval."""
+    """Compare two revisions' assistants by their scores, entry by entry: the difference with its 95 % interval."""
     from scratchlm.judging import comparison
 
     first, second = comparison.read_judged((rev1, rev2), Path())
-    print("\n\n".join(comparison.describe(found, rev1, rev2) for found in comparison.compare(first, second)))
+    parts = [comparison.describe(found, rev1, rev2) for found in comparison.compare(first, second)]
+    print("\n\n".join([*parts, *comparison.uncompared(first, second)]))
 
 
 class Format(StrEnum):

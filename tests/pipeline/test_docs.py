@@ -408,7 +408,7 @@ def figures() -> dict[str, str]:
     instructions, judged = METRICS["prepare_instructions"], METRICS["judge_responses"]
     scores = {
         variant: "{mean:.2f} ({ci95_low:.2f} to {ci95_high:.2f})".format(**judged[variant])
-        for variant in ("base", "assistant")
+        for variant in ("base", "assistant", "preferred")
     }
     return {
         "corpus": "{documents:,}, {characters:,}, {tokens:,}".format(**tokens),
@@ -422,6 +422,7 @@ def figures() -> dict[str, str]:
         "instructions": "{train}/{validation}/{test}".format(**instructions),
         "base model": scores["base"],
         "assistant, mean": scores["assistant"],
+        "preferred, mean": scores["preferred"],
         "the same where the answer is in train": "{mean:.2f}, {n} prompts".format(**judged["known_answers"]),
         "the same where it is not": "{mean:.2f}, {n} prompts".format(**judged["new_answers"]),
     }
