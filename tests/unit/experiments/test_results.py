@@ -55,9 +55,8 @@ def test_scores_are_paired_and_other_entries_have_no_interval() -> None:
 
 
 def test_the_metric_names_the_model_whose_scores_are_paired() -> None:
-    first, second = (
-        Finished({"test": 0.0}, judged=judged(scores), variant="preferred") for scores in ([10.0] * 3, [10.0, 12.0, 14.0])
-    )
+    both = (judged([10.0, 10.0, 10.0]), judged([10.0, 12.0, 14.0]))
+    first, second = (Finished({"test": 0.0}, judged=each, variant="preferred") for each in both)
     figure, _ = compare_runs("test", [first], [second])
     assert figure is not None and (figure.low, figure.high) != (0.0, 0.0)
 
