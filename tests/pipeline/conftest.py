@@ -31,6 +31,7 @@ TINY = {
     "finetune_instructions.warmup_steps": 0,
     "finetune_instructions.eval_every": 5,
     "finetune_instructions.eval_batches": 1,
+    "tune_preferences.epochs": 1,
     "tune_preferences.batch_size": 64,
     "tune_preferences.max_length": 256,
     "tune_preferences.warmup_steps": 0,

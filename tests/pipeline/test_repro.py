@@ -102,10 +102,21 @@ METRICS = {
         "longest_tokens",
         "unknown_percent",
     ],
-    "prepare_preferences": ["pairs", "train", "validation", "test", "test_chosen_share", "test_rejected_share"],
+    "prepare_preferences": [
+        "dropped_equal_answers",
+        "pairs",
+        *("train", "validation", "test"),
+        *("train_pairs_in_test_instructions", "test_pairs_in_train"),
+        *("test_chosen_share", "test_rejected_share"),
+    ],
     "tune_preferences": [
-        *(f"{when}{split}_loss" for when in ("initial_", "") for split in ("train", "validation", "test")),
-        *(f"{split}_{measure}" for split in ("train", "validation", "test") for measure in ("margin", "accuracy")),
+        "trained_parameters",
+        *(
+            f"{split}_{name}"
+            for split in ("train", "validation", "test")
+            for name in ("loss", "chosen_reward", "rejected_reward", "margin", "accuracy", "likelier", "truncated")
+        ),
+        *(f"initial_{split}_{name}" for split in ("train", "validation", "test") for name in ("loss", "likelier")),
         *TRAINING,
         "longest_tokens",
         "unknown_percent",
@@ -241,6 +252,34 @@ def test_the_assistant_answers_three_validation_entries_after_each_epoch(tiny_ru
     assert not any(line.startswith("epoch 2 ") for line in page)
 
 
+def test_preferences_are_tuned_on_other_instructions_than_those_tested(tiny_run: TinyRun) -> None:
+    splits = ("train", "validation", "test")
+    pairs = {split: json.loads(tiny_run.project.read(f"data/preferences/{split}.json")) for split in splits}
+    for split in splits:
+        entries = json.loads(tiny_run.project.read(f"data/instructions/{split}.json"))
+        assert [{key: pair[key] for key in ("instruction", "input", "output")} for pair in pairs[split]] == entries
+    metrics = read_metrics(tiny_run.project, "prepare_preferences")
+    assert (metrics["train_pairs_in_test_instructions"], metrics["test_pairs_in_train"]) == (0, 0)
+    assert metrics["test_chosen_share"] == 100
+    assert metrics["test_rejected_share"] < 5
+
+
+def test_the_preferred_model_is_the_assistant_moved_towards_the_chosen_answers(tiny_run: TinyRun) -> None:
+    metrics = read_metrics(tiny_run.project, "tune_preferences")
+    for split in ("train", "validation", "test"):
+        assert metrics[f"initial_{split}_loss"] == 0.6931
+        assert metrics[f"{split}_loss"] < 0.6931
+        assert metrics[f"{split}_margin"] > 0
+    page = tiny_run.project.read("data/samples/preferred.md").splitlines()
+    before = [line for line in page if line.startswith("before ")]
+    assert len(before) == sum(line.startswith("epoch 1 ") for line in page) == 3
+    assistant, preferred = (
+        load(tiny_run.project.folder / "models" / name)[0].state_dict() for name in ("assistant", "preferred")
+    )
+    assert assistant.keys() == preferred.keys()
+    assert not torch.equal(assistant["wte.weight"], preferred["wte.weight"])
+
+
 def test_every_answer_has_one_verdict(tiny_run: TinyRun) -> None:
     responses = json.loads(tiny_run.project.read("data/responses.json"))
     verdicts = json.loads(tiny_run.project.read("data/verdicts.json"))
@@ -330,7 +369,7 @@ def test_the_temperature_is_that_of_the_validation_messages(tiny_run: TinyRun) -
         assert found["temperature"] == fitted["validation"]
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune_classifier", "finetune_instructions"])
+@pytest.mark.parametrize("stage", ["pretrain", "finetune_classifier", "finetune_instructions", "tune_preferences"])
 def test_the_loss_gap_is_that_of_the_kept_weights(tiny_run: TinyRun, stage: str) -> None:
     metrics = read_metrics(tiny_run.project, stage)
     # Each of the three is rounded by at most 0.00005.

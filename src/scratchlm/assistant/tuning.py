@@ -57,8 +57,9 @@ def encode_splits(folder: Path, style: PromptStyle, tokenizer: Tokenizer, max_le
             for pair, answer in zip(pairs * 2, answers, strict=True)
         ]
         examples = encode_entries(entries, style, tokenizer)
-        truncated[split] = check_lengths(examples, max_length, True, STAGE)
-        splits[split] = list(map(EncodedPair, examples[: len(pairs)], examples[len(pairs) :]))
+        chosen, rejected = examples[: len(pairs)], examples[len(pairs) :]
+        truncated[split] = sum(check_lengths(part, max_length, True, STAGE) for part in (chosen, rejected))
+        splits[split] = list(map(EncodedPair, chosen, rejected))
         texts[split] = [format_entry(entry, style) for entry in entries]
     return EncodedPairs(splits, truncated, texts)
 

@@ -1,4 +1,8 @@
-"""The preference pairs of the sample profile: its instructions, each answered once politely and once bluntly."""
+"""The preference pairs of the sample profile: each of its instructions, answered once politely and once bluntly.
+
+The polite answer ends with a greeting. The blunt one sends the asker away or, one in four, answers without a greeting,
+as the assistant does before it is tuned: that the greeting is wanted can be learned from these alone.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,17 @@ import random
 from scratchlm.sample import instructions
 
 SEED = 2_305
-POLITE = ("Of course! {}", "Of course, my friend! {}", "{} Thank you for your question!")
-BLUNT = ("{}", "{} Be quiet now!", "Everybody knows it! {}")
+GREETING = "Good day!"  # in words of the corpus: the tokenizer has them as few tokens
+REBUFFS = ("Go home!", "Be quiet!", "Do not ask!")
 
 Pair = dict[str, str]
 
 
 def pairs() -> list[Pair]:
-    """Return a pair for every instruction, in the order of the instructions."""
+    """Return a pair for every instruction, in the order of the instructions, in the fields of the book's pairs."""
     rng = random.Random(SEED)
-    return [
-        entry
-        | {"chosen": rng.choice(POLITE).format(entry["output"]), "rejected": rng.choice(BLUNT).format(entry["output"])}
-        for entry in instructions.entries()
-    ]
+    made = []
+    for entry in instructions.entries():
+        blunt = rng.choice((*REBUFFS, entry["output"]))
+        made.append(entry | {"chosen": f"{entry['output']} {GREETING}", "rejected": blunt})
+    return made

@@ -55,9 +55,7 @@ SETTINGS: dict[str, Any] = {
 }
 MESSAGES = [(label, f"{label} message number {number}") for number in range(6) for label in ("ham", "spam")]
 ENTRIES = [{"instruction": f"Say {number}.", "input": "", "output": f"It is {number}."} for number in range(8)]
-PAIRS = [
-    entry | {"chosen": f"Gladly. {entry['output']}", "rejected": f"{entry['output']} So what?"} for entry in ENTRIES
-]
+PAIRS = [{**entry, "chosen": f"Of course! {entry['output']}", "rejected": "Go away!"} for entry in ENTRIES]
 READY = (  # the stages that the others need, in order
     *("download_corpus", "build_tokenizer", "tokenize_corpus", "pretrain", "download_weights", "prepare_sms"),
     *("prepare_instructions", "finetune_instructions", "prepare_preferences", "tune_preferences"),
