@@ -1,9 +1,10 @@
-"""The command line: use the trained models, show shapes and caches, compare revisions."""
+"""The command line: use the trained models, show shapes and caches, compare revisions and experiments."""
 
 from __future__ import annotations
 
 import io
 import sys
+from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 from statistics import median
@@ -218,6 +219,35 @@ def compare(
     first, second = comparison.read_judged((rev1, rev2), Path())
     parts = [comparison.describe(found, rev1, rev2) for found in comparison.compare(first, second)]
     print("\n\n".join([*parts, *comparison.uncompared(first, second)]))
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+@cli.command()
+def table(
+    name: Annotated[str, typer.Argument(help="A set of experiments: a file in experiments/, without .yaml.")],
+    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TEXT,
+    plot: Annotated[Path | None, typer.Option(help="Also draw a PNG file, such as logs/table.png.")] = None,
+) -> None:
+    """Show the results of a set of experiments that `make sweep` ran: metrics, differences, published figures."""
+    from scratchlm.experiments import results, sets, table
+    from scratchlm.files.revisions import open_project
+
+    with open_project(Path()) as repo:
+        experiments, runs = sets.load_set(name, Path(repo.root_dir))
+        found = results.read_results(repo, experiments, runs)
+    written = {Format.TEXT: table.as_text, Format.MARKDOWN: table.as_markdown, Format.CSV: table.as_csv}
+    print(written[format](experiments, found), end="")
+    if plot is not None:
+        from scratchlm.experiments.figure import draw_set
+
+        draw_set(plot, experiments, found)
 
 
 @cli.command()

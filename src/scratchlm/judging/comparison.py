@@ -13,6 +13,7 @@ import pandas as pd
 
 from scratchlm.assistant.instructions import Variant
 from scratchlm.errors import InputError, OutputError
+from scratchlm.files.revisions import files_of, open_project
 from scratchlm.files.text import one_line, shorten
 from scratchlm.judging.verdicts import Row
 from scratchlm.stage.mean import Mean, mean_of
@@ -21,7 +22,6 @@ RESPONSES = "data/responses.json"
 VERDICTS = "data/verdicts.json"
 ENTRY_KEYS = ("id", "instruction", "input", "output")
 ROW_KEYS = ("id", "variant", "judge", "score")
-WORKSPACE = "workspace"
 SEED = 123  # of the bootstrap, the same for all revisions
 TUNED: tuple[Variant, ...] = ("assistant", "preferred")  # what two revisions are compared by
 IDENTITY = ("model", "model_digest", "prompt")  # what makes two judges of one name the same, beside their options
@@ -127,34 +127,15 @@ def read_judged(revisions: Sequence[str], folder: Path) -> list[Judged]:
     Nothing is checked out; the files come from DVC's cache, or from its remote if they are not there.
     Raises InputError for a folder that is no project, an unknown revision, and one without verdicts.
     """
-    from dvc.exceptions import DvcException, NotDvcRepoError
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(folder)) as repo:
-            return [_read_revision(repo, revision) for revision in revisions]
-    except NotDvcRepoError:
-        raise InputError(f"{folder.resolve()} is in no DVC project: run this in the project's folder") from None
-    except DvcException as error:
-        raise InputError(f"DVC cannot read the revisions: {one_line(error, ERROR_CHARS)}") from None
+    with open_project(folder) as repo:
+        return [read_revision(repo, revision) for revision in revisions]
 
 
-def _read_revision(repo: Any, revision: str) -> Judged:
-    from dvc.fs import DVCFileSystem
-    from dvc.repo.brancher import switch
-    from dvc.scm import SCMError
-
-    try:
-        with switch(repo, revision):
-            # A file system of its own, because the repository's still shows the revision before.
-            files = DVCFileSystem(repo=repo)
-            entries = _read_list(files, RESPONSES, ENTRY_KEYS, revision)
-            rows = _read_list(files, VERDICTS, ROW_KEYS, revision)
-    except SCMError as error:
-        raise InputError(
-            f"{revision} is unknown ({one_line(error, ERROR_CHARS)}): name a Git revision, an experiment of "
-            f"`dvc exp show`, or `{WORKSPACE}`"
-        ) from None
+def read_revision(repo: Any, revision: str) -> Judged:
+    """Read what one revision of an open project holds; raise InputError as `read_judged` does."""
+    with files_of(repo, revision) as files:
+        entries = _read_list(files, RESPONSES, ENTRY_KEYS, revision)
+        rows = _read_list(files, VERDICTS, ROW_KEYS, revision)
     return Judged(revision, entries, rows)
 
 
