@@ -3,15 +3,14 @@
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.baseline import describe_accuracies, measure_baselines
-from scratchlm.classifier.classifier import Classifier, choose_trained_layers
+from scratchlm.classifier.classifier import choose_trained_layers, new_classifier
 from scratchlm.classifier.finetune import encode_splits, finetune, read_splits
 from scratchlm.classifier.folder import Description, save_classifier
 from scratchlm.classifier.labels import read_labels
 from scratchlm.classifier.prompted import measure_prompted
+from scratchlm.classifier.reading import Reading
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
@@ -34,11 +33,12 @@ METRICS = Path("metrics/finetune_classifier.json")
 def main(params: Params) -> None:
     settings = params.finetune_classifier
     device = choose_device(settings.precision)
-    gpt, tokenizer = load(BASES / settings.base, settings.drop_rate)
+    base, tokenizer = load(BASES / settings.base, settings.drop_rate)
     labels, frames = read_labels(SMS), read_splits(SMS)
-    messages, max_length = encode_splits(frames, tokenizer, settings.max_length, gpt.config.context_length)
-    torch.manual_seed(params.seed)
-    classifier = Classifier(gpt, len(labels))
+    reading = Reading(settings.token, settings.padding, settings.causal_mask, tokenizer.eot_token)
+    context = base.config.context_length
+    messages, max_length = encode_splits(frames, tokenizer, settings.max_length, context, reading.padding)
+    classifier = new_classifier(base, len(labels), reading, settings.weights, params.seed)
     choose_trained_layers(classifier, settings)
 
     def report(state: TrainingState) -> None:
@@ -46,10 +46,9 @@ def main(params: Params) -> None:
         if state.epoch_notes:
             write_table(ACCURACIES, state.epoch_notes)
 
-    prompt = partial(measure_prompted, gpt, tokenizer, frames["test"], labels, settings.batch_size)
+    prompt = partial(measure_prompted, base.to(device), tokenizer, frames["test"], labels, settings.batch_size)
     done = finetune(classifier.to(device), messages, settings, params.seed, prompt, report)
-    description = Description(labels, max_length, done.calibration.temperature)
-    save_classifier(MODEL, classifier, TOKENIZER, description)
+    save_classifier(MODEL, classifier, TOKENIZER, Description(labels, max_length, done.calibration.temperature))
     draw_curve(LOSS_FIGURE, done.state.curve, "Classifier loss", "message", settings.keep)
     write_table(CONFUSION, done.confusion(labels))
     baselines = {"prompted_test_accuracy": done.prompted_accuracy, **measure_baselines(frames)}

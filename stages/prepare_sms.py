@@ -15,10 +15,11 @@ METRICS = Path("metrics/prepare_sms.json")
 
 
 def main(params: Params) -> None:
-    messages = collect_messages(params.sms.source, INPUTS)
+    sms = params.sms
+    messages = collect_messages(sms.source, INPUTS)
     counts = messages["Label"].value_counts().sort_index()
-    kept = balance(messages, params.seed) if params.sms.balance else messages
-    train, validation, test = split(kept, params.sms.train_fraction, params.sms.validation_fraction, params.seed)
+    kept = balance(messages, params.seed) if sms.balance else messages
+    train, validation, test = split(kept, sms.train_fraction, sms.validation_fraction, params.seed, sms.split)
     with atomic_path(SMS) as temporary:
         temporary.mkdir()
         write_labels(temporary, list(counts.index))

@@ -29,14 +29,17 @@ from scratchlm.classifier.classifier import (
     encode_messages,
     label_loss,
     measure_labels,
+    new_classifier,
 )
 from scratchlm.classifier.messages import balance, number_labels, split
+from scratchlm.classifier.reading import Reading
 from scratchlm.classifier.sources import read_messages
 from scratchlm.generation.decode import Sampling, generate, generate_uncached
 from scratchlm.model.attention import MultiHeadAttention
 from scratchlm.model.config import AttentionKind, GPTConfig
 from scratchlm.model.gpt import GPT, Block, FeedForward
 from scratchlm.model.init import new_gpt
+from scratchlm.params.choices import Padding, Token
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokens.windows import Windows
@@ -416,6 +419,51 @@ def test_a_classifiers_loss_and_accuracy_are_the_books() -> None:
     assert mean_loss(ours, label_loss, batches) == pytest.approx(expected, abs=SINGLE)
     accuracy = 100 * ch06.calc_accuracy_loader(batches, theirs, device)
     assert 0 < accuracy < 100 and measure_labels(ours, messages, 8).accuracy == pytest.approx(accuracy)
+
+
+def published_logits(theirs: nn.Module, ids_BT: Tensor, token: str) -> Tensor:
+    """The logits that the script of chapter 6's published variants takes its loss of; 59 pads."""
+    logits_BTN: Tensor = theirs(ids_BT)
+    if token == "mean":
+        return logits_BTN.mean(dim=1)
+    if token == "last_real":  # --trainable_token_pos flexible
+        return logits_BTN[torch.arange(len(ids_BT)), (ids_BT != 59).sum(dim=1) - 1]
+    return logits_BTN[:, {"last": -1, "first": 0}[token]]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("causal_mask", [True, False])
+@pytest.mark.parametrize("padding", ["longest", "none"])
+@pytest.mark.parametrize("token", ["last", "first", "last_real", "mean"])
+def test_the_classifiers_variants_have_the_published_logits(token: Token, padding: Padding, causal_mask: bool) -> None:
+    gpt, theirs = both_gpts(drop_rate=0.0)
+    ours = Classifier(gpt, 2, Reading(token, padding, causal_mask, pad_id=59)).eval()
+    theirs.out_head = ours.head
+    if not causal_mask:  # --disable_causal_mask
+        for name, mask in theirs.named_buffers():
+            assert name.endswith("mask") and mask.any()
+            mask.zero_()
+    ids_BT = torch.randint(59, (5, 12), generator=torch.Generator().manual_seed(4))
+    for row, length in enumerate((12, 3, 7, 1, 12)):
+        ids_BT[row, length:] = 59
+    if padding == "longest":
+        expected = published_logits(theirs.eval(), ids_BT, token)
+    else:  # --no_padding --batch_size 1
+        alone = [row[row != 59][None] for row in ids_BT]
+        expected = torch.cat([published_logits(theirs.eval(), row, token) for row in alone])
+    assert_close(ours(ids_BT), expected)
+
+
+def test_random_weights_and_the_head_are_those_of_the_published_script() -> None:
+    gpt, theirs = both_gpts(drop_rate=0.0)
+    theirs = theirs.eval()
+    torch.manual_seed(123)
+    theirs.out_head = nn.Linear(TINY["emb_dim"], 2)
+    for parameter in gpt.parameters():
+        nn.init.ones_(parameter)
+    ours = new_classifier(gpt, 2, Reading(), "random", 123)
+    ids_BT = torch.randint(60, (3, 12), generator=torch.Generator().manual_seed(4))
+    assert_close(ours(ids_BT), theirs(ids_BT)[:, -1])
 
 
 # Chapter 7

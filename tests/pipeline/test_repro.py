@@ -11,7 +11,9 @@ from dvc_deps import DVC_YAML, read_yaml
 from project import Project, TinyRun
 from torch import Tensor
 
-from scratchlm.assistant.instructions import Entry, format_prompt
+from scratchlm.assistant.instructions import VARIANTS, Entry, format_prompt
+from scratchlm.assistant.pairs import read_pairs
+from scratchlm.assistant.preferences import preference_shares
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.calibration import fit_temperature
 from scratchlm.classifier.classifier import encode_messages, label_logits
@@ -121,20 +123,27 @@ METRICS = {
         "longest_tokens",
         "unknown_percent",
     ],
-    "generate_responses": ["answers", "empty", "stopped_at_end"],
+    "generate_responses": [
+        "answers",
+        *(
+            f"{prefix}{name}"
+            for prefix in ("", "base_", "preferred_")
+            for name in ("empty", "stopped_at_end", "preference_share")
+        ),
+    ],
     "judge_responses": [
         "judge",
         "backend",
         "model",
-        *(f"{variant}.{name}" for variant in ("base", "assistant") for name in (*INTERVAL, "n", "n_scored")),
-        *(f"difference.{name}" for name in INTERVAL),
+        *(f"{variant}.{name}" for variant in VARIANTS for name in (*INTERVAL, "n", "n_scored")),
+        *(f"{prefix}difference.{name}" for prefix in ("", "preferred_") for name in (*INTERVAL, "wins", "losses")),
     ],
     "benchmark_models": [
         *("source", "questions", "cut_questions", "chance"),
         *("subjects.animals.n", "subjects.animals.base.acc", "subjects.animals.assistant.acc_ci95_low"),
         *(
             f"{whose}.{measure}{end}"
-            for whose in ("base", "assistant", "difference")
+            for whose in (*VARIANTS, "difference", "preferred_difference")
             for measure in ("acc", "acc_norm")
             for end in ("", "_ci95_low", "_ci95_high")
         ),
@@ -278,7 +287,7 @@ def test_every_answer_has_one_verdict(tiny_run: TinyRun) -> None:
     verdicts = json.loads(tiny_run.project.read("data/verdicts.json"))
     test_entries = json.loads(tiny_run.project.read("data/instructions/test.json"))
     assert len(responses) == len(test_entries)
-    wanted = Counter((entry["id"], variant) for entry in responses for variant in ("base", "assistant"))
+    wanted = Counter((entry["id"], variant) for entry in responses for variant in VARIANTS)
     assert Counter((row["id"], row["variant"]) for row in verdicts) == wanted
 
 
@@ -325,10 +334,13 @@ def test_the_counts_are_those_of_the_answers_in_the_file(tiny_run: TinyRun) -> N
     responses = json.loads(tiny_run.project.read("data/responses.json"))
     metrics = json.loads(tiny_run.project.read("metrics/generate_responses.json"))
     assert metrics["answers"] == len(responses)
-    for variant, prefix in (("assistant", ""), ("base", "base_")):
+    for variant, prefix in (("assistant", ""), ("base", "base_"), ("preferred", "preferred_")):
         answers = [response[variant] for response in responses]
         assert metrics[f"{prefix}empty"] == sum(answer["text"] == "" for answer in answers)
         assert metrics[f"{prefix}stopped_at_end"] == sum(answer["finish"] == "stop" for answer in answers)
+        train = read_pairs(tiny_run.project.folder / "data" / "preferences" / "train.json")
+        shares = preference_shares(train, {"it": [answer["text"] for answer in answers]})
+        assert metrics[f"{prefix}preference_share"] == pytest.approx(shares["it"], abs=1e-4)
 
 
 def test_the_base_is_asked_before_it_is_fine_tuned(tiny_run: TinyRun) -> None:
@@ -380,12 +392,21 @@ def test_answers_that_occur_in_train_are_counted(tiny_run: TinyRun) -> None:
     assert metrics["test_answers_in_train"] == sum(entry["output"] in known for entry in test) > 0
 
 
+def test_the_command_line_answers_with_the_model_that_is_named(tiny_run: TinyRun) -> None:
+    entry = json.loads(tiny_run.project.read("data/responses.json"))[0]
+    for variant in ("assistant", "preferred"):
+        command = ("env", "PYTHONPATH=src", "python", "-m", "scratchlm.cli", "ask", entry["instruction"])
+        options = ("--input", entry["input"], "--tokens", "8", "--model", f"models/{variant}")
+        said = tiny_run.project.run(*command, *options).stdout
+        assert said.strip() == entry[variant]["text"]
+
+
 @torch.no_grad()
-def test_the_benchmark_has_the_likelihoods_of_both_models(tiny_run: TinyRun) -> None:
+def test_the_benchmark_has_the_likelihoods_of_all_models(tiny_run: TinyRun) -> None:
     asked = json.loads(tiny_run.project.read("data/benchmark.json"))[0]
     prompt = format_prompt(Entry(instruction=asked["question"], input="", output=""), "phi3")  # the profile's style
-    for name, folder in (("base", "models/bases/pretrained"), ("assistant", "models/assistant")):
-        model, tokenizer = load(tiny_run.project.folder / folder)
+    for name, folder in zip(VARIANTS, ("bases/pretrained", "assistant", "preferred"), strict=True):
+        model, tokenizer = load(tiny_run.project.folder / "models" / folder)
         start = len(tokenizer.encode_ordinary(prompt.rstrip()))
         wanted = []
         for choice in asked["choices"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
@@ -13,10 +13,12 @@ from scratchlm.errors import InputError
 from scratchlm.files.text import bullets, read_json
 from scratchlm.params.choices import PromptStyle
 
-Variant = Literal["base", "assistant"]  # whose answer it is
+Variant = Literal["base", "assistant", "preferred"]  # whose answer it is
 Finish = Literal["stop", "length"]  # why it ended: by itself, or at the limit of tokens
 
-VARIANTS: tuple[Variant, ...] = ("base", "assistant")
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+# Who is compared with whom, by the beginning of the metrics' names: differences, wins and losses are the second's.
+COMPARED: dict[str, tuple[Variant, Variant]] = {"": ("base", "assistant"), "preferred_": ("assistant", "preferred")}
 FIELDS = ("instruction", "input", "output")
 SHOWN_PROBLEMS = 10
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON can hold one, UTF-8 cannot
@@ -50,6 +52,7 @@ class AnsweredEntry(Entry):
     id: int | str  # no two entries have the same
     base: Answer
     assistant: Answer
+    preferred: Answer
 
 
 def read_entries(path: Path, may_be_empty: Sequence[str] = ("input",)) -> list[Entry]:

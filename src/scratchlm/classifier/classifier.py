@@ -1,4 +1,4 @@
-"""A GPT that classifies (chapter 6): a new head on the last position, and the choice of trained layers."""
+"""A GPT that classifies (chapter 6): a new head on one position, and the choices of weights and trained layers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from scratchlm.classifier.reading import BOOK, Reading
 from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_gpt
 from scratchlm.model.linear import Linear
 from scratchlm.model.lora import add_lora
+from scratchlm.params.choices import Weights
 from scratchlm.params.schema import ClassifierParams
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import Loader, evaluation_mode
@@ -21,16 +24,22 @@ from scratchlm.training.loss import Batch, on_device
 
 
 class Classifier(nn.Module):
-    """A GPT with a head that turns the last position, which has seen the whole text, into logits of the labels."""
+    """A GPT with a head that turns one position into logits of the labels.
 
-    def __init__(self, gpt: GPT, n_labels: int = 2) -> None:
+    In the book it is the last position, which has seen the whole text; `reading` has the other choices.
+    """
+
+    def __init__(self, gpt: GPT, n_labels: int = 2, reading: Reading = BOOK) -> None:
         super().__init__()
         self.gpt = gpt
+        self.reading = reading
         self.head = Linear(gpt.config.emb_dim, n_labels)
 
     def forward(self, ids_BT: Tensor) -> Tensor:
         """Return the logits of the labels, [B, n_labels]."""
-        return self.head(self.gpt.features(ids_BT)[:, -1])  # type: ignore[no-any-return]
+        ids_BT = self.reading.trim(ids_BT)
+        features_BTD = self.gpt.features(ids_BT, mask=self.reading.mask(ids_BT))
+        return self.head(self.reading.choose(features_BTD, ids_BT))  # type: ignore[no-any-return]
 
 
 class Messages(Dataset[tuple[Tensor, Tensor]]):
@@ -44,6 +53,17 @@ class Messages(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         return self.ids[index], self.labels[index]
+
+
+def new_classifier(base: GPT, n_labels: int, reading: Reading, weights: Weights, seed: int) -> Classifier:
+    """Return a classifier with a new head on `base`, or on a GPT of its shape with random weights, as torch draws them.
+
+    Both are drawn with `seed` as the book and the published variants draw them.
+    """
+    torch.manual_seed(seed)
+    gpt = base if weights == "base" else new_gpt(base.config, "book").eval()
+    torch.manual_seed(seed)
+    return Classifier(gpt, n_labels, reading)
 
 
 def choose_trained_layers(classifier: Classifier, params: ClassifierParams) -> None:
@@ -88,7 +108,7 @@ class LabelMeasures:
     predictions: list[int]
 
 
-def measure_labels(classifier: Classifier, messages: Messages, batch_size: int) -> LabelMeasures:
+def measure_labels(classifier: nn.Module, messages: Messages, batch_size: int) -> LabelMeasures:
     """Measure a classifier on all of `messages`, `batch_size` at a time."""
     return measure_logits(label_logits(classifier, messages.ids, batch_size), messages.labels)
 
@@ -104,20 +124,20 @@ def measure_logits(logits: Tensor, labels: Tensor) -> LabelMeasures:
 
 
 @torch.no_grad()
-def batch_accuracy(classifier: Classifier, batches: Loader, n_batches: int) -> float:
+def batch_accuracy(classifier: nn.Module, batches: Loader, n_batches: int) -> float:
     """Return the accuracy in percent over the first `n_batches` batches, as chapter 6.7 tracks it during training.
 
     Draws from torch's global generator for each pass over `batches`, as the book does.
     """
-    device = classifier.head.weight.device
+    device = next(classifier.parameters()).device
     with evaluation_mode(classifier):
         hits = [classifier(ids.to(device)).argmax(dim=-1).cpu() == labels for ids, labels in islice(batches, n_batches)]
     return 100 * float(torch.cat(hits).double().mean())
 
 
 @torch.no_grad()
-def label_logits(classifier: Classifier, ids: Tensor, batch_size: int) -> Tensor:
+def label_logits(classifier: nn.Module, ids: Tensor, batch_size: int) -> Tensor:
     """Return the logits of the labels of every row of `ids`, [n, n_labels] float32 on the CPU."""
-    device = classifier.head.weight.device
+    device = next(classifier.parameters()).device
     with evaluation_mode(classifier):
         return torch.cat([classifier(batch.to(device)).float().cpu() for batch in torch.split(ids, batch_size)])

@@ -22,8 +22,10 @@ from scratchlm.classifier.classifier import (
     measure_labels,
     measure_logits,
 )
+from scratchlm.classifier.frozen import with_stored_features
 from scratchlm.classifier.labels import read_labels
 from scratchlm.classifier.messages import read_split_csv
+from scratchlm.params.choices import Padding
 from scratchlm.params.schema import ClassifierParams
 from scratchlm.stage.device import autocast
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
@@ -44,13 +46,20 @@ def read_splits(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def encode_splits(
-    frames: Mapping[str, pd.DataFrame], tokenizer: Tokenizer, max_length: int | None, context_length: int
+    frames: Mapping[str, pd.DataFrame],
+    tokenizer: Tokenizer,
+    max_length: int | None,
+    context_length: int,
+    padding: Padding = "longest",
 ) -> tuple[dict[str, Messages], int]:
-    """Tokenize all splits and pad them to one length; return the messages and this length.
+    """Tokenize all splits, cut and fill them up to one length; return the messages and this length.
 
-    The length is `max_length`, or that of the longest training message, and at most the model's context.
+    The length is `max_length`, at most the model's context. Without it, the length is that of the longest training
+    message with `padding` longest, and the context if not.
     """
-    longest = max_length or longest_tokens(tokenizer, frames["train"]["Text"].tolist())
+    longest = max_length or context_length
+    if max_length is None and padding == "longest":
+        longest = longest_tokens(tokenizer, frames["train"]["Text"].tolist())
     length = min(longest, context_length)
     messages = {
         split: Messages(encode_messages(frame["Text"].tolist(), tokenizer, length), frame["Label"].tolist())
@@ -110,24 +119,26 @@ def finetune(
     """
 
     def measure() -> dict[str, dict[str, Any]]:
-        with autocast(classifier, params.precision):
-            return {split: asdict(measure_labels(classifier, messages[split], params.batch_size)) for split in SPLITS}
+        with autocast(model, params.precision):
+            return {split: asdict(measure_labels(model, messages[split], params.batch_size)) for split in SPLITS}
 
     def measure_epoch(epoch: int) -> dict[str, float]:
-        with autocast(classifier, params.precision):
+        with autocast(model, params.precision):
             accuracies = {
-                f"{split}_accuracy": batch_accuracy(classifier, loader, params.eval_batches)
+                f"{split}_accuracy": batch_accuracy(model, loader, params.eval_batches)
                 for split, loader in batches._asdict().items()
             }
         return {"epoch": epoch, **accuracies}
 
     snapshots = open_snapshots("finetune_classifier", classifier.head.weight.device)
     prompted_accuracy = snapshots.once("prompted", measure_prompted)
+    with autocast(classifier, params.precision):
+        model = with_stored_features(classifier, messages.values(), snapshots)
     initial = snapshots.once("initial", measure)
-    batches = loaders(messages["train"], messages["validation"], params.batch_size)
+    batches = loaders(messages["train"], messages["validation"], params.batch_size, classifier.reading.collate)
     torch.manual_seed(seed)
     state = train(
-        classifier,
+        model,
         loss=label_loss,
         batches=batches,
         params=params,
@@ -136,8 +147,8 @@ def finetune(
         report=report,
         snapshots=snapshots,
     )
-    with autocast(classifier, params.precision):
-        logits = {split: label_logits(classifier, messages[split].ids, params.batch_size) for split in SPLITS}
+    with autocast(model, params.precision):
+        logits = {split: label_logits(model, messages[split].ids, params.batch_size) for split in SPLITS}
     final = {split: asdict(measure_logits(logits[split], messages[split].labels)) for split in SPLITS}
     validation, test = ((logits[split], messages[split].labels) for split in ("validation", "test"))
     return Finetuning(

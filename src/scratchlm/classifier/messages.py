@@ -12,8 +12,10 @@ import pandas as pd
 from scratchlm.errors import InputError, OutputError
 from scratchlm.files.atomic import write_text
 from scratchlm.files.text import read_text
+from scratchlm.params.choices import Split
 
 WANTED = "a table of labelled messages"
+SHUFFLES: dict[Split, int] = {"book": 1, "bonus": 2}
 
 
 def balance(messages: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -32,13 +34,16 @@ def balance(messages: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 def split(
-    messages: pd.DataFrame, train_fraction: float, validation_fraction: float, seed: int
+    messages: pd.DataFrame, train_fraction: float, validation_fraction: float, seed: int, kind: Split = "book"
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Shuffle and cut into training, validation and test messages, the rest being the test set (section 6.2).
 
-    Raises InputError if a part would be empty, or if no training message has one of the labels.
+    With `kind` bonus they are shuffled twice, as the script of the published variants does. Raises InputError if a
+    part would be empty, or if no training message has one of the labels.
     """
-    shuffled = messages.sample(frac=1, random_state=seed).reset_index(drop=True)
+    shuffled = messages
+    for _ in range(SHUFFLES[kind]):
+        shuffled = shuffled.sample(frac=1, random_state=seed).reset_index(drop=True)
     train_end = int(len(shuffled) * train_fraction)
     validation_end = train_end + int(len(shuffled) * validation_fraction)
     parts = shuffled[:train_end], shuffled[train_end:validation_end], shuffled[validation_end:]

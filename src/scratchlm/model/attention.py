@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from scratchlm.model.config import AttentionKind
 from scratchlm.model.kv_cache import LayerCache
-from scratchlm.model.linear import Linear
+from scratchlm.model.linear import Linear, linear
 
 
 class MultiHeadAttention(nn.Module):
@@ -63,6 +63,28 @@ class MultiHeadAttention(nn.Module):
             ]
             y_BHTK = torch.cat(heads, dim=1)
         return self.c_proj(y_BHTK.transpose(1, 2).reshape(x_BTD.shape))  # type: ignore[no-any-return]
+
+    def at(self, x_BTD: Tensor, position_B: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend from one position of each text alone, [B, T, D] and [B] int64 to [B, D], as `forward` does there.
+
+        Without dropout. No token gets a key or a value. A query's product with a key, q (W x), is (q W) x, so that
+        the query is projected instead of all T tokens; and the mean of the values is the projection of the mean of the
+        tokens. The bias of the keys adds the same to all scores, so that no weight depends on it.
+        """
+        B, T, D = x_BTD.shape
+        H, K = self.n_heads, D // self.n_heads
+        rows_B = torch.arange(B, device=x_BTD.device)
+        if mask is None:
+            mask = causal_mask(T, T, x_BTD.device)
+        mask_B1T = mask.expand(B, 1, T, T)[rows_B, :, position_B]
+        query_weight, key_weight, value_weight = self.c_attn.weight.chunk(3)
+        query_bias, _, value_bias = self.c_attn.bias.chunk(3) if self.c_attn.bias is not None else (None,) * 3
+        q_BHK = linear(x_BTD[rows_B, position_B], query_weight, query_bias).view(B, H, K) / math.sqrt(K)
+        q_BHD = torch.einsum("bhk,hkd->bhd", q_BHK, key_weight.view(H, K, D))
+        scores_BHT = (q_BHD @ x_BTD.transpose(1, 2)).masked_fill(~mask_B1T, -torch.inf)
+        mean_BHD = torch.softmax(scores_BHT, dim=-1) @ x_BTD
+        y_BD = torch.einsum("bhd,hkd->bhk", mean_BHD, value_weight.view(H, K, D)).reshape(B, D)
+        return self.c_proj(y_BD if value_bias is None else y_BD + value_bias)  # type: ignore[no-any-return]
 
     def queries_keys_values(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project the input to queries, keys and values, split into heads: each [B, H, T, K]."""

@@ -55,10 +55,21 @@ class Block(nn.Module):
         self.shortcuts = config.shortcuts
 
     def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: LayerCache | None) -> Tensor:
-        attended_BTD = self.dropout(self.attn(self.ln_1(x_BTD), mask, cache))
-        x_BTD = x_BTD + attended_BTD if self.shortcuts else attended_BTD
-        fed_BTD: Tensor = self.dropout(self.mlp(self.ln_2(x_BTD)))
-        return x_BTD + fed_BTD if self.shortcuts else fed_BTD
+        return self._after_attention(x_BTD, self.attn(self.ln_1(x_BTD), mask, cache))
+
+    def at(self, x_BTD: Tensor, position_B: Tensor, mask: Tensor | None) -> Tensor:
+        """Return what `forward` does at one position of each text, [B] int64, and compute only that: [B, D].
+
+        Without dropout of the attention weights.
+        """
+        attended_BD = self.attn.at(self.ln_1(x_BTD), position_B, mask)
+        return self._after_attention(x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), position_B], attended_BD)
+
+    def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
+        attended = self.dropout(attended)
+        x = x + attended if self.shortcuts else attended
+        fed: Tensor = self.dropout(self.mlp(self.ln_2(x)))
+        return x + fed if self.shortcuts else fed
 
 
 class GPT(nn.Module):
@@ -94,15 +105,18 @@ class GPT(nn.Module):
         `ids_BT` is int64. Without `positions_BT`, positions continue from the cache. `mask` is bool,
         broadcastable to [B, 1, T, S], True where a token may look. Without it, attention is causal.
         """
-        start = cache.length if cache is not None else 0
-        if positions_BT is None:
-            positions_BT = torch.arange(start, start + ids_BT.shape[1], device=ids_BT.device)
-        x_BTD = self.dropout(self.wte(ids_BT) + self.wpe(positions_BT))
+        x_BTD = self.embed(ids_BT, positions_BT, cache.length if cache is not None else 0)
         for layer, block in enumerate(self.h):
             x_BTD = block(x_BTD, mask, cache.layer(layer) if cache is not None else None)
         if cache is not None:
             cache.length += ids_BT.shape[1]
         return self.ln_f(x_BTD)  # type: ignore[no-any-return]
+
+    def embed(self, ids_BT: Tensor, positions_BT: Tensor | None = None, start: int = 0) -> Tensor:
+        """Return the embeddings of tokens and positions, which count from `start` if they are not given, [B, T, D]."""
+        if positions_BT is None:
+            positions_BT = torch.arange(start, start + ids_BT.shape[1], device=ids_BT.device)
+        return self.dropout(self.wte(ids_BT) + self.wpe(positions_BT))  # type: ignore[no-any-return]
 
     def new_cache(self, batch_size: int, capacity: int) -> KVCache:
         """Return an empty cache for `batch_size` texts of up to `capacity` tokens."""

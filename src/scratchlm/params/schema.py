@@ -14,12 +14,16 @@ from scratchlm.params.choices import (
     Base,
     Keep,
     LoraScaling,
+    Padding,
     Precision,
     PromptName,
     PromptStyle,
     Schedule,
+    Split,
+    Token,
     TokenizerKind,
     TrainLayers,
+    Weights,
 )
 
 MIN_TEMPERATURE = 0.01  # logits divided by less leave float32's range
@@ -186,14 +190,19 @@ class SmsParams(Section):
     balance: bool
     train_fraction: Fraction
     validation_fraction: Fraction
+    split: Split
 
 
 class ClassifierParams(FinetuningParams):
     """The fine-tuning of the classifier."""
 
     base: Base
+    weights: Weights
     train_layers: TrainLayers
+    token: Token
+    padding: Padding
     max_length: Positive | None
+    causal_mask: bool
 
 
 class InstructionsParams(Section):

@@ -12,10 +12,11 @@ import math
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -33,6 +34,7 @@ DEFAULT_EVERY_S = 60.0  # SCRATCHLM_CHECKPOINT_EVERY_S; at most this much work i
 KEPT_SNAPSHOTS = 2  # if the last one is damaged, the one before is used
 KEPT_RUNS = 3  # per stage, the newest: interrupted experiments
 NOTES = "notes"  # JSON as a tensor of bytes, so that a snapshot is one file
+SCRATCH = ".scratch"  # ends the names of files that are of no use once the stage has written its results
 DONE = "done"  # marks the snapshots of a stage that has written its results
 
 Tensors = Mapping[str, Tensor]
@@ -135,6 +137,16 @@ class Snapshots:
         part.lock.release()
         return saved[1][name]
 
+    def scratch_file(self, name: str) -> IO[bytes]:
+        """Open a file of this run to be read, and written at its end; it holds what an interrupted run has written.
+
+        `finish` removes it. Without snapshots it is a file without a name, which is gone when it is closed. Of a file
+        that was written by a killed process, as much is there as it wrote, in order; a power cut may lose the end.
+        """
+        if not self.are_kept:
+            return tempfile.TemporaryFile("a+b", dir=self.folder)
+        return (self.folder / f"{name}{SCRATCH}").open("a+b")
+
     def paths(self) -> list[Path]:
         """Return the snapshots, newest first."""
         return sorted(self.folder.glob("[0-9]*.safetensors"), key=number_of, reverse=True)
@@ -147,6 +159,8 @@ class Snapshots:
         if self.are_kept:
             for old in self.paths()[1:]:
                 old.unlink()
+            for scratch in self.folder.glob(f"*{SCRATCH}"):
+                scratch.unlink()
             (self.folder / DONE).touch()
             self.lock.release()
 

@@ -15,6 +15,7 @@ from scratchlm.classifier.finetune import SPLITS, encode_splits, finetune, read_
 from scratchlm.errors import OutputError
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
+from scratchlm.params.choices import Padding
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.training.state import TrainingState
@@ -50,6 +51,18 @@ def test_all_splits_get_one_length_that_the_model_can_see(
     assert messages["train"].labels.tolist() == [0, 1]
     kept = min(length, longest)
     assert messages["train"].ids[1, :kept].tolist() == tokenizer.encode_ordinary("the cat sat on the mat")[:kept]
+
+
+@pytest.mark.parametrize(
+    ("padding", "max_length", "wanted"),
+    [("context", None, 100), ("none", None, 100), ("none", 5, 5), ("none", 200, 100)],
+)
+def test_padding_to_the_context_and_none_keep_what_the_model_can_see(
+    folder: Path, tokenizer_folder: Path, padding: Padding, max_length: int | None, wanted: int
+) -> None:
+    tokenizer = read_tokenizer(tokenizer_folder)
+    messages, length = encode_splits(read_splits(folder), tokenizer, max_length, 100, padding)
+    assert length == wanted == messages["test"].ids.shape[1]
 
 
 def test_a_split_with_a_label_that_has_no_name_is_refused(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import torch
 from scratchlm.checkpoint.weights import save_tensors
 from scratchlm.classifier.classifier import Classifier, encode_messages, label_logits
 from scratchlm.classifier.folder import DESCRIPTION, Description, load_classifier, save_classifier
+from scratchlm.classifier.reading import Reading
 from scratchlm.errors import OutputError
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
+from scratchlm.tokenizer.folder import read_tokenizer
 
 TOPICS = Description(["big cats", "dogs", "löwen"], max_length=9, temperature=1.75)
 
@@ -37,6 +39,24 @@ def test_a_saved_classifier_has_the_same_logits_and_description(classifier: Clas
     ids = encode_messages(["the cat", "on the mat"], tokenizer, description.max_length)
     assert description == TOPICS
     assert torch.equal(label_logits(loaded, ids, 2), label_logits(classifier, ids, 2))
+
+
+@pytest.mark.parametrize(
+    "reading", [Reading("first"), Reading("mean_real", "context"), Reading("last", "none", causal_mask=False)]
+)
+def test_a_loaded_classifier_reads_a_text_as_it_was_trained_to(
+    classifier: Classifier, tokenizer_folder: Path, tmp_path: Path, reading: Reading
+) -> None:
+    pad_id = read_tokenizer(tokenizer_folder).eot_token
+    classifier.reading = replace(reading, pad_id=pad_id)
+    save_classifier(tmp_path / "saved", classifier, tokenizer_folder, TOPICS)
+    loaded, tokenizer, description = load_classifier(tmp_path / "saved")
+    assert loaded.reading == classifier.reading
+    texts = ["the cat", "on the mat and the hill", ""]
+    together = label_logits(classifier, encode_messages(texts, tokenizer, description.max_length), 3)
+    for text, logits in zip(texts, together, strict=True):
+        alone = label_logits(loaded, encode_messages([text], tokenizer, description.max_length), 1)
+        torch.testing.assert_close(alone[0], logits, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -69,11 +89,17 @@ def test_a_damaged_classifier_says_what_is_wrong(folder: Path, name: str, conten
         ("labels", ["ham", "spam\t"], r"got label 'spam\\t', wanted a name of 1 to 50 printable characters"),
         ("labels", ["ham", 1], "got label 1, wanted a name"),
         ("labels", ["ham", "ham", "spam"], "got a label twice"),
+        ("token", None, "token is None, wanted 'last' or 'first' or 'last_real' or 'mean' or 'mean_real'"),
+        ("token", ["last"], r"token is \['last'\], wanted 'last' or"),
+        ("padding", "longer", "padding is 'longer', wanted 'longest' or 'context' or 'none'"),
+        ("causal_mask", "yes", "causal_mask is 'yes', wanted True or False"),
         ("labels", ["ham", "spam"], r"holds \{'bias': \(3,\), 'weight': \(3, 16\)\}, expected"),
     ],
 )
 def test_a_description_that_cannot_be_used_says_what_is_wrong(folder: Path, key: str, value: Any, message: str) -> None:
-    (folder / DESCRIPTION).write_text(json.dumps({**asdict(TOPICS), key: value}))
+    written = json.loads((folder / DESCRIPTION).read_text())
+    assert key in written
+    (folder / DESCRIPTION).write_text(json.dumps({**written, key: value}))
     with pytest.raises(OutputError, match=message):
         load_classifier(folder)
 

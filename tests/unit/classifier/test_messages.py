@@ -208,6 +208,14 @@ def test_the_split_keeps_every_message_once_and_rounds_down():
     assert pd.concat(parts)["Text"].tolist() != balanced["Text"].tolist()
 
 
+def test_the_bonus_split_shuffles_the_balanced_messages_once_more():
+    balanced = sms.balance(messages_of(30, 9), seed=1)
+    once = balanced.sample(frac=1, random_state=2).reset_index(drop=True)  # as the published script does first
+    found, expected = sms.split(balanced, 0.7, 0.1, seed=2, kind="bonus"), sms.split(once, 0.7, 0.1, seed=2)
+    assert all(one.equals(other) for one, other in zip(found, expected, strict=True))
+    assert not found[0].equals(sms.split(balanced, 0.7, 0.1, seed=2)[0])
+
+
 def test_a_split_with_an_empty_part_is_refused_with_its_sizes():
     with pytest.raises(InputError, match=r"4 messages .* give 2, 0 and 2 "):
         sms.split(sms.balance(messages_of(2, 2), seed=1), 0.7, 0.1, seed=1)
@@ -325,6 +333,14 @@ def test_uci_s_file_gives_the_figures_of_the_book(uci_path):
     balanced = sms.balance(messages, seed=123)
     assert len(balanced) == 1494
     assert [len(part) for part in sms.split(balanced, 0.7, 0.1, seed=123)] == [1045, 149, 300]
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize(("kind", "spam"), [("book", [517, 79, 151]), ("bonus", [515, 73, 159])])
+def test_uci_s_file_has_the_published_spam_in_each_split(uci_path, kind, spam):
+    parts = sms.split(sms.balance(read_messages(uci_path), seed=123), 0.7, 0.1, seed=123, kind=kind)
+    assert [len(part) for part in parts] == [1045, 149, 300]
+    assert [(part["Label"] == "spam").sum() for part in parts] == spam
 
 
 @pytest.mark.mirror

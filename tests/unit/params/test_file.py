@@ -230,6 +230,10 @@ RANGES: list[tuple[str, Any, str]] = [
     *((f"{section}.schedule", "linear", "'constant' or 'cosine'") for section in TRAININGS),
     *((f"{section}.precision", "float16", "'float32' or 'bfloat16'") for section in TRAININGS),
     *((f"{section}.keep", "first", "'last' or 'best'") for section in TRAININGS),
+    ("finetune_classifier.token", "middle", "'last', 'first', 'last_real', 'mean' or 'mean_real'"),
+    ("finetune_classifier.padding", "left", "'longest', 'context' or 'none'"),
+    ("finetune_classifier.weights", "gpt2", "'base' or 'random'"),
+    ("sms.split", "chapter", "'book' or 'bonus'"),
     ("finetune_classifier.train_layers", "last", "'last_layer', 'last_block', 'last_two_blocks', 'all' or 'lora'"),
     ("finetune_instructions.train_layers", "last_block", "'all' or 'lora'"),
     ("tune_preferences.train_layers", "last_block", "'all' or 'lora'"),
@@ -390,6 +394,11 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     (
         {"finetune_instructions.base": "355M"},
         "finetune_instructions.base: got 355M, allowed: one of weights.bases (pretrained)",
+    ),
+    (
+        {"finetune_classifier.max_length": 100, "finetune_classifier.padding": "context"},
+        "finetune_classifier.max_length: got 100, allowed with finetune_classifier.padding context: null, which is the "
+        "context of the base",
     ),
     (
         {"finetune_classifier.max_length": 161},

@@ -32,7 +32,11 @@ OF_CLASSIFIER: dict[str, Any] = {
     **OF_FINETUNING,
     "base": "pretrained",
     "train_layers": "all",
+    "weights": "base",
+    "token": "last",
+    "padding": "longest",
     "max_length": None,
+    "causal_mask": True,
 }
 OF_PREFERENCES: dict[str, Any] = {
     **OF_FINETUNING,
