@@ -23,12 +23,13 @@ from book_profile import BookProfile
 
 from scratchlm.anatomy.formulas import DeepNetwork, gradient_means
 from scratchlm.assistant.batches import Batches, Example, collate, read_batches
-from scratchlm.bases.gpt2 import SHAPES, download_checkpoint
+from scratchlm.bases.gpt2 import SHAPES, download_checkpoint, gpt2_config
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.classifier import (
     Classifier,
     Messages,
     batch_accuracy,
+    choose_trained_layers,
     label_loss,
 )
 from scratchlm.classifier.finetune import encode_splits, read_splits
@@ -37,7 +38,8 @@ from scratchlm.generation.base_texts import PROMPTS
 from scratchlm.generation.decode import Sampling, generate_text
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT, n_parameters
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import empty_gpt, new_gpt
+from scratchlm.model.lora import add_lora, untied_head
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.measures import longest_tokens, measure_texts
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words
@@ -45,6 +47,7 @@ from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.windows import read_windows, window_loaders
 from scratchlm.training.loop import Loader, Loaders, loaders, mean_loss, measure_losses
 from scratchlm.training.loss import next_token_loss
+from scratchlm.training.optimizer import n_trained_parameters
 
 CPU = torch.device("cpu")
 SEED = 123
@@ -389,7 +392,34 @@ def chapter_7() -> Iterator[Figure]:
     )
 
 
-CHAPTERS = {"ch02": chapter_2, "ch04": chapter_4, "ch05": chapter_5, "ch06": chapter_6, "ch07": chapter_7}
+def classifier_parameters(book: BookProfile) -> int:
+    with torch.device("meta"):
+        return n_parameters(Classifier(empty_gpt(gpt2_config("124M"))))
+
+
+def trained_with_lora(book: BookProfile) -> list[int]:
+    """Count what LoRA trains of the classifier and, in exercise 7.4, of the assistant."""
+    settings = book.params.finetune_classifier.model_copy(update={"train_layers": "lora"})
+    with torch.device("meta"):
+        classifier, assistant = Classifier(empty_gpt(gpt2_config("124M"))), empty_gpt(gpt2_config("355M"))
+        choose_trained_layers(classifier, settings)
+        add_lora(assistant, [assistant.h, untied_head(assistant)], settings.lora_rank, settings.lora_scale)
+    return [n_trained_parameters(model) for model in (classifier, assistant)]
+
+
+def appendix_e() -> Iterator[Figure]:
+    yield Figure("appE", "parameters of the classifier", 124_441_346, classifier_parameters)
+    yield Figure("appE", "parameters trained with LoRA", [2_666_528, 7_898_384], trained_with_lora)
+
+
+CHAPTERS = {
+    "ch02": chapter_2,
+    "ch04": chapter_4,
+    "ch05": chapter_5,
+    "ch06": chapter_6,
+    "ch07": chapter_7,
+    "appE": appendix_e,
+}
 
 
 def figures() -> list[Figure]:

@@ -62,3 +62,28 @@ def test_dropout_changes_both_fine_tunings(project: Project) -> None:
         after = read_metrics(project, stage)
         assert after["initial_train_loss"] == before[stage]["initial_train_loss"]  # measured without dropout
         assert after["train_loss"] != before[stage]["train_loss"]
+
+
+def test_lora_in_both_fine_tunings_leaves_plain_model_folders(project: Project) -> None:
+    stages = ["finetune_classifier", "finetune_instructions"]
+    before = {stage: read_metrics(project, stage) for stage in stages}
+    project.set_params({f"{stage}.train_layers": "lora" for stage in stages})
+    ran = project.dvc("repro", *stages)
+    assert sorted(stages_run(ran.stdout)) == stages
+    for stage in stages:
+        after = read_metrics(project, stage)
+        assert after["initial_train_loss"] == before[stage]["initial_train_loss"]
+        assert after["train_loss"] < after["initial_train_loss"]
+        assert f"training {after['trained_parameters']:,} of " in ran.stdout
+        assert f"training {before[stage]['trained_parameters']:,} of " not in ran.stdout
+    logits, labels = label_logits_of(project, "test")  # of the saved, merged model
+    assert measure_logits(logits, labels).loss == pytest.approx(
+        read_metrics(project, "finetune_classifier")["test_loss"], abs=1e-4
+    )
+    heads = {path: tied(project, path) for path in ("models/bases/pretrained", "models/classifier", "models/assistant")}
+    assert heads == {"models/bases/pretrained": True, "models/classifier": True, "models/assistant": False}
+    project.dvc("repro", "generate_responses", "benchmark_models")  # read the assistant like any other
+
+
+def tied(project: Project, folder: str) -> bool:
+    return bool(json.loads(project.read(f"{folder}/config.json"))["tie_word_embeddings"])

@@ -66,6 +66,7 @@ METRICS = {
         "test",
     ],
     "finetune_classifier": [
+        "trained_parameters",
         *(f"{when}{split}_accuracy" for when in ("initial_", "") for split in ("train", "validation", "test")),
         *(f"{when}{split}_loss" for when in ("initial_", "") for split in ("train", "validation", "test")),
         "test_precision",
@@ -92,6 +93,7 @@ METRICS = {
         "test_prompts_in_train",
     ],
     "finetune_instructions": [
+        "trained_parameters",
         "initial_train_loss",
         "initial_validation_loss",
         "train_loss",

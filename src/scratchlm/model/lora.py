@@ -49,8 +49,8 @@ class LowRank(nn.Module):
 def add_lora(model: nn.Module, trained: Iterable[nn.Module], rank: int, scale: float) -> None:
     """Freeze `model` and add matrices to be trained to every linear layer in its modules `trained`, in this order.
 
-    Draws A from torch's global generator. The output stays the same until a first step. A layer with fewer outputs
-    than `rank` is fine; raises InputError if one has fewer inputs, as no layer of a GPT but a head is that narrow.
+    Draws A from torch's global generator, and changes no output before the first step. A layer may have fewer outputs
+    than `rank`, as a classifier's head has. Raises InputError if one has fewer inputs.
     """
     layers = [layer for part in trained for layer in part.modules() if isinstance(layer, Linear)]
     narrowest = min(layer.in_features for layer in layers)

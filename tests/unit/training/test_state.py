@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from scratchlm.errors import InputError
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
+from scratchlm.model.lora import add_lora, untied_head
+from scratchlm.params.schema import TrainingParams
 from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
 from scratchlm.stage.snapshots import Snapshots
@@ -31,13 +34,34 @@ def no_request_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interruption.request, "made", False)
 
 
-def run(folder: Path, stop_after: int | None, monkeypatch: pytest.MonkeyPatch, frozen: bool = False) -> Any:
-    """Train or resume, with a stop requested after so many steps of this call; return the result so far."""
+def start() -> GPT:
     torch.manual_seed(0)
-    model = new_gpt(CONFIG, "gpt2")
-    if frozen:
-        model.requires_grad_(False)
-        model.ln_f.requires_grad_(True)
+    return new_gpt(CONFIG, "gpt2")
+
+
+def whole(model: GPT) -> None:
+    """Leave all parameters to be trained."""
+
+
+def last_norm(model: GPT) -> None:
+    model.requires_grad_(False)
+    model.ln_f.requires_grad_(True)
+
+
+def lora(model: GPT) -> None:
+    add_lora(model, [model.h, untied_head(model)], 4, 1.0)
+
+
+def run(
+    folder: Path,
+    stop_after: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+    choose_trained: Callable[[GPT], None] = whole,
+    params: TrainingParams = SETTINGS,
+) -> Any:
+    """Train or resume, with a stop requested after so many steps of this call; return the result so far."""
+    model = start()
+    choose_trained(model)
     ids = torch.randint(CONFIG.vocab_size, (22, 9), generator=torch.Generator().manual_seed(1))
     data = TensorDataset(ids[:, :-1], ids[:, 1:])
     calls = 0
@@ -56,7 +80,7 @@ def run(folder: Path, stop_after: int | None, monkeypatch: pytest.MonkeyPatch, f
             model,
             loss=next_token_loss,
             batches=batches,
-            params=SETTINGS,
+            params=params,
             name="test",
             after_epoch=note,
             snapshots=Snapshots(folder),
@@ -97,10 +121,37 @@ def test_a_training_stopped_after_every_single_step_ends_with_the_same_bits(
 def test_frozen_parameters_are_not_saved_and_trained_ones_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(tmp_path / "run", 7, monkeypatch, frozen=True) is None
+    assert run(tmp_path / "run", 7, monkeypatch, last_norm) is None
     tensors, _ = Snapshots(tmp_path / "run").load() or ({}, {})
     assert {name for name in tensors if name.startswith("model.")} == {"model.ln_f.weight", "model.ln_f.bias"}
-    same(run(tmp_path / "run", None, monkeypatch, True), run(tmp_path / "whole", None, monkeypatch, True))
+    same(run(tmp_path / "run", None, monkeypatch, last_norm), run(tmp_path / "whole", None, monkeypatch, last_norm))
+
+
+def test_a_snapshot_with_lora_holds_only_the_small_matrices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = training_settings(**{**SETTINGS.model_dump(), "keep": "best"})
+    assert run(tmp_path, 7, monkeypatch, lora, params) is None
+    tensors, _ = Snapshots(tmp_path).load() or ({}, {})
+    small = {name: tensor for name, tensor in tensors.items() if not name.startswith("generator")}
+    keys = ("model.{}", "best.{}", "optimizer.{}.exp_avg", "optimizer.{}.exp_avg_sq", "optimizer.{}.step")
+    layers = [f"h.{n}.{name}" for n in (0, 1) for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")]
+    expected = {key.format(f"{layer}.lora.{AB}") for key in keys for layer in (*layers, "lm_head") for AB in "AB"}
+    assert small.keys() == expected
+
+
+@pytest.mark.parametrize(
+    "changes", [{"keep": "best", "accumulate": 2}, {"keep": "best", "patience": 3, "eval_every": 1}, {}]
+)
+def test_lora_stopped_and_resumed_ends_with_the_same_bits(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = training_settings(**{**SETTINGS.model_dump(), "learning_rate": 0.03, **changes})
+    expected = run(tmp_path / "whole", None, monkeypatch, lora, params)
+    for stop_after in (2, 3):
+        assert run(tmp_path / "run", stop_after, monkeypatch, lora, params) is None
+    same(run(tmp_path / "run", None, monkeypatch, lora, params), expected)
+    assert (expected[1].steps < STEPS) == ("patience" in changes)
+    for name, parameter in start().named_parameters():
+        assert torch.equal(parameter, expected[0].get_parameter(name)), name  # frozen
 
 
 def test_without_the_moments_the_result_would_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
