@@ -1,10 +1,11 @@
 # Everything runs in a virtual environment in .venv, made on first use; `make help` lists the targets.
 # Recipes call modules (`python -m dvc`), not scripts: a script's first line breaks in paths with spaces.
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint profile docs book-figures clean
+.PHONY: help setup repro sweep test lint profile docs book-figures clean
 
 export PYTHON ?= python3
 export P
+export E
 RUN := . ./.venv/activate-here &&
 
 help: ## Show this list
@@ -15,6 +16,9 @@ setup: ## Make .venv and install what constraints.txt pins (other targets call i
 
 repro: setup ## Run every stage of the pipeline that is out of date
 	@$(RUN) PYTHONPATH=src python scripts/preflight.py && python -m dvc repro
+
+sweep: setup ## Run a set of experiments, experiments/E.yaml: make sweep E=seeds
+	@$(RUN) export PYTHONPATH=src && python scripts/preflight.py && python scripts/sweep.py $${E:+"$$E"}
 
 test: setup ## Run the tests
 	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2

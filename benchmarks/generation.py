@@ -24,6 +24,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from book_package import book_model
 from loading import write_random_checkpoint
 
 from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
@@ -159,49 +160,20 @@ def readable(folder: Path, dtype: torch.dtype) -> Continue:
 
 
 def book(folder: Path, dtype: torch.dtype) -> Continue:
-    from llms_from_scratch import ch04
+    from llms_from_scratch.ch04 import generate_text_simple
 
-    model = ch04.GPTModel(
-        {
-            **{"vocab_size": GPT2_VOCAB_SIZE, "context_length": GPT2_CONTEXT_LENGTH},
-            **{"emb_dim": 768, "n_heads": 12, "n_layers": 12, "drop_rate": 0.0, "qkv_bias": True},
-        }
-    )
-    take_weights(model, folder)
-    model.to(dtype).eval()
+    from scratchlm.checkpoint.folder import load_checkpoint
+
+    model = book_model(load_checkpoint(folder)).to(dtype).eval()
 
     def continue_all(prompts: list[list[int]], n: int) -> list[list[int]]:
         texts = []
         for prompt in prompts:
-            made = ch04.generate_text_simple(model, torch.tensor([prompt]), n, GPT2_CONTEXT_LENGTH)
+            made = generate_text_simple(model, torch.tensor([prompt]), n, GPT2_CONTEXT_LENGTH)
             texts.append(made[0, len(prompt) :].tolist())
         return texts
 
     return continue_all
-
-
-def take_weights(model: torch.nn.Module, folder: Path) -> None:
-    """Give the book's model the weights of a checkpoint, under its own names."""
-    from scratchlm.checkpoint.folder import load_checkpoint
-
-    found = load_checkpoint(folder).state_dict()
-    weights = {"tok_emb.weight": found["wte.weight"], "pos_emb.weight": found["wpe.weight"]}
-    weights |= {"out_head.weight": found["wte.weight"]}
-    weights |= {"final_norm.scale": found["ln_f.weight"], "final_norm.shift": found["ln_f.bias"]}
-    for layer in range(12):
-        block = f"trf_blocks.{layer}"
-        for kind in ("weight", "bias"):
-            parts = found[f"h.{layer}.attn.c_attn.{kind}"].chunk(3)
-            for name, part in zip(("query", "key", "value"), parts, strict=True):
-                weights[f"{block}.att.W_{name}.{kind}"] = part
-            weights[f"{block}.att.out_proj.{kind}"] = found[f"h.{layer}.attn.c_proj.{kind}"]
-            weights[f"{block}.ff.layers.0.{kind}"] = found[f"h.{layer}.mlp.c_fc.{kind}"]
-            weights[f"{block}.ff.layers.2.{kind}"] = found[f"h.{layer}.mlp.c_proj.{kind}"]
-            for number in (1, 2):
-                ending = "scale" if kind == "weight" else "shift"
-                weights[f"{block}.norm{number}.{ending}"] = found[f"h.{layer}.ln_{number}.{kind}"]
-    missing, unknown = model.load_state_dict(weights, strict=False)
-    assert not unknown and all(name.endswith("mask") for name in missing), (missing, unknown)
 
 
 PROGRAMS: dict[str, Callable[[Path, torch.dtype], Continue]] = {

@@ -95,7 +95,11 @@ def main() -> None:
         format_prompt(Entry(instruction=row["question"], input="", output=""), params.instructions.prompt_style)
         for row in rows
     ]
-    models = {"base": Path("models/bases") / params.finetune_instructions.base, "assistant": Path("models/assistant")}
+    models = {
+        "base": Path("models/bases") / params.finetune_instructions.base,
+        "assistant": Path("models/assistant"),
+        "preferred": Path("models/preferred"),
+    }
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"HF_HOME": folder, "HF_HUB_OFFLINE": "1"}  # read when the harness is imported
         write_task(Path(folder), rows, prompts)

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from book_package import gpt2_tokenizer
 from book_profile import BookProfile
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
@@ -33,7 +32,7 @@ from scratchlm.model.config import GPT2_VOCAB_SIZE, GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
 from scratchlm.model.linear import linear
-from scratchlm.stage.device import use_huge_pages
+from scratchlm.stage.device import keep_freed_memory, use_huge_pages
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.windows import window_loaders
@@ -42,7 +41,6 @@ from scratchlm.training.loss import count_targets, next_token_loss
 
 SHAPE = {"context_length": 256, "emb_dim": 768, "n_heads": 12, "n_layers": 12, "drop_rate": 0.1, "qkv_bias": False}
 PROMPT = "Every effort moves you"
-BPE_URL = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main"
 LINEAR, DROPOUT = "matrix products of linear layers", "dropout masks"
 PARTS = {
     "mkldnn::_linear_pointwise": LINEAR,
@@ -56,6 +54,8 @@ PARTS = {
 
 
 def run_ours(folder: Path) -> dict[str, Any]:
+    use_huge_pages()
+    keep_freed_memory()
     model = book_model()
     tokenizer = read_tokenizer(folder / "data/tokenizer")
     params = BookProfile(folder).params.pretrain
@@ -73,12 +73,8 @@ def run_ours(folder: Path) -> dict[str, Any]:
 
 
 def run_original(folder: Path) -> dict[str, Any]:
-    """Train with the book's classes; its tokenizer finds our files as its cache instead of downloading its own."""
-    for ours, theirs in (("encoder.json", "encoder.json"), ("vocab.bpe", "vocab.bpe")):
-        name = hashlib.sha1(f"{BPE_URL}/{theirs}".encode()).hexdigest()
-        shutil.copyfile(folder / "data/tokenizer" / ours, folder / name)
-    os.environ["TIKTOKEN_CACHE_DIR"] = str(folder)
-    import tiktoken
+    """Train with the book's classes."""
+    tokenizer = gpt2_tokenizer(folder / "data/tokenizer", folder)
     from llms_from_scratch import ch02, ch04, ch05
 
     text = (folder / "data/corpus/the-verdict.txt").read_text(encoding="utf-8")
@@ -93,7 +89,7 @@ def run_original(folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     with contextlib.redirect_stdout(printed):
         train_losses, validation_losses, _ = ch05.train_model_simple(
-            model, train_loader, validation_loader, optimizer, "cpu", 10, 5, 5, PROMPT, tiktoken.get_encoding("gpt2")
+            model, train_loader, validation_loader, optimizer, "cpu", 10, 5, 5, PROMPT, tokenizer
         )
     seconds = time.perf_counter() - started
     losses = [[f"{a:.3f}", f"{b:.3f}"] for a, b in zip(train_losses, validation_losses, strict=True)]
@@ -112,6 +108,8 @@ def verdict_batches(folder: Path) -> Any:
 
 def one_step(folder: Path) -> dict[str, Any]:
     """Time some steps of ours, and sum up torch's profile of one step by its parts."""
+    use_huge_pages()
+    keep_freed_memory()
     model = book_model().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0004, weight_decay=0.1, fused=True)
     batch = next(iter(verdict_batches(folder).train))
@@ -164,7 +162,6 @@ def main() -> None:
     parser.add_argument("--run", choices=RUNS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    use_huge_pages()
     if asked.run:
         print(json.dumps(RUNS[asked.run](asked.folder)))
         return

@@ -29,7 +29,8 @@ SOURCES = (
     f"data/plots/{JUDGED[0]}.csv",
     f"metrics/{JUDGED[1]}.json",
 )
-BLUE, ORANGE, GREY = "tab:blue", "tab:orange", "0.6"
+BLUE, ORANGE, GREEN, GREY = "tab:blue", "tab:orange", "tab:green", "0.6"
+ANSWERED = {"base": ("base model", GREY), "assistant": ("assistant", BLUE), "preferred": ("preferred", GREEN)}
 SIZE_IN = (11.0, 6.4)
 
 
@@ -91,24 +92,27 @@ def draw_accuracy(axes: Axes, metrics: dict[str, Any]) -> None:
 
 
 def draw_means(axes: Axes, judged: dict[str, Any]) -> None:
-    """Draw the mean scores of base and assistant with their 95 % intervals."""
-    means = [judged[variant]["mean"] for variant in ("base", "assistant")]
-    below = [judged[variant]["mean"] - judged[variant]["ci95_low"] for variant in ("base", "assistant")]
-    above = [judged[variant]["ci95_high"] - judged[variant]["mean"] for variant in ("base", "assistant")]
-    axes.bar(["base model", "assistant"], means, color=[GREY, BLUE], width=0.5)
-    axes.errorbar([0, 1], means, yerr=[below, above], fmt="none", ecolor="black", capsize=4)
+    """Draw the mean score of each model with its 95 % interval."""
+    labels, colors = zip(*ANSWERED.values(), strict=True)
+    means, lows, highs = ([judged[name][key] for name in ANSWERED] for key in ("mean", "ci95_low", "ci95_high"))
+    below = [mean - low for mean, low in zip(means, lows, strict=True)]
+    above = [high - mean for mean, high in zip(means, highs, strict=True)]
+    axes.bar(labels, means, color=colors, width=0.5)
+    axes.errorbar(range(len(means)), means, yerr=[below, above], fmt="none", ecolor="black", capsize=4)
     for place, (mean, length) in enumerate(zip(means, above, strict=True)):
         axes.text(place, mean + length + 2, f"{mean:.1f}", ha="center")
     axes.set_title(f"Answers: mean score by {judged['judge']}", fontsize=11)
     axes.set_ylabel("score, with 95 % interval")
-    axes.set_xlim(-0.6, 1.6)
+    axes.set_xlim(-0.6, len(means) - 0.4)
     axes.set_ylim(0, 100)
 
 
 def draw_scores(axes: Axes, histogram: pd.DataFrame) -> None:
     """Draw the number of answers by score, in bins of ten."""
-    for column, label, color, shift in (("base", "base model", GREY, 2.9), ("assistant", "assistant", BLUE, 7.1)):
-        axes.bar(histogram["score"] + shift, histogram[column], 4.0, color=color, label=label)
+    for number, (column, (label, color)) in enumerate(ANSWERED.items()):
+        axes.bar(
+            histogram["score"] + 0.8 + 2.8 * number, histogram[column], 2.8, align="edge", color=color, label=label
+        )
     axes.set_title("Answers by score", fontsize=11)
     axes.set_xlabel("score")
     axes.set_ylabel("answers")

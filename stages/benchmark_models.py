@@ -1,4 +1,4 @@
-"""Let the base and the assistant choose the likeliest of several answers to each question."""
+"""Let base, assistant and preferred choose the likeliest of several answers to each question."""
 
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from scratchlm.stage.tables import write_table
 INPUTS = Path("inputs/benchmarks")
 BASES = Path("models/bases")
 ASSISTANT = Path("models/assistant")
+PREFERRED = Path("models/preferred")
 BENCHMARK = Path("data/benchmark.json")
 TABLE = Path("data/plots/benchmark.csv")
 PICTURE = Path("data/plots/benchmark.png")
@@ -28,7 +29,7 @@ def main(params: Params) -> None:
     device = choose_device()
     snapshots = open_snapshots("benchmark_models", device)
     scores = score_choices(
-        {"base": BASES / params.finetune_instructions.base, "assistant": ASSISTANT},
+        {"base": BASES / params.finetune_instructions.base, "assistant": ASSISTANT, "preferred": PREFERRED},
         questions,
         style=params.instructions.prompt_style,
         device=device,

@@ -1,4 +1,4 @@
-"""Have every answer scored against its reference, compare the assistant with its base, and test the judges."""
+"""Have every answer scored against its reference, compare each model with what it was tuned from, test the judges."""
 
 from pathlib import Path
 

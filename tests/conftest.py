@@ -18,7 +18,7 @@ settings.load_profile("scratchlm")
 
 MIRRORED = (
     *("the-verdict.txt", "encoder.json", "vocab.bpe", "SMSSpamCollection", "instruction-data.json"),
-    *("instruction-data-with-response.json", "judged-answers.json"),
+    *("instruction-data-with-response.json", "judged-answers.json", "instruction-data-with-preference.json"),
 )
 
 

@@ -1,9 +1,10 @@
-"""The command line: use the trained models, show shapes and caches, compare revisions."""
+"""The command line: use the trained models, show shapes and caches, compare revisions and experiments."""
 
 from __future__ import annotations
 
 import io
 import sys
+from enum import StrEnum
 from itertools import chain
 from pathlib import Path
 from statistics import median
@@ -97,7 +98,9 @@ def classify(
 def ask(
     instruction: Annotated[str, typer.Argument(help="What to do.")],
     input: Annotated[str, typer.Option(help="The text to work on, such as a sentence to rewrite.")] = "",
-    model: Annotated[Path, typer.Option(help="The assistant's folder.")] = Path("models/assistant"),
+    model: Annotated[
+        Path, typer.Option(help="The assistant's folder; models/preferred is the one tuned on preferences.")
+    ] = Path("models/assistant"),
     temperature: Temperature = 0.0,
     top_k: TopK = None,
     tokens: Tokens = 256,
@@ -210,11 +213,41 @@ def compare(
     rev1: Annotated[str, typer.Argument(help="A Git revision, a DVC experiment, or workspace.")],
     rev2: Annotated[str, typer.Argument(help="The revision to compare it with.")],
 ) -> None:
-    """Compare two assistants by their scores, entry by entry: the mean difference with its 95 % interval."""
+    """Compare two revisions' assistants by their scores, entry by entry: the difference with its 95 % interval."""
     from scratchlm.judging import comparison
 
     first, second = comparison.read_judged((rev1, rev2), Path())
-    print("\n\n".join(comparison.describe(found, rev1, rev2) for found in comparison.compare(first, second)))
+    parts = [comparison.describe(found, rev1, rev2) for found in comparison.compare(first, second)]
+    print("\n\n".join([*parts, *comparison.uncompared(first, second)]))
+
+
+class Format(StrEnum):
+    """How a table is printed."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+@cli.command()
+def table(
+    name: Annotated[str, typer.Argument(help="A set of experiments: a file in experiments/, without .yaml.")],
+    format: Annotated[Format, typer.Option(help="How to print it.")] = Format.TEXT,
+    plot: Annotated[Path | None, typer.Option(help="Also draw a PNG file, such as logs/table.png.")] = None,
+) -> None:
+    """Show the results of a set of experiments that `make sweep` ran: metrics, differences, published figures."""
+    from scratchlm.experiments import results, sets, table
+    from scratchlm.files.revisions import open_project
+
+    with open_project(Path()) as repo:
+        experiments, runs = sets.load_set(name, Path(repo.root_dir))
+        found = results.read_results(repo, experiments, runs)
+    written = {Format.TEXT: table.as_text, Format.MARKDOWN: table.as_markdown, Format.CSV: table.as_csv}
+    print(written[format](experiments, found), end="")
+    if plot is not None:
+        from scratchlm.experiments.figure import draw_set
+
+        draw_set(plot, experiments, found)
 
 
 @cli.command()

@@ -7,6 +7,7 @@ the same updates. The sizes of chapter 5 itself are in benchmarks/book_figures.p
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,14 @@ from torch.utils.data import DataLoader, TensorDataset
 from training_settings import classifier_settings, training_settings
 
 from scratchlm.assistant.batches import Example, collate
-from scratchlm.classifier.classifier import Classifier, Messages, batch_accuracy, choose_trained_layers, label_loss
+from scratchlm.classifier import finetune as finetuning
+from scratchlm.classifier.classifier import Messages, choose_trained_layers, new_classifier
+from scratchlm.classifier.reading import BOOK
 from scratchlm.generation.decode import Sampling, generate
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
+from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.loop import loaders, train
 from scratchlm.training.loss import next_token_loss
 
@@ -121,50 +125,61 @@ def test_pretraining_draws_and_learns_as_the_books_loop(capsys: pytest.CaptureFi
     assert [row.tokens_seen for row in curve if row.step % 2 == 0] == tokens_seen
 
 
-@pytest.mark.parametrize("train_layers", ["last_block", "all"])
-def test_the_classifier_draws_and_learns_as_the_books_loop(train_layers: Any) -> None:
+def trained_by_the_book(model: nn.Module, train_layers: str) -> list[nn.Module]:
+    """Return the parts that the published code trains beside the new head."""
+    blocks = {"last_block": 1, "last_two_blocks": 2}.get(train_layers, 0)
+    return [model] if train_layers == "all" else [model.final_norm, *model.trf_blocks[-blocks:]] if blocks else []
+
+
+@pytest.mark.parametrize("train_layers", ["last_layer", "last_block", "last_two_blocks", "all"])
+def test_the_classifier_draws_and_learns_as_the_books_loop(
+    train_layers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetuning, "open_snapshots", lambda stage, device: Snapshots(tmp_path / stage))
     generator = torch.Generator().manual_seed(3)
-    ids, labels = torch.randint(60, (42, 12), generator=generator), torch.randint(2, (42,), generator=generator)
-    train_set, validation_set = Messages(ids[:30], labels[:30].tolist()), Messages(ids[30:], labels[30:].tolist())
-    ours, theirs = both_models(drop_rate=0.0)
+    ids, labels = torch.randint(60, (53, 12), generator=generator), torch.randint(2, (53,), generator=generator)
+    ends = {"train": (0, 30), "validation": (30, 42), "test": (42, 53)}
+    splits = {name: Messages(ids[start:end], labels[start:end].tolist()) for name, (start, end) in ends.items()}
+    gpt, theirs = both_models(drop_rate=0.0)
 
-    torch.manual_seed(SEED)
-    classifier = Classifier(ours)
-    choose_trained_layers(classifier, classifier_settings(train_layers=train_layers))
-    batches = loaders(train_set, validation_set, 4)
-    accuracies = []
-    torch.manual_seed(SEED)
-    curve = train(
-        classifier,
-        loss=label_loss,
-        batches=batches,
-        params=SETTINGS,
-        name="test",
-        after_epoch=lambda epoch: accuracies.append(
-            [batch_accuracy(classifier, split, SETTINGS.eval_batches) for split in batches]
-        ),
-    ).curve
+    params = classifier_settings(**SETTINGS.model_dump(), train_layers=train_layers)
+    classifier = new_classifier(gpt, 2, BOOK, "base", SEED)
+    choose_trained_layers(classifier, params)
+    done = finetuning.finetune(classifier, splits, params, SEED, lambda: None)
 
+    loader = DataLoader(splits["train"], 4, shuffle=True, drop_last=True)
+    others = [DataLoader(splits[name], 4) for name in ("validation", "test")]
+    theirs.requires_grad_(False)
     torch.manual_seed(SEED)
     theirs.out_head = nn.Linear(CONFIG.emb_dim, 2)
-    if train_layers == "last_block":
-        for part in (theirs.tok_emb, theirs.pos_emb, *theirs.trf_blocks[:-1]):
-            part.requires_grad_(False)
+    for part in trained_by_the_book(theirs, train_layers):
+        part.requires_grad_(True)
+    whole = [DataLoader(splits["train"], 4), *others]  # the book's accuracy leaves out two messages, ours none
+    before = [chapter_6.calc_accuracy_loader(split, theirs, CPU) for split in whole]
     torch.manual_seed(SEED)
-    train_losses, validation_losses, train_accuracies, validation_accuracies, _ = chapter_6.train_classifier_simple(
-        theirs,
-        DataLoader(train_set, 4, shuffle=True, drop_last=True),
-        DataLoader(validation_set, 4),
-        optimizer_of(theirs),
-        CPU,
-        SETTINGS.epochs,
-        SETTINGS.eval_every,
-        SETTINGS.eval_batches,
+    train_losses, validation_losses, train_accuracies, validation_accuracies, examples_seen = (
+        chapter_6.train_classifier_simple(
+            theirs,
+            loader,
+            others[0],
+            optimizer_of(theirs),
+            CPU,
+            SETTINGS.epochs,
+            SETTINGS.eval_every,
+            SETTINGS.eval_batches,
+        )
     )
+    after = [chapter_6.calc_accuracy_loader(split, theirs, CPU) for split in whole]
+    curve, notes = done.state.curve, done.state.epoch_notes
     assert evaluations(curve)[0] == pytest.approx(train_losses, abs=2e-5)
     assert evaluations(curve)[1] == pytest.approx(validation_losses, abs=2e-5)
-    expected = [[100 * a, 100 * b] for a, b in zip(train_accuracies, validation_accuracies, strict=True)]
-    assert accuracies == [pytest.approx(pair) for pair in expected]
+    assert curve[-1].examples_seen == examples_seen
+    assert [note["train_accuracy"] for note in notes] == pytest.approx([100 * part for part in train_accuracies])
+    assert [note["validation_accuracy"] for note in notes] == pytest.approx(
+        [100 * part for part in validation_accuracies]
+    )
+    assert [done.initial[name]["accuracy"] for name in splits] == pytest.approx([100 * part for part in before])
+    assert [done.final[name]["accuracy"] for name in splits] == pytest.approx([100 * part for part in after])
 
 
 def test_the_assistant_draws_and_learns_as_the_books_loop() -> None:

@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 import requests
 import torch
+from answered import answered
 from torch.nn import functional as F
 
+from scratchlm.assistant.instructions import COMPARED, VARIANTS
 from scratchlm.checkpoint.gpt2_layout import GPT2Layout
 from scratchlm.generation.decode import Sampling, generate
 from scratchlm.judging.answer_cache import AnswerCache
@@ -196,16 +198,18 @@ def test_llama_cpp_judges_and_every_answer_gets_its_row(
     with AnswerCache(tmp_path / "answers.sqlite") as cache:
         judge = open_judge("openai:tiny", settings, 123, cache)
         rows = judge_responses(entries, judge, concurrency=4)
+        refused = 10
         # The refused answer is asked for again, the rest comes from the cache.
-        assert judge_responses(entries, judge, concurrency=1)[:-1] == rows[:-1]
+        again = judge_responses(entries, judge, concurrency=1)
+        assert [*again[:refused], *again[refused + 1 :]] == [*rows[:refused], *rows[refused + 1 :]]
     assert [(row["id"], row["variant"]) for row in rows] == [
-        (number, variant) for number in range(4) for variant in ("base", "assistant")
+        (number, variant) for number in range(4) for variant in VARIANTS
     ]
     statuses = [row["status"] for row in rows]
-    assert statuses[2] == "empty"
-    assert statuses[7] == "http_error" and "context size" in rows[7]["reason"]
+    assert statuses[3] == "empty"
+    assert statuses[refused] == "http_error" and "context size" in rows[refused]["reason"]
     judged = [row for row in rows if row["status"] not in ("empty", "http_error")]
-    assert len(judged) == 6 and all(row["raw"] for row in judged)
+    assert len(judged) == 10 and all(row["raw"] for row in judged)
     if prompt == "book":
         assert {row["status"] for row in judged} == {"ok"} and {row["reason"] for row in judged} == {""}
         assert all(0 <= row["score"] < 100 and float(row["raw"]) == row["score"] for row in judged)
@@ -221,23 +225,27 @@ def test_llama_cpp_compares_and_every_pair_gets_a_row_in_each_order(
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     entries = [entry(number) for number in range(4)]
     entries[1]["base"] = entries[1]["assistant"]
+    entries[2]["preferred"] = entries[2]["assistant"]
     entries[3]["assistant"]["text"] = "an answer far too long " * 800
     with AnswerCache(tmp_path / "answers.sqlite") as cache:
         judge = open_judge("openai:tiny", judge_params(prompt="rubric"), 123, cache)
-        rows = judge_responses(entries, judge, concurrency=4, pairwise=True)[2 * len(entries) :]
+        rows = judge_responses(entries, judge, concurrency=4, pairwise=True)[len(VARIANTS) * len(entries) :]
     assert [(row["id"], row["variant"]) for row in rows] == [
-        (number, variant) for number in range(4) for variant in ("base", "assistant")
+        (number, variant) for pair in COMPARED.values() for number in range(4) for variant in pair
     ]
     # The server keeps the model to the schema; the model says that the first one is better, whatever stands there.
     assert [(row["status"], row["winner"]) for row in rows] == [
         ("ok", "base"), ("ok", "assistant"), ("equal", "tie"), ("equal", "tie"),
         ("ok", "base"), ("ok", "assistant"), ("http_error", None), ("http_error", None),
+        ("ok", "assistant"), ("ok", "preferred"), ("ok", "assistant"), ("ok", "preferred"),
+        ("equal", "tie"), ("equal", "tie"), ("http_error", None), ("http_error", None),
     ]  # fmt: skip
     assert {json.loads(row["raw"])["verdict"] for row in rows if row["status"] == "ok"} == {"A"}
     assert "context size" in rows[6]["reason"]
-    found = summarise_pairs(rows, 123)
-    assert (found["ties"], found["n_judged"], found["n"]) == (3, 3, 4)
-    assert (found["win_rate"], found["first_preferred"]) == (50, 100)
+    for compared in COMPARED.values():
+        found = summarise_pairs(rows, compared, 123)
+        assert (found["ties"], found["n_judged"], found["n"], found["equal"]) == (3, 3, 4, 1)
+        assert (found["win_rate"], found["first_preferred"]) == (50, 100)
 
 
 def judge_params(prompt: Any) -> JudgeParams:
@@ -254,11 +262,5 @@ def judge_params(prompt: Any) -> JudgeParams:
 
 
 def entry(number: int) -> dict[str, Any]:
-    return {
-        "id": number,
-        "instruction": f"Name animal {number}.",
-        "input": "",
-        "output": "the cat",
-        "base": {"text": f"the dog {number}", "finish": "stop", "tokens": 4},
-        "assistant": {"text": f"a cat {number}", "finish": "stop", "tokens": 4},
-    }
+    answers = (f"the dog {number}", f"a cat {number}", f"gladly, a cat {number}")
+    return answered(number, *answers, instruction=f"Name animal {number}.", output="the cat")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+VARIANTS = ("base", "assistant", "preferred")
 SPLITS = ("train", "validation", "test")
 
 
@@ -50,8 +51,8 @@ def check_sample(folder: Path) -> list[Check]:
         equal("judge_responses.backend", judged["backend"], "overlap"),
         equal(
             "judge_responses: answers with a score",
-            judged["assistant"]["n_scored"] + judged["base"]["n_scored"],
-            judged["assistant"]["n"] + judged["base"]["n"],
+            sum(judged[variant]["n_scored"] for variant in VARIANTS),
+            sum(judged[variant]["n"] for variant in VARIANTS),
         ),
         at_least("judge_responses.assistant.mean", judged["assistant"]["mean"], 60),
         below("judge_responses.base.mean", judged["base"]["mean"], 15),

@@ -31,6 +31,12 @@ TINY = {
     "finetune_instructions.warmup_steps": 0,
     "finetune_instructions.eval_every": 5,
     "finetune_instructions.eval_batches": 1,
+    "tune_preferences.epochs": 1,
+    "tune_preferences.batch_size": 64,
+    "tune_preferences.max_length": 256,
+    "tune_preferences.warmup_steps": 0,
+    "tune_preferences.eval_every": 5,
+    "tune_preferences.eval_batches": 1,
     "generate.max_new_tokens": 8,
     "generate.batch_size": 128,
 }

@@ -18,6 +18,7 @@ SAMPLE = {
         "backend": "overlap",
         "base": {"mean": 14.9, "n": 110, "n_scored": 110},
         "assistant": {"mean": 60.0, "n": 110, "n_scored": 110},
+        "preferred": {"mean": 50.0, "n": 110, "n_scored": 110},
     },
     "benchmark_models": {
         "chance": 25.0,
@@ -42,6 +43,7 @@ TOO_LITTLE = [
     ("sample", "judge_responses.base.mean", 15.0),
     ("sample", "judge_responses.assistant.mean", 59.9),
     ("sample", "judge_responses.assistant.n_scored", 109),
+    ("sample", "judge_responses.preferred.n_scored", 109),
     ("sample", "benchmark_models.assistant.acc_ci95_low", 25.0),
     ("sample", "benchmark_models.difference.acc_ci95_low", 0.0),
     ("laptop", "tokenize_corpus.tokens", 5146),
@@ -73,7 +75,7 @@ def write_results(
     verdicts = [
         {"id": id, "variant": variant, "score": score}
         for id, score in ((0, 100.0), (1, new_answer_score))
-        for variant in ("base", "assistant")
+        for variant in check_results.VARIANTS
     ]
     (folder / "data" / "verdicts.json").write_text(json.dumps(verdicts))
 

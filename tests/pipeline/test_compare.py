@@ -12,6 +12,7 @@ from dvc_deps import ROOT
 from project import Project
 
 # The assistant's score of entry i is 50 + gain + i % 3; the base model scores 10. Entry 0 has none if `fails`.
+# What was tuned on preferences, where it is there, scores as the assistant.
 STAGE = """
 import json
 from pathlib import Path
@@ -27,7 +28,7 @@ rows = [
         "model_digest": None, "prompt": None, "status": "ok", "reason": "", "options": {"seed": params["judge_seed"]},
         "score": 10.0 if variant == "base" else 50.0 + params["gain"] + entry["id"] % 3,
     }
-    for entry in entries for variant in ("base", "assistant")
+    for entry in entries for variant in ("base", "assistant", "preferred")[: params["models"]]
 ]
 if params["fails"]:
     rows[1] |= {"score": None, "status": "parse_error"}
@@ -40,10 +41,10 @@ stages:
   judge_responses:
     cmd: python judge.py
     deps: [judge.py]
-    params: [task, judge, model, judge_seed, gain, fails]
+    params: [task, judge, model, judge_seed, gain, fails, models]
     outs: [data/responses.json, data/verdicts.json]
 """
-PARAMS = "task: Count to\njudge: overlap\nmodel: overlap|version:1\njudge_seed: 1\ngain: 0.0\nfails: false\n"
+PARAMS = "task: Count to\njudge: overlap\nmodel: overlap|version:1\njudge_seed: 1\ngain: 0.0\nfails: false\nmodels: 2\n"
 EXPERIMENTS = {
     "better": "gain=5.5",
     "failing": "fails=true",
@@ -51,6 +52,7 @@ EXPERIMENTS = {
     "other-judge": "judge=ollama",
     "other-model": "model=overlap|version:2",
     "other-seed": "judge_seed=2",
+    "tuned": "models=3",
 }
 
 
@@ -98,6 +100,17 @@ def test_an_experiment_is_compared_with_a_branch_entry_by_entry(project: Project
         "better wins 12, ties 0, loses 0",
         "The difference's interval excludes 0: better is better.",
     ]
+
+
+def test_a_revision_from_before_the_tuning_on_preferences_is_compared_and_that_is_said(project: Project) -> None:
+    for revisions in (("main", "tuned"), ("tuned", "main")):
+        done = compare(project, *revisions)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("assistant, judged by overlap from 0 to 100\n")
+        assert done.stdout.endswith("Every score is the same in both.\n\npreferred: only tuned has scores\n")
+    both = compare(project, "tuned", "tuned").stdout
+    assert both.count("Every score is the same in both.") == 2
+    assert "\n\npreferred, judged by overlap from 0 to 100\n" in both
 
 
 def test_nothing_is_checked_out(project: Project) -> None:

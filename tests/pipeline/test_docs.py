@@ -25,6 +25,9 @@ from project import Project, copy_project
 from scratchlm.classifier.baseline import COMPARED
 from scratchlm.cli import cli
 from scratchlm.errors import InputError
+from scratchlm.experiments.results import Result
+from scratchlm.experiments.sets import load_set, set_names
+from scratchlm.experiments.table import as_markdown
 from scratchlm.params.file import load_params
 
 PAGES = [path for path in working_tree(ROOT) if path.suffix == ".md"]
@@ -60,6 +63,8 @@ SHOWN = [
     "scratchlm tokenize",
     "scratchlm next",
     "scratchlm compare",
+    "scratchlm table",
+    "make sweep",
 ]
 
 
@@ -142,6 +147,7 @@ def test_a_command_in_a_page_exists(page: str, command: list[str]) -> None:
     [
         ("make rebuild", "no target rebuild"),
         ("make profile P=huge", "no profile huge"),
+        ("make sweep E=sedes", "no set sedes"),
         ("dvc exp rnu", "DVC does not know it"),
         ("dvc metrics diff --no-such-option", "DVC does not know it"),
         ("dvc exp run -S pretrain.learning_rat=1", "params.yaml has no pretrain.learning_rat"),
@@ -171,6 +177,8 @@ def mistake_in_make(arguments: list[str]) -> str:
     for word in arguments:
         if word.startswith("P=") and not (ROOT / "profiles" / f"{word[2:]}.yaml").is_file():
             return f"no profile {word[2:]}"
+        if word.startswith("E=") and word[2:] not in (*set_names(ROOT), "NAME"):
+            return f"no set {word[2:]}"
         if "=" not in word and word not in TARGETS:
             return f"no target {word}"
     return ""
@@ -237,6 +245,7 @@ def test_a_key_in_a_page_is_one_of_params_yaml(page: str) -> None:
 
 # Names in pages that no clone has: files of tools or users, and downloads.
 NOT_IN_A_CLONE = {
+    "logs/",
     *(".checkpoints/", "~/.cache/scratchlm", "~/.netrc", ".git/index.lock", "models/gpt2/"),
     *("stages/NAME.py", "inputs/messages/mine.csv", "inputs/benchmarks/mine.jsonl"),
 }
@@ -345,7 +354,48 @@ def test_the_yaml_of_the_pages_has_keys_of_params_yaml(tmp_path: Path) -> None:
         for language, block in code_blocks(text):
             if language == "yaml":
                 (tmp_path / "block.yaml").write_text(block, encoding="utf-8")
-                assert set(leaf_keys(read_yaml(tmp_path / "block.yaml"))) <= set(LEAVES), block
+                found = read_yaml(tmp_path / "block.yaml")
+                assert "experiments" in found or set(leaf_keys(found)) <= set(LEAVES), block
+
+
+def test_a_set_of_experiments_in_a_page_is_valid(tmp_path: Path) -> None:
+    blocks = [block for text in TEXTS.values() for language, block in code_blocks(text) if language == "yaml"]
+    sets = [block for block in blocks if re.search("^experiments:", block, re.MULTILINE)]
+    assert sets
+    (tmp_path / "experiments").mkdir()
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
+    for number, block in enumerate(sets):
+        (tmp_path / f"experiments/set-{number}.yaml").write_text(block, encoding="utf-8")
+        _, runs = load_set(f"set-{number}", tmp_path)
+        assert [run.problem for run in runs if run.problem] == []
+
+
+TABLE = re.compile(r"^<!-- table (\w+) -->\n((?:\|.*\n)+)", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["classifier_variants", "assistant_variants"])
+def test_the_published_figures_stand_beside_empty_columns_and_beside_those_of_the_sample(name: str) -> None:
+    experiments, _ = load_set(name, ROOT)
+    printed = as_markdown(experiments, [Result(one) for one in experiments.experiments], missing="").splitlines()
+    wanted = [cells(line) for line in printed if line.startswith("|")]
+    empty, measured = (
+        [cells(line) for line in table.splitlines()]
+        for shown, table in TABLE.findall(TEXTS["docs/variants.md"])
+        if shown == name
+    )
+    assert empty == wanted, f"take it from `scratchlm table {name} --format markdown`"
+    known = 2 + len(experiments.published)  # label, params, published
+    assert [row[:known] for row in measured] == [row[:known] for row in wanted]
+    assert measured[0] == wanted[0]
+    for row in measured[2:]:
+        assert all(
+            re.fullmatch(r"-|baseline|[\d.,]+|[-+][\d.]+( \([-+][\d.]+, [-+][\d.]+\))?", cell) for cell in row[known:]
+        )
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 # --- figures and pictures are those of the last run ---------------------------------------------------------
@@ -358,7 +408,7 @@ def figures() -> dict[str, str]:
     instructions, judged = METRICS["prepare_instructions"], METRICS["judge_responses"]
     scores = {
         variant: "{mean:.2f} ({ci95_low:.2f} to {ci95_high:.2f})".format(**judged[variant])
-        for variant in ("base", "assistant")
+        for variant in ("base", "assistant", "preferred")
     }
     return {
         "corpus": "{documents:,}, {characters:,}, {tokens:,}".format(**tokens),
@@ -372,6 +422,7 @@ def figures() -> dict[str, str]:
         "instructions": "{train}/{validation}/{test}".format(**instructions),
         "base model": scores["base"],
         "assistant, mean": scores["assistant"],
+        "preferred, mean": scores["preferred"],
         "the same where the answer is in train": "{mean:.2f}, {n} prompts".format(**judged["known_answers"]),
         "the same where it is not": "{mean:.2f}, {n} prompts".format(**judged["new_answers"]),
     }
@@ -400,9 +451,11 @@ def shown_figures() -> Iterator[tuple[str, str, float]]:
             for line in match["shown"].splitlines():
                 if found := re.match(r"metrics/(\w+)\.json +(\S+) +(\S+) +\S+ +\S+$", line):
                     yield found[1], found[2], float(found[3])
+                if found := re.match(r"(assistant|preferred), judged by ", line):
+                    variant = found[1]
                 if found := re.match(r"main +(\S+) +(\S+) to (\S+) +(\d+)$", line):
                     for key, value in zip(("mean", "ci95_low", "ci95_high", "n"), found.groups(), strict=True):
-                        yield "judge_responses", f"assistant.{key}", float(value)
+                        yield "judge_responses", f"{variant}.{key}", float(value)
                 if found := re.match(rf"test accuracy of ({'|'.join(BASELINES)}) +(\S+) %", line):
                     yield "finetune_classifier", BASELINES[found[1]], float(found[2])
 

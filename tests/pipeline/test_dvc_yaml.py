@@ -36,6 +36,8 @@ STAGES = (
     "finetune_classifier",
     "prepare_instructions",
     "finetune_instructions",
+    "prepare_preferences",
+    "tune_preferences",
     "generate_responses",
     "judge_responses",
     "benchmark_models",
@@ -46,6 +48,7 @@ INPUTS = {
     "pretrain": "inputs/models",
     "prepare_sms": "inputs/messages",
     "prepare_instructions": "inputs/instructions",
+    "prepare_preferences": "inputs/preferences",
     "benchmark_models": "inputs/benchmarks",
 }
 CODE = ("src/", "stages/")

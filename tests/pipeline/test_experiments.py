@@ -95,10 +95,11 @@ def test_judges_on_a_server_are_an_experiment_as_the_readme_shows_it(
         output = project.dvc("exp", "run", "-S", "judge.judges=[ollama:llama3]", "-S", "judge.pairwise=true").stdout
         assert stages_run(output) == ["judge_responses"]
         assert max(server.asked.values()) == 1
-        compared = json.loads(project.read("metrics/judge_responses.json"))["pairwise"]
+        metrics = json.loads(project.read("metrics/judge_responses.json"))
         n = len(json.loads(project.read("data/responses.json")))
-        assert (compared["n"], compared["n_judged"], compared["first_preferred"]) == (n, n, 100)
-        assert len(json.loads(project.read("data/pairwise.json"))) == 2 * n
+        for compared in (metrics["pairwise"], metrics["preferred_pairwise"]):
+            assert (compared["n"], compared["n_judged"], compared["first_preferred"]) == (n, n, 100)
+        assert len(json.loads(project.read("data/pairwise.json"))) == 2 * 2 * n
         project.dvc("exp", "run", "-S", "judge.judges=[ollama:llama3,overlap]", "-S", "judge.pairwise=false")
     metrics = json.loads(project.read("metrics/judge_responses.json"))
     assert (metrics["judge"], list(metrics["others"])) == ("ollama:llama3", ["overlap"])

@@ -53,7 +53,7 @@ def test_a_classifier_of_four_unbalanced_topics(project: Project) -> None:
     assert metrics["validation_loss"] == pytest.approx(metrics["best_validation_loss"], abs=2e-4)
 
 
-def test_dropout_changes_both_fine_tunings(project: Project) -> None:
+def test_dropout_changes_all_fine_tunings(project: Project) -> None:
     stages = ["finetune_classifier", "finetune_instructions"]
     before = {stage: read_metrics(project, stage) for stage in stages}
     project.set_params({f"{stage}.drop_rate": 0.5 for stage in stages})

@@ -12,16 +12,18 @@ from ruamel.yaml import YAML
 from test_experiments import wait_for_queue
 from test_repro import stages_run
 
-# For corpus, messages and instructions: the stages that an edit runs, and an out of the first one.
+# For each kind: the stages that an edit runs, and an out of the first one.
 RUN = {
     "corpus": ["download_corpus", "build_tokenizer", "tokenize_corpus"],
     "messages": ["prepare_sms"],
-    "instructions": ["prepare_instructions"],
+    "instructions": ["prepare_instructions", "prepare_preferences"],
+    "preferences": ["prepare_preferences"],
 }
 SOURCES = {
     "corpus.source": ["inputs/corpus/books", "inputs/corpus/own.txt"],
     "sms.source": "inputs/messages/own.csv",
     "instructions.source": "inputs/instructions/own.json",
+    "preferences.source": "inputs/preferences/own.json",
 }
 UP_TO_DATE = "Data and pipelines are up to date."
 
@@ -35,6 +37,8 @@ def write_own(project: Project, kind: str, word: str, name: str = "own") -> Path
         suffix, content = "csv", "".join(["label,text\n", *rows])
     else:
         entries = [{"instruction": f"Say {number}.", "input": "", "output": f"{word}."} for number in range(20)]
+        if kind == "preferences":
+            entries = [{**entry, "chosen": f"Please, {word}.", "rejected": "Go away."} for entry in entries]
         suffix, content = "json", json.dumps(entries)
     path = project.folder / "inputs" / kind / f"{name}.{suffix}"
     path.write_text(content, encoding="utf-8")
@@ -160,12 +164,16 @@ def test_queued_experiments_use_own_files_as_they_were_when_queued(project: Proj
 @pytest.mark.slow
 def test_queued_experiments_that_lack_an_own_file_say_how_to_get_it_there(project: Project) -> None:
     keep_own_files(project)
-    sources = {"corpus": "corpus.source=[{}]", "messages": "sms.source={}", "instructions": "instructions.source={}"}
+    sources = {
+        "corpus": "corpus.source=[{}]",
+        **{"messages": "sms.source={}", "instructions": "instructions.source={}"},
+        "preferences": "preferences.source={}",
+    }
     for kind, change in sources.items():
         path = write_own(project, kind, "Rosa", "new").relative_to(project.folder)
         queue(project, kind, change.format(path))
     assert run_queue(project) == dict.fromkeys(RUN, "Failed")
-    for kind, suffix in (("corpus", "txt"), ("messages", "csv"), ("instructions", "json")):
+    for kind, suffix in (("corpus", "txt"), ("messages", "csv"), ("instructions", "json"), ("preferences", "json")):
         log = project.dvc("queue", "logs", kind).stdout
         assert f"{RUN[kind][0]}: error: inputs/{kind}/new.{suffix} is not in this experiment" in log
         assert "Traceback" not in log

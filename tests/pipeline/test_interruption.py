@@ -23,12 +23,14 @@ LONGER = {
     "finetune_classifier.batch_size": 16,
     "finetune_instructions.epochs": 3,
     "finetune_instructions.batch_size": 8,
+    "tune_preferences.epochs": 2,
+    "tune_preferences.batch_size": 8,
     "generate.batch_size": 8,
     "generate.max_new_tokens": 24,
 }
 # Files that DVC writes in place: a kill in that moment leaves only a part.
 WRITTEN_IN_PLACE = (".dvc/tmp/rwlock", "dvc.lock")
-MEASURED = ("pretrain", "finetune_classifier", "judge_responses", "benchmark_models")
+MEASURED = ("pretrain", "finetune_classifier", "tune_preferences", "judge_responses", "benchmark_models")
 RESULTS = ("dvc.lock", *(f"metrics/{name}.json" for name in MEASURED))
 
 

@@ -11,7 +11,9 @@ from dvc_deps import DVC_YAML, read_yaml
 from project import Project, TinyRun
 from torch import Tensor
 
-from scratchlm.assistant.instructions import Entry, format_prompt
+from scratchlm.assistant.instructions import VARIANTS, Entry, format_prompt
+from scratchlm.assistant.pairs import read_pairs
+from scratchlm.assistant.preferences import preference_shares
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.calibration import fit_temperature
 from scratchlm.classifier.classifier import encode_messages, label_logits
@@ -102,20 +104,46 @@ METRICS = {
         "longest_tokens",
         "unknown_percent",
     ],
-    "generate_responses": ["answers", "empty", "stopped_at_end"],
+    "prepare_preferences": [
+        "dropped_equal_answers",
+        "pairs",
+        *("train", "validation", "test"),
+        *("train_pairs_in_test_instructions", "test_pairs_in_train"),
+        *("test_chosen_share", "test_rejected_share"),
+    ],
+    "tune_preferences": [
+        "trained_parameters",
+        *(
+            f"{split}_{name}"
+            for split in ("train", "validation", "test")
+            for name in ("loss", "chosen_reward", "rejected_reward", "margin", "accuracy", "likelier", "truncated")
+        ),
+        *(f"initial_{split}_{name}" for split in ("train", "validation", "test") for name in ("loss", "likelier")),
+        *TRAINING,
+        "longest_tokens",
+        "unknown_percent",
+    ],
+    "generate_responses": [
+        "answers",
+        *(
+            f"{prefix}{name}"
+            for prefix in ("", "base_", "preferred_")
+            for name in ("empty", "stopped_at_end", "preference_share")
+        ),
+    ],
     "judge_responses": [
         "judge",
         "backend",
         "model",
-        *(f"{variant}.{name}" for variant in ("base", "assistant") for name in (*INTERVAL, "n", "n_scored")),
-        *(f"difference.{name}" for name in INTERVAL),
+        *(f"{variant}.{name}" for variant in VARIANTS for name in (*INTERVAL, "n", "n_scored")),
+        *(f"{prefix}difference.{name}" for prefix in ("", "preferred_") for name in (*INTERVAL, "wins", "losses")),
     ],
     "benchmark_models": [
         *("source", "questions", "cut_questions", "chance"),
         *("subjects.animals.n", "subjects.animals.base.acc", "subjects.animals.assistant.acc_ci95_low"),
         *(
             f"{whose}.{measure}{end}"
-            for whose in ("base", "assistant", "difference")
+            for whose in (*VARIANTS, "difference", "preferred_difference")
             for measure in ("acc", "acc_norm")
             for end in ("", "_ci95_low", "_ci95_high")
         ),
@@ -226,12 +254,40 @@ def test_the_assistant_answers_three_validation_entries_after_each_epoch(tiny_ru
     assert not any(line.startswith("epoch 2 ") for line in page)
 
 
+def test_preferences_are_tuned_on_other_instructions_than_those_tested(tiny_run: TinyRun) -> None:
+    splits = ("train", "validation", "test")
+    pairs = {split: json.loads(tiny_run.project.read(f"data/preferences/{split}.json")) for split in splits}
+    for split in splits:
+        entries = json.loads(tiny_run.project.read(f"data/instructions/{split}.json"))
+        assert [{key: pair[key] for key in ("instruction", "input", "output")} for pair in pairs[split]] == entries
+    metrics = read_metrics(tiny_run.project, "prepare_preferences")
+    assert (metrics["train_pairs_in_test_instructions"], metrics["test_pairs_in_train"]) == (0, 0)
+    assert metrics["test_chosen_share"] == 100
+    assert metrics["test_rejected_share"] < 5
+
+
+def test_the_preferred_model_is_the_assistant_moved_towards_the_chosen_answers(tiny_run: TinyRun) -> None:
+    metrics = read_metrics(tiny_run.project, "tune_preferences")
+    for split in ("train", "validation", "test"):
+        assert metrics[f"initial_{split}_loss"] == 0.6931
+        assert metrics[f"{split}_loss"] < 0.6931
+        assert metrics[f"{split}_margin"] > 0
+    page = tiny_run.project.read("data/samples/preferred.md").splitlines()
+    before = [line for line in page if line.startswith("before ")]
+    assert len(before) == sum(line.startswith("epoch 1 ") for line in page) == 3
+    assistant, preferred = (
+        load(tiny_run.project.folder / "models" / name)[0].state_dict() for name in ("assistant", "preferred")
+    )
+    assert assistant.keys() == preferred.keys()
+    assert not torch.equal(assistant["wte.weight"], preferred["wte.weight"])
+
+
 def test_every_answer_has_one_verdict(tiny_run: TinyRun) -> None:
     responses = json.loads(tiny_run.project.read("data/responses.json"))
     verdicts = json.loads(tiny_run.project.read("data/verdicts.json"))
     test_entries = json.loads(tiny_run.project.read("data/instructions/test.json"))
     assert len(responses) == len(test_entries)
-    wanted = Counter((entry["id"], variant) for entry in responses for variant in ("base", "assistant"))
+    wanted = Counter((entry["id"], variant) for entry in responses for variant in VARIANTS)
     assert Counter((row["id"], row["variant"]) for row in verdicts) == wanted
 
 
@@ -278,10 +334,13 @@ def test_the_counts_are_those_of_the_answers_in_the_file(tiny_run: TinyRun) -> N
     responses = json.loads(tiny_run.project.read("data/responses.json"))
     metrics = json.loads(tiny_run.project.read("metrics/generate_responses.json"))
     assert metrics["answers"] == len(responses)
-    for variant, prefix in (("assistant", ""), ("base", "base_")):
+    for variant, prefix in (("assistant", ""), ("base", "base_"), ("preferred", "preferred_")):
         answers = [response[variant] for response in responses]
         assert metrics[f"{prefix}empty"] == sum(answer["text"] == "" for answer in answers)
         assert metrics[f"{prefix}stopped_at_end"] == sum(answer["finish"] == "stop" for answer in answers)
+        train = read_pairs(tiny_run.project.folder / "data" / "preferences" / "train.json")
+        shares = preference_shares(train, {"it": [answer["text"] for answer in answers]})
+        assert metrics[f"{prefix}preference_share"] == pytest.approx(shares["it"], abs=1e-4)
 
 
 def test_the_base_is_asked_before_it_is_fine_tuned(tiny_run: TinyRun) -> None:
@@ -312,7 +371,7 @@ def test_the_temperature_is_that_of_the_validation_messages(tiny_run: TinyRun) -
         assert found["temperature"] == fitted["validation"]
 
 
-@pytest.mark.parametrize("stage", ["pretrain", "finetune_classifier", "finetune_instructions"])
+@pytest.mark.parametrize("stage", ["pretrain", "finetune_classifier", "finetune_instructions", "tune_preferences"])
 def test_the_loss_gap_is_that_of_the_kept_weights(tiny_run: TinyRun, stage: str) -> None:
     metrics = read_metrics(tiny_run.project, stage)
     # Each of the three is rounded by at most 0.00005.
@@ -333,12 +392,21 @@ def test_answers_that_occur_in_train_are_counted(tiny_run: TinyRun) -> None:
     assert metrics["test_answers_in_train"] == sum(entry["output"] in known for entry in test) > 0
 
 
+def test_the_command_line_answers_with_the_model_that_is_named(tiny_run: TinyRun) -> None:
+    entry = json.loads(tiny_run.project.read("data/responses.json"))[0]
+    for variant in ("assistant", "preferred"):
+        command = ("env", "PYTHONPATH=src", "python", "-m", "scratchlm.cli", "ask", entry["instruction"])
+        options = ("--input", entry["input"], "--tokens", "8", "--model", f"models/{variant}")
+        said = tiny_run.project.run(*command, *options).stdout
+        assert said.strip() == entry[variant]["text"]
+
+
 @torch.no_grad()
-def test_the_benchmark_has_the_likelihoods_of_both_models(tiny_run: TinyRun) -> None:
+def test_the_benchmark_has_the_likelihoods_of_all_models(tiny_run: TinyRun) -> None:
     asked = json.loads(tiny_run.project.read("data/benchmark.json"))[0]
     prompt = format_prompt(Entry(instruction=asked["question"], input="", output=""), "phi3")  # the profile's style
-    for name, folder in (("base", "models/bases/pretrained"), ("assistant", "models/assistant")):
-        model, tokenizer = load(tiny_run.project.folder / folder)
+    for name, folder in zip(VARIANTS, ("bases/pretrained", "assistant", "preferred"), strict=True):
+        model, tokenizer = load(tiny_run.project.folder / "models" / folder)
         start = len(tokenizer.encode_ordinary(prompt.rstrip()))
         wanted = []
         for choice in asked["choices"]:

@@ -1,4 +1,5 @@
-"""The assistant of chapter 7: instructions, their sources and batches, its model folder, and what it answered.
+"""The assistant of chapter 7: instructions and preference pairs, their sources and batches, preference
+tuning, and its model folder.
 
 Imports `training`, `checkpoint`, `download`, `model`, `tokenizer` and what is below them; never `classifier`.
 """

@@ -39,7 +39,8 @@ def read_batches(folder: Path, style: PromptStyle, tokenizer: Tokenizer, params:
     entries = {split: read_entries(folder / f"{split}.json") for split in SPLITS}
     train, validation = (encode_entries(entries[split], style, tokenizer) for split in ("train", "validation"))
     cut, validation_cut = (
-        check_lengths(examples, params.max_length, params.mask_prompt) for examples in (train, validation)
+        check_lengths(examples, params.max_length, params.mask_prompt, "finetune_instructions")
+        for examples in (train, validation)
     )
     texts = {split: [format_entry(entry, style) for entry in part] for split, part in entries.items()}
     pad = partial(collate, pad_id=tokenizer.eot_token, max_length=params.max_length, mask_prompt=params.mask_prompt)
@@ -61,18 +62,19 @@ def encode_entries(entries: Sequence[Entry], style: PromptStyle, tokenizer: Toke
     return [Example(ids, len(prompt)) for ids, prompt in zip(texts, prompts, strict=True)]
 
 
-def check_lengths(examples: Sequence[Example], max_length: int, mask_prompt: bool) -> int:
+def check_lengths(examples: Sequence[Example], max_length: int, needs_answer: bool, stage: str) -> int:
     """Return how many examples are longer than `max_length` tokens and will be cut.
 
-    Raises InputError if `mask_prompt` would leave nothing to learn from an example.
+    Raises InputError that names the key of `stage` if that would leave nothing of an answer that is needed, as with
+    masked prompts.
     """
     unanswered = [index for index, example in enumerate(examples) if example.prompt_length > max_length]
-    if unanswered and mask_prompt:
+    if unanswered and needs_answer:
         first = unanswered[0]
         raise InputError(
             f"the prompts of {len(unanswered)} of {len(examples)} entries are longer than "
-            f"finetune_instructions.max_length ({max_length} tokens; entry {first} of the split has "
-            f"{examples[first].prompt_length:,}), so that mask_prompt leaves nothing to learn: raise max_length or "
+            f"{stage}.max_length ({max_length} tokens; entry {first} of the split has "
+            f"{examples[first].prompt_length:,}), so that nothing of the answer is left to learn: raise max_length or "
             "leave these entries out"
         )
     return sum(len(example.ids) > max_length for example in examples)

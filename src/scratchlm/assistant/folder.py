@@ -23,10 +23,10 @@ def save_assistant(folder: Path, model: GPT, tokenizer_folder: Path, style: Prom
         write_json(temporary / DESCRIPTION, {"prompt_style": style})
 
 
-def load_assistant(folder: Path) -> tuple[GPT, Tokenizer, PromptStyle]:
-    """Load an assistant; raise OutputError if the folder holds none."""
+def load_assistant(folder: Path, drop_rate: float = 0.0) -> tuple[GPT, Tokenizer, PromptStyle]:
+    """Load an assistant as `load` does; raise OutputError if the folder holds none."""
     path = folder / DESCRIPTION
     style: Any = read_description(path, "assistant").get("prompt_style")
     if style not in get_args(PromptStyle):
         raise OutputError(f"{path}: prompt_style is {style!r}, wanted {' or '.join(get_args(PromptStyle))}")
-    return *load(folder), style
+    return *load(folder, drop_rate), style

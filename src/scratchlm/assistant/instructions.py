@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
@@ -13,12 +13,13 @@ from scratchlm.errors import InputError
 from scratchlm.files.text import bullets, read_json
 from scratchlm.params.choices import PromptStyle
 
-Variant = Literal["base", "assistant"]  # whose answer it is
+Variant = Literal["base", "assistant", "preferred"]  # whose answer it is
 Finish = Literal["stop", "length"]  # why it ended: by itself, or at the limit of tokens
 
-VARIANTS: tuple[Variant, ...] = ("base", "assistant")
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+# Who is compared with whom, by the beginning of the metrics' names: differences, wins and losses are the second's.
+COMPARED: dict[str, tuple[Variant, Variant]] = {"": ("base", "assistant"), "preferred_": ("assistant", "preferred")}
 FIELDS = ("instruction", "input", "output")
-WANTED = f"a list of objects with the fields {', '.join(FIELDS)}"
 SHOWN_PROBLEMS = 10
 SURROGATE = re.compile(r"[\ud800-\udfff]")  # JSON can hold one, UTF-8 cannot
 ALPACA_INTRODUCTION = (
@@ -32,6 +33,9 @@ class Entry(TypedDict):
     instruction: str  # what to do; never empty
     input: str  # the text to work on, such as a sentence to rewrite; often empty
     output: str  # the reference answer, which training teaches and judges compare with; never empty
+
+
+AnyEntry = TypeVar("AnyEntry", bound=Entry)  # an entry, or one with more fields
 
 
 class Answer(TypedDict):
@@ -48,27 +52,44 @@ class AnsweredEntry(Entry):
     id: int | str  # no two entries have the same
     base: Answer
     assistant: Answer
+    preferred: Answer
 
 
 def read_entries(path: Path, may_be_empty: Sequence[str] = ("input",)) -> list[Entry]:
     """Read a JSON list of entries; raise InputError that names the index and field of each mistake."""
-    return check_entries(read_json(path, WANTED), str(path), may_be_empty)
+    return check_entries(read_json(path, wanted(FIELDS)), str(path), may_be_empty)
 
 
 def check_entries(found: Any, name: str, may_be_empty: Sequence[str] = ("input",)) -> list[Entry]:
     """Check loaded JSON entry by entry; further fields than Alpaca's three are dropped."""
+    return [
+        Entry(instruction=entry["instruction"], input=entry["input"], output=entry["output"])
+        for entry in check_texts(found, name, FIELDS, may_be_empty)
+    ]
+
+
+def check_texts(
+    found: Any, name: str, fields: Sequence[str], may_be_empty: Sequence[str] = ("input",)
+) -> list[dict[str, str]]:
+    """Check that loaded JSON is a list of objects, each with a text in every one of `fields`, and return it.
+
+    Raises InputError that names the index and field of each mistake.
+    """
     if not isinstance(found, list) or not found:
         shown = "an empty list" if found == [] else f"a {type(found).__name__}"
-        raise InputError(f"{name} holds {shown}, wanted {WANTED}")
-    problems: list[str] = []
-    for index, entry in enumerate(found):
-        problems += _entry_problems(index, entry, may_be_empty)
+        raise InputError(f"{name} holds {shown}, wanted {wanted(fields)}")
+    problems = [line for index, entry in enumerate(found) for line in _problems(index, entry, fields, may_be_empty)]
     if problems:
         raise InputError(
             f"{name} has {len(problems)} entries or fields that cannot be used; correct them or leave the entries out:"
             + bullets(problems, SHOWN_PROBLEMS)
         )
-    return [Entry(instruction=entry["instruction"], input=entry["input"], output=entry["output"]) for entry in found]
+    return found
+
+
+def wanted(fields: Sequence[str]) -> str:
+    """Return in words what a file with these fields holds."""
+    return f"a list of objects with the fields {', '.join(fields)}"
 
 
 def drop_empty_outputs(entries: list[Entry]) -> list[Entry]:
@@ -83,11 +104,11 @@ def drop_empty_outputs(entries: list[Entry]) -> list[Entry]:
 
 
 def split_entries(
-    entries: list[Entry], train_fraction: float, test_fraction: float
-) -> tuple[list[Entry], list[Entry], list[Entry]]:
+    entries: list[AnyEntry], train_fraction: float, test_fraction: float, section: str = "instructions"
+) -> tuple[list[AnyEntry], list[AnyEntry], list[AnyEntry]]:
     """Split in file order into train, validation and test, the test part in the middle as in chapter 7.2.
 
-    Raises InputError if a part would be empty.
+    Raises InputError that names the keys of `section` if a part would be empty.
     """
     train_end = int(len(entries) * train_fraction)
     test_end = train_end + int(len(entries) * test_fraction)
@@ -95,8 +116,8 @@ def split_entries(
     for part, name in ((train, "train"), (test, "test"), (validation, "validation")):
         if not part:
             raise InputError(
-                f"{len(entries)} instructions leave none for the {name} set: use more, or change "
-                "instructions.train_fraction, instructions.test_fraction or instructions.max_entries"
+                f"{len(entries)} {section} leave none for the {name} set: use more, or change "
+                f"{section}.train_fraction, {section}.test_fraction or {section}.max_entries"
             )
     return train, validation, test
 
@@ -121,7 +142,7 @@ def format_entry(entry: Entry, style: PromptStyle) -> str:
     return format_prompt(entry, style) + entry["output"]
 
 
-def count_prompts_in(entries: list[Entry], others: list[Entry]) -> int:
+def count_prompts_in(entries: Sequence[Entry], others: Sequence[Entry]) -> int:
     """Count the entries whose instruction and input also occur in `others`."""
     prompts = {(entry["instruction"], entry["input"]) for entry in others}
     return sum((entry["instruction"], entry["input"]) in prompts for entry in entries)
@@ -133,11 +154,11 @@ def count_answers_in(entries: list[Entry], others: list[Entry]) -> int:
     return sum(entry["output"] in answers for entry in entries)
 
 
-def _entry_problems(index: int, entry: Any, may_be_empty: Sequence[str]) -> list[str]:
+def _problems(index: int, entry: Any, fields: Sequence[str], may_be_empty: Sequence[str]) -> list[str]:
     if not isinstance(entry, dict):
         return [f"entry {index}: is a {type(entry).__name__}, expected an object"]
     problems = []
-    for field in FIELDS:
+    for field in fields:
         if field not in entry:
             problems.append(f"entry {index}, {field}: is missing")
         elif not isinstance(entry[field], str):

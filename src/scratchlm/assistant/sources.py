@@ -1,13 +1,15 @@
-"""Collecting the instructions: the embedded sample, the book's, Stanford Alpaca's, or the user's own."""
+"""Collecting instructions and preference pairs: the embedded sample's, the book's, Stanford Alpaca's, or the user's."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from scratchlm.assistant.instructions import Entry, check_entries, read_entries
+from scratchlm.assistant.pairs import Pair, check_pairs, read_pairs
 from scratchlm.download.fetch import opened_source
-from scratchlm.download.sources import ALPACA, INSTRUCTIONS
+from scratchlm.download.sources import ALPACA, INSTRUCTIONS, PREFERENCES
 from scratchlm.sample import instructions as sample_instructions
+from scratchlm.sample import preferences as sample_preferences
 
 DOWNLOADS = {"book": INSTRUCTIONS, "alpaca": ALPACA}
 
@@ -22,3 +24,14 @@ def collect_entries(source: str, inputs: Path) -> list[Entry]:
         return check_entries(sample_instructions.entries(), "the sample")
     with opened_source(source, DOWNLOADS, inputs, "prepare_instructions") as path:
         return read_entries(path, may_be_empty=("input", "output"))
+
+
+def collect_pairs(source: str, inputs: Path) -> list[Pair]:
+    """Return the pairs of `source`: `sample`, `book`, or a JSON file or URL, checked; otherwise as `collect_entries`.
+
+    Their two answers may be the same, as those of 6 pairs of the book's are.
+    """
+    if source == "sample":
+        return check_pairs(sample_preferences.pairs(), "the sample")
+    with opened_source(source, {"book": PREFERENCES}, inputs, "prepare_preferences") as path:
+        return read_pairs(path)

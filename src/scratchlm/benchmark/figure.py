@@ -12,17 +12,18 @@ from scratchlm.stage.picture import PLAIN, picture
 
 SUBJECTS_SHOWN = 60  # MMLU has 57
 LONGEST_LABEL = 40  # characters
-COLORS = {"base": "0.6", "assistant": "tab:blue"}
-BAR = 0.4  # of the room of a subject
+COLORS = {"base": "0.6", "assistant": "tab:blue", "preferred": "tab:green"}
+BARS = 0.8  # of the room of a subject
+BAR = BARS / len(VARIANTS)
 
 
 def draw_accuracies(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
-    """Draw the accuracies of both models as bars, a row per subject, with a mark at the level of chance.
+    """Draw the accuracies of all models as bars, a row per subject, with a mark at the level of chance.
 
     `table` as `summary.by_subject` returns it; of more than 60 rows, the first are shown, and the title says so.
     """
     shown = table[:SUBJECTS_SHOWN]
-    title = "Multiple choice: base against assistant"
+    title = "Multiple choice: base, assistant and preferred"
     if not table[0]["n"]:
         title = "No benchmark was run"
     elif len(table) > len(shown):
@@ -30,14 +31,15 @@ def draw_accuracies(path: Path, table: Sequence[Mapping[str, Any]]) -> None:
     with picture(path, (9, 1.8 + 0.45 * len(shown)), title, "constrained") as figure:
         axes = figure.subplots()
         places = range(len(shown))
-        for offset, name in zip((-BAR / 2, BAR / 2), VARIANTS, strict=True):
+        for number, name in enumerate(VARIANTS):
             accuracies = [row[name] or 0.0 for row in shown]
-            axes.barh([place + offset for place in places], accuracies, BAR, color=COLORS[name], label=name)
+            starts = [place - BARS / 2 + number * BAR for place in places]
+            axes.barh(starts, accuracies, BAR, align="edge", color=COLORS[name], label=name)
         chances = [row["chance"] for row in shown if row["chance"] is not None]
         axes.vlines(
             chances,
-            [place - BAR for place in range(len(chances))],
-            [place + BAR for place in range(len(chances))],
+            [place - BARS / 2 for place in range(len(chances))],
+            [place + BARS / 2 for place in range(len(chances))],
             color="black",
             linestyles="--",
             label="chance",

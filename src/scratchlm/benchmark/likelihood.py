@@ -6,7 +6,7 @@ Tokens are split and long texts cut as lm-evaluation-harness does, so that the f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +21,7 @@ from scratchlm.files.text import shorten
 from scratchlm.model.gpt import GPT
 from scratchlm.model.likelihood import log_likelihoods
 from scratchlm.params.choices import PromptStyle
-from scratchlm.stage.interruption import deferred
-from scratchlm.stage.progress import progress_bar
+from scratchlm.stage.batches import Work, compute_batches
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.tokenizer.protocol import Tokenizer
 
@@ -59,39 +58,22 @@ def score_choices(
     that are longer than the model's context.
     """
     prompts = [format_prompt(Entry(instruction=asked["question"], input="", output=""), style) for asked in questions]
-    n_choices = [len(asked["choices"]) for asked in questions]
-    saved = snapshots.load()
-    # By the number of the choice, counted through all questions, as a string: JSON has no other keys.
-    scores: dict[str, dict[str, Scored]] = saved[1] if saved else {name: {} for name in folders}
+    choices = [asked["choices"] for asked in questions]
 
-    def position() -> str:
-        return f"{sum(map(len, scores.values()))} of {len(folders) * sum(n_choices)} choices"
+    def begin(name: str) -> Work:
+        model, tokenizer = load(folders[name])
+        model.to(device)
+        pairs = encode_pairs(tokenizer, prompts, choices)
+        check_lengths(pairs, questions, model.config.context_length)
+        return batches_by_tokens(pairs), lambda numbers: score_batch(model, [pairs[number] for number in numbers])
 
-    if saved:
-        print(f"resuming after {position()}")
-    with deferred():
-        for name, given in scores.items():
-            if len(given) == sum(n_choices):
-                continue
-            model, tokenizer = load(folders[name])
-            model.to(device)
-            pairs = encode_pairs(tokenizer, prompts, [asked["choices"] for asked in questions])
-            check_lengths(pairs, questions, model.config.context_length)
-            with progress_bar(len(pairs), name, "choice", initial=len(given)) as bar:
-                for numbers in batches_by_tokens(pairs):
-                    if str(numbers[0]) in given:
-                        continue
-                    snapshots.keep(lambda: ({}, scores), position())
-                    batch = score_batch(model, [pairs[number] for number in numbers])
-                    given.update(zip(map(str, numbers), batch, strict=True))
-                    bar.update(len(numbers))
-        snapshots.keep(lambda: ({}, scores), position(), ended=True)
-    return {name: _by_question(given, n_choices) for name, given in scores.items()}
+    scores = compute_batches(list(folders), sum(map(len, choices)), "choice", begin, snapshots)
+    return {name: _by_question(given, choices) for name, given in scores.items()}
 
 
-def _by_question(given: Mapping[str, Sequence[Any]], n_choices: Sequence[int]) -> list[list[Scored]]:
-    numbers = iter(range(sum(n_choices)))
-    return [[Scored(*given[str(number)]) for number in islice(numbers, n)] for n in n_choices]
+def _by_question(given: Iterable[Sequence[Any]], choices: Sequence[Sequence[str]]) -> list[list[Scored]]:
+    scored = (Scored(*one) for one in given)
+    return [list(islice(scored, len(of_question))) for of_question in choices]
 
 
 def encode_pairs(tokenizer: Tokenizer, prompts: Sequence[str], choices: Sequence[Sequence[str]]) -> list[Pair]:

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from scratchlm.assistant.instructions import VARIANTS
+from scratchlm.assistant.instructions import COMPARED, VARIANTS
 from scratchlm.benchmark.likelihood import Scored
 from scratchlm.benchmark.questions import Question
 from scratchlm.files.text import shorten
 from scratchlm.stage.mean import mean_of
 
 ALL = "all questions"
-SUBJECT_COLUMNS = 36  # with the figures 80
+SUBJECT_COLUMNS = 29  # with the figures 80
+LABEL_COLUMNS = 21
 INTERVAL = ("_ci95_low", "_ci95_high")  # ends of the names in the metrics and in the table
 MEASURES = {"acc": "predicted", "acc_norm": "predicted_norm"}
 
@@ -47,21 +48,24 @@ def _verdict(choices: Sequence[str], scored: Sequence[Scored]) -> dict[str, Any]
 def summarise(rows: Sequence[Row], table: Sequence[Row], source: str, seed: int) -> dict[str, Any]:
     """Turn the rows, and the table of `by_subject`, into the metrics, in percent.
 
-    They are the accuracies of each model, of all questions and by subject, assistant minus base, and of guessing.
+    They are the accuracies of each model, of all questions and by subject, the differences of those of COMPARED
+    (`difference` is assistant minus base, `preferred_difference` preferred minus assistant), and that of guessing.
     Intervals are 95 % percentile bootstraps, as those of the judges' scores: one method for accuracies and for paired
     differences. Without questions there is nothing but their number.
     """
     if not rows:
         return {"source": source, "questions": 0}
     right = {name: {measure: right_of(rows, name, measure) for measure in MEASURES} for name in VARIANTS}
-    difference = {measure: right["assistant"][measure] - right["base"][measure] for measure in MEASURES}
+    differences = {
+        f"{prefix}difference": {measure: right[two][measure] - right[one][measure] for measure in MEASURES}
+        for prefix, (one, two) in COMPARED.items()
+    }
     return {
         "source": source,
         "questions": len(rows),
         "cut_questions": sum(any(row[name]["was_cut"] for name in VARIANTS) for row in rows),
         "chance": chance_of(rows),
-        **{name: _figures(values, seed) for name, values in right.items()},
-        "difference": _figures(difference, seed),
+        **{name: _figures(values, seed) for name, values in (right | differences).items()},
         "subjects": {row["subject"]: _of_subject(row) for row in table[1:]},
     }
 
@@ -120,14 +124,17 @@ def _describe_lines(summary: Mapping[str, Any], table: Sequence[Mapping[str, Any
     if not summary["questions"]:
         yield f"no benchmark (benchmark.source is {summary['source']})"
         return
-    yield f"{'accuracy in %':{SUBJECT_COLUMNS}} {'n':>6} {'chance':>10} {'base':>10} {'assistant':>10}"
+    columns = ("chance", *VARIANTS)
+    yield f"{'accuracy in %':{SUBJECT_COLUMNS}} {'n':>6} " + " ".join(f"{column:>10}" for column in columns)
     for row in table:
-        figures = " ".join(f"{row[column]:10.1f}" for column in ("chance", *VARIANTS))
+        figures = " ".join(f"{row[column]:10.1f}" for column in columns)
         yield f"{shorten(row['subject'], SUBJECT_COLUMNS):{SUBJECT_COLUMNS}} {row['n']:6,} {figures}"
-    for name in (*VARIANTS, "difference"):
+    labels: dict[str, str] = {name: name for name in VARIANTS}
+    labels |= {f"{prefix}difference": f"{two} - {one}" for prefix, (one, two) in COMPARED.items()}
+    for name, label in labels.items():
         for measure in MEASURES:
             value, low, high = (summary[name][f"{measure}{end}"] for end in ("", *INTERVAL))
             interval = "no interval from one question" if low is None else f"95 % interval {low:.1f} to {high:.1f}"
-            yield f"{name:10} {measure:8} {value:6.1f}  ({interval})"
+            yield f"{label:{LABEL_COLUMNS}} {measure:8} {value:6.1f}  ({interval})"
     if summary["cut_questions"]:
         yield f"longer than the model's context, so that their beginning was cut off: {summary['cut_questions']}"

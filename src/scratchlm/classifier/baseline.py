@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from scratchlm.stage.tfidf import fit_tfidf
+
 COMPARED = {
     "majority_test_accuracy": "the majority class",
     "prompted_test_accuracy": "the prompted base",
@@ -23,19 +25,11 @@ def majority_accuracy(train: pd.DataFrame, test: pd.DataFrame) -> float:
 
 
 def tfidf_accuracies(train: pd.DataFrame, validation: pd.DataFrame, test: pd.DataFrame) -> dict[str, float]:
-    """Fit TF-IDF of words and word pairs with logistic regression on `train` and score all three splits.
+    """Fit TF-IDF with logistic regression on `train` (see `fit_tfidf`) and score all three splits.
 
-    If no training text has a word of two letters (only emoji, say), characters are used instead of words.
     Frames have columns Label and Text. Returns accuracies in percent by split name.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-
-    analyzer = "word" if train["Text"].str.contains(r"\b\w\w+\b").any() else "char"
-    tfidf = TfidfVectorizer(analyzer=analyzer, ngram_range=(1, 2), sublinear_tf=True)
-    model = make_pipeline(tfidf, LogisticRegression(max_iter=1000))
-    model.fit(train["Text"], train["Label"])
+    model = fit_tfidf(train["Text"].tolist(), train["Label"].tolist())
     splits = {"train": train, "validation": validation, "test": test}
     return {name: 100 * float(model.score(part["Text"], part["Label"])) for name, part in splits.items()}
 

@@ -59,6 +59,13 @@ INSTRUCTIONS = Source(
     sha256="7e09a9af353722ca15c18bc580f093f9c39d3178335a75177319cb1e1d163944",
 )
 
+PREFERENCES = Source(
+    name="instruction-data-with-preference.json",
+    urls=(f"{BOOK}/ch07/04_preference-tuning-with-dpo/instruction-data-with-preference.json",),
+    size_bytes=386_968,
+    sha256="305315abf14f65fa42c01a0877572f832606571c2a7d49f152ac1d758b16756e",
+)
+
 # The 52,002 entries of Stanford Alpaca, about 22 MB, on a branch that may change: no size or hash is pinned.
 ALPACA = Source(
     name="alpaca_data.json",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from scratchlm.assistant.instructions import Answer, Entry, format_prompt
 from scratchlm.checkpoint.folder import load
 from scratchlm.generation.decode import Sampling, batches_by_length, continue_batch
 from scratchlm.params.choices import PromptStyle
-from scratchlm.stage.interruption import deferred
-from scratchlm.stage.progress import progress_bar
+from scratchlm.stage.batches import Numbers, Work, compute_batches
 from scratchlm.stage.snapshots import Snapshots
 
 
@@ -34,36 +33,27 @@ def answer(
     model's context gets an empty answer. Answers saved in `snapshots` are not generated again. Raises Interrupted
     between two batches if a stop was requested.
     """
-    saved = snapshots.load()
-    # By the entry's number as a string: JSON has no other keys.
-    answers: dict[str, dict[str, Answer]] = saved[1] if saved else {name: {} for name in folders}
+    texts = [format_prompt(entry, style) for entry in entries]
 
-    def position() -> str:
-        return f"{sum(map(len, answers.values()))} of {len(folders) * len(entries)} answers"
+    def begin(name: str) -> Work:
+        model, tokenizer = load(folders[name])
+        model.to(device)
+        prompts = tokenizer.encode_ordinary_batch(texts)
 
-    if saved:
-        print(f"resuming after {position()}")
-    with deferred():
-        for name, given in answers.items():
-            if len(given) == len(entries):
-                continue
-            model, tokenizer = load(folders[name])
-            model.to(device)
-            prompts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) for entry in entries])
-            with progress_bar(len(entries), name, "answer", initial=len(given)) as bar:
-                for numbers in batches_by_length(prompts, batch_size):
-                    if str(numbers[0]) in given:
-                        continue
-                    snapshots.keep(lambda: ({}, answers), position())
-                    batch = continue_batch(model, prompts, numbers, max_new_tokens, tokenizer.eot_token, sampling)
-                    for number, new in zip(numbers, batch, strict=True):
-                        text = tokenizer.decode(new.ids).strip()
-                        given[str(number)] = Answer(
-                            text=text, finish="stop" if new.stopped else "length", tokens=len(new.ids)
-                        )
-                    bar.update(len(numbers))
-        snapshots.keep(lambda: ({}, answers), position(), ended=True)
-    return {name: [given[str(number)] for number in range(len(entries))] for name, given in answers.items()}
+        def compute(numbers: Numbers) -> list[Answer]:
+            batch = continue_batch(model, prompts, numbers, max_new_tokens, tokenizer.eot_token, sampling)
+            return [
+                Answer(
+                    text=tokenizer.decode(new.ids).strip(),
+                    finish="stop" if new.stopped else "length",
+                    tokens=len(new.ids),
+                )
+                for new in batch
+            ]
+
+        return batches_by_length(prompts, batch_size), compute
+
+    return compute_batches(list(folders), len(entries), "answer", begin, snapshots)
 
 
 def as_rows(entries: Sequence[Entry], answers: Mapping[str, Sequence[Answer]]) -> list[dict[str, Any]]:
@@ -74,9 +64,32 @@ def as_rows(entries: Sequence[Entry], answers: Mapping[str, Sequence[Answer]]) -
     ]
 
 
-def count_endings(answers: Sequence[Answer], prefix: str = "") -> dict[str, int]:
-    """Count the empty answers, and those that the model ended with end-of-text."""
-    return {
-        f"{prefix}empty": sum(not given["text"] for given in answers),
-        f"{prefix}stopped_at_end": sum(given["finish"] == "stop" for given in answers),
-    }
+def summarise_answers(answers: Mapping[str, Sequence[Answer]], shares: Mapping[str, float]) -> dict[str, Any]:
+    """Turn the answers of each model into the metrics; the assistant's have its name left out.
+
+    `empty` answers, those `stopped_at_end`, so by end-of-text, and `preference_share`: how many read like the answers
+    that preference tuning prefers, in percent, which `shares` holds by the model's name.
+    """
+    summary: dict[str, Any] = {"answers": len(answers["assistant"])}
+    for name, given in answers.items():
+        prefix = prefix_of(name)
+        summary[f"{prefix}empty"] = sum(not one["text"] for one in given)
+        summary[f"{prefix}stopped_at_end"] = sum(one["finish"] == "stop" for one in given)
+        summary[f"{prefix}preference_share"] = shares[name]
+    return summary
+
+
+def prefix_of(name: str) -> str:
+    """Return what the names of a model's metrics begin with."""
+    return "" if name == "assistant" else f"{name}_"
+
+
+def describe_summary(summary: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Return the metrics of `summarise_answers` as a table for the console."""
+    lines = [f"{summary['answers']:,} answers of each".ljust(24) + f"{'empty':>7}{'ended':>7}{'as preferred':>14}"]
+    for name in names:
+        empty, ended, share = (
+            summary[prefix_of(name) + key] for key in ("empty", "stopped_at_end", "preference_share")
+        )
+        lines.append(f"{name:24}{empty:7,}{ended:7,}{share:12.1f} %")
+    return "\n".join(lines)

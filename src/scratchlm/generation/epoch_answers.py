@@ -1,4 +1,4 @@
-"""What the assistant answers while it is trained: a few entries after each epoch, on one page (chapter 7.6)."""
+"""What an assistant answers while it is trained: a few entries after each epoch, on one page (chapter 7.6)."""
 
 from __future__ import annotations
 
@@ -25,8 +25,15 @@ def sample_answers(model: GPT, tokenizer: Tokenizer, entries: Sequence[Entry], s
     return [tokenizer.decode(new.ids).strip() for new in answers]
 
 
-def describe_answers(entries: Sequence[Entry], epochs: Sequence[Sequence[str]]) -> str:
-    """Lay the entries out as Markdown, each with its reference and with what was answered after each of the epochs."""
+def describe_answers(
+    entries: Sequence[Entry], epochs: Sequence[Sequence[str]], before: Sequence[str] | None = None
+) -> str:
+    """Lay the entries out as Markdown, each with its reference and with what was answered after each of the epochs.
+
+    What was answered `before` the first of them stands above it, if it is given.
+    """
+    stages = {} if before is None else {"before": before}
+    stages |= {f"epoch {epoch}": answers for epoch, answers in enumerate(epochs, start=1)}
     lines = [
         "# What the assistant answers after each epoch",
         "",
@@ -38,7 +45,7 @@ def describe_answers(entries: Sequence[Entry], epochs: Sequence[Sequence[str]]) 
         if entry["input"]:
             block += labelled("input", entry["input"])
         block += [*labelled("reference", entry["output"]), ""]
-        for epoch, answers in enumerate(epochs, start=1):
-            block += labelled(f"epoch {epoch}", answers[number] or "(nothing)")
+        for stage, answers in stages.items():
+            block += labelled(stage, answers[number] or "(nothing)")
         lines += ["", f"## Entry {number}", "", "```text", *block, "```"]
     return "\n".join(lines) + "\n"

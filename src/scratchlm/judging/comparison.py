@@ -11,7 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from scratchlm.assistant.instructions import Variant
 from scratchlm.errors import InputError, OutputError
+from scratchlm.files.revisions import files_of, open_project
 from scratchlm.files.text import one_line, shorten
 from scratchlm.judging.verdicts import Row
 from scratchlm.stage.mean import Mean, mean_of
@@ -20,9 +22,8 @@ RESPONSES = "data/responses.json"
 VERDICTS = "data/verdicts.json"
 ENTRY_KEYS = ("id", "instruction", "input", "output")
 ROW_KEYS = ("id", "variant", "judge", "score")
-WORKSPACE = "workspace"
 SEED = 123  # of the bootstrap, the same for all revisions
-VARIANT = "assistant"
+TUNED: tuple[Variant, ...] = ("assistant", "preferred")  # what two revisions are compared by
 IDENTITY = ("model", "model_digest", "prompt")  # what makes two judges of one name the same, beside their options
 NAME_COLUMNS = 30
 ERROR_CHARS = 200
@@ -35,6 +36,7 @@ class Comparison:
     """One judge's scores of two models, over the entries where both have one."""
 
     judge: str
+    variant: Variant  # the second's
     first: Mean
     second: Mean
     difference: Mean  # second - first, paired
@@ -59,13 +61,14 @@ class Comparison:
 
 
 def compare_scores(
-    judge: str, scores: Mapping[Any, float | None], others: Mapping[Any, float | None], seed: int
+    judge: str, variant: Variant, scores: Mapping[Any, float | None], others: Mapping[Any, float | None], seed: int
 ) -> Comparison:
     """Compare two models by their scores, which are by entry."""
     pairs = _paired(scores, others)
     first, second, difference = pairs[:, 0], pairs[:, 1], pairs[:, 1] - pairs[:, 0]
     return Comparison(
         judge=judge,
+        variant=variant,
         first=mean_of(first, seed),
         second=mean_of(second, seed),
         difference=mean_of(difference, seed),
@@ -124,34 +127,15 @@ def read_judged(revisions: Sequence[str], folder: Path) -> list[Judged]:
     Nothing is checked out; the files come from DVC's cache, or from its remote if they are not there.
     Raises InputError for a folder that is no project, an unknown revision, and one without verdicts.
     """
-    from dvc.exceptions import DvcException, NotDvcRepoError
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(folder)) as repo:
-            return [_read_revision(repo, revision) for revision in revisions]
-    except NotDvcRepoError:
-        raise InputError(f"{folder.resolve()} is in no DVC project: run this in the project's folder") from None
-    except DvcException as error:
-        raise InputError(f"DVC cannot read the revisions: {one_line(error, ERROR_CHARS)}") from None
+    with open_project(folder) as repo:
+        return [read_revision(repo, revision) for revision in revisions]
 
 
-def _read_revision(repo: Any, revision: str) -> Judged:
-    from dvc.fs import DVCFileSystem
-    from dvc.repo.brancher import switch
-    from dvc.scm import SCMError
-
-    try:
-        with switch(repo, revision):
-            # A file system of its own, because the repository's still shows the revision before.
-            files = DVCFileSystem(repo=repo)
-            entries = _read_list(files, RESPONSES, ENTRY_KEYS, revision)
-            rows = _read_list(files, VERDICTS, ROW_KEYS, revision)
-    except SCMError as error:
-        raise InputError(
-            f"{revision} is unknown ({one_line(error, ERROR_CHARS)}): name a Git revision, an experiment of "
-            f"`dvc exp show`, or `{WORKSPACE}`"
-        ) from None
+def read_revision(repo: Any, revision: str) -> Judged:
+    """Read what one revision of an open project holds; raise InputError as `read_judged` does."""
+    with files_of(repo, revision) as files:
+        entries = _read_list(files, RESPONSES, ENTRY_KEYS, revision)
+        rows = _read_list(files, VERDICTS, ROW_KEYS, revision)
     return Judged(revision, entries, rows)
 
 
@@ -172,25 +156,48 @@ def _read_list(files: Any, path: str, keys: Sequence[str], revision: str) -> Any
 def compare(first: Judged, second: Judged) -> list[Comparison]:
     """Compare the assistants of two revisions, by each judge that scored both, in the second's order.
 
-    Raises InputError, naming what differs, if the entries are not the same, if no judge scored both, or if a
-    judge of one name is not the same in both.
+    Then those tuned on preferences, unless one of the revisions has none; see `uncompared`. Raises InputError, naming
+    what differs, if the entries are not the same, if no judge scored both, or if a judge of one name is not the same in
+    both.
     """
     _require_same_entries(first, second)
-    judges = list(dict.fromkeys(row["judge"] for row in second.rows))
-    shared = [judge for judge in judges if any(row["judge"] == judge for row in first.rows)]
+    others, judges = _judges(first), _judges(second)
+    shared = [judge for judge in judges if judge in others]
     if not shared:
-        other = ", ".join(dict.fromkeys(row["judge"] for row in first.rows)) or "nobody"
         raise InputError(
-            f"{first.revision} was judged by {other}, {second.revision} by {', '.join(judges) or 'nobody'}: "
-            "scores of different judges cannot be compared, have both judged by the same judge.judges"
+            f"{first.revision} was judged by {', '.join(others) or 'nobody'}, {second.revision} by "
+            f"{', '.join(judges) or 'nobody'}: scores of different judges cannot be compared, have both judged by the "
+            "same judge.judges"
         )
     for judge in shared:
         _require_same_judge(first, second, judge)
-    found = [compare_scores(judge, _scores(first, judge), _scores(second, judge), SEED) for judge in shared]
+    found = [
+        compare_scores(judge, variant, _scores(first, judge, variant), _scores(second, judge, variant), SEED)
+        for variant in TUNED
+        if _has(first, variant) and _has(second, variant)
+        for judge in shared
+    ]
     for comparison in found:
         if not comparison.n:
             raise InputError(f"{comparison.judge} gave no entry a score in both: see the reasons in {VERDICTS}")
     return found
+
+
+def uncompared(first: Judged, second: Judged) -> list[str]:
+    """Say, a line each, which models only one of two revisions has."""
+    return [
+        f"{variant}: only {shorten((first if _has(first, variant) else second).revision, NAME_COLUMNS)} has scores"
+        for variant in TUNED
+        if _has(first, variant) != _has(second, variant)
+    ]
+
+
+def _has(judged: Judged, variant: Variant) -> bool:
+    return any(row["variant"] == variant for row in judged.rows)
+
+
+def _judges(judged: Judged) -> list[str]:
+    return list(dict.fromkeys(row["judge"] for row in judged.rows))
 
 
 def _require_same_entries(first: Judged, second: Judged) -> None:
@@ -233,8 +240,8 @@ def _settings(judged: Judged, judge: str) -> dict[str, set[str]]:
     return found
 
 
-def _scores(judged: Judged, judge: str) -> dict[Any, float | None]:
-    return {row["id"]: row["score"] for row in judged.rows if row["judge"] == judge and row["variant"] == VARIANT}
+def _scores(judged: Judged, judge: str, variant: Variant) -> dict[Any, float | None]:
+    return {row["id"]: row["score"] for row in judged.rows if (row["judge"], row["variant"]) == (judge, variant)}
 
 
 def describe(comparison: Comparison, first: str, second: str) -> str:
@@ -245,7 +252,7 @@ def describe(comparison: Comparison, first: str, second: str) -> str:
 
 def _describe_lines(comparison: Comparison, first: str, second: str) -> Iterator[str]:
     width = max(len(first), len(second), len("difference"))
-    yield f"assistant, judged by {shorten(comparison.judge, NAME_COLUMNS)} from 0 to 100"
+    yield f"{comparison.variant}, judged by {shorten(comparison.judge, NAME_COLUMNS)} from 0 to 100"
     yield f"{'':{width}}  {'mean':>7}  {'95 % interval':>18}  {'entries':>7}"
     for name, mean, form in (
         (first, comparison.first, ".2f"),

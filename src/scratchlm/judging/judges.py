@@ -46,14 +46,15 @@ class LlmJudge(Judge):
         After words without a score comes one more question, with a reminder of the format, then a lenient reading.
         """
         verdict.columns = self._columns
-        if verdict.other is None and not verdict.response.strip():
+        other = verdict.other_response
+        if other is None and not verdict.response.strip():
             verdict.status, verdict.score, verdict.reason = "empty", 0.0, "the response is empty"
             return 0
-        if verdict.other == verdict.response:
+        if other == verdict.response:
             verdict.status, verdict.score, verdict.reason = "equal", 50.0, "both answers are the same text"
             return 0
-        form = self._prompt if verdict.other is None else self._pair_prompt
-        prompt = form.render(verdict.entry, verdict.response, verdict.other)
+        form = self._prompt if other is None else self._pair_prompt
+        prompt = form.render(verdict.entry, verdict.response, other)
         said: list[Completion] = []
         n_new, failure = 0, None
         try:

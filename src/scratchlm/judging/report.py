@@ -1,4 +1,4 @@
-"""A report to read: ten entries with both answers and their scores, one below the other, as Markdown."""
+"""A report to read: ten entries with all answers and their scores, one below the other, as Markdown."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry
+from scratchlm.assistant.instructions import COMPARED, VARIANTS, AnsweredEntry
 from scratchlm.files.block import labelled
 from scratchlm.judging.pairwise import winner_of
 from scratchlm.judging.verdicts import Row
 
 SHOWN_ENTRIES = 10
-RowsByJudge = Mapping[str, Mapping[tuple[Any, str], Row]]  # of each judge by entry and variant
+RowsByJudge = Mapping[str, Mapping[tuple[Any, ...], Row]]  # of each judge by entry, variant and, of pairs, the other
 
 
 def write_report(
@@ -27,15 +27,13 @@ def write_report(
     without both of them comes last. Every text stands in a code block, so that nothing in it is markup.
     """
     chosen = random.Random(seed).sample(range(len(entries)), min(SHOWN_ENTRIES, len(entries)))
-    rows, pair_rows = (
-        {name: {(row["id"], row["variant"]): row for row in part} for name, part in of_judges.items()}
-        for of_judges in (verdicts, pairs)
-    )
+    rows = {name: {(row["id"], row["variant"]): row for row in part} for name, part in verdicts.items()}
+    pair_rows = {name: {(row["id"], row["variant"], row["other"]): row for row in part} for name, part in pairs.items()}
     first = next(iter(rows))
     gains = {index: _gain(entries[index], rows[first]) for index in chosen}
     chosen.sort(key=lambda index: (gains[index] is None, -(gains[index] or 0.0), index))
     lines = [
-        "# Base model and assistant, side by side",
+        "# The answers of all models, side by side",
         "",
         f"{len(chosen)} of the {len(entries)} test entries, drawn at random (seed {seed}) whatever their scores, "
         f"in the order of the assistant's gain over its base as `{first}` scores them from 0 to 100, best first. "
@@ -51,7 +49,7 @@ def write_report(
 
 
 def _gain(entry: AnsweredEntry, rows: Mapping[tuple[Any, str], Row]) -> float | None:
-    base, assistant = (rows[entry["id"], variant]["score"] for variant in VARIANTS)
+    base, assistant = rows[entry["id"], "base"]["score"], rows[entry["id"], "assistant"]["score"]
     return None if base is None or assistant is None else assistant - base
 
 
@@ -72,9 +70,11 @@ def _lay_out(entry: AnsweredEntry, rows: RowsByJudge, pair_rows: RowsByJudge) ->
             reason = f": {row['reason']}" if row["reason"] else ""
             yield from labelled("", f"-> {name} {score}{reason}")
     for name, of_judge in pair_rows.items():
-        shown = [of_judge[entry["id"], variant] for variant in VARIANTS]
-        yield ""
-        yield from labelled("better", f"{name}: {winner_of(*(row['winner'] for row in shown)) or 'no verdict'}")
-        for row in shown:
-            reason = f": {row['reason']}" if row["reason"] else ""
-            yield from labelled("", f"-> {row['variant']} shown first: {row['winner'] or row['status']}{reason}")
+        for one, two in COMPARED.values():
+            shown = [of_judge[entry["id"], *order] for order in ((one, two), (two, one))]
+            winner = winner_of(*(row["winner"] for row in shown)) or "no verdict"
+            yield ""
+            yield from labelled("better", f"{name}: {winner} ({two} against {one})")
+            for row in shown:
+                reason = f": {row['reason']}" if row["reason"] else ""
+                yield from labelled("", f"-> {row['variant']} shown first: {row['winner'] or row['status']}{reason}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry, Variant
+from scratchlm.assistant.instructions import COMPARED, VARIANTS, AnsweredEntry, Variant
 from scratchlm.errors import InputError
 from scratchlm.files.text import one_line
 from scratchlm.judging.client import MAX_ERROR_CHARS, WAY_OUT
@@ -25,6 +25,7 @@ from scratchlm.stage.mean import mean_of, resamples
 Rows = Sequence[Row]  # of one judge
 
 BIN_WIDTH = 10
+NAME_COLUMNS = 21  # of the console's table, which has 79
 WORD = re.compile(r"\w+")
 
 
@@ -53,22 +54,25 @@ def summarise(
 def summarise_judge(
     rows: Rows, pairs: Rows, probes: Rows, entries: Sequence[AnsweredEntry], seed: int
 ) -> dict[str, Any]:
-    """Turn one judge's rows into its metrics: each variant, assistant minus base, slope over length, pairs, probes.
+    """Turn one judge's rows into its metrics: each variant, those of COMPARED, slope over length, pairs, probes.
 
-    `difference` pairs the entries of which both answers were scored; wins, ties and losses are the
-    assistant's. Intervals are 95 % percentile bootstraps; where fewer than two scores leave nothing to
-    resample they are None, as is the mean of no scores.
+    `difference` is assistant minus base, `preferred_difference` preferred minus assistant. Each pairs the entries of
+    which both answers were scored; wins, ties and losses are those of the first-named. Intervals are 95 % percentile
+    bootstraps; where fewer than two scores leave nothing to resample they are None, as is the mean of no scores.
     """
     name = rows[0]["judge"]
-    base, assistant = ({row["id"]: row["score"] for row in rows if row["variant"] == variant} for variant in VARIANTS)
+    scores = {variant: {row["id"]: row["score"] for row in rows if row["variant"] == variant} for variant in VARIANTS}
     return {
         "judge": name,
         "backend": name.partition(":")[0],
         "model": rows[0]["model"],
         **{variant: summarise_variant(rows, variant, seed) for variant in VARIANTS},
-        "difference": compare_scores(name, base, assistant, seed).as_metrics(),
+        **{
+            f"{prefix}difference": compare_scores(name, two, scores[one], scores[two], seed).as_metrics()
+            for prefix, (one, two) in COMPARED.items()
+        },
         "length_slope": length_slope(rows, entries, seed),
-        **({"pairwise": summarise_pairs(pairs, seed)} if pairs else {}),
+        **{f"{prefix}pairwise": summarise_pairs(pairs, pair, seed) for prefix, pair in COMPARED.items() if pairs},
         **({"probes": summarise_probes(probes)} if probes else {}),
     }
 
@@ -143,43 +147,46 @@ def describe(summary: dict[str, Any]) -> str:
 
 
 def _describe_judge(summary: dict[str, Any]) -> Iterator[str]:
-    difference, slope = summary["difference"], summary["length_slope"]
-    pairs, probes = summary.get("pairwise"), summary.get("probes")
+    slope, probes = summary["length_slope"], summary.get("probes")
     yield f"judged by {summary['judge']} ({summary['model']}), 0 to 100"
-    for variant in VARIANTS:
-        part = summary[variant]
-        yield f"  {variant:10} {_figures(part, 'mean')}, {part['n_scored']} of {part['n']} answers scored"
-    yield (
-        f"  difference {_figures(difference, 'mean')}, assistant wins {difference['wins']}, "
-        f"ties {difference['ties']}, loses {difference['losses']} of {difference['n']}"
-    )
-    for name in ("known_answers", "new_answers"):
+    yield f"  {'':{NAME_COLUMNS}}{'mean':>9}{'95 % interval':>19}{'n':>7}{'wins':>7}{'ties':>7}{'losses':>7}"
+    for name in (*VARIANTS, "known_answers", "new_answers"):
         if part := summary.get(name):
-            yield f"  {name:13} {_figures(part, 'mean')}, {part['n_scored']} of {part['n']} answers scored"
+            missing = part["n"] - part["n_scored"]
+            yield _row(name, part, "mean", part["n_scored"]) + (f", {missing:,} without a score" if missing else "")
+    for prefix, (one, two) in COMPARED.items():
+        difference, pairs = summary[f"{prefix}difference"], summary.get(f"{prefix}pairwise")
+        yield _row(f"{two} - {one}", difference, "mean", difference["n"]) + _outcomes(difference)
+        if pairs is not None:
+            yield _row(f"{two} win rate, %", pairs, "win_rate", pairs["n_judged"]) + _outcomes(pairs)
     if slope["slope"] is not None:
-        yield f"  length     {_figures(slope, 'slope')}, points per factor of e in length, {slope['n']} answers"
-    if pairs is not None:
-        yield (
-            f"  win rate   {_figures(pairs, 'win_rate')}, assistant wins {pairs['wins']}, ties {pairs['ties']}, "
-            f"loses {pairs['losses']} of {pairs['n']} pairs"
-        )
-    if pairs is not None and pairs["n_judged"]:
-        yield f"  order      decided {pairs['order_decided']:.1f} % of {pairs['n_judged']} pairs judged in both orders"
-        if pairs["order_decided"] > ORDER_DECIDED_AT_MOST:
-            yield f"  warning: {summary['judge']}: the order of two answers decides more pairs than the answers do"
+        interval = f"95 % interval {slope['ci95_low']:.2f} to {slope['ci95_high']:.2f}"
+        yield f"  length slope {slope['slope']:.2f} ({interval}), points per factor of e"
+    for prefix, (one, two) in COMPARED.items():
+        if pairs := summary.get(f"{prefix}pairwise"):
+            yield from _describe_order(pairs, f"{one} and {two}", summary["judge"])
     if probes is not None:
         shown = ", ".join(f"{kind} {'-' if probes[kind] is None else format(probes[kind], '.1f')}" for kind in KINDS)
-        yield f"  probes     {shown}" + ("" if probes["auc"] is None else f", AUC {probes['auc']:.2f}")
+        yield f"  probes: {shown}" + ("" if probes["auc"] is None else f", AUC {probes['auc']:.2f}")
         for line in warnings(probes):
             yield f"  warning: {summary['judge']}: {line}"
 
 
-def _figures(part: dict[str, Any], name: str) -> str:
-    if part[name] is None:
-        return "   none scored"
-    if part["ci95_low"] is None:
-        return f"{part[name]:7.2f}  (no interval from one score)"
-    return f"{part[name]:7.2f}  (95 % interval {part['ci95_low']:.2f} to {part['ci95_high']:.2f})"
+def _describe_order(pairs: Mapping[str, Any], names: str, judge: str) -> Iterator[str]:
+    judged, share = f"{pairs['n_judged']:,} of {pairs['n']:,} pairs judged", pairs["order_decided"]
+    yield f"  {names}: {judged}" + ("" if share is None else f", {share:.1f} % decided by order")
+    if share is not None and share > ORDER_DECIDED_AT_MOST:
+        yield f"  warning: {judge}: the order of two answers decides more pairs than the answers do"
+
+
+def _row(label: str, part: Mapping[str, Any], name: str, n: int) -> str:
+    value = "none" if part[name] is None else f"{part[name]:.2f}"
+    interval = "none" if part["ci95_low"] is None else f"{part['ci95_low']:.2f} to {part['ci95_high']:.2f}"
+    return f"  {label:{NAME_COLUMNS}}{value:>9}{interval:>19}{n:7,}"
+
+
+def _outcomes(part: Mapping[str, Any]) -> str:
+    return f"{part['wins']:7,}{part['ties']:7,}{part['losses']:7,}"
 
 
 def require_coverage(rows: Rows, min_coverage: float, verdicts_path: Path, what: str = "answers") -> None:
@@ -208,8 +215,8 @@ def require_coverage(rows: Rows, min_coverage: float, verdicts_path: Path, what:
 def score_histogram(rows: Rows) -> list[dict[str, int]]:
     """Count each variant's scored answers in ten bins, each by the `score` where it begins; 100 is in the last one."""
     edges = range(0, 101, BIN_WIDTH)
-    base, assistant = (np.histogram(_scores(rows, variant), edges)[0].tolist() for variant in VARIANTS)
-    return [{"score": edges[n], "base": base[n], "assistant": assistant[n]} for n in range(len(base))]
+    counts = {variant: np.histogram(_scores(rows, variant), edges)[0].tolist() for variant in VARIANTS}
+    return [{"score": edges[n], **{name: bins[n] for name, bins in counts.items()}} for n in range(len(edges) - 1)]
 
 
 def _scores(rows: Rows, variant: Variant) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any, NotRequired, TypedDict, cast
 
 from tenacity import RetryCallState, Retrying, retry_if_result
 
-from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry
+from scratchlm.assistant.instructions import COMPARED, VARIANTS, AnsweredEntry, Variant
 from scratchlm.errors import InputError
 from scratchlm.judging.client import BackendError, TooSlow
 from scratchlm.judging.prompt import Status
@@ -32,7 +32,8 @@ class Row(TypedDict):
     """An answer's row in data/verdicts.json, in the order of its columns there; floats have four decimals."""
 
     id: int | str  # the entry's
-    variant: str  # whose answer it is, "base" or "assistant"; in a pair the one shown first, of a probe its kind
+    variant: str  # whose answer it is, such as "assistant"; in a pair the one shown first, of a probe its kind
+    other: NotRequired[str]  # in a pair: whose answer is shown second
     judge: str  # its name
     model: str  # which one of the judge's kind: a model's name or the scorer's signature
     model_digest: str | None  # the exact weights behind `model`, where a server knows them
@@ -40,7 +41,7 @@ class Row(TypedDict):
     prompt_sha256: str | None  # of the prompt as it was sent
     status: Status
     score: float | None  # from 0 to 100; in a pair 100 if the first answer is better, 0 if the other is, 50 if neither
-    winner: NotRequired[str | None]  # in a pair: "base", "assistant" or "tie", None without a verdict
+    winner: NotRequired[str | None]  # in a pair: whose answer is better, or "tie"; None without a verdict
     reason: str  # the judge's own, or why there is no score
     raw: str  # the judge's words that hold the score
     attempts: int  # questions until now, in earlier runs too
@@ -58,7 +59,7 @@ class Verdict:
     variant: str
     entry: AnsweredEntry  # what it answers, with the reference
     response: str  # the answer
-    other: str | None = None  # in a pair the answer that is shown second
+    other: Variant | None = None  # in a pair: whose answer is shown second
     prompt: str | None = None
     prompt_sha256: str | None = None
     status: Status = "http_error"
@@ -70,13 +71,19 @@ class Verdict:
     failure: BackendError | None = None  # of the server, when it was asked last
     n_others: int | None = None  # answers that it had judged by then
 
+    @property
+    def other_response(self) -> str | None:
+        """In a pair, the answer that is shown second."""
+        return None if self.other is None else self.entry[self.other]["text"]
+
     def row(self, judge: Judge) -> Row:
         """Lay it out as a row."""
         own = {"judge": judge.name, "model": judge.model, "model_digest": judge.model_digest}
         found: dict[str, Any] = {"id": self.entry["id"], **own, **vars(self), **self.columns}
-        if self.other is not None:
-            (second,) = set(VARIANTS) - {self.variant}
-            found["winner"] = {None: None, 100.0: self.variant, 50.0: "tie", 0.0: second}[self.score]
+        if self.other is None:
+            del found["other"]
+        else:
+            found["winner"] = {None: None, 100.0: self.variant, 50.0: "tie", 0.0: self.other}[self.score]
         row = {name: found[name] for name in Row.__annotations__ if name in found}
         return cast(Row, {name: rounded(value) if isinstance(value, float) else value for name, value in row.items()})
 
@@ -115,22 +122,27 @@ def judge_responses(
     patience_s: float = DEFAULT_PATIENCE_S,
     pairwise: bool = False,
 ) -> list[Row]:
-    """Have every entry's two answers judged and return their rows, in the entries' order; see `judge_items`.
+    """Have every entry's answers judged and return their rows, in the entries' order; see `judge_items`.
 
-    With `pairwise` they are also compared with each other, once in each order: those rows follow, in the same order.
+    With `pairwise` the answers of COMPARED are also compared, once in each order. Those rows follow, comparison by
+    comparison, each in the entries' order.
     """
     if not entries:
         raise InputError("the list of responses to judge is empty: run generate_responses on at least one entry")
     answers = [(variant, entry, entry[variant]["text"]) for entry in entries for variant in VARIANTS]
     if not pairwise:
         return judge_items(answers, judge, concurrency, patience_s, "answers")
-    orders = VARIANTS, VARIANTS[::-1]
-    pairs = [(one, entry, entry[one]["text"], entry[two]["text"]) for entry in entries for one, two in orders]
+    pairs = [
+        (first, entry, entry[first]["text"], second)
+        for pair in COMPARED.values()
+        for entry in entries
+        for first, second in (pair, pair[::-1])
+    ]
     return judge_items([*answers, *pairs], judge, concurrency, patience_s, "questions")
 
 
 def judge_items(
-    items: Sequence[tuple[str, AnsweredEntry, str] | tuple[str, AnsweredEntry, str, str]],
+    items: Sequence[tuple[str, AnsweredEntry, str] | tuple[str, AnsweredEntry, str, Variant]],
     judge: Judge,
     concurrency: int,
     patience_s: float,
@@ -138,7 +150,7 @@ def judge_items(
 ) -> list[Row]:
     """Have every item judged, `concurrency` at a time; return their rows, in order.
 
-    An item is (variant, entry, response), in a pair followed by the response that is shown second.
+    An item is (variant, entry, response), in a pair followed by the variant whose response is shown second.
 
     Shows a progress bar with rate, ETA and failures on a terminal, and one line with the times at the end.
     Raises ServerGone, with all rows, when the server has failed for `patience_s` without one completion.

@@ -7,7 +7,7 @@ import os
 import re
 import reprlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,9 @@ from scratchlm.params.schema import (
 )
 
 PARAMS = Path("params.yaml")
+PROFILE = "copy a profile with `make profile P=sample`"  # what helps a params.yaml that cannot be read
 PASSWORD = re.compile(r"(?<=//)[^\s'\"]*(?=@)")
+TRAININGS = ("pretrain", "finetune_classifier", "finetune_instructions", "tune_preferences")
 SHOWN_CHARACTERS = 60  # of a value or a key
 SHOWN_PROBLEM = 200  # characters of the YAML reader's message
 
@@ -53,38 +55,51 @@ SHORT.maxstring = SHORT.maxother = sys.maxsize  # a long text is cut later, afte
 
 def load_params(path: Path) -> Params:
     """Read and check a params file; raise InputError that lists everything wrong with it."""
+    return check_params(read_yaml(path, PROFILE), str(path))
+
+
+def read_yaml(path: Path, remedy: str) -> Any:
+    """Read a YAML file; raise InputError, which ends with the `remedy`, for one that is missing or not YAML."""
     if path.exists() and not path.is_file():  # reading a pipe may never end
-        raise InputError(f"{path} is not a file: move it elsewhere, then copy a profile with `make profile P=sample`")
+        raise InputError(f"{path} is not a file: move it elsewhere, then {remedy}")
     try:
         # YAML 1.2, as DVC itself reads it: `5e-05`, which `dvc exp run -S` writes, is a number.
-        found = YAML(typ="safe", pure=True).load(path)
+        return YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError:
-        raise InputError(f"{path} is missing: copy a profile with `make profile P=sample`") from None
+        raise InputError(f"{path} is missing: {remedy}") from None
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}): copy a profile with `make profile P=sample`"
-        ) from None
+        raise InputError(f"{path} cannot be read ({error.strerror}): {remedy}") from None
     except (YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible number or date, or not text
         problem = one_line(error, SHOWN_PROBLEM).partition(";")[0]
         if isinstance(error, MarkedYAMLError) and error.problem_mark:
             problem = f"line {error.problem_mark.line + 1}: {error.problem}"
-        raise InputError(
-            f"{path} is not valid YAML: {problem}; correct it, or copy a profile with `make profile P=sample`"
-        ) from None
-    return check_params(found, str(path))
+        raise InputError(f"{path} is not valid YAML: {problem}; correct it, or {remedy}") from None
 
 
 def check_params(found: Any, name: str = "params.yaml") -> Params:
     """Turn loaded YAML into `Params`; raise InputError that lists each wrong key, its value and what is allowed."""
     if not isinstance(found, dict):
         raise InputError(
-            f"{name} holds {_shown(found)}, expected sections such as `corpus:` and `model:`; copy a profile "
-            "with `make profile P=sample`"
+            f"{name} holds {show_value(found)}, expected sections such as `corpus:` and `model:`; {PROFILE}"
         )
+    valid, problems = check_sections(found)
+    if problems := [*problems, *bad_combinations(valid)]:
+        raise InputError(listed(name, problems))
+    return Params(**valid)
+
+
+def listed(name: str, problems: Sequence[str]) -> str:
+    """Return the message of all problems of a file, in the order of the alphabet."""
+    plural = "problem" if len(problems) == 1 else "problems"
+    return f"{name} has {len(problems)} {plural}:" + "".join(f"\n  - {line}" for line in sorted(problems))
+
+
+def check_sections(found: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Check section by section; return the valid ones, and the problems of the others and of unknown ones."""
     valid: dict[str, Any] = {}
     problems = []
     for key in found.keys() - Params.model_fields.keys():
-        problems.append(_unknown_key((key,), Params))
+        problems.append(unknown_key((key,), Params))
     for key, field in Params.model_fields.items():
         if key not in found:
             problems.append(f"{key}: missing; take it from a file in profiles/")
@@ -94,16 +109,10 @@ def check_params(found: Any, name: str = "params.yaml") -> Params:
             valid[key] = TypeAdapter(field.rebuild_annotation()).validate_python(found[key], strict=True)
         except ValidationError as error:
             problems += [_problem(key, detail) for detail in error.errors()]
-    problems += _bad_combinations(valid)
-    if problems:
-        plural = "problem" if len(problems) == 1 else "problems"
-        raise InputError(
-            f"{name} has {len(problems)} {plural}:" + "".join(f"\n  - {line}" for line in sorted(problems))
-        )
-    return Params(**valid)
+    return valid, problems
 
 
-def _bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
+def bad_combinations(valid: dict[str, Any]) -> Iterator[str]:
     """Yield the problems of keys that do not fit together; a check that needs an invalid section is left out."""
     checks = (_bad_texts, _bad_windows, _bad_fractions, _bad_trainings, _bad_start, _bad_rates, _bad_bases, _bad_judges)
     for check in checks:
@@ -147,6 +156,7 @@ def _bad_fractions(valid: dict[str, Any]) -> Iterator[str]:
     for section, middle, rest in (
         ("sms", "validation_fraction", "test"),
         ("instructions", "test_fraction", "validation"),
+        ("preferences", "test_fraction", "validation"),
     ):
         if section in valid:
             total = valid[section].train_fraction + getattr(valid[section], middle)
@@ -158,7 +168,7 @@ def _bad_fractions(valid: dict[str, Any]) -> Iterator[str]:
 
 
 def _bad_trainings(valid: dict[str, Any]) -> Iterator[str]:
-    for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
+    for section in TRAININGS:
         if section in valid and valid[section].batch_size % valid[section].accumulate:
             yield (
                 f"{section}.accumulate: got {valid[section].accumulate}, allowed: 1, or a number that divides "
@@ -183,13 +193,13 @@ def _bad_start(valid: dict[str, Any]) -> Iterator[str]:
         return  # the stage says why it cannot be a path
     if Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(from_root("models"))):
         yield (
-            f"pretrain.start: got {_shown(pretrain.start)}, allowed: random, or a folder outside models/, which stages "
-            "write: copy it to inputs/models/ (if it is gone, `dvc checkout models/pretrained` brings it back)"
+            f"pretrain.start: got {show_value(pretrain.start)}, allowed: random, or a folder outside models/, which "
+            "stages write: copy it to inputs/models/ (if it is gone, `dvc checkout models/pretrained` brings it back)"
         )
 
 
 def _bad_rates(valid: dict[str, Any]) -> Iterator[str]:
-    for section in ("pretrain", "finetune_classifier", "finetune_instructions"):
+    for section in TRAININGS:
         if section in valid and valid[section].min_learning_rate > valid[section].learning_rate:
             yield (
                 f"{section}.min_learning_rate: got {valid[section].min_learning_rate:g}, allowed: at most "
@@ -221,9 +231,14 @@ def _bad_bases(valid: dict[str, Any]) -> Iterator[str]:
             f"finetune_classifier.max_length: got {classifier.max_length}, allowed with finetune_classifier.padding "
             "context: null, which is the context of the base"
         )
-    if {"generate", "finetune_instructions", "model"} <= valid.keys():
+    if {"finetune_instructions", "model"} <= valid.keys():
         base_length = _context_length(valid["finetune_instructions"].base, valid["model"])
-        if valid["generate"].max_new_tokens >= base_length:
+        if "tune_preferences" in valid and valid["tune_preferences"].max_length > base_length:
+            yield (
+                f"tune_preferences.max_length: got {valid['tune_preferences'].max_length}, allowed: at most the "
+                f"context of the assistant ({base_length})"
+            )
+        if "generate" in valid and valid["generate"].max_new_tokens >= base_length:
             yield (
                 f"generate.max_new_tokens: got {valid['generate'].max_new_tokens}, allowed: less than the "
                 f"context of the assistant ({base_length}), which holds the prompt too"
@@ -249,25 +264,27 @@ def _problem(section: str, detail: Any) -> str:
     if detail["type"] in ("extra_forbidden", "invalid_key"):
         annotation = Params.model_fields[section].annotation
         assert isinstance(annotation, type)
-        return _unknown_key(tuple(location), annotation)
+        return unknown_key(tuple(location), annotation)
     if detail["type"] == "missing":
         return f"{key}: missing; take it from a file in profiles/"
     allowed = re.sub(r"^(Value error, |\w+ should (be|have) )", "", detail["msg"])
     if detail["type"] == "model_type":
         allowed = "keys as in a file in profiles/"
-    return f"{key}: got {_shown(detail['input'])}, allowed: {allowed}"
+    return f"{key}: got {show_value(detail['input'])}, allowed: {allowed}"
 
 
-def _unknown_key(location: tuple[str, ...], section: type[BaseModel]) -> str:
+def unknown_key(location: tuple[str, ...], section: type[BaseModel]) -> str:
+    """Return the problem of a key that a section does not have, with the key that may have been meant."""
     *before, last = location
-    key = shorten(last, SHOWN_CHARACTERS) if isinstance(last, str) else _shown(last)
+    key = shorten(last, SHOWN_CHARACTERS) if isinstance(last, str) else show_value(last)
     known = list(section.model_fields)
     close = difflib.get_close_matches(key, known, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
     return f"{'.'.join([*before, key])}: unknown key; {hint}"
 
 
-def _shown(value: Any) -> str:
+def show_value(value: Any) -> str:
+    """Return a value as a message shows it: in YAML's words, short, and without passwords."""
     try:
         text = PASSWORD.sub("...", SHORT.repr(value))
     except ValueError:  # Python prints at most 4,300 digits

@@ -224,6 +224,25 @@ class AssistantParams(FinetuningParams):
     mask_prompt: bool
 
 
+class PreferencesParams(Section):
+    """The preference pairs and their split; the rest is the validation set."""
+
+    source: Place
+    max_entries: Positive | None
+    train_fraction: Fraction
+    test_fraction: Fraction
+
+
+class PreferenceTuningParams(FinetuningParams):
+    """The training of the assistant on preference pairs."""
+
+    train_layers: AllOrLora
+    max_length: Positive
+    mask_prompt: bool
+    beta: AboveZero
+    mean_log_probability: bool
+
+
 class GenerateParams(Section):
     """How answers are generated."""
 
@@ -267,6 +286,8 @@ class Params(Section):
     finetune_classifier: ClassifierParams
     instructions: InstructionsParams
     finetune_instructions: AssistantParams
+    preferences: PreferencesParams
+    tune_preferences: PreferenceTuningParams
     generate: GenerateParams
     benchmark: BenchmarkParams
     judge: JudgeParams

@@ -6,7 +6,6 @@ DVC draws the table too, but its templates have no second axis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from math import log
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +23,7 @@ DECADES_SHOWN = 10  # perplexities on an axis longer still
 def language_rows(curve: Sequence[Evaluation]) -> list[dict[str, Any]]:
     """Return one row per evaluation of a language model, for `write_table`, with perplexities (chapter 5.1.2)."""
     return [
-        asdict(row)
+        row.columns()
         | {"train_perplexity": perplexity(row.train_loss), "validation_perplexity": perplexity(row.validation_loss)}
         for row in curve
     ]

@@ -1,4 +1,4 @@
-"""The training loop: pretraining and both fine-tunings differ only in the arguments they pass.
+"""The training loop: pretraining and all fine-tunings differ only in the arguments they pass.
 
 The loop draws random numbers in the same order as the book's (one DataLoader iterator per epoch and per evaluated
 split, dropout from the same generator): chapter 5's printed losses depend on it.
@@ -26,7 +26,7 @@ from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.best import best_of, copy_weights, describe_end, is_out_of_patience, put_weights
 from scratchlm.training.guard import FiniteGuard
-from scratchlm.training.loss import Batch, Loss, count_targets
+from scratchlm.training.loss import Batch, Loss, Measure, count_targets
 from scratchlm.training.optimizer import n_trained_parameters, new_optimizer, trained_parameters
 from scratchlm.training.state import (
     Evaluation,
@@ -73,6 +73,7 @@ def train(
     report: Callable[[TrainingState], Any] = lambda state: None,
     snapshots: Snapshots | None = None,
     optimizer: torch.optim.Optimizer | None = None,
+    measure: Measure | None = None,
 ) -> TrainingState:
     """Train the parameters of `model` that require a gradient; return the curve and what `after_epoch` returned.
 
@@ -80,7 +81,7 @@ def train(
     `after_epoch(epoch)` is called with the epoch's number, from 1, and the model in evaluation mode; what it returns
     must fit into JSON. `report(state)` is called after each of both, to show what there is so far. With `snapshots`,
     an interrupted training resumes where it stopped. `optimizer` is one that `new_optimizer` made for `model`; by
-    default it starts without a state.
+    default it starts without a state. `measure` gives the rows of the curve more than the loss, on the same batches.
 
     The model ends with its last weights, or with those of the best evaluation (`params.keep`). With `params.patience`
     the training may stop before its last step; the epoch in which it stops counts as ended.
@@ -88,7 +89,7 @@ def train(
     warmup is not shorter than the training; Interrupted between two steps if a stop was requested.
     """
     print(f"training {n_trained_parameters(model):,} of {n_parameters(model):,} parameters")
-    run = Training(model, loss, batches, params, name, snapshots, optimizer)
+    run = Training(model, loss, batches, params, name, snapshots, optimizer, measure)
     state = run.state
     model.train()
     if state.curve:
@@ -132,8 +133,10 @@ class Training:
         name: str,
         snapshots: Snapshots | None,
         optimizer: torch.optim.Optimizer | None = None,
+        measure: Measure | None = None,
     ) -> None:
         self.model, self.loss, self.batches, self.params = model, loss, batches, params
+        self.measure: Measure = measure or (lambda model, batch: {"loss": loss(model, batch)})
         self.snapshots = snapshots
         self.total_steps = params.epochs * len(batches.train)
         if params.warmup_steps >= self.total_steps:
@@ -202,11 +205,12 @@ class Training:
         # The book does not evaluate after the last step, so that evaluation must not change later random numbers.
         drawing = nullcontext() if self.is_scheduled() else torch.random.fork_rng()
         with drawing, autocast(self.model, params.precision):
-            train_loss = mean_loss(self.model, self.loss, self.batches.train, params.eval_batches)
+            train = batch_means(self.model, self.measure, self.batches.train, params.eval_batches)
             if params.keep == "best" or params.patience is not None:
-                validation_loss = loss_per_target(self.model, self.loss, self.batches.validation, MEASURED_BATCHES)
+                validation = target_means(self.model, self.measure, self.batches.validation, MEASURED_BATCHES)
             else:
-                validation_loss = mean_loss(self.model, self.loss, self.batches.validation, params.eval_batches)
+                validation = batch_means(self.model, self.measure, self.batches.validation, params.eval_batches)
+        train_loss, validation_loss = train.pop("loss"), validation.pop("loss")
         self.guard.require("evaluated loss", train_loss + validation_loss, state.steps - 1, self.learning_rate)
         row = Evaluation(
             step=state.steps - 1,
@@ -216,6 +220,11 @@ class Training:
             learning_rate=self.learning_rate,
             train_loss=train_loss,
             validation_loss=validation_loss,
+            measures={
+                f"{split}_{name}": value
+                for split, means in (("train", train), ("validation", validation))
+                for name, value in means.items()
+            },
         )
         state.curve.append(row)
         if params.keep == "best" and best_of(state.curve) is row:
@@ -284,36 +293,50 @@ def learning_rate_at(step: int, total_steps: int, params: TrainingParams) -> flo
 
 
 def mean_loss(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | None = None) -> float:
-    """Return the mean of the mean losses of the first `n_batches` batches (all if None), in nats.
-
-    This is what the book prints. A shorter last batch weighs as much as the others.
-    """
-    sums, counts = batch_losses(model, loss, loader, n_batches)
-    means: list[float] = (sums / counts).tolist()
-    return sum(means) / len(means)
+    """Return the loss as `batch_means` does."""
+    return batch_means(model, lambda *arguments: {"loss": loss(*arguments)}, loader, n_batches)["loss"]
 
 
 def loss_per_target(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | None = None) -> float:
-    """Return the mean loss of all targets in the first `n_batches` batches (all if None), in nats.
+    """Return the loss as `target_means` does."""
+    return target_means(model, lambda *arguments: {"loss": loss(*arguments)}, loader, n_batches)["loss"]
+
+
+def batch_means(model: nn.Module, measure: Measure, loader: Loader, n_batches: int | None = None) -> dict[str, float]:
+    """Return the means of the means of the first `n_batches` batches (all if None); the loss is in nats.
+
+    This is what the book prints. A shorter last batch weighs as much as the others.
+    """
+    sums, counts = batch_sums(model, measure, loader, n_batches)
+    means: dict[str, list[float]] = {name: (each / counts).tolist() for name, each in sums.items()}
+    return {name: sum(each) / len(each) for name, each in means.items()}
+
+
+def target_means(model: nn.Module, measure: Measure, loader: Loader, n_batches: int | None = None) -> dict[str, float]:
+    """Return the means over all targets in the first `n_batches` batches (all if None); the loss is in nats.
 
     Each target weighs as much as any other, so that it does not matter how many stand together in a batch.
     """
-    sums, counts = batch_losses(model, loss, loader, n_batches)
-    return math.fsum(sums.tolist()) / int(counts.sum())
+    sums, counts = batch_sums(model, measure, loader, n_batches)
+    total = int(counts.sum())
+    return {name: math.fsum(each.tolist()) / total for name, each in sums.items()}
 
 
 @torch.no_grad()
-def batch_losses(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | None) -> tuple[Tensor, Tensor]:
-    """Return the summed loss and the number of targets of each of the first `n_batches` batches (all if None).
+def batch_sums(
+    model: nn.Module, measure: Measure, loader: Loader, n_batches: int | None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return sums and numbers of targets of the first `n_batches` batches (all if None), a value for each batch.
 
-    Both are on the CPU. No batch waits for the device.
+    All are on the CPU. No batch waits for the device.
     """
-    sums, counts = [], []
+    rows, counts = [], []
     with evaluation_mode(model):
         for batch in islice(loader, n_batches):
-            sums.append(loss(model, batch))
+            rows.append(measure(model, batch))
             counts.append(count_targets(batch))
-    return torch.stack(sums).cpu(), torch.stack(counts)  # only here: each value that is read waits for the device
+    # Only here: each value that is read waits for the device.
+    return {name: torch.stack([row[name] for row in rows]).cpu() for name in rows[0]}, torch.stack(counts)
 
 
 def measure_losses(model: nn.Module, loss: Loss, batches: Loaders, seed: int) -> Losses:
@@ -328,9 +351,8 @@ def measure_losses(model: nn.Module, loss: Loss, batches: Loaders, seed: int) ->
 
 def parts(batch: Batch, n_parts: int) -> Iterator[Batch]:
     """Cut a batch into parts of equally many rows; `n_parts` must divide their number."""
-    inputs, targets = batch
-    rows = len(inputs) // n_parts
-    return zip(torch.split(inputs, rows), torch.split(targets, rows), strict=True)
+    rows = len(batch[0]) // n_parts
+    return zip(*(torch.split(tensor, rows) for tensor in batch), strict=True)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import exp
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,16 +13,25 @@ IGNORED = -100  # a target that does not count; torch's default
 
 LARGEST_EXPONENT = 700  # exp(710) overflows
 
-Batch = tuple[Tensor, Tensor]  # inputs and targets; row i of both is one example
+# Inputs and targets, and for pairs of answers what the reference finds; row i of all is one example.
+Batch = tuple[Tensor, ...]
 # The sum of the losses of a batch's targets, a scalar tensor; `count_targets` says how many there are. The batch is as
 # the loader made it, on the CPU; the loss moves to the model's device what it needs there, with `on_device`.
 Loss = Callable[[nn.Module, Batch], Tensor]
+# The same sum under "loss", and further sums over the targets that a curve shows, each under its name.
+Measure = Callable[[nn.Module, Batch], dict[str, Tensor]]
 
 
 def count_targets(batch: Batch) -> Tensor:
-    """Return the number of targets of a batch that count, all but -100, as a scalar tensor, int64."""
-    _, targets = batch
-    return (targets != IGNORED).sum()
+    """Return how many losses the sum of a batch's loss has, as a scalar tensor, int64.
+
+    Of token ids and labels all but -100 count. A batch that ends with real numbers has pairs of answers, of which each
+    row is one.
+    """
+    last = batch[-1]
+    if last.is_floating_point():
+        return torch.tensor(len(last))
+    return (last != IGNORED).sum()
 
 
 def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:

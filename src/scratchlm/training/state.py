@@ -35,6 +35,13 @@ class Evaluation:
     learning_rate: float
     train_loss: float
     validation_loss: float
+    measures: dict[str, float] = field(default_factory=dict)  # what else was measured of both splits
+
+    def columns(self) -> dict[str, Any]:
+        """Return the row as a table has it, with a column for each of the measures."""
+        columns = asdict(self)
+        measures: dict[str, float] = columns.pop("measures")
+        return {**columns, **measures}
 
 
 @dataclass
@@ -53,11 +60,11 @@ class TrainingState:
     def notes(self) -> dict[str, Any]:
         """Return all fields but the tensors, in a form that fits into JSON."""
         fields = {key: value for key, value in vars(self).items() if key not in (EPOCH_GENERATOR, BEST_WEIGHTS)}
-        return {**fields, "curve": self.curve_rows()}
+        return {**fields, "curve": [asdict(row) for row in self.curve]}
 
     def curve_rows(self) -> list[dict[str, Any]]:
         """Return one row per evaluation, for `write_table`."""
-        return [asdict(row) for row in self.curve]
+        return [row.columns() for row in self.curve]
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> dict[str, Tensor]:

@@ -48,10 +48,10 @@ def test_prompt_tokens_carry_no_loss_when_masked() -> None:
 
 def test_prompts_that_fill_the_limit_are_refused_when_masked() -> None:
     examples = [Example([1, 2, 3, 4, 5], 3), Example([1, 2, 3, 4], 4)]
-    assert check_lengths(examples, 4, mask_prompt=True) == 1
-    assert check_lengths(examples, 3, mask_prompt=False) == 2
+    assert check_lengths(examples, 4, True, "finetune_instructions") == 1
+    assert check_lengths(examples, 3, False, "finetune_instructions") == 2
     with pytest.raises(InputError, match=r"prompts of 1 of 2 entries .*max_length \(3 tokens; entry 1 .* has 4\)"):
-        check_lengths(examples, 3, mask_prompt=True)
+        check_lengths(examples, 3, True, "finetune_instructions")
 
 
 def books_collate(batch: list[list[int]], max_length: int) -> tuple[list[list[int]], list[list[int]]]:

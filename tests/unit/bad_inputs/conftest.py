@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from spoiling import ENTRIES, MESSAGES, READY, REPOSITORY, SETTINGS, csv_of, inside, run_stage, set_params, text
+from spoiling import ENTRIES, MESSAGES, PAIRS, READY, REPOSITORY, SETTINGS, csv_of, inside, run_stage, set_params, text
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +26,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text("own.txt", "the cat sat on the mat and the dog ran to the house by the sea\n" * 30)
         text("own.csv", csv_of(MESSAGES))
         text("own.json", json.dumps(ENTRIES))
+        text("pairs.json", json.dumps(PAIRS))
         for stage in READY:
             run_stage(stage)
     return folder

@@ -42,18 +42,23 @@ SETTINGS: dict[str, Any] = {
     "instructions.train_fraction": 0.5,
     "instructions.test_fraction": 0.25,
     "finetune_instructions.max_length": 64,
+    "preferences.source": "pairs.json",
+    "preferences.train_fraction": 0.5,
+    "preferences.test_fraction": 0.25,
+    "tune_preferences.max_length": 64,
     "generate.max_new_tokens": 4,
     **{
         f"{section}.{key}": value
-        for section in ("pretrain", "finetune_classifier", "finetune_instructions")
+        for section in ("pretrain", "finetune_classifier", "finetune_instructions", "tune_preferences")
         for key, value in (("epochs", 1), ("batch_size", 2), ("warmup_steps", 0), ("eval_batches", 1))
     },
 }
 MESSAGES = [(label, f"{label} message number {number}") for number in range(6) for label in ("ham", "spam")]
 ENTRIES = [{"instruction": f"Say {number}.", "input": "", "output": f"It is {number}."} for number in range(8)]
+PAIRS = [{**entry, "chosen": f"Of course! {entry['output']}", "rejected": "Go away!"} for entry in ENTRIES]
 READY = (  # the stages that the others need, in order
     *("download_corpus", "build_tokenizer", "tokenize_corpus", "pretrain", "download_weights", "prepare_sms"),
-    *("prepare_instructions", "finetune_instructions"),
+    *("prepare_instructions", "finetune_instructions", "prepare_preferences", "tune_preferences"),
 )
 
 

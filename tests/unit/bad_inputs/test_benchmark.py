@@ -46,6 +46,7 @@ BAD_INPUTS = [
         r"question out",
     ),
     benchmark("no assistant", removed("models/assistant"), r".*models/assistant.*"),
+    benchmark("no preferred model", removed("models/preferred"), r".*models/preferred.*"),
 ]
 
 

@@ -107,8 +107,8 @@ BAD_INPUTS = [
         ),
         "finetune_instructions",
         r"the prompts of 1 of 1 entries are longer than finetune_instructions\.max_length \(64 tokens; entry 0 of "
-        r"the split has 10,0\d\d\), so that mask_prompt leaves nothing to learn: raise max_length or leave these "
-        r"entries out",
+        r"the split has 10,0\d\d\), so that nothing of the answer is left to learn: raise max_length or leave "
+        r"these entries out",
     ),
     BadInput(
         "instructions: a split that is no JSON",

@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from scratchlm.assistant.instructions import VARIANTS
 from scratchlm.benchmark.figure import draw_accuracies
 from scratchlm.benchmark.summary import by_subject
 
 TABLE: list[dict[str, Any]] = [
-    {"subject": "all questions", "n": 1_030, "chance": 30.0, "base": 40.0, "assistant": 60.0},
-    {"subject": "$x_{", "n": 30, "chance": 25.0, "base": 0.0, "assistant": 100.0},
+    {"subject": "all questions", "n": 1_030, "chance": 30.0, "base": 40.0, "assistant": 60.0, "preferred": 55.0},
+    {"subject": "$x_{", "n": 30, "chance": 25.0, "base": 0.0, "assistant": 100.0, "preferred": 50.0},
 ]
 
 
@@ -43,11 +44,11 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return seen
 
 
-def test_it_shows_both_models_beside_each_other_with_the_same_bytes(tmp_path: Path, drawn: dict[str, Any]) -> None:
+def test_it_shows_all_models_beside_each_other_with_the_same_bytes(tmp_path: Path, drawn: dict[str, Any]) -> None:
     for name in ("one.png", "two.png"):
         draw_accuracies(tmp_path / name, TABLE)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    assert (drawn["base"], drawn["assistant"]) == ([40.0, 0.0], [60.0, 100.0])
+    assert [drawn[name] for name in VARIANTS] == [[40.0, 0.0], [60.0, 100.0], [55.0, 50.0]]
     assert drawn["labels"] == ["all questions (1,030)", "$x_{ (30)"]
 
 

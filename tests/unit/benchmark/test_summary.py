@@ -31,6 +31,7 @@ QUESTIONS = [
 SCORES = {
     "base": [scored(-3, -2, -9, -9), scored(-2, -4), scored(-1, -1), scored(-2, -1, cut=True)],
     "assistant": [scored(-1, -2, -3, -4), scored(-1.5, -4), scored(-2, -1), scored(-2, -1, cut=True)],
+    "preferred": [scored(-1, -2, -3, -4), scored(-1.5, -1), scored(-2, -1), scored(-2, -1, cut=True)],
 }
 ROWS = as_rows(QUESTIONS, SCORES)
 
@@ -48,6 +49,7 @@ def test_a_row_holds_the_question_and_what_each_model_said_of_it() -> None:
         "subject": "letters",
         "base": {"log_likelihoods": [-2.0, -4.0], "predicted": 0, "predicted_norm": 1, "was_cut": False},
         "assistant": {"log_likelihoods": [-1.5, -4.0], "predicted": 0, "predicted_norm": 1, "was_cut": False},
+        "preferred": {"log_likelihoods": [-1.5, -1.0], "predicted": 1, "predicted_norm": 1, "was_cut": False},
     }
 
 
@@ -72,6 +74,8 @@ def test_the_figures_are_those_counted_by_hand() -> None:
     assert (summary["base"]["acc"], summary["base"]["acc_norm"]) == (0, 25)
     assert (summary["assistant"]["acc"], summary["assistant"]["acc_norm"]) == (50, 75)
     assert (summary["difference"]["acc"], summary["difference"]["acc_norm"]) == (50, 50)
+    assert (summary["preferred"]["acc"], summary["preferred"]["acc_norm"]) == (75, 75)
+    assert (summary["preferred_difference"]["acc"], summary["preferred_difference"]["acc_norm"]) == (25, 0)
 
 
 def test_an_interval_holds_its_value_and_a_paired_difference_is_surer_than_its_parts() -> None:
@@ -81,7 +85,7 @@ def test_an_interval_holds_its_value_and_a_paired_difference_is_surer_than_its_p
         base, assistant = (0, 0) if number % 2 else (1, 1)
         if number % 20 == 0:
             assistant = 0
-        answers = {"base": base, "assistant": assistant}
+        answers = {"base": base, "assistant": assistant, "preferred": assistant}
         rows += as_rows(
             [asked(["a", "b"], 0)],
             {name: [scored(*((-1, -2) if not said else (-2, -1)))] for name, said in answers.items()},
@@ -100,10 +104,11 @@ def test_the_table_has_all_questions_first_and_then_the_subjects() -> None:
         ("letters", 2, 37.5),
         ("numbers", 1, 50),
     ]
-    assert [(row["base"], row["assistant"], row["base_norm"], row["assistant_norm"]) for row in table] == [
-        (0, 50, 25, 75),
-        (0, 50, 50, 100),
-        (0, 100, 0, 100),
+    assert [[row[name] for name in VARIANTS] for row in table] == [[0, 50, 75], [0, 50, 100], [0, 100, 100]]
+    assert [[row[f"{name}_norm"] for name in VARIANTS] for row in table] == [
+        [25, 75, 75],
+        [50, 100, 100],
+        [0, 100, 100],
     ]
 
 
@@ -137,13 +142,14 @@ def test_the_console_shows_subjects_intervals_and_what_was_cut_in_80_columns() -
     for rows in (ROWS, long):
         assert max(map(len, said(rows))) <= 80
     lines = said(ROWS)
-    assert lines[1].split() == ["all", "questions", "4", "43.8", "0.0", "50.0"]
-    assert lines[-2].startswith("difference acc_norm   50.0  (95 % interval ")
+    assert lines[1].split() == ["all", "questions", "4", "43.8", "0.0", "50.0", "75.0"]
+    assert lines[-4].startswith("assistant - base      acc_norm   50.0  (95 % interval ")
+    assert lines[-3].startswith("preferred - assistant acc        25.0  (95 % interval ")
     assert lines[-1] == "longer than the model's context, so that their beginning was cut off: 1"
 
 
 def test_one_question_has_no_interval() -> None:
-    assert said(ROWS[:1])[-1] == "difference acc_norm  100.0  (no interval from one question)"
+    assert said(ROWS[:1])[-1] == "preferred - assistant acc_norm    0.0  (no interval from one question)"
 
 
 def test_without_questions_metrics_and_console_say_so() -> None:

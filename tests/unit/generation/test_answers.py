@@ -14,7 +14,7 @@ import torch
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.generation import answers as responses
-from scratchlm.generation.answers import Answer, answer
+from scratchlm.generation.answers import Answer, answer, describe_summary, summarise_answers
 from scratchlm.generation.decode import Sampling, generate_uncached
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
@@ -125,6 +125,32 @@ def test_a_prompt_that_fills_the_context_gets_an_empty_answer(folders: dict[str,
     answers = ask(folders, tmp_path / "both", [ENTRIES[0], long], 4)["assistant"]
     assert answers[1] == {"text": "", "finish": "length", "tokens": 0}
     assert answers[0] == ask(folders, tmp_path / "one", ENTRIES[:1], 4)["assistant"][0]
+
+
+def test_the_answers_of_each_model_are_counted_and_shown() -> None:
+    ended, cut, empty = (
+        Answer(text=text, finish=finish, tokens=9) for text, finish in (("It.", "stop"), ("It", "length"), ("", "stop"))
+    )
+    answers = {"base": [cut, cut, empty], "assistant": [ended, ended, cut], "preferred": [ended, ended, ended]}
+    summary = summarise_answers(answers, {"base": 0.0, "assistant": 100 / 3, "preferred": 100.0})
+    assert summary == {
+        "answers": 3,
+        "base_empty": 1,
+        "base_stopped_at_end": 1,
+        "base_preference_share": 0.0,
+        "empty": 0,
+        "stopped_at_end": 2,
+        "preference_share": pytest.approx(33.33, abs=0.01),
+        "preferred_empty": 0,
+        "preferred_stopped_at_end": 3,
+        "preferred_preference_share": 100.0,
+    }
+    assert describe_summary(summary, answers).splitlines() == [
+        "3 answers of each         empty  ended  as preferred",
+        "base                          1      1         0.0 %",
+        "assistant                     0      2        33.3 %",
+        "preferred                     0      3       100.0 %",
+    ]
 
 
 # --- interruption ---------------------------------------------------------------------------------------------

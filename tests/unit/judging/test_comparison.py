@@ -12,18 +12,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from scratchlm.assistant.instructions import VARIANTS
 from scratchlm.errors import InputError
 from scratchlm.judging import comparison as module
-from scratchlm.judging.comparison import Comparison, Judged, agreement, compare, describe, spearman
+from scratchlm.judging.comparison import Comparison, Judged, agreement, compare, describe, spearman, uncompared
 
 
-def make_judged(revision: str, scores: list[float | None], judge: str = "overlap", **row: Any) -> Judged:
+def make_judged(
+    revision: str,
+    scores: list[float | None],
+    judge: str = "overlap",
+    variants: tuple[str, ...] = ("base", "assistant"),
+    **row: Any,
+) -> Judged:
+    """A revision by the scores of all its models but the base; by default one from before there was a preferred one."""
     entries = [{"id": n, "instruction": f"Add {n}.", "input": "", "output": str(n)} for n in range(len(scores))]
     rows = [
-        {"id": n, "variant": variant, "judge": judge, "model": "m", "score": score if variant == "assistant" else 7.0}
-        | row
+        {"id": n, "variant": variant, "judge": judge, "model": "m", "score": 7.0 if variant == "base" else score} | row
         for n, score in enumerate(scores)
-        for variant in ("base", "assistant")
+        for variant in variants
     ]
     return Judged(revision, entries, rows)
 
@@ -84,6 +91,24 @@ def test_each_judge_of_both_is_compared_and_others_are_left() -> None:
 
     found = compare(both("a", "overlap", "ollama:llama3", "openai:x"), both("b", "ollama:llama3", "overlap"))
     assert [one.judge for one in found] == ["ollama:llama3", "overlap"]
+
+
+def test_what_was_tuned_on_preferences_is_compared_too() -> None:
+    first, second = make_judged("a", [1, 2, 3], variants=VARIANTS), make_judged("b", [4, 4, 4], variants=VARIANTS)
+    found = compare(first, second)
+    assert [(one.variant, one.first.value, one.second.value) for one in found] == [
+        ("assistant", 2, 4), ("preferred", 2, 4)
+    ]  # fmt: skip
+    assert describe(found[1], "a", "b").startswith("preferred, judged by overlap from 0 to 100\n")
+    assert uncompared(first, second) == []
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_revision_from_before_it_was_there_is_compared_by_the_assistant_alone(is_first: bool) -> None:
+    both = make_judged("old", [1, 2, 3]), make_judged("new", [1, 2, 3], variants=VARIANTS)
+    first, second = both if is_first else both[::-1]
+    assert only(first, second).variant == "assistant"
+    assert uncompared(first, second) == ["preferred: only new has scores"]
 
 
 @pytest.mark.parametrize(

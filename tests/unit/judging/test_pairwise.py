@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 import pytest
+from answered import Winners, pair_rows
 
 from scratchlm.judging import pairwise as module
 from scratchlm.judging.pairwise import summarise_pairs, winner_of
@@ -16,20 +17,8 @@ SEED = 123
 NAMES = ("base", "tie", "assistant", None)
 
 
-def make_rows(*pairs: tuple[str | None, str | None], equal: int = 0) -> list[dict[str, Any]]:
-    """Rows of pairs by their winners where the base's answer was shown first and where the assistant's was."""
-    pairs = (*pairs, *[("tie", "tie")] * equal)
-    return [
-        {
-            "id": identifier,
-            "variant": shown,
-            "status": "parse_error" if winner is None else "equal" if identifier >= len(pairs) - equal else "ok",
-            "score": None if winner is None else 50.0 if winner == "tie" else 100.0 * (winner == shown),
-            "winner": winner,
-        }
-        for identifier, pair in enumerate(pairs)
-        for shown, winner in zip(("base", "assistant"), pair, strict=True)
-    ]
+def summary_of(*winners: Winners, equal: int = 0) -> dict[str, Any]:
+    return summarise_pairs(pair_rows(winners, equal=equal), ("base", "assistant"), SEED)
 
 
 @pytest.mark.parametrize(("first", "second"), list(product(NAMES, NAMES)))
@@ -42,20 +31,20 @@ def test_only_a_verdict_of_both_orders_makes_a_winner(first: str | None, second:
 
 def test_a_tie_is_half_a_win() -> None:
     win, loss, tie = ("assistant", "assistant"), ("base", "base"), ("tie", "tie")
-    found = summarise_pairs(make_rows(win, win, win, loss, tie), SEED)
+    found = summary_of(win, win, win, loss, tie)
     assert found["win_rate"] == pytest.approx(100 * 3.5 / 5)
     assert {key: found[key] for key in ("wins", "ties", "losses", "n", "n_judged", "coverage")} == {
         "wins": 3, "ties": 1, "losses": 1, "n": 5, "n_judged": 5, "coverage": 1.0,
     }  # fmt: skip
     assert found["ci95_low"] < found["win_rate"] < found["ci95_high"]
     assert (found["order_decided"], found["first_preferred"], found["equal"]) == (0, 50, 0)
-    mirrored = summarise_pairs(make_rows(loss, loss, loss, win, tie), SEED)
+    mirrored = summary_of(loss, loss, loss, win, tie)
     assert mirrored["win_rate"] == pytest.approx(100 - found["win_rate"])
 
 
 def test_the_interval_is_the_bootstraps_of_a_binomial_share() -> None:
     pairs = [("assistant", "assistant")] * 60 + [("base", "base")] * 40
-    found = summarise_pairs(make_rows(*pairs), SEED)
+    found = summary_of(*pairs)
     half_width = 196 * (0.6 * 0.4 / 100) ** 0.5
     assert found["ci95_low"] == pytest.approx(60 - half_width, abs=1)
     assert found["ci95_high"] == pytest.approx(60 + half_width, abs=1)
@@ -65,13 +54,13 @@ def test_the_interval_is_the_bootstraps_of_a_binomial_share() -> None:
 def test_a_judge_that_looks_at_the_place_alone_makes_ties_and_shows_itself(
     pair: tuple[str, str], first_preferred: float
 ) -> None:
-    found = summarise_pairs(make_rows(*[pair] * 8), SEED)
+    found = summary_of(*[pair] * 8)
     assert (found["win_rate"], found["wins"], found["ties"], found["losses"]) == (50, 0, 8, 0)
     assert (found["order_decided"], found["first_preferred"]) == (100, first_preferred)
 
 
 def test_the_order_decided_where_the_two_verdicts_differ() -> None:
-    found = summarise_pairs(make_rows(("base", "assistant"), ("tie", "assistant"), ("base", "base"), equal=1), SEED)
+    found = summary_of(("base", "assistant"), ("tie", "assistant"), ("base", "base"), equal=1)
     assert (found["ties"], found["losses"], found["equal"]) == (3, 1, 1)
     assert found["order_decided"] == 50
     # Of five verdicts for either, the first pair's two, the second's one and one of the third's chose the first.
@@ -79,14 +68,27 @@ def test_the_order_decided_where_the_two_verdicts_differ() -> None:
 
 
 def test_a_pair_without_a_verdict_in_one_order_is_left_out_and_counted() -> None:
-    found = summarise_pairs(make_rows(("assistant", None), (None, None), ("base", "base"), ("tie", "tie")), SEED)
+    found = summary_of(("assistant", None), (None, None), ("base", "base"), ("tie", "tie"))
     assert (found["n"], found["n_judged"], found["coverage"]) == (4, 2, 5 / 8)
     assert (found["win_rate"], found["wins"], found["ties"], found["losses"]) == (25, 0, 1, 1)
 
 
+def test_the_pairs_of_other_models_are_left_out() -> None:
+    rows = [
+        *pair_rows([("assistant", "assistant"), ("assistant", None)]),
+        *pair_rows([("preferred", "preferred"), ("assistant", "preferred")], ("assistant", "preferred"), equal=1),
+    ]
+    assert summarise_pairs(rows, ("base", "assistant"), SEED) == summary_of(
+        ("assistant", "assistant"), ("assistant", None)
+    )
+    found = summarise_pairs(rows, ("assistant", "preferred"), SEED)
+    assert (found["wins"], found["ties"], found["losses"], found["equal"], found["coverage"]) == (1, 2, 0, 1, 1.0)
+    assert (found["win_rate"], found["first_preferred"]) == (pytest.approx(200 / 3), 75)
+
+
 @pytest.mark.parametrize("pairs", [[(None, None)], [("tie", None)], [("tie", "tie")]])
 def test_too_little_gives_null_and_never_nan(pairs: list[tuple[str | None, str | None]]) -> None:
-    found = summarise_pairs(make_rows(*pairs), SEED)
+    found = summary_of(*pairs)
     json.dumps(found, allow_nan=False)
     assert (found["win_rate"] is None) == (found["order_decided"] is None) == (None in pairs[0])
     assert found["ci95_low"] is found["ci95_high"] is found["first_preferred"] is None

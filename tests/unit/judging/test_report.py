@@ -5,30 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from answered import Winners, answer, answered, pair_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from scratchlm.assistant.instructions import COMPARED, VARIANTS
 from scratchlm.judging.report import write_report
 
 HOSTILE = (
     "```\n# Heading\n````` five\n<b>bold</b> <script>alert(1)</script>\n| a | b |\n|---|---|\n"
     "[link](http://example.org) ![image](x.png)\n\n    ~~~\n> quote\n- list\n---\n"
 )
+BASE, PREFERRED = COMPARED.values()
 
 
-def make_entry(identifier: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "id": identifier,
-        "instruction": f"Name fruit {identifier}.",
-        "input": "red",
-        "output": "A cherry.",
-        "base": {"text": "The the the", "finish": "length", "tokens": 48},
-        "assistant": {"text": "An apple.", "finish": "stop", "tokens": 3},
-    } | changes
+def make_entry(number: int, **changes: Any) -> dict[str, Any]:
+    base = answer("The the the", "length")
+    return answered(number, "", "An apple.", "Gladly: an apple.", input="red", output="A cherry.", base=base) | changes
 
 
 def make_rows(scores: list[tuple[float | None, float | None]]) -> list[dict[str, Any]]:
+    """Rows of entries by the scores of base and assistant; the preferred answer has 50."""
     return [
         {
             "id": identifier,
@@ -38,7 +36,7 @@ def make_rows(scores: list[tuple[float | None, float | None]]) -> list[dict[str,
             "reason": "" if score is not None else "no number in the answer",
         }
         for identifier, pair in enumerate(scores)
-        for variant, score in zip(("base", "assistant"), pair, strict=True)
+        for variant, score in zip(VARIANTS, (*pair, 50.0), strict=True)
     ]
 
 
@@ -47,7 +45,7 @@ def headings(report: str) -> list[str]:
 
 
 def test_one_entry_reads_as_it_should() -> None:
-    entry = make_entry(0, assistant={"text": "An apple,\nor a pear.", "finish": "stop", "tokens": 7})
+    entry = make_entry(0, assistant=answer("An apple,\nor a pear."))
     verdicts = {"ollama:llama3": make_rows([(None, 87.25)]), "overlap": make_rows([(0.0, 12.0)])}
     report = write_report([entry], verdicts, {}, seed=123)
     assert report.splitlines()[4:] == [
@@ -59,50 +57,52 @@ def test_one_entry_reads_as_it_should() -> None:
         "reference    A cherry.",
         "",
         "base         The the the",
-        "             -> 48 tokens, cut at the limit",
+        "             -> 3 tokens, cut at the limit",
         "             -> ollama:llama3 no score (parse_error): no number in the answer",
         "             -> overlap 0.0",
         "",
         "assistant    An apple,",
         "             or a pear.",
-        "             -> 7 tokens, ended by itself",
+        "             -> 5 tokens, ended by itself",
         "             -> ollama:llama3 87.2",
         "             -> overlap 12.0",
+        "",
+        "preferred    Gladly: an apple.",
+        "             -> 3 tokens, ended by itself",
+        "             -> ollama:llama3 50.0",
+        "             -> overlap 50.0",
         "```",
     ]
 
 
 def test_pairs_stand_below_the_scores_with_the_verdict_of_each_order() -> None:
-    winners = {"ollama:llama3": ("base", "assistant"), "openai:tiny": ("assistant", "assistant"), "x": ("tie", None)}
+    def both(first: Winners, second: Winners) -> list[dict[str, Any]]:
+        return [*pair_rows([first], BASE), *pair_rows([second], PREFERRED)]
+
     pairs = {
-        name: [
-            {
-                "id": 0,
-                "variant": shown,
-                "winner": winner,
-                "status": "ok" if winner else "truncated",
-                "reason": "Because." if winner else "",
-            }
-            for shown, winner in zip(("base", "assistant"), both, strict=True)
-        ]
-        for name, both in winners.items()
+        "ollama:llama3": both(("base", "assistant"), ("preferred", "preferred")),
+        "x": both(("assistant", "assistant"), ("tie", None)),
     }
     report = write_report([make_entry(0)], {"overlap": make_rows([(0.0, 12.0)])}, pairs, seed=123)
     assert "all scores in `data/verdicts.json`, all verdicts of pairs in `data/pairwise.json`.\n" in report
-    assert report.splitlines()[-14:] == [
-        "             -> overlap 12.0",
+    assert report.splitlines()[-18:] == [
+        "             -> overlap 50.0",
         "",
-        "better       ollama:llama3: tie",
+        "better       ollama:llama3: tie (assistant against base)",
         "             -> base shown first: base: Because.",
         "             -> assistant shown first: assistant: Because.",
         "",
-        "better       openai:tiny: assistant",
+        "better       ollama:llama3: preferred (preferred against assistant)",
+        "             -> assistant shown first: preferred: Because.",
+        "             -> preferred shown first: preferred: Because.",
+        "",
+        "better       x: assistant (assistant against base)",
         "             -> base shown first: assistant: Because.",
         "             -> assistant shown first: assistant: Because.",
         "",
-        "better       x: no verdict",
-        "             -> base shown first: tie: Because.",
-        "             -> assistant shown first: truncated",
+        "better       x: no verdict (preferred against assistant)",
+        "             -> assistant shown first: tie: Because.",
+        "             -> preferred shown first: parse_error: no verdict",
         "```",
     ]
 
@@ -113,7 +113,7 @@ def test_ten_entries_are_drawn_by_the_seed_and_ordered_by_the_gain() -> None:
     report = write_report(entries, {"overlap": rows}, {}, seed=123)
     gains = [float(line.split(": ")[1]) for line in headings(report)]
     assert len(gains) == 10 and gains == sorted(gains, reverse=True) and min(gains) < 0 < max(gains)
-    assert report.startswith("# Base model and assistant, side by side\n\n10 of the 40 test entries, drawn at random")
+    assert report.startswith("# The answers of all models, side by side\n\n10 of the 40 test entries, drawn at random")
     assert report == write_report(entries, {"overlap": rows}, {}, seed=123)
     assert headings(report) != headings(write_report(entries, {"overlap": rows}, {}, seed=124))
     # Another judge's scores neither choose nor order.
@@ -135,9 +135,9 @@ def test_fewer_entries_than_ten_are_all_shown() -> None:
     assert len(headings(write_report([make_entry(0)], {"overlap": make_rows([(0.0, 1.0)])}, {}, seed=5))) == 1
 
 
-@pytest.mark.parametrize("where", ["instruction", "input", "output", "base", "assistant"])
+@pytest.mark.parametrize("where", ["instruction", "input", "output", *VARIANTS])
 def test_nothing_that_stands_in_a_text_is_markup(where: str) -> None:
-    change: Any = {"text": HOSTILE, "finish": "stop", "tokens": 9} if where in ("base", "assistant") else HOSTILE
+    change: Any = answer(HOSTILE) if where in VARIANTS else HOSTILE
     report = write_report([make_entry(0, **{where: change})], {"overlap": make_rows([(0.0, 1.0)])}, {}, seed=1)
     assert_only_code(report, 1)
     for piece in ("<script>alert(1)</script>", "| a | b |", "[link](http://example.org)", "````` five"):
@@ -146,8 +146,7 @@ def test_nothing_that_stands_in_a_text_is_markup(where: str) -> None:
 
 @given(st.text(st.sampled_from("`~#<>|*_[]()!-= \n\r\ta\x00\x1b\u2028é漢")))
 def test_whatever_a_model_says_stays_in_its_code_block(text: str) -> None:
-    answer = {"text": text, "finish": "stop", "tokens": 9}
-    report = write_report([make_entry(0, assistant=answer)], {"overlap": make_rows([(0.0, 1.0)])}, {}, seed=1)
+    report = write_report([make_entry(0, assistant=answer(text))], {"overlap": make_rows([(0.0, 1.0)])}, {}, seed=1)
     assert_only_code(report, 1)
     assert all(char.isprintable() or char == "\n" for char in report)
 
@@ -159,8 +158,7 @@ def assert_only_code(report: str, blocks: int) -> None:
 
 
 def test_what_does_not_show_is_written_as_an_escape_and_nothing_as_such() -> None:
-    entry = make_entry(0, input="", base={"text": "", "finish": "stop", "tokens": 0})
-    entry["assistant"] = {"text": "a\x1b[31mb\u202ec", "finish": "stop", "tokens": 5}
+    entry = make_entry(0, input="", base=answer(""), assistant=answer("a\x1b[31mb\u202ec"))
     report = write_report([entry], {"overlap": make_rows([(0.0, 1.0)])}, {}, seed=1)
     assert "assistant    a\\x1b[31mb\\u202ec" in report
     assert "base         (nothing)" in report

@@ -6,21 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from answered import answered
 
 from scratchlm.errors import OutputError, explain
 from scratchlm.judging.responses import read_responses
 
-ENTRIES = [
-    {
-        "id": 10 * number,
-        "instruction": f"Say the word for {number}.",
-        "input": "",
-        "output": f"It is word{number}.",
-        "base": {"text": f"Say {number}", "finish": "stop", "tokens": 1},
-        "assistant": {"text": f"It is word{number}.", "finish": "stop", "tokens": 5},
-    }
-    for number in range(2)
-]
+ENTRIES = [answered(number, "Which?", f"It is {number}.", f"I think that it is {number}.") for number in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -36,7 +27,7 @@ ENTRIES = [
         (json.dumps([{**ENTRIES[0], "output": 3}]), "0.output: Input should be a valid string"),
         (json.dumps([{**ENTRIES[0], "base": "hi"}]), "0.base: Input should be a valid dictionary"),
         (json.dumps([{**ENTRIES[0], "base": {"text": "hi"}}]), "0.base.finish: Field required"),
-        (json.dumps([{"id": 1}]), "0.instruction: Field required (and 4 more problems)"),
+        (json.dumps([{"id": 1}]), "0.instruction: Field required (and 5 more problems)"),
         (json.dumps([{**ENTRIES[0], "input": "\ud800"}]), "holds half a character"),
     ],
 )

@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from answered import answered
 from ollama_server import OllamaServer
 from openai_server import OpenAiServer
 from scripted_server import DROPPED, HANGS, Reply
 
+from scratchlm.assistant.instructions import COMPARED, VARIANTS
 from scratchlm.judging.answer_cache import AnswerCache
 
 REPOSITORY = Path(__file__).parents[3]
 KEY = "sk-0123456789abcdef"
 N_ENTRIES = 8
+N_ANSWERS = len(VARIANTS) * N_ENTRIES
+N_PAIRS = 2 * len(COMPARED) * N_ENTRIES  # in both orders
 FRUIT = ("apple", "pear", "plum", "cherry", "fig", "grape", "lemon", "melon")
 
 
@@ -33,14 +37,9 @@ def length_of_prompt(request: dict[str, Any]) -> Reply:
 def project(tmp_path: Path) -> Path:
     """A folder as generate_responses leaves it."""
     entries = [
-        {
-            "id": index,
-            "instruction": f"Which fruit has number {index}?",
-            "input": "",
-            "output": f"The {name} it is.",
-            "base": {"text": f"Which fruit, {index}", "finish": "length", "tokens": 4},
-            "assistant": {"text": f"It is the {name}.", "finish": "stop", "tokens": 5},
-        }
+        answered(
+            index, f"Which fruit, {index}", f"It is the {name}.", f"Gladly: the {name}.", output=f"The {name} it is."
+        )
         for index, name in enumerate(FRUIT)
     ]
     (tmp_path / "data" / "instructions").mkdir(parents=True)
@@ -118,7 +117,7 @@ def test_several_judges_each_have_their_rows_and_the_key_is_nowhere(project: Pat
         assert (len(ollama.requests), len(openai.requests)) == n_asked  # a second run costs nothing
     assert written(project) == first
     rows = json.loads(first["data/verdicts.json"])
-    assert [row["judge"] for row in rows] == [judge for judge in judges for _ in range(2 * N_ENTRIES)]
+    assert [row["judge"] for row in rows] == [judge for judge in judges for _ in range(N_ANSWERS)]
     assert {row["status"] for row in rows} == {"ok"}
     options = {row["judge"]: row.get("options") for row in rows}  # all that decides a score, but for the address
     assert options == {
@@ -130,10 +129,10 @@ def test_several_judges_each_have_their_rows_and_the_key_is_nowhere(project: Pat
     assert (metrics["judge"], metrics["backend"], metrics["model"]) == ("ollama:llama3", "ollama", "llama3")
     assert list(metrics["others"]) == judges[1:]
     agreed = metrics["agreement"]["ollama:llama3 ~ openai:tiny"]
-    assert agreed == {"spearman": 1, "mean_absolute_difference": 0, "n": 2 * N_ENTRIES}
+    assert agreed == {"spearman": 1, "mean_absolute_difference": 0, "n": N_ANSWERS}
     assert metrics["probes"]["n"] > N_ENTRIES
     assert (metrics["known_answers"]["n"], metrics["new_answers"]["n"]) == (1, 7)
-    known = [row["score"] for row in rows[: 2 * N_ENTRIES] if (row["id"], row["variant"]) == (0, "assistant")]
+    known = [row["score"] for row in rows[:N_ANSWERS] if (row["id"], row["variant"]) == (0, "assistant")]
     assert [metrics["known_answers"]["mean"]] == known
     assert first["data/pairwise.json"] == b"[]\n" and "pairwise" not in metrics
     assert "## Entry" in first["data/comparison.md"].decode()
@@ -153,17 +152,17 @@ def test_a_server_that_dies_midway_ends_in_one_line_and_the_next_run_asks_only_f
         *_, last = errors.splitlines()
         assert "Traceback" not in errors and len(errors.splitlines()) == 2
         assert last.startswith("judge_responses: error: ollama:llama3 stopped answering (ConnectionError")
-        assert "5 of 16 answers have a score, 11 are missing. All rows are in data/verdicts.json" in last
+        assert "5 of 24 answers have a score, 19 are missing. All rows are in data/verdicts.json" in last
         assert f"{project}/cache/judge/answers.sqlite" in last and "asks only for what is missing" in last
         rows = json.loads((project / "data" / "verdicts.json").read_text())
-        assert [row["status"] for row in rows].count("ok") == 5 and len(rows) == 16
+        assert [row["status"] for row in rows].count("ok") == 5 and len(rows) == N_ANSWERS
         server.replies.clear()
         server.requests.clear()
         code, _, errors = run_stage(project, ["ollama:llama3"], server.host)
         assert code == 0, errors
         n_probes = json.loads((project / "metrics" / "judge_responses.json").read_text())["probes"]["n"]
         # A probe that repeats the reference and an answer never ask the same here.
-        assert len(server.requests) == 11 + n_probes
+        assert len(server.requests) == N_ANSWERS - 5 + n_probes
         assert max(server.asked.values()) == 1
 
 
@@ -219,11 +218,11 @@ def test_too_few_scores_fail_the_stage_which_leaves_every_row_behind(project: Pa
         code, output, errors = run_stage(project, ["ollama:llama3"], server.host)
     *_, last = errors.splitlines()
     assert (code, "Traceback" in errors) == (1, False)
-    assert last.startswith("judge_responses: error: the judge ollama:llama3 scored 0 of 16 answers (0.0%)")
-    assert "16 failed: 16 parse_error; the commonest reason: no number in the answer" in last
-    assert "none scored" in output
+    assert last.startswith("judge_responses: error: the judge ollama:llama3 scored 0 of 24 answers (0.0%)")
+    assert "24 failed: 24 parse_error; the commonest reason: no number in the answer" in last
+    assert output.count("none               none      0, 8 without a score\n") == len(VARIANTS)
     rows = json.loads((project / "data" / "verdicts.json").read_text())
-    assert [(row["status"], row["raw"], row["attempts"]) for row in rows] == [("parse_error", "Great!", 2)] * 16
+    assert [(row["status"], row["raw"], row["attempts"]) for row in rows] == [("parse_error", "Great!", 2)] * N_ANSWERS
 
 
 def test_pairs_have_their_rows_metrics_lines_and_place_in_the_report(project: Path) -> None:
@@ -238,21 +237,23 @@ def test_pairs_have_their_rows_metrics_lines_and_place_in_the_report(project: Pa
         assert (code, again_output, written(project)) == (0, output, first)
         assert (len(ollama.requests), len(openai.requests)) == n_asked
     rows = json.loads(first["data/pairwise.json"])
-    assert [row["judge"] for row in rows] == [judge for judge in judges[:2] for _ in range(2 * N_ENTRIES)]
+    assert [row["judge"] for row in rows] == [judge for judge in judges[:2] for _ in range(N_PAIRS)]
     assert [(row["id"], row["variant"], row["winner"]) for row in rows[:4]] == [
         (0, "base", "base"), (0, "assistant", "assistant"), (1, "base", "assistant"), (1, "assistant", "assistant")
     ]  # fmt: skip
-    assert len(json.loads(first["data/verdicts.json"])) == 3 * 2 * N_ENTRIES
+    assert len(json.loads(first["data/verdicts.json"])) == 3 * N_ANSWERS
     metrics = json.loads(first["metrics/judge_responses.json"])
     found = metrics["pairwise"]
     assert (found["wins"], found["ties"], found["losses"], found["win_rate"]) == (7, 1, 0, 93.75)
     assert (found["order_decided"], found["n"], found["n_judged"], found["coverage"]) == (12.5, 8, 8, 1)
+    assert metrics["preferred_pairwise"]["losses"] == 7 and metrics["preferred_pairwise"]["ties"] == 1
     assert metrics["others"]["openai:tiny"]["pairwise"] == found
     assert "pairwise" not in metrics["others"]["overlap"]
-    line = "  win rate     93.75  (95 % interval 81.25 to 100.00), assistant wins 7, ties 1, loses 0 of 8 pairs\n"
+    line = "  assistant win rate, %    93.75    81.25 to 100.00      8      7      1      0\n"
     assert output.count(line) == 2
     report = first["data/comparison.md"].decode()
-    assert "better       ollama:llama3: tie\n             -> base shown first: base: It names a fruit.\n" in report
+    assert "better       ollama:llama3: tie (assistant against base)\n" in report
+    assert "             -> base shown first: base: It names a fruit.\n" in report
 
 
 def test_too_few_verdicts_of_pairs_fail_the_stage_which_leaves_every_row_behind(project: Path) -> None:
@@ -264,17 +265,20 @@ def test_too_few_verdicts_of_pairs_fail_the_stage_which_leaves_every_row_behind(
         code, output, errors = run_stage(project, ["ollama:llama3"], server.host, pairwise=True)
     *_, last = errors.splitlines()
     assert (code, "Traceback" in errors) == (1, False)
-    assert last.startswith("judge_responses: error: the judge ollama:llama3 scored 0 of 16 comparisons (0.0%)")
-    assert "16 failed: 16 parse_error" in last and "data/pairwise.json" in last
-    assert "  win rate      none scored, assistant wins 0, ties 0, loses 0 of 8 pairs\n" in output
+    assert last.startswith("judge_responses: error: the judge ollama:llama3 scored 0 of 32 comparisons (0.0%)")
+    assert "32 failed: 32 parse_error" in last and "data/pairwise.json" in last
+    assert "  base and assistant: 0 of 8 pairs judged\n" in output
     rows = json.loads((project / "data" / "pairwise.json").read_text())
-    assert [(row["status"], row["winner"], row["attempts"]) for row in rows] == [("parse_error", None, 2)] * 16
+    assert [(row["status"], row["winner"], row["attempts"]) for row in rows] == [("parse_error", None, 2)] * N_PAIRS
     metrics = json.loads((project / "metrics" / "judge_responses.json").read_text())
     assert (metrics["pairwise"]["n_judged"], metrics["assistant"]["coverage"]) == (0, 1)
-    assert "better       ollama:llama3: no verdict" in (project / "data" / "comparison.md").read_text()
+    assert (
+        "better       ollama:llama3: no verdict (preferred against assistant)"
+        in (project / "data" / "comparison.md").read_text()
+    )
 
 
-@pytest.mark.parametrize("n_answered", [5, 20])
+@pytest.mark.parametrize("n_answered", [5, 30, 50])
 def test_a_server_that_dies_before_or_amid_the_pairs_leaves_a_row_for_each_and_the_next_run_goes_on(
     project: Path, n_answered: int
 ) -> None:
@@ -285,18 +289,19 @@ def test_a_server_that_dies_before_or_amid_the_pairs_leaves_a_row_for_each_and_t
         code, _, errors = run_stage(project, ["ollama:llama3"], server.host, pairwise=True, **env)
         *_, last = errors.splitlines()
         assert (code, "Traceback" in errors) == (1, False)
-        assert f"{n_answered} of 32 questions have a score, {32 - n_answered} are missing. All rows are in" in last
+        n_missing = N_ANSWERS + N_PAIRS - n_answered
+        assert f"{n_answered} of 56 questions have a score, {n_missing} are missing. All rows are in" in last
         rows = [json.loads((project / "data" / name).read_text()) for name in ("verdicts.json", "pairwise.json")]
-        assert [len(part) for part in rows] == [16, 16]
+        assert [len(part) for part in rows] == [N_ANSWERS, N_PAIRS]
         assert [sum(row["status"] == "ok" for row in part) for part in rows] == [
-            min(16, n_answered), max(0, n_answered - 16)
+            min(N_ANSWERS, n_answered), max(0, n_answered - N_ANSWERS)
         ]  # fmt: skip
         server.requests.clear()
         server.answer = prefer_the_apple
         code, _, errors = run_stage(project, ["ollama:llama3"], server.host, pairwise=True)
         assert code == 0, errors
         metrics = json.loads((project / "metrics" / "judge_responses.json").read_text())
-        assert len(server.requests) == 32 - n_answered + metrics["probes"]["n"]
+        assert len(server.requests) == n_missing + metrics["probes"]["n"]
         assert metrics["pairwise"]["wins"] == 7
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from answered import Winners, pair_rows
 from scipy.stats import linregress
 
+from scratchlm.assistant.instructions import VARIANTS
 from scratchlm.errors import InputError
 from scratchlm.judging.summary import (
     describe,
@@ -25,7 +28,13 @@ from scratchlm.judging.summary import (
 JUDGE = "ollama:llama3"
 
 
-def make_rows(base: list[float | None], assistant: list[float | None], judge: str = JUDGE) -> list[dict[str, Any]]:
+def make_rows(
+    base: list[float | None],
+    assistant: list[float | None],
+    judge: str = JUDGE,
+    preferred: list[float | None] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of entries by their scores; without any of its own, the preferred answer has the assistant's."""
     return [
         {
             "id": identifier,
@@ -36,8 +45,8 @@ def make_rows(base: list[float | None], assistant: list[float | None], judge: st
             "reason": "" if score is not None else "no number in the answer",
             "score": score,
         }
-        for identifier, pair in enumerate(zip(base, assistant, strict=True))
-        for variant, score in zip(("base", "assistant"), pair, strict=True)
+        for identifier, scores in enumerate(zip(base, assistant, preferred or assistant, strict=True))
+        for variant, score in zip(VARIANTS, scores, strict=True)
     ]
 
 
@@ -54,16 +63,12 @@ def make_entries(n: int, words: list[int] | None = None) -> list[dict[str, Any]]
 
 
 def summary_of(rows: list[dict[str, Any]], probes: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    return summarise_judge(rows, [], probes or [], make_entries(len(rows) // 2), seed=123)
+    return summarise_judge(rows, [], probes or [], make_entries(len(rows) // len(VARIANTS)), seed=123)
 
 
-def pair_rows(*winners: tuple[str | None, str | None]) -> list[dict[str, Any]]:
-    """Rows of pairs by their winners where the base's answer was shown first and where the assistant's was."""
-    return [
-        {"id": identifier, "variant": shown, "status": "ok", "score": None if winner is None else 50, "winner": winner}
-        for identifier, pair in enumerate(winners)
-        for shown, winner in zip(("base", "assistant"), pair, strict=True)
-    ]
+def all_pairs(*winners: Winners) -> list[dict[str, Any]]:
+    """Rows of base and assistant by their winners, and of assistant and preferred with ties alone."""
+    return [*pair_rows(winners), *pair_rows([("tie", "tie")] * len(winners), ("assistant", "preferred"))]
 
 
 def probe_rows(**scores: float | None) -> list[dict[str, Any]]:
@@ -89,6 +94,15 @@ def test_the_difference_pairs_entries_where_both_were_scored() -> None:
     }  # fmt: skip
 
 
+def test_each_model_is_compared_with_the_one_that_it_was_tuned_from() -> None:
+    result = summary_of(make_rows([0, 0, 0], [40, 50, None], preferred=[10, 50, 90]))
+    assert (result["preferred"]["mean"], result["preferred"]["n_scored"]) == (50, 3)
+    assert (result["difference"]["mean"], result["preferred_difference"]["mean"]) == (45, -15)
+    assert {key: result["preferred_difference"][key] for key in ("wins", "ties", "losses", "n")} == {
+        "wins": 0, "ties": 1, "losses": 1, "n": 2
+    }  # fmt: skip
+
+
 def test_the_difference_of_paired_scores_is_surer_than_its_parts() -> None:
     base = [float(score) for score in range(0, 80, 2)]
     difference = summary_of(make_rows(base, [score + 10 for score in base]))["difference"]
@@ -100,24 +114,32 @@ def test_too_few_scores_give_null_and_never_nan(scored: int) -> None:
     scores = [40.0] * scored + [None] * (3 - scored)
     result = summary_of(make_rows(scores, scores))
     json.dumps(result, allow_nan=False)
-    for part in ("base", "assistant", "difference"):
+    for part in (*VARIANTS, "difference", "preferred_difference"):
         assert result[part]["ci95_low"] is None and result[part]["ci95_high"] is None
         assert (result[part]["mean"] is None) == (scored == 0)
     assert result["base"]["mean_failures_as_zero"] == pytest.approx(40 * scored / 3)
     assert result["base"]["n_scored"] == scored
 
 
-def test_the_console_shows_no_bare_mean() -> None:
-    text = describe(summary_of(make_rows([0, 10, None, 50], [100, 90, 100, 80])))
-    for line, mean in zip(text.splitlines()[1:], ("20.00", "92.50", "70.00"), strict=True):
-        assert mean in line and "95 % interval" in line
-    lengths = make_entries(4, [5, 10, 20, 30])
-    sloped = describe(summarise_judge(make_rows([0] * 4, [90, 70, 60, 50]), [], [], lengths, seed=123))
-    assert "  length  " in sloped and sloped.count("95 % interval") == 4
-    assert "3 of 4 answers scored" in text
-    assert "assistant wins 3, ties 0, loses 0 of 3" in text
+def test_the_console_shows_every_mean_with_its_interval_and_how_many_it_is_of() -> None:
+    rows = make_rows([0, 10, None, 50], [100, 90, 100, 80], preferred=[100, 80, 100, 80])
+    assert describe(summary_of(rows)).splitlines()[1:] == [
+        "                            mean      95 % interval      n   wins   ties losses",
+        "  base                     20.00      0.00 to 50.00      3, 1 without a score",
+        "  assistant                92.50    85.00 to 100.00      4",
+        "  preferred                90.00    80.00 to 100.00      4",
+        "  assistant - base         70.00    30.00 to 100.00      3      3      0      0",
+        "  preferred - assistant    -2.50      -7.50 to 0.00      4      0      3      1",
+    ]
     few = describe(summary_of(make_rows([None, 5], [None, None])))
-    assert "none scored" in few and "no interval from one score" in few
+    assert "  base                      5.00               none      1, 1 without a score\n" in few
+    assert "  assistant                 none               none      0, 2 without a score\n" in few
+
+
+def test_the_console_shows_the_slope_over_length() -> None:
+    lengths = make_entries(4, [5, 10, 20, 30])
+    text = describe(summarise_judge(make_rows([0] * 4, [90, 70, 60, 50]), [], [], lengths, seed=123))
+    assert re.search(r"\n  length slope -\d\d\.\d\d \(95 % interval -.* to -.*\), points per factor of e$", text)
 
 
 def test_the_known_answers_and_the_new_ones_are_summarised_apart() -> None:
@@ -132,17 +154,17 @@ def test_the_known_answers_and_the_new_ones_are_summarised_apart() -> None:
     }
     assert list(summarise_by_answer(rows, entries, set(), seed=123)) == ["new_answers"]
     text = describe(summary_of(rows) | parts)
-    assert "new_answers     65.00" in text and "2 of 3 answers scored" in text
+    assert re.search(r"\n  new_answers  +65\.00 +40\.00 to 90\.00 +2, 1 without a score\n", text)
 
 
 def test_low_coverage_stops_with_counts_by_status_the_commonest_reason_and_the_file() -> None:
-    rows = make_rows([50.0] * 5, [50.0] * 2 + [None] * 3)
-    rows[5] |= {"status": "http_error", "reason": "HTTP 400: no"}
-    require_coverage(rows, 0.7, Path("data/verdicts.json"))
+    rows = make_rows([50.0] * 5, [50.0] * 2 + [None] * 3, preferred=[50.0] * 5)
+    rows[7] |= {"status": "http_error", "reason": "HTTP 400: no"}
+    require_coverage(rows, 0.8, Path("data/verdicts.json"))
     with pytest.raises(InputError) as stopped:
         require_coverage(rows, 0.9, Path("data/verdicts.json"))
     message = str(stopped.value)
-    assert "the judge ollama:llama3 scored 7 of 10 answers (70.0%)" in message and "wants 90.0%" in message
+    assert "the judge ollama:llama3 scored 12 of 15 answers (80.0%)" in message and "wants 90.0%" in message
     assert "3 failed: 1 http_error, 2 parse_error; the commonest reason: no number in the answer. Their" in message
     assert "data/verdicts.json" in message and "judge.judges: [overlap]" in message
     assert "\n" not in message
@@ -155,10 +177,11 @@ def test_a_coverage_of_exactly_the_minimum_is_enough() -> None:
 
 
 def test_the_histogram_holds_every_bin_and_every_scored_answer() -> None:
-    bins = score_histogram(make_rows([0, 9.99, 10, None], [89.9, 90, 99, 100]))
+    bins = score_histogram(make_rows([0, 9.99, 10, None], [89.9, 90, 99, 100], preferred=[None, None, None, 50]))
     assert [row["score"] for row in bins] == list(range(0, 100, 10))
     assert [row["base"] for row in bins] == [2, 1, 0, 0, 0, 0, 0, 0, 0, 0]
     assert [row["assistant"] for row in bins] == [0, 0, 0, 0, 0, 0, 0, 0, 1, 3]
+    assert [row["preferred"] for row in bins] == [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("loves", [0.0, 12.5, -4.0])
@@ -209,7 +232,7 @@ def test_the_first_judge_is_flat_and_the_others_stand_below_it() -> None:
     assert both["others"]["overlap"]["assistant"]["n_scored"] == 1
     assert both["others"]["overlap"]["probes"]["reference"] == 100
     assert both["agreement"] == {
-        "ollama:llama3 ~ overlap": {"spearman": 1.0, "mean_absolute_difference": pytest.approx(20 / 3), "n": 3}
+        "ollama:llama3 ~ overlap": {"spearman": 1.0, "mean_absolute_difference": pytest.approx(7.5), "n": 4}
     }
 
 
@@ -218,35 +241,53 @@ def test_the_console_names_every_judge_its_probes_and_their_agreement() -> None:
     probes = {JUDGE: probe_rows(reference=90.0, shuffled=40.0, echo=None)}
     text = describe(summarise({JUDGE: rows, "overlap": other_rows}, {}, probes, make_entries(2), seed=123))
     assert "judged by ollama:llama3 (llama3)" in text and "judged by overlap (llama3)" in text
-    assert "probes     reference 90.0, shuffled 40.0, echo -, padding -, injection -, AUC 1.00" in text
+    assert "  probes: reference 90.0, shuffled 40.0, echo -, padding -, injection -, AUC 1.00" in text
     warned = [line for line in text.splitlines() if "warning" in line]
     assert len(warned) == 3 and all(line.startswith("  warning: ollama:llama3: ") for line in warned)
-    assert "ollama:llama3 ~ overlap: Spearman 1.00, mean absolute difference 6.7, 3 answers that both scored" in text
+    assert "ollama:llama3 ~ overlap: Spearman 1.00, mean absolute difference 7.5, 4 answers that both scored" in text
 
 
 def test_pairs_stand_below_the_judge_that_compared_them_and_in_the_console() -> None:
     rows, win = make_rows([0, 10, 20], [100, 80, 20]), ("assistant", "assistant")
-    pairs = {JUDGE: pair_rows(win, win, ("base", "assistant"))}
+    pairs = {JUDGE: all_pairs(win, win, ("base", "assistant"))}
     found = summarise({"overlap": rows, JUDGE: rows}, pairs, {}, make_entries(3), seed=123)
-    assert "pairwise" not in found
+    assert not {"pairwise", "preferred_pairwise"} & found.keys()
     assert found["others"][JUDGE]["pairwise"]["wins"] == 2
+    assert found["others"][JUDGE]["preferred_pairwise"]["ties"] == 3
     text = describe(found)
-    assert (
-        "  win rate     83.33  (95 % interval 50.00 to 100.00), assistant wins 2, ties 1, loses 0 of 3 pairs\n" in text
-    )
-    assert "  order      decided 33.3 % of 3 pairs judged in both orders" in text
+    assert "  assistant win rate, %    83.33    50.00 to 100.00      3      2      1      0\n" in text
+    assert "  preferred win rate, %    50.00     50.00 to 50.00      3      0      3      0\n" in text
+    assert "  base and assistant: 3 of 3 pairs judged, 33.3 % decided by order\n" in text
+    assert "  assistant and preferred: 3 of 3 pairs judged, 0.0 % decided by order" in text
     assert "warning" not in text
+
+
+def test_pairs_without_a_verdict_are_counted_in_the_console() -> None:
+    text = describe(summarise_judge(make_rows([0], [1]), all_pairs(("tie", None)), [], make_entries(1), seed=123))
+    assert "  assistant win rate, %     none               none      0      0      0      0\n" in text
+    assert "  base and assistant: 0 of 1 pairs judged\n" in text
 
 
 @pytest.mark.parametrize(("n_changed", "warned"), [(2, False), (3, True)])
 def test_a_judge_whose_order_decides_most_pairs_is_warned_of(n_changed: int, warned: bool) -> None:
-    pairs = pair_rows(*[("base", "assistant")] * n_changed, *[("assistant", "assistant")] * (4 - n_changed))
+    pairs = all_pairs(*[("base", "assistant")] * n_changed, *[("assistant", "assistant")] * (4 - n_changed))
     found = summarise_judge(make_rows([0] * 4, [1] * 4), pairs, [], make_entries(4), seed=123)
     line = "  warning: ollama:llama3: the order of two answers decides more pairs than the answers do"
     assert (line in describe(found).splitlines()) == warned
 
 
 def test_the_coverage_of_pairs_is_told_as_theirs() -> None:
-    rows = [row | {"judge": JUDGE, "reason": "no verdict"} for row in pair_rows(("tie", None), (None, None))]
+    rows = pair_rows([("tie", None), (None, None)], judge=JUDGE)
     with pytest.raises(InputError, match=r"scored 1 of 4 comparisons \(25\.0%\).* are in data/pairwise\.json"):
         require_coverage(rows, 0.5, Path("data/pairwise.json"), "comparisons")
+
+
+def test_the_console_fits_80_columns() -> None:
+    n = 5200
+    rows = make_rows([0.0] * n, [100.0] * n, preferred=[0.0] * n)
+    wins = [
+        *pair_rows([("base", "base")] * n),
+        *pair_rows([("preferred", "preferred")] * n, ("assistant", "preferred")),
+    ]
+    lines = describe(summarise_judge(rows, wins, [], make_entries(n), seed=123)).splitlines()
+    assert "-100.00 to -100.00" in lines[7] and max(map(len, lines)) <= 80

@@ -19,10 +19,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from answered import answered
 from ollama_server import OllamaServer
 from scripted_server import BUSY, DROPPED, HANGS, HTML, LIMITED, Reply
 from tenacity import nap
 
+from scratchlm.assistant.instructions import VARIANTS
 from scratchlm.errors import InputError
 from scratchlm.judging import verdicts
 from scratchlm.judging.answer_cache import AnswerCache
@@ -40,14 +42,14 @@ REPOSITORY = Path(__file__).parents[3]
 
 def make_entries(count: int) -> list[dict[str, Any]]:
     return [
-        {
-            "id": 10 * number,
-            "instruction": f"Say the word for {number}.",
-            "input": "",
-            "output": f"It is word{number}.",
-            "base": {"text": "" if number == 1 else f"Say {number}", "finish": "stop", "tokens": 1},
-            "assistant": {"text": f"It is word{number}.", "finish": "stop", "tokens": 5},
-        }
+        answered(
+            10 * number,
+            "" if number == 1 else f"Say {number}",
+            f"It is word{number}.",
+            f"Surely word{number}.",
+            instruction=f"Say the word for {number}.",
+            output=f"It is word{number}.",
+        )
         for number in range(count)
     ]
 
@@ -103,11 +105,9 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_answer_gets_one_row_with_the_same_fields_in_order() -> None:
     rows = judge_responses(make_entries(3), OverlapJudge(), concurrency=3)
-    assert [(row["id"], row["variant"]) for row in rows] == [
-        (0, "base"), (0, "assistant"), (10, "base"), (10, "assistant"), (20, "base"), (20, "assistant")
-    ]  # fmt: skip
+    assert [(row["id"], row["variant"]) for row in rows] == [(id, name) for id in (0, 10, 20) for name in VARIANTS]
     assert [row["score"] for row in rows if row["variant"] == "assistant"] == [100, 100, 100]
-    assert rows[2]["status"] == "empty" and rows[2]["score"] == 0
+    assert rows[3]["status"] == "empty" and rows[3]["score"] == 0
     identity = ("id", "variant", "judge", "model", "model_digest", "prompt", "prompt_sha256")
     outcome = ("status", "score", "reason", "raw", "attempts")
     measures = ("exact_match", "token_f1", "chrf", "prompt_chrf")
@@ -146,22 +146,26 @@ def test_no_more_are_judged_at_once_than_allowed_and_rows_keep_their_order() -> 
 
     rows = judge_responses(make_entries(20), Busy([]), concurrency=5)
     assert most == 5
-    assert [row["score"] for row in rows] == [float(number // 2) for number in range(40)]
-    assert [row["raw"] for row in rows[4:6]] == ["Say 2", "It is word2."]
+    assert [row["score"] for row in rows] == [float(number // 3) for number in range(60)]
+    assert [row["raw"] for row in rows[6:9]] == ["Say 2", "It is word2.", "Surely word2."]
 
 
 def test_a_failed_answer_goes_to_the_end_of_the_queue_and_none_is_lost() -> None:
     judge = ScriptedJudge([OK, BUSY_NOW, BUSY_NOW, OK])
     rows = judge_responses(make_entries(3), judge)
-    assert [row["status"] for row in rows] == ["ok"] * 6
-    assert judge.asked == ["Say 0", "It is word0.", "", "It is word1.", "Say 2", "It is word2.", "It is word0.", ""]
+    assert [row["status"] for row in rows] == ["ok"] * 9
+    assert judge.asked == [
+        "Say 0", "It is word0.",
+        "Surely word0.",
+        "", "It is word1.", "Surely word1.", "Say 2", "It is word2.", "Surely word2.", "It is word0.", "Surely word0.",
+    ]  # fmt: skip
 
 
 def test_what_a_server_refuses_is_not_asked_again() -> None:
     judge = ScriptedJudge([OK, REFUSED, OK])
     rows = judge_responses(make_entries(2), judge)
-    assert [row["status"] for row in rows] == ["ok", "http_error", "ok", "ok"]
-    assert len(judge.asked) == 4
+    assert [row["status"] for row in rows] == ["ok", "http_error", "ok", "ok", "ok", "ok"]
+    assert len(judge.asked) == 6
 
 
 def test_an_answer_that_fails_while_others_succeed_is_given_up_and_the_others_are_judged() -> None:
@@ -171,7 +175,7 @@ def test_an_answer_that_fails_while_others_succeed_is_given_up_and_the_others_ar
             return BUSY_NOW if response == "Say 0" else OK
 
     rows = judge_responses(make_entries(5), Poisoned([], alive=True), concurrency=1, patience_s=0.05)
-    assert [row["status"] for row in rows] == ["http_error"] + ["ok"] * 9
+    assert [row["status"] for row in rows] == ["http_error"] + ["ok"] * 14
     assert rows[0]["reason"] == "503 busy"
     # The others came before the server died: the next run has to ask once more.
     with pytest.raises(ServerGone) as gone:
@@ -192,7 +196,7 @@ def test_where_only_what_fails_is_left_another_question_tells_whose_fault_it_is(
         with pytest.raises(ServerGone) as gone:
             judge_responses(make_entries(5), judge, concurrency=2, patience_s=0.05)
         rows = gone.value.rows
-    assert [row["status"] for row in rows] == ["http_error"] * 2 + ["ok"] * 8
+    assert [row["status"] for row in rows] == ["http_error"] * 2 + ["ok"] * 13
 
 
 def test_what_was_never_asked_is_no_answers_fault() -> None:
@@ -202,10 +206,10 @@ def test_what_was_never_asked_is_no_answers_fault() -> None:
 
 
 def test_an_answer_that_takes_too_long_twice_while_others_succeed_is_not_waited_for_again() -> None:
-    judge = ScriptedJudge([SLOW] + [OK] * 5 + [SLOW])
+    judge = ScriptedJudge([SLOW] + [OK] * 8 + [SLOW])
     rows = judge_responses(make_entries(3), judge, patience_s=1000)
-    assert [row["status"] for row in rows] == ["http_error"] + ["ok"] * 5
-    assert len(judge.asked) == 7
+    assert [row["status"] for row in rows] == ["http_error"] + ["ok"] * 8
+    assert len(judge.asked) == 10
 
 
 def test_a_server_that_stays_away_is_given_up_and_every_answer_has_its_row() -> None:
@@ -213,9 +217,9 @@ def test_a_server_that_stays_away_is_given_up_and_every_answer_has_its_row() -> 
     with pytest.raises(ServerGone) as gone:
         judge_responses(make_entries(10), judge, concurrency=2, patience_s=0.05)
     rows = gone.value.rows
-    assert [row["status"] for row in rows] == ["ok"] * 2 + ["http_error"] * 18
+    assert [row["status"] for row in rows] == ["ok"] * 2 + ["http_error"] * 28
     assert str(gone.value) == (
-        "scripted:judge stopped answering (503 busy): 2 of 20 answers have a score, 18 are missing"
+        "scripted:judge stopped answering (503 busy): 2 of 30 answers have a score, 28 are missing"
     )
     reasons = {row["reason"] for row in rows[2:]}
     assert reasons <= {"503 busy", "not asked: the server had stopped answering"} and "503 busy" in reasons
@@ -226,7 +230,7 @@ def test_what_needs_no_server_gets_its_score_from_a_dead_one_too_and_is_no_sign_
         def recall(self, response: str) -> dict[str, Any] | None:
             return verdict("ok", 7.0) if "word" in response else None
 
-    with pytest.raises(ServerGone, match="7 of 14 answers have a score, 7 are missing"):
+    with pytest.raises(ServerGone, match="14 of 21 answers have a score, 7 are missing"):
         judge_responses(make_entries(7), Remembering([BUSY_NOW] * 1000), patience_s=0.05)
 
 
@@ -277,16 +281,16 @@ def test_the_waits_double_up_to_a_limit_with_jitter_and_end_with_an_answer(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verdicts, "FIRST_WAIT_S", 0.5)
-    both = threading.Barrier(2)
+    all_three = threading.Barrier(3)
 
     class Away(ScriptedJudge):
         def ask(self, entry: Any, response: str) -> dict[str, Any]:
             n_waits = len(clock.waits_s)
             if n_waits < 8:
-                both.wait(20)  # under way at the same time: the second failure says nothing new
+                all_three.wait(20)  # under way at the same time: the others' failures say nothing new
             return OK if n_waits == 8 or (n_waits == 7 and response == "Say 0") else BUSY_NOW
 
-    judge_responses(make_entries(1), Away([]), concurrency=2, patience_s=60)
+    judge_responses(make_entries(1), Away([]), concurrency=3, patience_s=60)
     *waits_s, last_s = clock.waits_s
     for wait_s, shortest_s in zip(waits_s, (0.5, 1, 2, 4, 8, 8, 8), strict=True):
         assert shortest_s <= wait_s <= 1.5 * shortest_s
@@ -312,26 +316,26 @@ def test_patience_is_over_only_when_failures_span_it(clock: Clock, monkeypatch: 
             clock.now_s += seconds
             return said
 
-    with pytest.raises(ServerGone, match="1 of 2 answers have a score"):
+    with pytest.raises(ServerGone, match="1 of 3 answers have a score"):
         judge_responses(make_entries(1), Slow([]), concurrency=1, patience_s=60)
     assert not steps
 
 
 def test_the_patience_starts_with_the_first_failure_and_not_with_the_end_of_its_round() -> None:
-    both = threading.Barrier(2)
+    all_three = threading.Barrier(3)
 
     class Hanging(ScriptedJudge):
         def ask(self, entry: Any, response: str) -> dict[str, Any]:
             self.asked.append(response)
-            both.wait(20)
+            all_three.wait(20)
             if response != "Say 0":
                 time.sleep(1.0)
             return BUSY_NOW
 
     judge = Hanging([])
     with pytest.raises(ServerGone):
-        judge_responses(make_entries(1), judge, concurrency=2, patience_s=0.5)
-    assert sorted(judge.asked) == ["It is word0.", "Say 0"]
+        judge_responses(make_entries(1), judge, concurrency=3, patience_s=0.5)
+    assert sorted(judge.asked) == ["It is word0.", "Say 0", "Surely word0."]
 
 
 class Terminal(io.StringIO):
@@ -349,11 +353,11 @@ def test_the_bar_counts_failures_on_a_terminal_and_is_silent_elsewhere(
 
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     bar = shown(Terminal())
-    assert "judge (scripted:judge): 100%" in bar and "4/4" in bar and "failed=1" in bar
+    assert "judge (scripted:judge): 100%" in bar and "6/6" in bar and "failed=1" in bar
     for quiet in (shown(io.StringIO()), (monkeypatch.setenv("TQDM_DISABLE", "1"), shown(Terminal()))[1]):
         assert "100%" not in quiet
-        assert quiet.startswith("scripted:judge: judged 4 answers in ") and quiet.count("\n") == 1
-        assert " s, 1 without a score; the server was asked for 3 of them, 0.00 s each (median), " in quiet
+        assert quiet.startswith("scripted:judge: judged 6 answers in ") and quiet.count("\n") == 1
+        assert " s, 1 without a score; the server was asked for 5 of them, 0.00 s each (median), " in quiet
 
 
 # From here on over real HTTP.
@@ -434,11 +438,12 @@ def test_four_are_judged_at_once_by_default(
 
 
 def test_every_answer_has_a_row_whatever_the_server_does(server: OllamaServer, tmp_path: Path) -> None:
-    server.replies = [Reply("90"), HTML, Reply("150"), Reply("150"), BUSY, DROPPED, Reply("12"), Reply("3")]
+    whole = [Reply("5"), Reply("3")]
+    server.replies = [Reply("90"), HTML, Reply("150"), Reply("150"), *whole, BUSY, DROPPED, Reply("12"), Reply("4")]
     entries = [make_entries(3)[index] for index in (0, 2)]
     rows = judge_responses(entries, connect_judge(tmp_path / "c"), concurrency=1)
     assert [(row["status"], row["score"], row["attempts"]) for row in rows] == [
-        ("ok", 90, 1), ("http_error", None, 1), ("out_of_range", None, 2), ("ok", 12, 3)
+        ("ok", 90, 1), ("http_error", None, 1), ("out_of_range", None, 2), ("ok", 5, 1), ("ok", 3, 1), ("ok", 12, 3)
     ]  # fmt: skip
 
 
@@ -462,7 +467,7 @@ def test_a_burst_of_busy_answers_costs_nothing_but_time(server: OllamaServer, tm
         patched.setattr(verdicts, "LONGEST_RETRY_AFTER_S", 0.01)
         rows = judge_responses(make_entries(8), connect_judge(tmp_path / "c"), concurrency=4)
     assert {row["status"] for row in rows} == {"ok", "empty"}
-    assert len(server.requests) == 15 + 12
+    assert len(server.requests) == 23 + 12
 
 
 def test_nobody_asks_before_the_time_that_the_server_names(server: OllamaServer, tmp_path: Path) -> None:
@@ -500,11 +505,11 @@ def test_after_a_death_the_next_run_asks_only_for_what_is_missing(server: Ollama
     with pytest.raises(ServerGone) as gone:
         judge_responses(entries, connect_judge(tmp_path / "c"), concurrency=4, patience_s=0.2)
     assert sum(row["score"] is not None for row in gone.value.rows) == 9 + 1  # one is empty
-    assert len(gone.value.rows) == 24
+    assert len(gone.value.rows) == 36
     server.requests.clear()
     server.answer = whole
     again = judge_responses(entries, connect_judge(tmp_path / "c"), concurrency=4)
-    assert len(server.requests) == 23 - 9
+    assert len(server.requests) == 35 - 9
     assert [row | {"attempts": 0} for row in again] == [row | {"attempts": 0} for row in fresh]
     server.requests.clear()
     assert judge_responses(entries, connect_judge(tmp_path / "c"), concurrency=4) == again

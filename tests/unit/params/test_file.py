@@ -29,16 +29,18 @@ SAMPLE["windows"] = {"max_length": 128, "stride": 128, "train_fraction": 0.9}
 SAMPLE["model"] |= {"context_length": 160, "emb_dim": 128, "n_heads": 4}
 SAMPLE["sms"] |= {"train_fraction": 0.7, "validation_fraction": 0.1}
 SAMPLE["instructions"] |= {"train_fraction": 0.85, "test_fraction": 0.1}
+SAMPLE["preferences"] |= {"train_fraction": 0.85, "test_fraction": 0.1}
 SAMPLE["finetune_classifier"]["max_length"] = None
-SAMPLE["finetune_instructions"]["max_length"] = 160
+SAMPLE["finetune_instructions"]["max_length"] = SAMPLE["tune_preferences"]["max_length"] = 160
 SAMPLE["generate"]["max_new_tokens"] = 48
-TRAININGS = ("pretrain", "finetune_classifier", "finetune_instructions")
+TRAININGS = ("pretrain", "finetune_classifier", "finetune_instructions", "tune_preferences")
 for training in TRAININGS:
     SAMPLE[training] |= {"learning_rate": 0.002, "min_learning_rate": 0.0001, "gradient_clip": 1.0, "batch_size": 4}
 NULLABLE = {
     *(f"{training}.{key}" for training in TRAININGS for key in ("gradient_clip", "patience")),
     "finetune_classifier.max_length",
     "instructions.max_entries",
+    "preferences.max_entries",
     "generate.top_k",
 }
 
@@ -173,6 +175,7 @@ POSITIVE = [
     *("windows.max_length", "windows.stride"),
     *(f"model.{name}" for name in ("context_length", "emb_dim", "n_heads", "n_layers")),
     *("pretrain.sample_tokens", "finetune_classifier.max_length", "finetune_instructions.max_length"),
+    *("preferences.max_entries", "tune_preferences.max_length"),
     *("instructions.max_entries", "generate.max_new_tokens", "generate.top_k", "generate.batch_size"),
     *("judge.num_ctx", "judge.max_answer_tokens", *(f"{section}.lora_rank" for section in TRAININGS[1:])),
     *(
@@ -184,6 +187,7 @@ POSITIVE = [
 FRACTIONS = [
     *("windows.train_fraction", "sms.train_fraction", "sms.validation_fraction"),
     *("instructions.train_fraction", "instructions.test_fraction"),
+    *("preferences.train_fraction", "preferences.test_fraction"),
 ]
 RANGES: list[tuple[str, Any, str]] = [
     *((key, value, "greater than 0") for key in POSITIVE for value in (0, -1)),
@@ -204,6 +208,7 @@ RANGES: list[tuple[str, Any, str]] = [
     ("tokenizer.vocab_size", 1_000_001, "less than or equal to 1000000"),
     *((f"{section}.drop_rate", -0.1, "greater than or equal to 0") for section in ("model", *TRAININGS[1:])),
     *((f"{section}.drop_rate", 1.0, "less than 1") for section in ("model", *TRAININGS[1:])),
+    *(("tune_preferences.beta", value, "greater than 0") for value in (0.0, -0.1)),
     ("model.init_std", 0.0, "greater than 0"),
     ("model.init_std", 1.5, "less than or equal to 1"),
     ("generate.temperature", -0.1, "greater than or equal to 0"),
@@ -231,6 +236,8 @@ RANGES: list[tuple[str, Any, str]] = [
     ("sms.split", "chapter", "'book' or 'bonus'"),
     ("finetune_classifier.train_layers", "last", "'last_layer', 'last_block', 'last_two_blocks', 'all' or 'lora'"),
     ("finetune_instructions.train_layers", "last_block", "'all' or 'lora'"),
+    ("tune_preferences.train_layers", "last_block", "'all' or 'lora'"),
+    ("preferences.source", "", "at least 1 character"),
     *((f"{section}.lora_scaling", "rank", "'alpha' or 'alpha_over_rank'") for section in TRAININGS[1:]),
     ("finetune_classifier.base", "125M", "'pretrained', '124M', '355M', '774M' or '1558M'"),
     ("finetune_instructions.base", "gpt2", "'pretrained', '124M', '355M', '774M' or '1558M'"),
@@ -346,6 +353,11 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
         "instructions.train_fraction + instructions.test_fraction: got 1.05, allowed: less than 1, the rest "
         "is the validation set",
     ),
+    (
+        {"preferences.train_fraction": 0.95},
+        "preferences.train_fraction + preferences.test_fraction: got 1.05, allowed: less than 1, the rest "
+        "is the validation set",
+    ),
     *(
         (
             {f"{section}.min_learning_rate": 0.5},
@@ -406,6 +418,10 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
         },
         f"finetune_instructions.max_length: got {GPT2_CONTEXT_LENGTH + 1}, allowed: at most the context of its base "
         f"355M ({GPT2_CONTEXT_LENGTH})",
+    ),
+    (
+        {"tune_preferences.max_length": 161},
+        "tune_preferences.max_length: got 161, allowed: at most the context of the assistant (160)",
     ),
     (
         {"generate.max_new_tokens": 160},

@@ -26,7 +26,11 @@ NOT_THE_BOOKS = {
     "judge.max_answer_tokens",
     "judge.min_coverage",
     "judge.probes",
-    *(f"{training}.min_learning_rate" for training in ("pretrain", "finetune_classifier", "finetune_instructions")),
+    *(
+        f"{training}.min_learning_rate"
+        for training in ("pretrain", "finetune_classifier", "finetune_instructions", "tune_preferences")
+    ),
+    *(f"tune_preferences.lora_{key}" for key in ("rank", "alpha", "scaling")),
 }
 
 

@@ -11,11 +11,12 @@ from pictures import SOURCES, draw_results
 from PIL import Image
 
 CURVE = "step,train_loss,validation_loss\n0,2.0,2.1\n10,1.0,1.2\n"
-SCORES = "score,base,assistant\n0,8,1\n90,0,7\n"
+SCORES = "score,base,assistant,preferred\n0,8,1,2\n90,0,7,6\n"
 JUDGED = {
     "judge": "overlap",
     "base": {"mean": 1.0, "ci95_low": 0.5, "ci95_high": 2.0},
     "assistant": {"mean": 75.0, "ci95_low": 68.0, "ci95_high": 82.0},
+    "preferred": {"mean": 72.0, "ci95_low": 66.0, "ci95_high": 79.0},
 }
 CLASSIFIER = {
     **{"majority_test_accuracy": 50.0, "prompted_test_accuracy": 52.0},

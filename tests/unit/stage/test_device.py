@@ -1,13 +1,18 @@
-"""The device that SCRATCHLM_DEVICE names, or one clear error."""
+"""The device that SCRATCHLM_DEVICE names, or one clear error; and whether it is slow in bfloat16."""
 
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
+import torch
 
 from scratchlm.errors import InputError
-from scratchlm.stage.device import choose_device, find_device
+from scratchlm.params.choices import Precision
+from scratchlm.stage.device import choose_device, find_device, has_bfloat16
 
 
 def test_the_cpu_can_be_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,3 +37,63 @@ def test_huge_pages_are_requested_unless_the_environment_says_otherwise(
         monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
     find_device()
     assert os.environ["THP_MEM_ALLOC_ENABLE"] == after
+
+
+SLOW = (
+    "precision: bfloat16 works but is slow, as this processor has neither AVX512_BF16 nor AMX; for speed set precision "
+    "to float32\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("precision", "capabilities", "note"),
+    [
+        ("bfloat16", {"avx2": True, "avx512_bf16": False, "amx_bf16": False}, SLOW),
+        ("bfloat16", {"avx2": True, "avx512_bf16": True, "amx_bf16": False}, ""),
+        ("bfloat16", {"avx512_bf16": False, "amx_bf16": True}, ""),
+        ("bfloat16", {"neon": True, "bf16": True}, ""),
+        ("float32", {"avx2": True}, ""),
+    ],
+)
+def test_a_processor_without_instructions_for_bfloat16_is_named(
+    precision: Precision,
+    capabilities: dict[str, bool],
+    note: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SCRATCHLM_DEVICE", "cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    choose_device(precision)
+    assert capsys.readouterr().out == "device: cpu (SCRATCHLM_DEVICE)\n" + note
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_a_gpu_is_asked_whether_it_has_bfloat16_of_its_own(found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or found)
+    assert has_bfloat16(torch.device("cuda")) is found
+    assert has_bfloat16(torch.device("mps"))  # assumed
+
+
+# What a step does: a large tensor is made and freed. The page faults of the second one are printed.
+TWO_TENSORS = """
+import resource, torch
+from scratchlm.stage.device import find_device
+find_device()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(25_000_000)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep freed memory")
+@pytest.mark.parametrize(("environment", "is_kept"), [({}, True), ({"MALLOC_MMAP_MAX_": "65536"}, False)])
+def test_freed_memory_is_kept_for_the_next_step_unless_the_environment_says_otherwise(
+    environment: dict[str, str], is_kept: bool
+) -> None:
+    settings = {**os.environ, "THP_MEM_ALLOC_ENABLE": "0", "SCRATCHLM_DEVICE": "cpu", **environment}
+    done = subprocess.run([sys.executable, "-c", TWO_TENSORS], env=settings, check=True, capture_output=True, text=True)
+    pages = 100_000_000 // 4096
+    assert (int(done.stdout) < pages / 10) == is_kept

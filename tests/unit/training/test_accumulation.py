@@ -1,10 +1,10 @@
-"""A batch computed in parts gives the loss and the gradients of the whole batch, for all three trainings."""
+"""A batch computed in parts gives the loss and the gradients of the whole batch, for all four trainings."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -13,9 +13,12 @@ from torch.utils.data import TensorDataset
 from training_settings import training_settings
 
 from scratchlm.assistant.batches import Example, collate
+from scratchlm.assistant.dpo import preference_measure
+from scratchlm.assistant.tuning import EncodedPair, collate_pairs
 from scratchlm.classifier.classifier import Classifier, Messages, label_loss
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
+from scratchlm.params.choices import Precision
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
@@ -29,8 +32,9 @@ BATCH_SIZE = 8
 LENGTHS = [(22, 1), (2, 20), (5, 2), (1, 15), (20, 1), (3, 9), (12, 12), (2, 1)]
 
 
-def settings(accumulate: int) -> TrainingParams:
-    return training_settings(batch_size=BATCH_SIZE, accumulate=accumulate, learning_rate=0.003, gradient_clip=1.0)
+def settings(accumulate: int, precision: Precision = "float32") -> TrainingParams:
+    changes = {"batch_size": BATCH_SIZE, "learning_rate": 0.003, "gradient_clip": 1.0}
+    return training_settings(**changes, accumulate=accumulate, precision=precision)
 
 
 def instructions(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
@@ -57,18 +61,35 @@ def messages(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
     return Classifier(new_model(drop_rate)), label_loss, loaders(data, data, BATCH_SIZE)
 
 
+def pairs(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
+    """The batches of preference tuning: the loss is the mean over pairs, however long their answers are."""
+    generator = torch.Generator().manual_seed(1)
+
+    def example(prompt: list[int], n: int) -> Example:
+        return Example(prompt + torch.randint(39, (n,), generator=generator).tolist(), len(prompt))
+
+    made = []
+    for prompt_length, answer in LENGTHS * 3:
+        prompt = torch.randint(39, (prompt_length,), generator=generator).tolist()
+        made.append(EncodedPair(example(prompt, answer), example(prompt, 3), (-2.0 * answer, -7.0)))
+    pad = partial(collate_pairs, pad_id=39, max_length=24, mask_prompt=True)
+    measure = preference_measure(0.1, mean=False)
+    loss = lambda model, batch: measure(model, batch)["loss"]  # noqa: E731
+    return new_model(drop_rate), loss, loaders(made, made[:BATCH_SIZE], BATCH_SIZE, pad)
+
+
 def new_model(drop_rate: float) -> Any:
     torch.manual_seed(0)
     return new_gpt(GPTConfig(40, 24, 16, 2, 2, drop_rate), "gpt2", 0.1)
 
 
-KINDS = pytest.mark.parametrize("kind", [windows, messages, instructions])
+KINDS = pytest.mark.parametrize("kind", [windows, messages, instructions, pairs])
 
 
-def one_update(kind: Any, accumulate: int) -> tuple[float, list[Tensor]]:
+def one_update(kind: Any, accumulate: int, precision: Precision = "float32") -> tuple[float, list[Tensor]]:
     """Return the loss and the gradients of the first step."""
     model, loss, batches = kind(0.0)
-    run = Training(model, loss, batches, settings(accumulate), "test", None)
+    run = Training(model, loss, batches, settings(accumulate, precision), "test", None)
     torch.manual_seed(123)
     run.update(next(iter(batches.train)))
     ((_, _, loss_and_norm),) = run.guard.unread
@@ -127,8 +148,9 @@ def test_only_one_part_is_computed_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 8])
+@pytest.mark.parametrize("precision", get_args(Precision))
 def test_a_training_in_parts_that_was_interrupted_ends_with_the_same_bits(
-    stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: Precision, stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interruption.request, "made", False)
 
@@ -139,7 +161,8 @@ def test_a_training_in_parts_that_was_interrupted_ends_with_the_same_bits(
         torch.manual_seed(123)
         snapshots = Snapshots(folder)
         try:
-            return model, train(model, loss=loss, batches=batches, params=settings(4), name="test", snapshots=snapshots)
+            params = settings(4, precision)
+            return model, train(model, loss=loss, batches=batches, params=params, name="test", snapshots=snapshots)
         except Interrupted:
             return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scratchlm.params.schema import ClassifierParams, TrainingParams
+from scratchlm.params.schema import ClassifierParams, PreferenceTuningParams, TrainingParams
 
 DEFAULTS: dict[str, Any] = {
     "epochs": 3,
@@ -38,6 +38,14 @@ OF_CLASSIFIER: dict[str, Any] = {
     "max_length": None,
     "causal_mask": True,
 }
+OF_PREFERENCES: dict[str, Any] = {
+    **OF_FINETUNING,
+    "train_layers": "all",
+    "max_length": 24,
+    "mask_prompt": True,
+    "beta": 0.1,
+    "mean_log_probability": True,
+}
 
 
 def training_settings(**changes: Any) -> TrainingParams:
@@ -46,3 +54,7 @@ def training_settings(**changes: Any) -> TrainingParams:
 
 def classifier_settings(**changes: Any) -> ClassifierParams:
     return ClassifierParams(**{**DEFAULTS, **OF_CLASSIFIER, **changes})
+
+
+def preference_settings(**changes: Any) -> PreferenceTuningParams:
+    return PreferenceTuningParams(**{**DEFAULTS, **OF_PREFERENCES, **changes})
