@@ -38,7 +38,7 @@ from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_gpt
 from scratchlm.model.linear import linear
 from scratchlm.params.file import load_params
-from scratchlm.stage.device import keep_freed_memory, use_huge_pages
+from scratchlm.stage.device import use_huge_pages
 
 BASE = Path("models/bases/124M")
 SMS = Path("data/sms")
@@ -60,7 +60,6 @@ def prepare(folder: Path, config: GPTConfig, epochs: int, n_messages: int | None
 def run_ours(folder: Path) -> dict[str, Any]:
     """Fine-tune as the stage does, without its baselines."""
     use_huge_pages()
-    keep_freed_memory()
     os.chdir(folder)  # where the snapshots of a stage are
     params = load_params(Path("params.yaml"))
     settings = params.finetune_classifier

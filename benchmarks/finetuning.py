@@ -40,7 +40,7 @@ from scratchlm.model.init import new_gpt
 from scratchlm.model.lora import add_lora, untied_head
 from scratchlm.params.file import load_params
 from scratchlm.params.schema import FinetuningParams
-from scratchlm.stage.device import keep_freed_memory, use_huge_pages
+from scratchlm.stage.device import use_huge_pages
 from scratchlm.training.loop import Loaders, Training, loaders
 from scratchlm.training.loss import Batch, next_token_loss
 
@@ -176,7 +176,6 @@ def measure(folder: Path, program: str, task: str, layers: str, n_timed: int) ->
     """Warm up, then time some steps; return the losses of all, the seconds of one, and the peak of memory."""
     if program == OURS:  # as every stage does
         use_huge_pages()
-        keep_freed_memory()
     settings = settings_of(folder, task, layers)
     batches = task_batches(folder, task, settings)
     step = PROGRAMS[program](folder, task, settings, batches)

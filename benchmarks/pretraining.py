@@ -32,7 +32,7 @@ from scratchlm.model.config import GPT2_VOCAB_SIZE, GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_gpt
 from scratchlm.model.linear import linear
-from scratchlm.stage.device import keep_freed_memory, use_huge_pages
+from scratchlm.stage.device import use_huge_pages
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.windows import window_loaders
@@ -55,7 +55,6 @@ PARTS = {
 
 def run_ours(folder: Path) -> dict[str, Any]:
     use_huge_pages()
-    keep_freed_memory()
     model = book_model()
     tokenizer = read_tokenizer(folder / "data/tokenizer")
     params = BookProfile(folder).params.pretrain
@@ -109,7 +108,6 @@ def verdict_batches(folder: Path) -> Any:
 def one_step(folder: Path) -> dict[str, Any]:
     """Time some steps of ours, and sum up torch's profile of one step by its parts."""
     use_huge_pages()
-    keep_freed_memory()
     model = book_model().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0004, weight_decay=0.1, fused=True)
     batch = next(iter(verdict_batches(folder).train))

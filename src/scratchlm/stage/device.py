@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -13,8 +11,6 @@ from torch import nn
 from scratchlm.errors import InputError
 from scratchlm.params.choices import Precision
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
-KEPT_FREE_BYTES = 512 << 20  # at the heap's end; without a limit an assistant's step took 30 % more memory
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")  # of x86 and, the last, of ARM, as torch names them
 
 
@@ -34,7 +30,6 @@ def find_device() -> tuple[torch.device, str]:
     Call it before the first tensor is made: see `use_huge_pages`. Raises InputError if the device cannot be used.
     """
     use_huge_pages()
-    keep_freed_memory()
     asked = os.environ.get("SCRATCHLM_DEVICE")
     if asked:
         try:
@@ -83,17 +78,7 @@ def use_huge_pages() -> None:
     Every step allocates and frees large tensors on the CPU; with huge pages the kernel handles 512 times fewer pages.
     torch reads this variable only once, for the first tensor of a process.
     """
+    # What did not pay: telling glibc to keep freed memory for the next step (mallopt, M_MMAP_MAX 0). It saved 5 to 17 %
+    # of the processor's time of a step with GPT-2 124M, but glibc 2.36 rarely finds a freed aligned block again: a
+    # tensor of 100 MB, made and freed again and again, took 750 MB in the end.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
-
-
-def keep_freed_memory() -> None:
-    """Make glibc keep the memory of freed tensors for the next step, unless the environment says otherwise.
-
-    By default it returns every block above 32 MB to the kernel at once, which has to clear it again for the next step.
-    On a Zen 5 that was 9 % of a classifier's step with all layers of GPT-2 124M, and 23 % of an assistant's. The price
-    is gaps between the blocks in use: the steps' peaks rise by 5 % and 11 %.
-    """
-    if platform.libc_ver()[0] == "glibc" and "MALLOC_MMAP_MAX_" not in os.environ:
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_MMAP_MAX, 0)  # large blocks come from the heap too
-        mallopt(M_TRIM_THRESHOLD, KEPT_FREE_BYTES)

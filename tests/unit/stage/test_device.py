@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -73,27 +70,3 @@ def test_a_gpu_is_asked_whether_it_has_bfloat16_of_its_own(found: bool, monkeypa
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or found)
     assert has_bfloat16(torch.device("cuda")) is found
     assert has_bfloat16(torch.device("mps"))  # assumed
-
-
-# What a step does: a large tensor is made and freed. The page faults of the second one are printed.
-TWO_TENSORS = """
-import resource, torch
-from scratchlm.stage.device import find_device
-find_device()
-for _ in range(2):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(25_000_000)
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep freed memory")
-@pytest.mark.parametrize(("environment", "is_kept"), [({}, True), ({"MALLOC_MMAP_MAX_": "65536"}, False)])
-def test_freed_memory_is_kept_for_the_next_step_unless_the_environment_says_otherwise(
-    environment: dict[str, str], is_kept: bool
-) -> None:
-    settings = {**os.environ, "THP_MEM_ALLOC_ENABLE": "0", "SCRATCHLM_DEVICE": "cpu", **environment}
-    done = subprocess.run([sys.executable, "-c", TWO_TENSORS], env=settings, check=True, capture_output=True, text=True)
-    pages = 100_000_000 // 4096
-    assert (int(done.stdout) < pages / 10) == is_kept
