@@ -26,6 +26,7 @@ def check_sample(folder: Path) -> list[Check]:
     pretrain = read_metrics(folder, "pretrain")
     classifier = read_metrics(folder, "finetune_classifier")
     judged = read_metrics(folder, "judge_responses")
+    answers = read_metrics(folder, "generate_responses")
     benchmark = read_metrics(folder, "benchmark_models")
     start, bigram = pretrain["initial_validation_loss"], pretrain["bigram_validation_loss"]
     baseline = classifier["baseline_test_accuracy"]
@@ -56,6 +57,10 @@ def check_sample(folder: Path) -> list[Check]:
         ),
         at_least("judge_responses.assistant.mean", judged["assistant"]["mean"], 60),
         below("judge_responses.base.mean", judged["base"]["mean"], 15),
+        # The preference was learned, and the tasks were not forgotten over it.
+        at_most("generate_responses.preference_share", answers["preference_share"], 10),
+        at_least("generate_responses.preferred_preference_share", answers["preferred_preference_share"], 90),
+        at_least("judge_responses.preferred.mean", judged["preferred"]["mean"], 40),
         above("benchmark_models.assistant.acc_ci95_low", benchmark["assistant"]["acc_ci95_low"], benchmark["chance"]),
         above("benchmark_models.difference.acc_ci95_low", benchmark["difference"]["acc_ci95_low"], 0),
         # Answers that the assistant cannot have memorised: they do not occur in train.

@@ -406,6 +406,7 @@ def figures() -> dict[str, str]:
     tokens, pretrain = METRICS["tokenize_corpus"], METRICS["pretrain"]
     sms, classifier = METRICS["prepare_sms"], METRICS["finetune_classifier"]
     instructions, judged = METRICS["prepare_instructions"], METRICS["judge_responses"]
+    answers = METRICS["generate_responses"]
     scores = {
         variant: "{mean:.2f} ({ci95_low:.2f} to {ci95_high:.2f})".format(**judged[variant])
         for variant in ("base", "assistant", "preferred")
@@ -423,6 +424,7 @@ def figures() -> dict[str, str]:
         "base model": scores["base"],
         "assistant, mean": scores["assistant"],
         "preferred, mean": scores["preferred"],
+        "answers that read like": "{preference_share:.1f} %, {preferred_preference_share:.1f} %".format(**answers),
         "the same where the answer is in train": "{mean:.2f}, {n} prompts".format(**judged["known_answers"]),
         "the same where it is not": "{mean:.2f}, {n} prompts".format(**judged["new_answers"]),
     }

@@ -23,7 +23,7 @@ from project import Project, TinyRun
 
 pytestmark = pytest.mark.slow
 
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 PREPARE = """
 from pathlib import Path
 from ruamel.yaml import YAML

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchlm.assistant.instructions import Variant
 from scratchlm.errors import InputError
 from scratchlm.experiments.record import Note, find_finished, read_notes
 from scratchlm.experiments.sets import Experiment, ExperimentSet, Run
@@ -22,7 +23,10 @@ from scratchlm.stage.mean import mean_of
 
 # The metrics that are means over test items whose results are kept.
 CLASSIFIED = "finetune_classifier.test_accuracy"
-JUDGED = "judge_responses.assistant.mean"
+JUDGED: dict[str, Variant] = {
+    "judge_responses.assistant.mean": "assistant",
+    "judge_responses.preferred.mean": "preferred",
+}
 NOT_RUN = "not run"
 OUTDATED = "params, code or inputs have changed since it ran"
 
@@ -54,7 +58,8 @@ class Finished:
 
     figures: Mapping[str, float]  # by heading
     hits: Mapping[Any, float] = field(default_factory=dict)  # CLASSIFIED by test message, in percent
-    judged: comparison.Judged | None = None  # for JUDGED
+    judged: comparison.Judged | None = None  # for JUDGED, by
+    variant: Variant = "assistant"
 
 
 def read_results(repo: Any, experiments: ExperimentSet, runs: Sequence[Run]) -> list[Result]:
@@ -101,12 +106,12 @@ def _read_run(repo: Any, experiments: ExperimentSet, revision: str) -> Finished:
         compared = experiments.metrics[experiments.compared]
         hits = _read_hits(files) if compared == CLASSIFIED else {}
     judged = None
-    if compared == JUDGED:
+    if compared in JUDGED:
         try:
             judged = comparison.read_revision(repo, revision)
         except InputError:
             judged = None  # DVC's cache has lost it; the metrics are in Git
-    return Finished(figures, hits, judged)
+    return Finished(figures, hits, judged, JUDGED.get(compared, "assistant"))
 
 
 def _read_metrics(files: Any, stage: str) -> Any:
@@ -156,9 +161,10 @@ def compare_runs(name: str, baseline: Sequence[Finished], done: Sequence[Finishe
     ((first, second),) = pairs
     if first.judged and second.judged:
         try:
-            difference = comparison.compare(first.judged, second.judged)[0].difference
+            compared = comparison.compare(first.judged, second.judged)
         except InputError as error:
             return Figure(values[0]), f"no interval: {error}"
+        difference = next(one.difference for one in compared if one.variant == second.variant)
         return Figure(values[0], low=difference.low, high=difference.high), ""
     if first.hits and second.hits:
         if first.hits.keys() != second.hits.keys():

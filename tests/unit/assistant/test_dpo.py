@@ -69,7 +69,8 @@ def test_log_probabilities_are_those_of_each_answer_alone(mean: bool, mask_promp
     model, made = new_model(1), pairs(5)
     inputs, targets, _ = batch_of(made, mask_prompt)
     wanted = [
-        [log_prob_alone(model, example, mean, mask_prompt) for example in (pair.chosen, pair.rejected)] for pair in made
+        [log_prob_alone(model, example, mean, mask_prompt).item() for example in (pair.chosen, pair.rejected)]
+        for pair in made
     ]
     torch.testing.assert_close(
         answer_log_probs(model, inputs, targets, mean), torch.tensor(wanted), atol=SINGLE, rtol=0

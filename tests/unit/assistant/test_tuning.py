@@ -170,6 +170,17 @@ def test_an_interrupted_tuning_ends_with_the_same_bits_and_asks_the_reference_no
         assert torch.equal(weight, again.state_dict()[name]), name
 
 
+def test_the_seed_alone_decides_the_order_of_the_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what was drawn before: a resumed run does not ask the reference again, and so draws less."""
+    ends = []
+    for drawn in (5, 6):
+        monkeypatch.setattr(module, "open_snapshots", lambda stage, device, name=drawn: Snapshots(folder / f"{name}"))
+        model = new_model()
+        torch.manual_seed(drawn)
+        ends.append(tuned(model)[0].wte.weight)
+    assert torch.equal(*ends)
+
+
 def test_what_lora_learned_is_in_the_merged_weights() -> None:
     model = new_model()
     add_lora(model, [model.h, untied_head(model)], 4, 4.0)

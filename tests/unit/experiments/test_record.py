@@ -50,8 +50,8 @@ def git(root: Path, *arguments: str) -> None:
     subprocess.run(["git", *user, *arguments], cwd=root, check=True)
 
 
-def current(root: Path) -> bool:
-    return is_current(root, "main", load_params(REPOSITORY / "profiles/sample.yaml"), watched_paths(root))
+def current(root: Path, revision: str = "main") -> bool:
+    return is_current(root, revision, load_params(REPOSITORY / "profiles/sample.yaml"), watched_paths(root))
 
 
 def test_what_no_stage_reads_changes_nothing(root: Path) -> None:
@@ -59,6 +59,7 @@ def test_what_no_stage_reads_changes_nothing(root: Path) -> None:
     (root / "README.md").write_text("second\n", encoding="utf-8")
     (root / PARAMS).unlink()  # the working tree's params are not the revision's
     assert current(root)
+    (root / "new.txt").touch()
     assert uncommitted(root) == ["README.md", "params.yaml"]
 
 
@@ -67,8 +68,10 @@ def test_code_inputs_and_pipeline_count(root: Path, name: str) -> None:
     with (root / name).open("a", encoding="utf-8") as file:
         file.write("# second\n")
     assert not current(root)
-    git(root, "checkout", "--quiet", name)
-    assert current(root)
+    git(root, "commit", "--quiet", "--all", "--message", "Second")
+    assert current(root) and not current(root, "main~1")
+    git(root, "checkout", "--quiet", "main~1", "--", name)
+    assert current(root, "main~1")
 
 
 @pytest.mark.parametrize("text", ["seed: 7\n", "no: params\n", ": [", None])

@@ -22,7 +22,7 @@ def judged(scores: Sequence[float], output: str = "yes") -> Judged:
     rows: Any = [
         {"id": i, "variant": variant, "judge": "overlap", "score": score + gain}
         for i, score in enumerate(scores)
-        for variant, gain in (("base", -5.0), ("assistant", 0.0))
+        for variant, gain in (("base", -5.0), ("assistant", 0.0), ("preferred", float(i)))
     ]
     return Judged("revision", entries, rows)
 
@@ -52,6 +52,13 @@ def test_scores_are_paired_and_other_entries_have_no_interval() -> None:
     assert (figure, remark) == (Figure(7.0, low=7.0, high=7.0), "")
     figure, remark = compare_runs("test", [first], [finished(27.0, judged=judged([17.0, 27.0, 37.0], "no"))])
     assert figure == Figure(7.0) and remark.startswith("no interval: ") and "different instructions" in remark
+
+
+def test_the_metric_names_the_model_whose_scores_are_paired() -> None:
+    both = (judged([10.0, 10.0, 10.0]), judged([10.0, 12.0, 14.0]))
+    first, second = (Finished({"test": 0.0}, judged=each, variant="preferred") for each in both)
+    figure, _ = compare_runs("test", [first], [second])
+    assert figure is not None and (figure.low, figure.high) != (0.0, 0.0)
 
 
 def test_without_items_the_difference_has_no_interval() -> None:
