@@ -38,7 +38,7 @@ def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Return the summed cross entropy of the targets that count, a scalar tensor, float32.
 
     Inputs and targets are [B, T] int64; a target of -100 does not count. Only the N positions whose targets count get
-    logits: of masked prompts and padding they would take most of the memory.
+    logits: with masked prompts that is a fifth of them.
     """
     inputs_BT, targets_BT = batch
     counted_N = (targets_BT.flatten() != IGNORED).nonzero().squeeze(1)  # on the CPU: nothing waits for the GPU
