@@ -324,7 +324,9 @@ def test_the_readme_is_short() -> None:
 def test_a_block_that_shows_output_is_printed_by_make_docs(page: str) -> None:
     printed = [match["shown"] for match in BLOCK.finditer(TEXTS[page])]
     for language, block in code_blocks(TEXTS[page]):
-        assert language in ("sh", "console", "python", "yaml", "mermaid"), block
+        assert language in ("sh", "console", "python", "yaml", "json", "mermaid"), block
+        if language == "json":
+            json.loads(block)
         if language == "console" and block not in printed:
             assert all(line.startswith("$ ") for line in block.splitlines()), f"no comment above:\n{block}"
     commands = [line for shown in printed for line in shown.splitlines() if line.startswith("$ ")]

@@ -50,6 +50,9 @@ def test_plots_show_and_diff_hold_every_plot(experiment: tuple[Project, str]) ->
         "Classifier accuracy",
         "Classifier confusion matrix",
         "Instruction fine-tuning loss",
+        "Preference tuning loss",
+        "Preference rewards",
+        "Preference accuracy",
         "Judge scores",
         *PICTURES,
     }

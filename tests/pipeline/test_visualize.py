@@ -11,7 +11,7 @@ from scratchlm.anatomy.shapes import describe_shapes
 from scratchlm.checkpoint.folder import load
 
 NAMES = ("attention", "activations", "temperatures", "gradients", "pretrain", "classifier_loss")
-PICTURES = [f"data/plots/{name}.png" for name in (*NAMES, "finetune_instructions", "benchmark")]
+PICTURES = [f"data/plots/{name}.png" for name in (*NAMES, "finetune_instructions", "tune_preferences", "benchmark")]
 
 
 def rows(project: Project, path: str) -> list[dict[str, str]]:
