@@ -130,7 +130,7 @@ def run_queue(project: Project) -> dict[str, str]:
 
 
 def keep_own_files(project: Project) -> None:
-    kept = ["corpus/own.txt", "corpus/books", "messages/own.csv", "instructions/own.json"]
+    kept = ["corpus/own.txt", "corpus/books", "messages/own.csv", "instructions/own.json", "preferences/own.json"]
     project.dvc("add", *(f"inputs/{path}" for path in kept))
     project.dvc("repro")
     project.commit("DVC keeps the files")
