@@ -42,7 +42,7 @@ def main(params: Params) -> None:
         return sample_answers(model, tokenizer, entries, style)
 
     def show(answers: list[list[str]]) -> None:
-        write_text(SAMPLES, describe_answers(entries, answers))
+        write_text(SAMPLES, describe_answers("assistant", entries, answers))
 
     torch.manual_seed(params.seed)
     if settings.train_layers == "lora":

@@ -31,7 +31,7 @@ METRICS = Path("metrics/tune_preferences.json")
 
 def main(params: Params) -> None:
     settings = params.tune_preferences
-    device = choose_device()
+    device = choose_device(settings.precision)
     model, tokenizer, style = load_assistant(ASSISTANT, settings.drop_rate)
     pairs = encode_splits(PREFERENCES, style, tokenizer, settings.max_length)
     print(f"answers cut to {settings.max_length} tokens: {sum(pairs.truncated.values())}")
@@ -47,7 +47,7 @@ def main(params: Params) -> None:
 
     def report(state: TrainingState) -> None:
         write_table(CURVE, state.curve_rows())
-        write_text(SAMPLES, describe_answers(shown, state.epoch_notes, before))
+        write_text(SAMPLES, describe_answers("preferred model", shown, state.epoch_notes, before))
 
     done = tune(model, pairs.splits, tokenizer.eot_token, settings, params.seed, answer, report)
     save_assistant(MODEL, model, TOKENIZER, style)

@@ -151,7 +151,7 @@ def test_queued_experiments_use_own_files_as_they_were_when_queued(project: Proj
     assert run_queue(project) == {"unrelated": "Success", "edited": "Success"}
     assert stages_run(project.dvc("queue", "logs", "unrelated").stdout) == ["tokenize_corpus"]
     ran = stages_run(project.dvc("queue", "logs", "edited").stdout)
-    assert sorted(ran) == sorted(stage for run in RUN.values() for stage in run)
+    assert sorted(ran) == sorted({stage for run in RUN.values() for stage in run})
     # The same in a project of its own, without a queue.
     wanted.set_params({"windows.stride": 4})
     assert sorted(stages_run(wanted.dvc("repro").stdout)) == sorted(ran)

@@ -20,6 +20,7 @@ from scratchlm.model.gpt import GPT
 from scratchlm.params.choices import PromptStyle
 from scratchlm.params.schema import PreferenceTuningParams
 from scratchlm.stage.device import autocast
+from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.best import training_metrics
@@ -166,8 +167,11 @@ def tune(
 @torch.no_grad()
 def find_log_probs(model: GPT, batches: Loader, params: PreferenceTuningParams) -> list[list[float]]:
     """Return how likely the model finds both answers of every pair, as `answer_log_probs` does, chosen first."""
-    found = []
-    with evaluation_mode(model), autocast(model, params.precision):
+    found: list[list[float]] = []
+    n_pairs = len(batches.dataset)  # type: ignore[arg-type]
+    bar = progress_bar(n_pairs, "log-probabilities", "pair")
+    with evaluation_mode(model), autocast(model, params.precision), bar:
         for inputs_B2T, targets_B2T, _ in batches:
             found += answer_log_probs(model, inputs_B2T, targets_B2T, params.mean_log_probability).tolist()
+            bar.update(len(inputs_B2T))
     return found

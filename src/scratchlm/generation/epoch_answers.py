@@ -26,16 +26,16 @@ def sample_answers(model: GPT, tokenizer: Tokenizer, entries: Sequence[Entry], s
 
 
 def describe_answers(
-    entries: Sequence[Entry], epochs: Sequence[Sequence[str]], before: Sequence[str] | None = None
+    name: str, entries: Sequence[Entry], epochs: Sequence[Sequence[str]], before: Sequence[str] | None = None
 ) -> str:
-    """Lay the entries out as Markdown, each with its reference and with what was answered after each of the epochs.
+    """Lay the entries out as Markdown, each with its reference and with what the model `name` answered after each of the epochs.
 
     What was answered `before` the first of them stands above it, if it is given.
     """
     stages = {} if before is None else {"before": before}
     stages |= {f"epoch {epoch}": answers for epoch, answers in enumerate(epochs, start=1)}
     lines = [
-        "# What the assistant answers after each epoch",
+        f"# What the {name} answers after each epoch",
         "",
         f"The first {len(entries)} entries of the validation set, answered with the likeliest tokens, at most "
         f"{SAMPLE_TOKENS} each. Long lines are wrapped.",

@@ -53,8 +53,9 @@ def find_device() -> tuple[torch.device, str]:
 def autocast(model: nn.Module, precision: Precision) -> AbstractContextManager[object]:
     """Return a context in which the matrix products of a model are computed in `precision`; its weights are float32.
 
-    With bfloat16, products have bfloat16 results, and so has what is computed from nothing but those. Layer norms, the
-    sums along the shortcuts and `F.cross_entropy` are float32, and so is what torch's softmax computes inside.
+    With bfloat16, products have bfloat16 results, and so has what is computed from nothing but those. The sums
+    along the shortcuts, the layer norms of these sums and `F.cross_entropy` are float32, and so is what torch's softmax
+    computes inside.
 
     The context keeps copies of the weights until it ends: enter it anew after every change of them, and leave it
     before the backward pass, which uses the precision of the forward pass by itself.

@@ -57,7 +57,7 @@ def test_a_prompt_that_fills_the_context_has_no_answer(model: GPT, tokenizer: To
 
 
 def test_the_page_shows_reference_and_answers_by_epoch() -> None:
-    page = describe_answers(ENTRIES, [["A.", "B.", ""], ["It sat.", "Over.\n\nBy.", "```"]])
+    page = describe_answers("assistant", ENTRIES, [["A.", "B.", ""], ["It sat.", "Over.\n\nBy.", "```"]])
     assert page.splitlines()[4:] == [
         "## Entry 0",
         "",
@@ -97,5 +97,5 @@ def test_the_page_shows_reference_and_answers_by_epoch() -> None:
 
 
 def test_before_the_first_epoch_the_page_has_the_entries_alone() -> None:
-    page = describe_answers(ENTRIES[:1], [])
+    page = describe_answers("assistant", ENTRIES[:1], [])
     assert "reference    It sat." in page and "epoch 1" not in page
