@@ -10,7 +10,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -433,7 +433,7 @@ def published_logits(theirs: nn.Module, ids_BT: Tensor, token: str) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("causal_mask", [True, False])
-@pytest.mark.parametrize("padding", ["longest", "none"])
+@pytest.mark.parametrize("padding", get_args(Padding))
 @pytest.mark.parametrize("token", ["last", "first", "last_real", "mean"])
 def test_the_classifiers_variants_have_the_published_logits(token: Token, padding: Padding, causal_mask: bool) -> None:
     gpt, theirs = both_gpts(drop_rate=0.0)
@@ -443,10 +443,11 @@ def test_the_classifiers_variants_have_the_published_logits(token: Token, paddin
         for name, mask in theirs.named_buffers():
             assert name.endswith("mask") and mask.any()
             mask.zero_()
-    ids_BT = torch.randint(59, (5, 12), generator=torch.Generator().manual_seed(4))
+    width = TINY["context_length"] if padding == "context" else 12  # --context_length model_context_length
+    ids_BT = torch.randint(59, (5, width), generator=torch.Generator().manual_seed(4))
     for row, length in enumerate((12, 3, 7, 1, 12)):
         ids_BT[row, length:] = 59
-    if padding == "longest":
+    if padding != "none":
         expected = published_logits(theirs.eval(), ids_BT, token)
     else:  # --no_padding --batch_size 1
         alone = [row[row != 59][None] for row in ids_BT]

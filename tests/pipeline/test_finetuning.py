@@ -7,13 +7,17 @@ import json
 from collections import Counter
 
 import pytest
+import torch
 from project import Project
 from test_repro import label_logits_of, read_metrics, stages_run
 
+from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.classifier import measure_logits
 from scratchlm.sample import topics
 
 LABELS = ["animals", "food", "sport", "weather"]
+FINE_TUNINGS = ["finetune_classifier", "finetune_instructions", "tune_preferences"]
+CHATTING = ["assistant", "preferred"]
 
 
 def test_a_classifier_of_four_unbalanced_topics(project: Project) -> None:
@@ -54,23 +58,21 @@ def test_a_classifier_of_four_unbalanced_topics(project: Project) -> None:
 
 
 def test_dropout_changes_all_fine_tunings(project: Project) -> None:
-    stages = ["finetune_classifier", "finetune_instructions"]
-    before = {stage: read_metrics(project, stage) for stage in stages}
-    project.set_params({f"{stage}.drop_rate": 0.5 for stage in stages})
-    assert sorted(stages_run(project.dvc("repro", *stages).stdout)) == stages
-    for stage in stages:
+    before = {stage: read_metrics(project, stage) for stage in FINE_TUNINGS}
+    project.set_params({f"{stage}.drop_rate": 0.5 for stage in FINE_TUNINGS})
+    assert sorted(stages_run(project.dvc("repro", *FINE_TUNINGS).stdout)) == FINE_TUNINGS
+    for stage in FINE_TUNINGS:
         after = read_metrics(project, stage)
         assert after["initial_train_loss"] == before[stage]["initial_train_loss"]  # measured without dropout
         assert after["train_loss"] != before[stage]["train_loss"]
 
 
-def test_lora_in_both_fine_tunings_leaves_plain_model_folders(project: Project) -> None:
-    stages = ["finetune_classifier", "finetune_instructions"]
-    before = {stage: read_metrics(project, stage) for stage in stages}
-    project.set_params({f"{stage}.train_layers": "lora" for stage in stages})
-    ran = project.dvc("repro", *stages)
-    assert sorted(stages_run(ran.stdout)) == stages
-    for stage in stages:
+def test_lora_in_all_fine_tunings_leaves_plain_model_folders(project: Project) -> None:
+    before = {stage: read_metrics(project, stage) for stage in FINE_TUNINGS}
+    project.set_params({f"{stage}.train_layers": "lora" for stage in FINE_TUNINGS})
+    ran = project.dvc("repro", *FINE_TUNINGS)
+    assert sorted(stages_run(ran.stdout)) == FINE_TUNINGS
+    for stage in FINE_TUNINGS:
         after = read_metrics(project, stage)
         assert after["initial_train_loss"] == before[stage]["initial_train_loss"]
         assert after["train_loss"] < after["initial_train_loss"]
@@ -80,9 +82,12 @@ def test_lora_in_both_fine_tunings_leaves_plain_model_folders(project: Project) 
     assert measure_logits(logits, labels).loss == pytest.approx(
         read_metrics(project, "finetune_classifier")["test_loss"], abs=1e-4
     )
-    heads = {path: tied(project, path) for path in ("models/bases/pretrained", "models/classifier", "models/assistant")}
-    assert heads == {"models/bases/pretrained": True, "models/classifier": True, "models/assistant": False}
-    project.dvc("repro", "generate_responses", "benchmark_models")  # read the assistant like any other
+    heads = {path: tied(project, f"models/{path}") for path in ("bases/pretrained", "classifier", *CHATTING)}
+    assert heads == {"bases/pretrained": True, "classifier": True, "assistant": False, "preferred": False}
+    assistant, preferred = (load(project.folder / "models" / path)[0].state_dict() for path in CHATTING)
+    assert assistant.keys() == preferred.keys()
+    assert not torch.equal(assistant["lm_head.weight"], preferred["lm_head.weight"])
+    project.dvc("repro", "generate_responses", "benchmark_models")  # read both like any other
 
 
 def tied(project: Project, folder: str) -> bool:

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from transformers import GPT2LMHeadModel
 
 from scratchlm.assistant.batches import Example
@@ -168,11 +167,10 @@ def test_the_gradient_pulls_at_the_chosen_answer_and_pushes_the_rejected_one_awa
     with torch.no_grad():
         for parameter in model.parameters():
             parameter -= 0.01 * parameter.grad
-        margins = outcomes(answer_log_probs(model, inputs, targets, True), known, BETA)["margin"]
-    assert (margins > 0).all()
+        found = outcomes(answer_log_probs(model, inputs, targets, True), known, BETA)
+    assert (found["chosen_reward"] > 0).all() and (found["rejected_reward"] < 0).all()
 
 
 def test_a_large_margin_gives_no_infinite_loss() -> None:
     found = outcomes(torch.tensor([[0.0, -1e5], [-1e5, 0.0]]), torch.zeros(2, 2), 1.0)
     assert found["loss"].tolist() == [0.0, 1e5]
-    assert F.logsigmoid(torch.tensor(-1e5)).isfinite()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
+from torch import nn
 from training_settings import classifier_settings
 
 from scratchlm.classifier import finetune as module
@@ -16,6 +18,7 @@ from scratchlm.classifier.finetune import Finetuning, finetune
 from scratchlm.classifier.frozen import UpperClassifier, with_stored_features
 from scratchlm.classifier.reading import Reading
 from scratchlm.model.config import GPTConfig
+from scratchlm.model.cut import n_frozen_blocks
 from scratchlm.model.gpt import Block
 from scratchlm.model.init import new_gpt
 from scratchlm.params.choices import Padding, Token
@@ -152,13 +155,37 @@ def test_one_block_that_is_frozen_whole_is_enough(tmp_path: Path) -> None:
     torch.testing.assert_close(upper(messages.ids), classifier(messages.ids), atol=1e-6, rtol=1e-6)
 
 
+def record_blocks(monkeypatch: pytest.MonkeyPatch) -> list[Block]:
+    """Return a list to which each block is added whenever it computes, for all positions or for one of each text."""
+    computed: list[Block] = []
+
+    def recorded(compute: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def wrapper(self: Block, *arguments: Any) -> torch.Tensor:
+            computed.append(self)
+            return compute(self, *arguments)
+
+        return wrapper
+
+    monkeypatch.setattr(Block, "forward", recorded(Block.forward))
+    monkeypatch.setattr(Block, "at", recorded(Block.at))
+    return computed
+
+
+def frozen_blocks(classifier: Classifier) -> list[nn.Module]:
+    blocks = list(classifier.gpt.h[: n_frozen_blocks(classifier.gpt)])
+    assert blocks
+    return blocks
+
+
 @pytest.mark.parametrize("train_layers", TRAINED)
 def test_a_run_that_is_cut_off_and_goes_on_ends_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, train_layers: str
 ) -> None:
     settings = settings_of(train_layers=train_layers, token="last_real")
-    whole = classifier_of(settings)
+    whole, continued = classifier_of(settings), classifier_of(settings)
+    computed = record_blocks(monkeypatch)
     expected = run(whole, settings, tmp_path / "whole", monkeypatch, plain=False)
+    assert set(frozen_blocks(whole)) <= set(computed)
     stored = (tmp_path / "whole" / "features.scratch").read_bytes()
 
     class Cut(Exception):
@@ -172,12 +199,8 @@ def test_a_run_that_is_cut_off_and_goes_on_ends_with_the_same_bytes(
     with pytest.raises(Cut):
         finetune(classifier_of(settings), messages_of("longest"), settings, 1, lambda: None, cut)
     assert (tmp_path / "cut" / "features.scratch").read_bytes() == stored
-    monkeypatch.setattr(Block, "forward", None)  # the frozen blocks are not computed again
-    if train_layers == "last_two_blocks":
-        monkeypatch.undo()
-        monkeypatch.setattr(module, "open_snapshots", lambda stage, device: Snapshots(tmp_path / "cut", every_s=0))
-    continued = classifier_of(settings)
     done = finetune(continued, messages_of("longest"), settings, 1, lambda: None)
+    assert not set(frozen_blocks(continued)) & set(computed)
     assert done.metrics() == expected.metrics() and done.state.curve_rows() == expected.state.curve_rows()
     assert all(torch.equal(*pair) for pair in zip(continued.parameters(), whole.parameters(), strict=True))
     done.snapshots.finish()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -70,6 +71,13 @@ def test_the_rows_of_texts_come_back_filled_up_with_zeros(tmp_path: Path) -> Non
     for row, text in zip(found, (texts()[1], texts()[4], texts()[0]), strict=True):
         assert torch.equal(row[: len(text)], expected(text)) and not row[len(text) :].any()
     assert (tmp_path / FILE).stat().st_size == 4 * WIDTH * sum(LENGTHS[:-1])
+
+
+def test_rows_are_read_from_the_file_and_not_from_a_copy_in_memory(tmp_path: Path) -> None:
+    features = stored(tmp_path, Computing())
+    with (tmp_path / FILE).open("r+b") as file:  # opened to write: nothing is cut off under the mapping
+        file.write(np.array([7, 8, 9], np.float32).tobytes())
+    assert features.of([texts()[1]]).tolist() == [[[7, 8, 9]]]  # the first of the shortest texts
 
 
 def test_equal_texts_are_computed_once_and_those_of_like_length_together(tmp_path: Path) -> None:
