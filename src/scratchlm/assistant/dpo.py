@@ -5,8 +5,8 @@ model and compared with the reference from which its training started, is the re
 where the reward of the chosen answer is larger than that of the rejected one; nothing pulls at a pair any more once the
 difference of its rewards, its margin, is several nats.
 
-Shape suffixes: B pairs, 2 the chosen and the rejected answer of each, P = 2 B answers, T tokens, D width of the model, N tokens of
-all answers.
+Shape suffixes: B pairs, 2 the chosen and the rejected answer of each, P = 2 B answers, T tokens, D width of the model,
+N tokens of all answers.
 """
 
 from __future__ import annotations

@@ -28,9 +28,10 @@ def sample_answers(model: GPT, tokenizer: Tokenizer, entries: Sequence[Entry], s
 def describe_answers(
     name: str, entries: Sequence[Entry], epochs: Sequence[Sequence[str]], before: Sequence[str] | None = None
 ) -> str:
-    """Lay the entries out as Markdown, each with its reference and with what the model `name` answered after each of the epochs.
+    """Lay the entries out as Markdown, each with its reference and with what a model answered after each of the epochs.
 
-    What was answered `before` the first of them stands above it, if it is given.
+    `name` says in the title which model it is. What was answered `before` the first of them stands above it, if it is
+    given.
     """
     stages = {} if before is None else {"before": before}
     stages |= {f"epoch {epoch}": answers for epoch, answers in enumerate(epochs, start=1)}

@@ -67,9 +67,9 @@ class MultiHeadAttention(nn.Module):
     def at(self, x_BTD: Tensor, position_B: Tensor, mask: Tensor | None) -> Tensor:
         """Attend from one position of each text alone, [B, T, D] and [B] int64 to [B, D], as `forward` does there.
 
-        Without dropout and LoRA. No token gets a key or a value. A query's product with a key, q (W x), is (q W) x, so that
-        the query is projected instead of all T tokens; and the mean of the values is the projection of the mean of the
-        tokens. The bias of the keys adds the same to all scores, so that no weight depends on it.
+        Without dropout and LoRA. No token gets a key or a value. A query's product with a key, q (W x), is (q W) x, so
+        that the query is projected instead of all T tokens; and the mean of the values is the projection of the mean of
+        the tokens. The bias of the keys adds the same to all scores, so that no weight depends on it.
         """
         assert self.c_attn.lora is None and not (self.training and self.drop_rate)
         B, T, D = x_BTD.shape
