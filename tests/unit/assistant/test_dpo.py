@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tiny_trainings import random_pair
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
@@ -33,10 +34,9 @@ def pairs(n: int, reference: bool = True) -> list[EncodedPair]:
     generator = torch.Generator().manual_seed(3)
     made = []
     for number in range(n):
-        prompt = torch.randint(END, (2 + number,), generator=generator).tolist()
-        answers = [torch.randint(END, (length,), generator=generator).tolist() for length in (1 + number, 7 - number)]
-        found = (-torch.rand(2, generator=generator) * 9).tolist() if reference else (0.0, 0.0)
-        made.append(EncodedPair(*(Example(prompt + answer, len(prompt)) for answer in answers), found))
+        pair = random_pair(generator, 2 + number, (1 + number, 7 - number))
+        found = (-torch.rand(2, generator=generator) * 9).tolist()
+        made.append(pair._replace(reference=found) if reference else pair)
     return made
 
 

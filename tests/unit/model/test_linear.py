@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from recorded_operations import Recorded
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from scratchlm.model import linear as module
 from scratchlm.model.config import GPTConfig
@@ -25,22 +25,6 @@ def _on_any_processor_with_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         pytest.skip("this torch has no oneDNN")
     monkeypatch.setattr(module, "onednn_is_faster", lambda: True)
-
-
-class Recorded(TorchDispatchMode):
-    """Records each operation that torch runs, with the dtype of its first input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.runs: list[tuple[Any, torch.dtype]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if args and isinstance(args[0], Tensor):
-            self.runs.append((func, args[0].dtype))
-        return func(*args, **(kwargs or {}))
-
-    def count(self, func: Any) -> int:
-        return sum(run is func for run, _ in self.runs)
 
 
 def example(shape: tuple[int, ...], requires_grad: bool = True) -> tuple[Tensor, Tensor, Tensor]:

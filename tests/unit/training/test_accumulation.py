@@ -2,98 +2,21 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
+from tiny_trainings import KINDS, instructions, one_update, settings_in_parts, windows
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
-from training_settings import training_settings
 
-from scratchlm.assistant.batches import Example, collate
-from scratchlm.assistant.dpo import preference_measure
-from scratchlm.assistant.tuning import EncodedPair, collate_pairs
-from scratchlm.classifier.classifier import Classifier, Messages, label_loss
-from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
 from scratchlm.params.choices import Precision
-from scratchlm.params.schema import TrainingParams
 from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
 from scratchlm.stage.snapshots import Snapshots
-from scratchlm.training.loop import Loaders, Training, loaders, parts, train
-from scratchlm.training.loss import Batch, Loss, count_targets, next_token_loss
+from scratchlm.training.loop import Training, parts, train
+from scratchlm.training.loss import Batch, count_targets, next_token_loss
 from scratchlm.training.state import TrainingState
-
-BATCH_SIZE = 8
-# Token counts of prompt and answer: in parts of one row, 1 to 20 targets of the answer count.
-LENGTHS = [(22, 1), (2, 20), (5, 2), (1, 15), (20, 1), (3, 9), (12, 12), (2, 1)]
-
-
-def settings(accumulate: int, precision: Precision = "float32") -> TrainingParams:
-    changes = {"batch_size": BATCH_SIZE, "learning_rate": 0.003, "gradient_clip": 1.0}
-    return training_settings(**changes, accumulate=accumulate, precision=precision)
-
-
-def instructions(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
-    """The assistant's batches, with prompts masked: parts have very different numbers of targets."""
-    generator = torch.Generator().manual_seed(1)
-    examples = [
-        Example(torch.randint(39, (prompt + answer,), generator=generator).tolist(), prompt)
-        for prompt, answer in LENGTHS * 3
-    ]
-    pad = partial(collate, pad_id=39, max_length=24, mask_prompt=True)
-    return new_model(drop_rate), next_token_loss, loaders(examples, examples[:BATCH_SIZE], BATCH_SIZE, pad)
-
-
-def windows(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
-    ids = torch.randint(40, (26, 17), generator=torch.Generator().manual_seed(1))
-    data = TensorDataset(ids[:, :-1], ids[:, 1:])
-    return new_model(drop_rate), next_token_loss, loaders(data, TensorDataset(*data[:6]), BATCH_SIZE)
-
-
-def messages(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
-    generator = torch.Generator().manual_seed(1)
-    ids, labels = torch.randint(40, (26, 16), generator=generator), torch.randint(2, (26,), generator=generator)
-    data = Messages(ids, labels.tolist())
-    return Classifier(new_model(drop_rate)), label_loss, loaders(data, data, BATCH_SIZE)
-
-
-def pairs(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
-    """The batches of preference tuning: the loss is the mean over pairs, however long their answers are."""
-    generator = torch.Generator().manual_seed(1)
-
-    def example(prompt: list[int], n: int) -> Example:
-        return Example(prompt + torch.randint(39, (n,), generator=generator).tolist(), len(prompt))
-
-    made = []
-    for prompt_length, answer in LENGTHS * 3:
-        prompt = torch.randint(39, (prompt_length,), generator=generator).tolist()
-        made.append(EncodedPair(example(prompt, answer), example(prompt, 3), (-2.0 * answer, -7.0)))
-    pad = partial(collate_pairs, pad_id=39, max_length=24, mask_prompt=True)
-    measure = preference_measure(0.1, mean=False)
-    loss = lambda model, batch: measure(model, batch)["loss"]  # noqa: E731
-    return new_model(drop_rate), loss, loaders(made, made[:BATCH_SIZE], BATCH_SIZE, pad)
-
-
-def new_model(drop_rate: float) -> Any:
-    torch.manual_seed(0)
-    return new_gpt(GPTConfig(40, 24, 16, 2, 2, drop_rate), "gpt2", 0.1)
-
-
-KINDS = pytest.mark.parametrize("kind", [windows, messages, instructions, pairs])
-
-
-def one_update(kind: Any, accumulate: int, precision: Precision = "float32") -> tuple[float, list[Tensor]]:
-    """Return the loss and the gradients of the first step."""
-    model, loss, batches = kind(0.0)
-    run = Training(model, loss, batches, settings(accumulate, precision), "test", None)
-    torch.manual_seed(123)
-    run.update(next(iter(batches.train)))
-    ((_, _, loss_and_norm),) = run.guard.unread
-    return float(loss_and_norm[0]), [weight.grad for weight in run.weights if weight.grad is not None]
 
 
 @KINDS
@@ -115,7 +38,7 @@ def test_a_training_in_parts_ends_with_the_weights_of_a_training_on_whole_batche
         # In float64, because AdamW would divide gradients that are nothing but rounding by themselves.
         model.double()
         torch.manual_seed(123)
-        state = train(model, loss=loss, batches=batches, params=settings(accumulate), name="test")
+        state = train(model, loss=loss, batches=batches, params=settings_in_parts(accumulate), name="test")
         ends.append((model, state))
     (whole, whole_state), (in_parts, state) = ends
     for ours, theirs in zip(in_parts.parameters(), whole.parameters(), strict=True):
@@ -143,7 +66,7 @@ def test_only_one_part_is_computed_at_a_time() -> None:
         rows.append(len(batch[0]))
         return next_token_loss(model, batch)
 
-    Training(model, loss, batches, settings(4), "test", None).update(next(iter(batches.train)))
+    Training(model, loss, batches, settings_in_parts(4), "test", None).update(next(iter(batches.train)))
     assert rows == [2, 2, 2, 2]
 
 
@@ -161,7 +84,7 @@ def test_a_training_in_parts_that_was_interrupted_ends_with_the_same_bits(
         torch.manual_seed(123)
         snapshots = Snapshots(folder)
         try:
-            params = settings(4, precision)
+            params = settings_in_parts(4, precision)
             return model, train(model, loss=loss, batches=batches, params=params, name="test", snapshots=snapshots)
         except Interrupted:
             return None
@@ -181,6 +104,6 @@ def test_a_step_on_a_gpu_has_the_loss_of_one_on_the_cpu() -> None:
     for device in ("cpu", "cuda"):
         model, loss, batches = instructions(0.0)
         torch.manual_seed(123)
-        state = train(model.to(device), loss=loss, batches=batches, params=settings(2), name="test")
+        state = train(model.to(device), loss=loss, batches=batches, params=settings_in_parts(2), name="test")
         losses.append([row.train_loss for row in state.curve])
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)

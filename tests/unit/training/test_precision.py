@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from recorded_operations import Recorded
 from safetensors.torch import load_file
-from test_accumulation import KINDS, messages, one_update, windows
+from tiny_trainings import BATCH_SIZE, KINDS, messages, one_update, windows
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from training_settings import classifier_settings, training_settings
 
 from scratchlm.checkpoint.folder import load, save_checkpoint
@@ -35,7 +35,6 @@ from scratchlm.training.state import TrainingState
 aten: Any = torch.ops.aten
 PRODUCTS = {aten.mm, aten.addmm, aten.bmm, aten._scaled_dot_product_flash_attention_for_cpu}
 IN_FLOAT32 = {aten._log_softmax, aten.nll_loss_forward, aten.native_layer_norm, aten.embedding, aten._fused_adamw_}
-BATCH_SIZE = 8
 
 
 def settings(precision: Precision = "bfloat16", **changes: Any) -> TrainingParams:
@@ -52,33 +51,20 @@ def losses(state: TrainingState) -> list[float]:
     return [value for row in state.curve for value in (row.train_loss, row.validation_loss)]
 
 
-class Dtypes(TorchDispatchMode):
-    """Records the dtypes of the tensors that each operation gets."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.of: dict[Any, set[torch.dtype]] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        tensors = [each for arg in args for each in (arg if isinstance(arg, list) else [arg])]
-        found = {tensor.dtype for tensor in tensors if isinstance(tensor, Tensor) and tensor.is_floating_point()}
-        self.of.setdefault(func.overloadpacket, set()).update(found)
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_every_matrix_product_of_a_step_is_in_bfloat16_and_nothing_else_that_matters(accumulate: int) -> None:
     torch.manual_seed(0)
     model = new_gpt(GPTConfig(4000, 32, 64, 2, 2, 0.0), "gpt2")  # large enough for the product of linear.py
     _, loss, batches = windows(0.0)
     run = Training(model, loss, batches, settings(accumulate=accumulate), "test", None)
-    with Dtypes() as dtypes:
+    with Recorded() as recorded:
         run.update(next(iter(batches.train)))
-    products = {name: found for name, found in dtypes.of.items() if name in PRODUCTS}
+    dtypes = recorded.dtypes()
+    products = {name: found for name, found in dtypes.items() if name in PRODUCTS}
     assert products.keys() == PRODUCTS - {aten.bmm} and set().union(*products.values()) == {torch.bfloat16}
-    assert torch.ops.mkldnn._linear_pointwise not in dtypes.of
+    assert torch.ops.mkldnn._linear_pointwise not in dtypes
     for name in IN_FLOAT32:
-        assert dtypes.of[name] == {torch.float32}, name
+        assert dtypes[name] == {torch.float32}, name
     weights = [*model.parameters(), *(parameter.grad for parameter in model.parameters())]
     moments = [value for state in run.optimizer.state.values() for value in state.values()]
     assert {tensor.dtype for tensor in [*weights, *moments] if tensor is not None} == {torch.float32}
