@@ -31,6 +31,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from scratchlm.errors import InputError, explain
+from scratchlm.experiments.own_files import require_kept
 from scratchlm.experiments.record import (
     INTERRUPTED,
     Note,
@@ -77,7 +78,8 @@ class Sweep:
         return self.repo.experiments.celery_queue
 
     def run(self) -> None:
-        """Run what is missing; raise InputError if something failed or if it was interrupted."""
+        """Run what is missing; raise InputError for own files that are not kept, if something failed or on a signal."""
+        require_kept(self.repo)
         self.notes = read_notes(self.root, self.experiments.name)
         for run in self.runs:
             if run.problem:

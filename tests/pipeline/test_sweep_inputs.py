@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from dvc.repo.experiments.refs import ExpRefInfo
 from dvc_deps import ROOT
 from project import Project
 
+from scratchlm.errors import InputError
+from scratchlm.experiments.own_files import require_kept
 from scratchlm.experiments.sets import load_set
 
 DVC_YAML = """
@@ -98,3 +102,67 @@ def test_an_outdated_result_stays_until_its_replacement_is_there(project: Projec
     repo.scm.set_ref(reference, new)
     one.put_back()
     assert references(project) == [f"exps mine-one {new}"]
+
+
+def write(project: Project, name: str, text: str) -> None:
+    (project.folder / name).parent.mkdir(exist_ok=True)
+    (project.folder / name).write_text(text, encoding="utf-8")
+
+
+def refusal(project: Project) -> list[str]:
+    """Return the lines with which a sweep refuses what is in inputs/; none if it does not."""
+    with Repo() as repo:
+        try:
+            require_kept(repo)
+        except InputError as error:
+            return str(error).splitlines()
+    return []
+
+
+START = "experiments have only what Git and DVC keep, which is not what inputs/ holds:"
+
+
+def test_own_files_must_be_kept_as_they_are(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    assert refusal(project) == []
+    write(project, "inputs/messages/my own.csv", "label,text\n")
+    write(project, "inputs/messages/.DS_Store", "")  # in .dvcignore
+    write(project, "inputs/messages/books/one.txt", "Good morning.\n")
+    write(project, "inputs/messages/books/two.txt", "Good morning.\n")
+    names = ["inputs/messages/books", "inputs/messages/my own.csv"]
+    advice = "run `dvc add inputs/messages/books 'inputs/messages/my own.csv'`, commit, then run the sweep again"
+    assert refusal(project) == [START, *(f"  - {name}: not kept" for name in names), advice]
+
+    project.dvc("add", *names)
+    assert refusal(project)[1:-1] == [f"  - {name}: Git does not track its note {name}.dvc" for name in names]
+    project.commit("DVC keeps them")
+    assert refusal(project) == []
+
+    write(project, names[1], "label,text\nham,Hi\n")
+    write(project, f"{names[0]}/three.txt", "Good night.\n")
+    changed = "changed since `dvc add`, or lost from DVC's cache"
+    assert refusal(project) == [START, *(f"  - {name}: {changed}" for name in names), advice]
+    project.dvc("add", *names)
+    project.commit("DVC keeps the changes")
+    assert refusal(project) == []
+    (project.folder / names[1]).unlink()
+    assert refusal(project) == []
+
+
+def test_a_file_beside_a_kept_one_is_named_alone(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    write(project, "inputs/messages/books/one.txt", "Good morning.\n")
+    project.dvc("add", "inputs/messages/books/one.txt")
+    project.commit("DVC keeps it")
+    write(project, "inputs/messages/books/two.txt", "Good morning.\n")
+    assert refusal(project)[1:-1] == ["  - inputs/messages/books/two.txt: not kept"]
+
+
+def test_a_sweep_queues_nothing_before_own_files_are_kept(project: Project) -> None:
+    write(project, "inputs/messages/own.csv", "label,text\n")
+    command = [sys.executable, str(ROOT / "scripts/sweep.py"), "mine"]
+    environment = {**project.environment, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True)
+    assert done.stderr.startswith(f"sweep: error: {START}\n  - inputs/messages/own.csv: not kept\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert project.git("for-each-ref", "refs/exps") == ""
