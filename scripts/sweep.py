@@ -31,6 +31,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from scratchlm.errors import InputError, explain
+from scratchlm.experiments.own_files import require_kept
 from scratchlm.experiments.record import (
     INTERRUPTED,
     Note,
@@ -52,6 +53,8 @@ STAGE = re.compile(r"^(?:(Running stage|Stage) '([^']+)'|Updating lock file)", r
 ERROR = re.compile(r"^\w+: error: ", re.MULTILINE)  # the line with which a stage ends
 LINES_SHOWN = 5  # of a failed experiment
 REASON_CHARS = 200
+# Git's references to experiments whose replacement is in the queue: DVC keeps no second one of a name for one commit.
+ASIDE = "refs/scratchlm/aside"
 
 
 @dataclass
@@ -75,22 +78,27 @@ class Sweep:
         return self.repo.experiments.celery_queue
 
     def run(self) -> None:
-        """Run what is missing; raise InputError if something failed or if it was interrupted."""
+        """Run what is missing; raise InputError for own files that are not kept, if something failed or on a signal."""
+        require_kept(self.repo)
         self.notes = read_notes(self.root, self.experiments.name)
         for run in self.runs:
             if run.problem:
                 self.fail(run.name, [run.problem])
         possible = [run for run in self.runs if not run.problem]
+        self.put_back()
         finished = find_finished(self.repo, possible)
         missing = {run.name: run for run in possible if run.name not in finished}
         self.announce(len(finished), len(missing))
         running = self.take_over(missing)
-        with progress_bar(len(missing), self.experiments.name, "experiment") as bar:
-            for name, run in missing.items():
-                if name not in running and not self.stop:
-                    bar.set_postfix_str(f"queueing {name}")
-                    self.put(run)
-            self.follow(missing, running, bar)
+        try:
+            with progress_bar(len(missing), self.experiments.name, "experiment") as bar:
+                for name, run in missing.items():
+                    if name not in running and not self.stop:
+                        bar.set_postfix_str(f"queueing {name}")
+                        self.put(run)
+                self.follow(missing, running, bar)
+        finally:
+            self.put_back()
         if self.stop:
             raise InputError(f"interrupted: run `make sweep E={self.experiments.name}` to go on from there")
         self.report()
@@ -127,13 +135,26 @@ class Sweep:
             yield entry
 
     def put(self, run: Run) -> None:
-        """Queue a run, in place of an experiment of its name with other params or code."""
-        outdated = ExpRefInfo(self.repo.scm.get_rev(), run.name)
+        """Queue a run, and set an experiment of its name with other params or code aside until it has ended."""
+        scm = self.repo.scm
+        outdated = ExpRefInfo(scm.get_rev(), run.name)
         changes = [hydra_override(key, value) for key, value in run.overrides.items()]
         with contextlib.redirect_stdout(io.StringIO()):
-            if self.repo.scm.get_ref(str(outdated)):
-                remove_exp_refs(self.repo.scm, [outdated])
+            if revision := scm.get_ref(str(outdated)):
+                scm.set_ref(f"{ASIDE}/{outdated.baseline_sha}/{run.name}", revision)
+                remove_exp_refs(scm, [outdated])
             self.repo.experiments.run(targets=self.experiments.stages, queue=True, name=run.name, params=changes)
+
+    def put_back(self) -> None:
+        """Put back each experiment set aside, by a killed sweep too, whose replacement neither came nor is to come."""
+        scm = self.repo.scm
+        coming = {entry.name for queued in (self.queue.iter_queued(), self.queue.iter_active()) for entry in queued}
+        for reference in list(scm.iter_refs(f"{ASIDE}/")):
+            baseline, name = reference.removeprefix(f"{ASIDE}/").split("/")
+            if name not in coming:
+                if not scm.get_ref(str(ExpRefInfo(baseline, name))):
+                    scm.set_ref(str(ExpRefInfo(baseline, name)), scm.get_ref(reference))
+                scm.remove_ref(reference)
 
     def follow(self, missing: dict[str, Run], running: set[str], bar: tqdm[Any]) -> None:
         """Wait until all runs have ended, with a worker for them; on a signal, end them."""
@@ -190,8 +211,11 @@ class Sweep:
     def interrupt(self, entry: QueueEntry) -> None:
         """Interrupt an experiment once, as Ctrl-C does; if it and the worker are gone, have DVC note that."""
         info = self.queue.proc.get(entry.stash_rev)
-        runs = info is not None and lives(info.pid)
-        if entry.stash_rev not in self.told if runs else not worker_lives(self.queue.wdir):
+        if info is not None and lives(info.pid):
+            to_tell = entry.stash_rev not in self.told
+        else:
+            to_tell = not worker_lives(self.queue.wdir)  # a living worker notes the end itself
+        if to_tell:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(CannotKillTasksError):
                 self.queue.kill([entry.name])
             self.told.add(entry.stash_rev)
@@ -204,9 +228,10 @@ class Sweep:
         log = self.log_of(entry)
         revision = find_finished(self.repo, [run]).get(run.name)
         if revision is not None:
-            ran = "Running stage" in log and not taken_over
-            self.note(run.name, Note(revision, round(seconds, 1) if ran else None))
-            how = f"{seconds:,.0f} s" if ran else "not timed" if taken_over else "from DVC's cache"
+            timed = "Running stage" in log and not taken_over
+            self.note(run.name, Note(revision, round(seconds, 1) if timed else None))
+            why_untimed = "not timed" if taken_over else "from DVC's cache"
+            how = f"{seconds:,.0f} s" if timed else why_untimed
             bar.write(f"  {run.name}: done, {how}")
         elif self.stop:
             self.note(run.name, Note(None, round(seconds, 1), INTERRUPTED))

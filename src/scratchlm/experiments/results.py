@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -49,7 +49,22 @@ class Result:
     figures: Mapping[str, Figure] = field(default_factory=dict)  # by heading; without those that the metrics lack
     difference: Figure | None = None  # to the baseline, in the compared metric
     seconds: float | None = None  # of all runs together
-    remark: str = ""  # why figures, or the interval, are missing
+    remark: str = ""  # why figures, or the interval, are missing, or what the difference leaves out
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of which a metric in JUDGED is the mean."""
+
+    judged: comparison.Judged  # with those of other judges and models
+    judge: str
+    variant: Variant  # the model that was judged
+
+    @property
+    def alone(self) -> comparison.Judged:
+        """The same without the other judges' and models' scores."""
+        own = [row for row in self.judged.rows if (row["judge"], row["variant"]) == (self.judge, self.variant)]
+        return replace(self.judged, rows=own)
 
 
 @dataclass(frozen=True)
@@ -58,8 +73,7 @@ class Finished:
 
     figures: Mapping[str, float]  # by heading
     hits: Mapping[Any, float] = field(default_factory=dict)  # CLASSIFIED by test message, in percent
-    judged: comparison.Judged | None = None  # for JUDGED, by
-    variant: Variant = "assistant"
+    scores: Scores | None = None  # only where the compared metric is in JUDGED
 
 
 def read_results(repo: Any, experiments: ExperimentSet, runs: Sequence[Run]) -> list[Result]:
@@ -105,13 +119,16 @@ def _read_run(repo: Any, experiments: ExperimentSet, revision: str) -> Finished:
         }
         compared = experiments.metrics[experiments.compared]
         hits = _read_hits(files) if compared == CLASSIFIED else {}
-    judged = None
-    if compared in JUDGED:
-        try:
-            judged = comparison.read_revision(repo, revision)
-        except InputError:
-            judged = None  # DVC's cache has lost it; the metrics are in Git
-    return Finished(figures, hits, judged, JUDGED.get(compared, "assistant"))
+    return Finished(figures, hits, _read_scores(repo, revision, compared, metrics) if compared in JUDGED else None)
+
+
+def _read_scores(repo: Any, revision: str, metric: str, metrics: Mapping[str, Any]) -> Scores | None:
+    """Read the scores behind a metric in JUDGED; None if DVC's cache has lost them, for the metrics are in Git."""
+    judge = metrics[metric.partition(".")[0]].get("judge")
+    try:
+        return Scores(comparison.read_revision(repo, revision), judge, JUDGED[metric])
+    except InputError:
+        return None
 
 
 def _read_metrics(files: Any, stage: str) -> Any:
@@ -151,21 +168,23 @@ def _over_seeds(values: Sequence[float]) -> Figure:
 
 
 def compare_runs(name: str, baseline: Sequence[Finished], done: Sequence[Finished]) -> tuple[Figure | None, str]:
-    """Return the difference in the compared metric, seed by seed, and why it has no interval if it has none."""
+    """Return the difference in the compared metric, seed by seed, and what there is to say of it.
+
+    That is why it or its interval is missing, or that it is not of all entries.
+    """
     if len(baseline) != len(done) or not all(name in each.figures for each in (*baseline, *done)):
         return None, ""
     pairs = list(zip(baseline, done, strict=True))
+    judges = [(first.scores.judge, second.scores.judge) for first, second in pairs if first.scores and second.scores]
+    for judge, other in judges:
+        if judge != other:
+            return None, f"no difference: its score is {other}'s, the baseline's is {judge}'s"
     values = [second.figures[name] - first.figures[name] for first, second in pairs]
     if len(pairs) > 1:
         return _over_seeds(values), ""
     ((first, second),) = pairs
-    if first.judged and second.judged:
-        try:
-            compared = comparison.compare(first.judged, second.judged)
-        except InputError as error:
-            return Figure(values[0]), f"no interval: {error}"
-        difference = next(one.difference for one in compared if one.variant == second.variant)
-        return Figure(values[0], low=difference.low, high=difference.high), ""
+    if first.scores and second.scores:
+        return _compare_scores(first.scores, second.scores, values[0])
     if first.hits and second.hits:
         if first.hits.keys() != second.hits.keys():
             return Figure(values[0]), "no interval: other test messages than the baseline's"
@@ -173,3 +192,15 @@ def compare_runs(name: str, baseline: Sequence[Finished], done: Sequence[Finishe
         difference = mean_of(paired, comparison.SEED)
         return Figure(values[0], low=difference.low, high=difference.high), ""
     return Figure(values[0]), ""
+
+
+def _compare_scores(first: Scores, second: Scores, of_means: float) -> tuple[Figure, str]:
+    """Return one judge's difference over the entries that it scored in both, with the interval of the same entries."""
+    try:
+        (paired,) = comparison.compare(first.alone, second.alone)
+    except InputError as error:
+        return Figure(of_means), f"no interval: {error}"
+    difference = paired.difference
+    assert difference.value is not None  # compare() refuses to compare no entries
+    remark = f"difference of the {paired.n} entries with a score in both" if paired.n_left_out else ""
+    return Figure(difference.value, low=difference.low, high=difference.high), remark

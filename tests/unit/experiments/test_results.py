@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from scratchlm.experiments.results import Figure, Finished, compare_runs
+from scratchlm.experiments.results import Figure, Finished, Scores, compare_runs
 from scratchlm.judging.comparison import Judged
 
 
 def finished(
-    accuracy: float, hits: Sequence[bool] = (), text: str = "message", judged: Judged | None = None
+    accuracy: float, hits: Sequence[bool] = (), text: str = "message", scores: Scores | None = None
 ) -> Finished:
-    return Finished({"test": accuracy}, {(i, text): 100.0 * hit for i, hit in enumerate(hits)}, judged)
+    return Finished({"test": accuracy}, {(i, text): 100.0 * hit for i, hit in enumerate(hits)}, scores)
 
 
 def judged(scores: Sequence[float], output: str = "yes") -> Judged:
@@ -25,6 +25,10 @@ def judged(scores: Sequence[float], output: str = "yes") -> Judged:
         for variant, gain in (("base", -5.0), ("assistant", 0.0), ("preferred", float(i)))
     ]
     return Judged("revision", entries, rows)
+
+
+def overlap(scores: Sequence[float], output: str = "yes") -> Scores:
+    return Scores(judged(scores, output), "overlap", "assistant")
 
 
 def test_messages_are_paired() -> None:
@@ -47,18 +51,53 @@ def test_other_messages_have_no_interval() -> None:
 
 
 def test_scores_are_paired_and_other_entries_have_no_interval() -> None:
-    first = finished(20.0, judged=judged([10.0, 20.0, 30.0]))
-    figure, remark = compare_runs("test", [first], [finished(27.0, judged=judged([17.0, 27.0, 37.0]))])
+    first = finished(20.0, scores=overlap([10.0, 20.0, 30.0]))
+    figure, remark = compare_runs("test", [first], [finished(27.0, scores=overlap([17.0, 27.0, 37.0]))])
     assert (figure, remark) == (Figure(7.0, low=7.0, high=7.0), "")
-    figure, remark = compare_runs("test", [first], [finished(27.0, judged=judged([17.0, 27.0, 37.0], "no"))])
+    figure, remark = compare_runs("test", [first], [finished(27.0, scores=overlap([17.0, 27.0, 37.0], "no"))])
     assert figure == Figure(7.0) and remark.startswith("no interval: ") and "different instructions" in remark
 
 
 def test_the_metric_names_the_model_whose_scores_are_paired() -> None:
     both = (judged([10.0, 10.0, 10.0]), judged([10.0, 12.0, 14.0]))
-    first, second = (Finished({"test": 0.0}, judged=each, variant="preferred") for each in both)
+    first, second = (finished(0.0, scores=Scores(each, "overlap", "preferred")) for each in both)
     figure, _ = compare_runs("test", [first], [second])
     assert figure is not None and (figure.low, figure.high) != (0.0, 0.0)
+
+
+def scored(by: dict[str, list[float | None]], first_judge: str) -> Finished:
+    """A run that several judges have scored, whose metric is the mean of the first judge's scores."""
+    n = len(by[first_judge])
+    entries = [{"id": i, "instruction": "Answer.", "input": "", "output": "yes"} for i in range(n)]
+    rows: Any = [
+        {"id": i, "variant": "assistant", "judge": judge, "score": score}
+        for judge, scores in by.items()
+        for i, score in enumerate(scores)
+    ]
+    known = [score for score in by[first_judge] if score is not None]
+    return finished(sum(known) / len(known), scores=Scores(Judged("revision", entries, rows), first_judge, "assistant"))
+
+
+def test_a_difference_lies_in_its_interval_where_entries_lack_a_score() -> None:
+    # The means of what each has are 50 and 16: without pairing, a difference of -34 beside an interval around 6.
+    first = scored({"overlap": [10.0, 10.0, 10.0, 85.0, 135.0]}, "overlap")
+    second = scored({"overlap": [15.0, 16.0, 17.0, None, None]}, "overlap")
+    figure, remark = compare_runs("test", [first], [second])
+    assert figure is not None and figure.low is not None and figure.high is not None
+    assert figure.value == pytest.approx(6.0) and figure.low <= figure.value <= figure.high
+    assert remark == "difference of the 3 entries with a score in both"
+
+
+def test_a_difference_is_of_the_judge_whose_mean_is_shown() -> None:
+    # The other judge stands first in the file.
+    first = scored({"llama": [0.0, 0.0, 0.0], "overlap": [10.0, 20.0, 30.0]}, "overlap")
+    second = scored({"llama": [90.0, 90.0, 90.0], "overlap": [11.0, 21.0, 31.0]}, "overlap")
+    assert compare_runs("test", [first], [second]) == (Figure(1.0, low=1.0, high=1.0), "")
+    swapped = scored({"llama": [90.0, 90.0, 90.0], "overlap": [11.0, 21.0, 31.0]}, "llama")
+    assert compare_runs("test", [first], [swapped]) == (
+        None,
+        "no difference: its score is llama's, the baseline's is overlap's",
+    )
 
 
 def test_without_items_the_difference_has_no_interval() -> None:
