@@ -47,7 +47,7 @@ class Experiment(Section):
 
 
 class ExperimentSet(Section):
-    """A file in experiments/; `name` is that of the file."""
+    """A file in experiments/; `name` is that of the file, without hyphens, so that `Run.name` tells the set."""
 
     name: Name
     description: Text
@@ -97,6 +97,11 @@ def load_set(name: str, root: Path) -> tuple[ExperimentSet, list[Run]]:
             f"no set of experiments is named {show_value(name)}, {FOLDER}/ has {', '.join(names) or 'none'}"
         )
     path = FOLDER / f"{name}.yaml"
+    if "-" in name:
+        raise InputError(
+            f"{path}: the name of a set has no hyphen, for hyphens separate the parts of an experiment's name in DVC: "
+            f"rename the file to {name.replace('-', '_')}.yaml"
+        )
     params = read_yaml(root / PARAMS, PROFILE)
     check_params(params)
     found = read_yaml(root / path, "take one of the files beside it as an example")

@@ -222,6 +222,15 @@ def test_a_wrong_name_lists_the_sets(tmp_path: Path) -> None:
         load_set("../profiles/sample", project(tmp_path / "other"))
 
 
+def test_a_set_with_a_hyphen_is_refused_as_another_set_could_have_its_runs(tmp_path: Path) -> None:
+    root = project(tmp_path / "project")
+    (root / "experiments/a-b.yaml").write_text(GOOD, encoding="utf-8")
+    with pytest.raises(InputError, match=r"^experiments/a-b\.yaml: .* no hyphen, .* rename the file to a_b\.yaml$"):
+        load_set("a-b", root)
+    (root / "experiments/a-b.yaml").rename(root / "experiments/a_b.yaml")
+    assert load_set("a_b", root)[1][0].name == "a_b-one"
+
+
 def test_a_mistake_in_params_yaml_comes_first(tmp_path: Path) -> None:
     root = project(tmp_path / "project")
     params = YAML(typ="safe", pure=True).load(root / "params.yaml")
