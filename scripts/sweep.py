@@ -211,8 +211,11 @@ class Sweep:
     def interrupt(self, entry: QueueEntry) -> None:
         """Interrupt an experiment once, as Ctrl-C does; if it and the worker are gone, have DVC note that."""
         info = self.queue.proc.get(entry.stash_rev)
-        runs = info is not None and lives(info.pid)
-        if entry.stash_rev not in self.told if runs else not worker_lives(self.queue.wdir):
+        if info is not None and lives(info.pid):
+            to_tell = entry.stash_rev not in self.told
+        else:
+            to_tell = not worker_lives(self.queue.wdir)  # a living worker notes the end itself
+        if to_tell:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(CannotKillTasksError):
                 self.queue.kill([entry.name])
             self.told.add(entry.stash_rev)
@@ -225,9 +228,10 @@ class Sweep:
         log = self.log_of(entry)
         revision = find_finished(self.repo, [run]).get(run.name)
         if revision is not None:
-            ran = "Running stage" in log and not taken_over
-            self.note(run.name, Note(revision, round(seconds, 1) if ran else None))
-            how = f"{seconds:,.0f} s" if ran else "not timed" if taken_over else "from DVC's cache"
+            timed = "Running stage" in log and not taken_over
+            self.note(run.name, Note(revision, round(seconds, 1) if timed else None))
+            why_untimed = "not timed" if taken_over else "from DVC's cache"
+            how = f"{seconds:,.0f} s" if timed else why_untimed
             bar.write(f"  {run.name}: done, {how}")
         elif self.stop:
             self.note(run.name, Note(None, round(seconds, 1), INTERRUPTED))
