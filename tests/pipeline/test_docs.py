@@ -368,8 +368,8 @@ def test_a_set_of_experiments_in_a_page_is_valid(tmp_path: Path) -> None:
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, tmp_path)
     for number, block in enumerate(sets):
-        (tmp_path / f"experiments/set-{number}.yaml").write_text(block, encoding="utf-8")
-        _, runs = load_set(f"set-{number}", tmp_path)
+        (tmp_path / f"experiments/set_{number}.yaml").write_text(block, encoding="utf-8")
+        _, runs = load_set(f"set_{number}", tmp_path)
         assert [run.problem for run in runs if run.problem] == []
 
 
