@@ -20,6 +20,7 @@ FINE_TUNINGS = ["finetune_classifier", "finetune_instructions", "tune_preference
 CHATTING = ["assistant", "preferred"]
 
 
+@pytest.mark.slow
 def test_a_classifier_of_four_unbalanced_topics(project: Project) -> None:
     project.set_params(
         {
@@ -57,6 +58,7 @@ def test_a_classifier_of_four_unbalanced_topics(project: Project) -> None:
     assert metrics["validation_loss"] == pytest.approx(metrics["best_validation_loss"], abs=2e-4)
 
 
+@pytest.mark.slow
 def test_dropout_changes_all_fine_tunings(project: Project) -> None:
     before = {stage: read_metrics(project, stage) for stage in FINE_TUNINGS}
     project.set_params({f"{stage}.drop_rate": 0.5 for stage in FINE_TUNINGS})
@@ -67,6 +69,7 @@ def test_dropout_changes_all_fine_tunings(project: Project) -> None:
         assert after["train_loss"] != before[stage]["train_loss"]
 
 
+@pytest.mark.slow
 def test_lora_in_all_fine_tunings_leaves_plain_model_folders(project: Project) -> None:
     before = {stage: read_metrics(project, stage) for stage in FINE_TUNINGS}
     project.set_params({f"{stage}.train_layers": "lora" for stage in FINE_TUNINGS})

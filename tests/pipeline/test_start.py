@@ -2,12 +2,14 @@
 
 import shutil
 
+import pytest
 from project import Project
 from test_repro import all_bytes, read_metrics, stages_run
 
 START = "inputs/models/mine"
 
 
+@pytest.mark.slow
 def test_a_model_trains_on_with_its_optimizer_and_its_folder_stays_as_it_was(project: Project) -> None:
     project.set_params({"pretrain.save_optimizer": True})
     assert stages_run(project.dvc("repro", "pretrain").stdout) == ["pretrain"]

@@ -61,6 +61,7 @@ def test_gradients_are_of_every_block(tiny_run: TinyRun) -> None:
     assert all(float(value) > 0 for row in table for value in row.values())
 
 
+@pytest.mark.slow
 def test_a_model_without_shortcuts_is_shown_without_them(project: Project) -> None:
     project.set_params({"model.shortcuts": False, "model.n_layers": 2})
     project.dvc("repro", "visualize_model")
