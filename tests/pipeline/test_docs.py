@@ -390,10 +390,16 @@ def test_the_published_figures_stand_beside_empty_columns_and_beside_those_of_th
     known = 2 + len(experiments.published)  # label, params, published
     assert [row[:known] for row in measured] == [row[:known] for row in wanted]
     assert measured[0] == wanted[0]
+    assert measured[2][known] != "-", "the baseline was not measured"
     for row in measured[2:]:
         assert all(
             re.fullmatch(r"-|baseline|[\d.,]+|[-+][\d.]+( \([-+][\d.]+, [-+][\d.]+\))?", cell) for cell in row[known:]
         )
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_no_figure_is_left_open(page: str) -> None:
+    assert not re.search(r"(?i)to be measured|[^\w.]- s\b", TEXTS[page])
 
 
 def cells(line: str) -> list[str]:
