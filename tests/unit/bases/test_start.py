@@ -33,6 +33,10 @@ from scratchlm.training.optimizer import new_optimizer, state_of
 INPUTS = Path("inputs/models")
 START = "inputs/models/mine"
 SHAPE: dict[str, Any] = {
+    "architecture": "gpt2",
+    "n_kv_heads": 1,
+    "hidden_dim": 40,
+    "rope_base": 10_000.0,
     "context_length": 12,
     "emb_dim": 16,
     "n_heads": 2,
