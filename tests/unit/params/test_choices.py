@@ -11,7 +11,7 @@ import pytest
 from scratchlm.bases.gpt2 import SHAPES
 from scratchlm.checkpoint.gpt2_layout import ACTIVATIONS
 from scratchlm.download.sources import GPT2_WEIGHTS
-from scratchlm.model.config import Activation, GPTConfig
+from scratchlm.model.config import Activation, GPTConfig, LlamaConfig
 from scratchlm.params.choices import Base, PromptName
 from scratchlm.params.file import load_params
 
