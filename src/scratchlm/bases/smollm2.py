@@ -12,7 +12,7 @@ from scratchlm.checkpoint.llama_layout import LlamaLayout
 from scratchlm.checkpoint.weights import WEIGHTS, check_weights, write_tensors
 from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import SMOLLM2_GGUF, SMOLLM2_TOKENIZER, SMOLLM2_WEIGHTS
-from scratchlm.model.config import LlamaConfig
+from scratchlm.model.config import SMOLLM2_CONTEXT_LENGTH, LlamaConfig
 from scratchlm.tokenizer.byte_level import write_byte_level, write_settings
 from scratchlm.tokenizer.folder import read_hugging_face_tokenizer
 from scratchlm.tokenizer.protocol import HF_TOKENIZER
@@ -20,7 +20,7 @@ from scratchlm.tokenizer.protocol import HF_TOKENIZER
 # The config.json of HuggingFaceTB/SmolLM2-135M; the file with the 4-bit weights says the same.
 CONFIG = LlamaConfig(
     vocab_size=49_152,
-    context_length=8192,
+    context_length=SMOLLM2_CONTEXT_LENGTH,
     emb_dim=576,
     n_heads=9,
     n_layers=30,

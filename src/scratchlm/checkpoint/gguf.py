@@ -189,7 +189,9 @@ def alignment_of(values: dict[str, Any]) -> int:
     return alignment
 
 
-def place_tensors(infos: list[TensorInfo], header_bytes: int, alignment: int, file_bytes: int) -> dict[str, StoredTensor]:
+def place_tensors(
+    infos: list[TensorInfo], header_bytes: int, alignment: int, file_bytes: int
+) -> dict[str, StoredTensor]:
     """Return the tensors by name, each of whole blocks, within the file and apart from all others."""
     begin = -(-header_bytes // alignment) * alignment
     tensors: dict[str, StoredTensor] = {}

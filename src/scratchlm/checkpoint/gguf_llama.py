@@ -85,7 +85,9 @@ def shortest(number: Any) -> Any:
 def tensor_problems(gguf: GGUF, config: LlamaConfig) -> list[str]:
     """Return how the tensors in the file differ from those of the model."""
     wanted = {gguf_name(name): shape for name, shape in llama_layout.LlamaLayout(config).stored_shapes().items()}
-    problems = [f"{name} is missing, expected {list(shape)}" for name, shape in wanted.items() if name not in gguf.tensors]
+    problems = [
+        f"{name} is missing, expected {list(shape)}" for name, shape in wanted.items() if name not in gguf.tensors
+    ]
     for name, stored in gguf.tensors.items():
         if name not in wanted:
             problems.append(f"{name} is unknown")
@@ -122,8 +124,13 @@ def gguf_tokenizer(gguf: GGUF) -> dict[str, Any]:
         if (found := gguf.values.get(key)) != wanted:
             raise InputError(f"{gguf.path}: {key} is {found!r}, wanted {wanted!r}")
     tokens, merges, types = (gguf.values.get(key) for key in (TOKENS, MERGES, TYPES))
-    texts = isinstance(merges, list) and all(isinstance(text, str) for text in [*tokens, *merges])
-    if not texts or not isinstance(types, list) or len(types) != len(tokens) or len(set(tokens)) != len(tokens):
-        raise InputError(f"{gguf.path}: {TOKENS}, {MERGES} and {TYPES} are not the lists of a tokenizer")
-    special = [token for token, kind in zip(tokens, types, strict=True) if kind == SPECIAL]
-    return describe_byte_level(tokens, merges, special)
+    if not (isinstance(tokens, list) and isinstance(merges, list) and isinstance(types, list)):
+        problem = "are not all there"
+    elif not all(isinstance(text, str) for text in [*tokens, *merges]) or not len(set(tokens)) == len(tokens) == len(
+        types
+    ):
+        problem = "are not different texts, texts, and a number for each of the first"
+    else:
+        special = [token for token, kind in zip(tokens, types, strict=True) if kind == SPECIAL]
+        return describe_byte_level(tokens, merges, special)
+    raise InputError(f"{gguf.path}: {TOKENS}, {MERGES} and {TYPES} {problem}; get the file again")

@@ -81,7 +81,7 @@ def write_tensors(
     with writable(path.parent, end), path.open("wb") as file:
         file.write(len(encoded).to_bytes(8, "little") + encoded)
         for name in shapes:
-            file.write(np.ascontiguousarray(read(name), "<f4"))
+            file.write(np.ascontiguousarray(read(name), "<f4").data)
 
 
 def load_tensors(path: Path, like: nn.Module) -> dict[str, Tensor]:

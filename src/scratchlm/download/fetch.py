@@ -18,8 +18,8 @@ from filelock import FileLock, Timeout
 from scratchlm.download.archive import extract_member
 from scratchlm.download.sources import Source
 from scratchlm.download.transfer import OTHER_CACHE, Transfer, drop
-from scratchlm.download.wheel import download_wheel
 from scratchlm.download.web import LIMITS, GaveUp, WebSession
+from scratchlm.download.wheel import download_wheel
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, write_text
 from scratchlm.files.checksum import measure, mismatch

@@ -45,7 +45,9 @@ class ByteLevelTokenizer:
         encoder.no_padding()
         encoder.encode_special_tokens = True  # in a text they are plain text; `encode` cuts out the others
         self._encoder = encoder
-        self._special_ids = {added["content"]: added["id"] for added in description["added_tokens"] if added["special"]}
+        self._special_ids: dict[str, int] = {
+            added["content"]: added["id"] for added in description["added_tokens"] if added["special"]
+        }
         self._pieces = pieces_of(description)
         self._n_merges = len(description["model"]["merges"])
 
