@@ -133,7 +133,9 @@ def test_batches_are_read_as_the_params_say(mask_prompt: bool, tokenizer_folder:
     tokenizer = read_tokenizer(tokenizer_folder)
     style: PromptStyle = "phi3"
     lengths = [len(tokenizer.encode_ordinary(format_prompt(entry, style) + "the dog")) for entry in entries]  # type: ignore[arg-type]
-    params = AssistantParams.model_construct(batch_size=4, max_length=lengths[2], mask_prompt=mask_prompt)
+    params = AssistantParams.model_construct(
+        batch_size=4, max_length=lengths[2], mask_prompt=mask_prompt, group_by_length=False
+    )
     batches = read_batches(tmp_path, style, tokenizer, params)
     inputs, targets = next(iter(batches.loaders.train))
     assert inputs.shape == (4, lengths[2]) and (batches.truncated, batches.validation_truncated) == (1, 0)
