@@ -9,7 +9,8 @@ from torch.utils.data import Sampler
 
 # Batches whose examples are sorted together, as in transformers. The more, the less padding, and the fewer other
 # examples one can share a batch with. Of the tokens of the book's instructions, in batches of 8, 19 % are padding
-# without sorting, 4 % with 10, 1.0 % with 50, and 0.3 % if all are sorted.
+# without sorting, 4 % with 10, 1.0 % with 50, and 0.3 % if all are sorted. With four seeds, the sample's assistant ended
+# at a validation loss of 0.630 without sorting, 0.635 with 50, and 0.643 if all are sorted.
 SORTED_BATCHES = 50
 
 
@@ -17,8 +18,8 @@ class LikeLengths(Sampler[list[int]]):
     """The numbers of examples, given by their `lengths`, as batches of like lengths.
 
     Shuffled, each pass draws other batches in another order, all full, from torch's global generator, as torch's own
-    random sampler does. If not, the batches are the same each time, all examples are in them, and they come in the
-    order of their first examples: the lengths of the first few batches say nothing about them.
+    random sampler does. If not, the batches are the same each time, all examples are in them, and the numbers of their
+    first examples rise: the first few batches are as long as any others.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, *, shuffle: bool) -> None:
@@ -31,7 +32,7 @@ class LikeLengths(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         n = len(self.lengths)
         if not self.shuffle:
-            return iter(sorted(self._cut(range(n)), key=min))
+            return iter(sorted(self._cut(range(n))))
         # All is drawn here: a step draws too, for its dropout, and an interrupted pass must not depend on that.
         batches = self._cut(torch.randperm(n)[: len(self) * self.batch_size].tolist())
         return iter([batches[number] for number in torch.randperm(len(batches)).tolist()])
