@@ -135,11 +135,28 @@ def _bad_texts(valid: dict[str, Any]) -> Iterator[str]:
             yield f"{section}.{key}: got only white space, allowed with tokenizer.kind word: at least one word"
 
 
+def _bad_shape(model: ModelParams) -> Iterator[str]:
+    if model.emb_dim % model.n_heads:
+        yield f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})"
+    if model.architecture == "llama":
+        if model.emb_dim % model.n_heads == 0 and model.emb_dim // model.n_heads % 2:
+            yield (
+                f"model.emb_dim: got {model.emb_dim}, allowed with architecture llama: a multiple of 2 * model.n_heads "
+                f"({2 * model.n_heads}), as rotary positions turn pairs of numbers"
+            )
+        if model.n_heads % model.n_kv_heads:
+            yield f"model.n_kv_heads: got {model.n_kv_heads}, allowed: a divisor of model.n_heads ({model.n_heads})"
+        if model.qkv_bias:
+            yield "model.qkv_bias: got true, allowed with architecture llama: false"
+        if not model.shortcuts:
+            yield "model.shortcuts: got false, allowed with architecture llama: true"
+
+
 def _bad_windows(valid: dict[str, Any]) -> Iterator[str]:
     model: ModelParams | None = valid.get("model")
     windows: WindowsParams | None = valid.get("windows")
-    if model and model.emb_dim % model.n_heads:
-        yield f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})"
+    if model:
+        yield from _bad_shape(model)
     if windows and windows.stride > windows.max_length:
         yield (
             f"windows.stride: got {windows.stride}, allowed: at most windows.max_length ({windows.max_length}), or "

@@ -15,7 +15,7 @@ from scratchlm.classifier.finetune import SPLITS, encode_splits, finetune, read_
 from scratchlm.classifier.reading import Reading
 from scratchlm.errors import OutputError
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.choices import Padding
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.tokenizer.folder import read_tokenizer
@@ -85,7 +85,7 @@ def test_a_training_reports_while_it_runs_and_measures_each_split_for_what_it_is
         for split, n in sizes.items()
     }
     torch.manual_seed(0)
-    classifier = Classifier(new_gpt(GPTConfig(40, 8, 16, 2, 1), "gpt2"), 3)
+    classifier = Classifier(new_model(GPTConfig(40, 8, 16, 2, 1), "gpt2"), 3)
     reported: list[tuple[int, int]] = []
 
     def report(state: TrainingState) -> None:
@@ -122,7 +122,7 @@ def test_messages_of_like_lengths_are_put_together_if_asked(
         settings = SETTINGS.model_copy(update={"group_by_length": grouped, "train_layers": train_layers})
         torch.manual_seed(0)
         reading = Reading("last", "none", pad_id=39)
-        classifier = Classifier(new_gpt(GPTConfig(40, 8, 16, 2, 2), "gpt2"), 2, reading)
+        classifier = Classifier(new_model(GPTConfig(40, 8, 16, 2, 2), "gpt2"), 2, reading)
         choose_trained_layers(classifier, settings)
         seen[grouped] = finetune(classifier, messages, settings, 1, lambda: None).state.tokens_seen
     assert seen[True] == 2 * 4 * (1 + 2 + 3 + 4 + 5 + 6) < seen[False]  # no padding

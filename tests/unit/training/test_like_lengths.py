@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_trainings import new_model
+from tiny_trainings import tiny_model
 
 from scratchlm.assistant.batches import Example, collate, n_inputs
 from scratchlm.training.like_lengths import LikeLengths
@@ -100,7 +100,7 @@ def test_the_validation_loss_per_target_is_the_same() -> None:
     plain, like = (
         loaders(examples, examples[:75], BATCH_SIZE, pad, length) for length in (None, partial(n_inputs, max_length=18))
     )
-    losses = [loss_per_target(new_model(0.0), next_token_loss, each.validation) for each in (plain, like)]
+    losses = [loss_per_target(tiny_model(0.0), next_token_loss, each.validation) for each in (plain, like)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
     sizes = [sum(inputs.numel() for inputs, _ in each.validation) for each in (plain, like)]
     assert sizes[1] < 0.7 * sizes[0]
