@@ -78,8 +78,8 @@ def test_the_base_says_spam_where_yes_is_likelier(tokenizer: Tokenizer, labels: 
     assert said == {"ham", "spam"}
 
 
-@pytest.mark.parametrize("answers", [[[65], [66]], [[65, 70], [66]]])
-def test_answers_of_one_token_and_of_more_are_compared_alike(tokenizer: Tokenizer, answers: list[list[int]]) -> None:
+@pytest.mark.parametrize("answers", [[[65], [66]], [[65, 70], [66, 71]]])
+def test_answers_of_one_token_and_of_two_are_compared_alike(tokenizer: Tokenizer, answers: list[list[int]]) -> None:
     said: set[int] = set()
     prompts = [tokenizer.encode_ordinary(question(text)) for text in TEXTS]
     for seed in range(4):
