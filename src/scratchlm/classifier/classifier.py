@@ -1,4 +1,4 @@
-"""A GPT that classifies (chapter 6): a new head on one position, and the choices of weights and trained layers."""
+"""A language model that classifies (chapter 6): a new head on one position, the choices of weights and layers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from scratchlm.training.loss import Batch, on_device
 
 
 class Classifier(nn.Module):
-    """A GPT with a head that turns one position into logits of the labels.
+    """A language model with a head that turns one position into logits of the labels.
 
     In the book it is the last position, which has seen the whole text; `reading` has the other choices.
     """
@@ -56,7 +56,7 @@ class Messages(Dataset[tuple[Tensor, Tensor]]):
 
 
 def new_classifier(base: LanguageModel, n_labels: int, reading: Reading, weights: Weights, seed: int) -> Classifier:
-    """Return a classifier with a new head on `base`, or on a GPT of its shape with random weights, as torch draws them.
+    """Return a classifier with a new head on `base`, or on one of its shape with random weights, as torch draws them.
 
     Both are drawn with `seed` as the book and the published variants draw them.
     """

@@ -1,4 +1,4 @@
-"""How likely a GPT finds the last tokens of a text after those before them.
+"""How likely a model finds the last tokens of a text after those before them.
 
 Shape suffixes as in gpt.py: B batch, T tokens, D emb_dim; N scored tokens of the batch.
 """
