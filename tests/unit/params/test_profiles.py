@@ -22,7 +22,10 @@ BOOK_COMMENT = re.compile(r"\(book: ([^;,)]+)")
 NOT_THE_BOOKS = {
     "generate.batch_size",
     "model.attention",
+    "model.hidden_dim",
     "model.init_std",
+    "model.n_kv_heads",
+    "model.rope_base",
     "judge.max_answer_tokens",
     "judge.min_coverage",
     "judge.probes",
