@@ -7,11 +7,12 @@ from typing import Literal
 BYTES_AND_END = 257  # tokens of a BPE without a merge: the 256 bytes and <|endoftext|>
 
 TokenizerKind = Literal["gpt2", "bpe", "word"]
-Precision = Literal["float32", "bfloat16"]  # of a training's matrix products
+Precision = Literal["float32", "bfloat16", "auto"]  # of a training's matrix products
 Schedule = Literal["constant", "cosine"]
 Keep = Literal["last", "best"]  # weights of a training
 Size = Literal["124M", "355M", "774M", "1558M"]  # of the released GPT-2
-Base = Literal["pretrained", Size]
+SmolLM2 = Literal["smollm2-135M", "smollm2-135M-instruct", "smollm2-135M-base"]  # 4-bit from a package; from the hub
+Base = Literal["pretrained", Size, SmolLM2]
 AllOrLora = Literal["all", "lora"]  # what a fine-tuning trains
 TrainLayers = Literal["last_layer", "last_block", "last_two_blocks", AllOrLora]  # of the classifier
 Weights = Literal["base", "random"]  # that the classifier starts with

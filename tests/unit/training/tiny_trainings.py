@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from training_settings import training_settings
 
-from scratchlm.assistant.batches import Example, collate
+from scratchlm.assistant.batches import Example, collate, n_inputs
 from scratchlm.assistant.dpo import preference_measure
 from scratchlm.assistant.tuning import EncodedPair, collate_pairs
 from scratchlm.classifier.classifier import Classifier, Messages, label_loss
@@ -34,7 +34,9 @@ def settings_in_parts(accumulate: int, precision: Precision = "float32") -> Trai
     return training_settings(**changes, accumulate=accumulate, precision=precision)
 
 
-def instructions(drop_rate: float, architecture: Architecture = "gpt2") -> tuple[nn.Module, Loss, Loaders]:
+def instructions(
+    drop_rate: float, architecture: Architecture = "gpt2", length: Callable[[Example], int] | None = None
+) -> tuple[nn.Module, Loss, Loaders]:
     """The assistant's batches, with prompts masked: parts have very different numbers of targets."""
     generator = torch.Generator().manual_seed(1)
     examples = [
@@ -42,11 +44,13 @@ def instructions(drop_rate: float, architecture: Architecture = "gpt2") -> tuple
         for prompt, answer in LENGTHS * 3
     ]
     pad = partial(collate, pad_id=39, max_length=24, mask_prompt=True)
-    return (
-        tiny_model(drop_rate, architecture),
-        next_token_loss,
-        loaders(examples, examples[:BATCH_SIZE], BATCH_SIZE, pad),
-    )
+    batches = loaders(examples, examples[:BATCH_SIZE], BATCH_SIZE, pad, length)
+    return tiny_model(drop_rate, architecture), next_token_loss, batches
+
+
+def like_lengths(drop_rate: float, architecture: Architecture = "gpt2") -> tuple[nn.Module, Loss, Loaders]:
+    """The same examples, those of like lengths in one batch."""
+    return instructions(drop_rate, architecture, partial(n_inputs, max_length=24))
 
 
 def windows(drop_rate: float, architecture: Architecture = "gpt2") -> tuple[nn.Module, Loss, Loaders]:
@@ -93,7 +97,7 @@ KINDS = pytest.mark.parametrize(
     "kind",
     [
         pytest.param(partial(made, architecture=architecture), id=f"{made.__name__}-{architecture}")
-        for made in (windows, messages, instructions, pairs)
+        for made in (windows, messages, instructions, like_lengths, pairs)
         for architecture in ARCHITECTURES
     ],
 )
