@@ -12,12 +12,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from scratchlm.model.init import new_model
-<<<<<<< HEAD
 from scratchlm.model.language_model import LanguageModel
-from scratchlm.model.likelihood import log_likelihoods
-=======
 from scratchlm.model.likelihood import log_likelihoods, next_log_probs
->>>>>>> main
 
 CONTEXT = 12
 TEXTS = [[5, 9, 3, 30, 7], [2, 2], [7] * (CONTEXT + 1), [1, 30, 4, 8, 12, 20, 3]]
@@ -81,7 +77,7 @@ def test_the_device_needs_no_float64_which_apples_gpus_do_not_have(
 
 @pytest.mark.parametrize("start", [[], [4], [5, 9, 3, 30]])
 def test_the_next_tokens_are_as_likely_as_each_text_alone_says_whatever_the_texts_share(
-    model: GPT, start: list[int], monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, start: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [start + end for end in ([7, 1], [2], [3, 3, 9, 8], [2, 11])]
     tokens = [17, 0, 39]
