@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scratchlm.model.config import (
     MAX_LAYERS,
+    MAX_ROPE_BASE,
     Activation,
     Architecture,
     AttentionKind,
@@ -125,7 +126,7 @@ class ModelParams(Section):
     n_layers: Annotated[int, Field(gt=0, le=MAX_LAYERS)]
     n_kv_heads: Positive
     hidden_dim: Positive
-    rope_base: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    rope_base: Annotated[float, Field(ge=1, le=MAX_ROPE_BASE, allow_inf_nan=False)]
     drop_rate: DropRate
     qkv_bias: bool
     activation: Activation

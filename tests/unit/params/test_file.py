@@ -321,6 +321,23 @@ def test_a_start_from_elsewhere_is_accepted(start: str, tmp_path: Path, monkeypa
 COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     ({"model.n_heads": 3}, "model.emb_dim: got 128, allowed: a multiple of model.n_heads (3)"),
     (
+        {"model.architecture": "llama", "model.n_kv_heads": 3},
+        "model.n_kv_heads: got 3, allowed: a divisor of model.n_heads (4)",
+    ),
+    (
+        {"model.architecture": "llama", "model.n_heads": 128},
+        "model.emb_dim: got 128, allowed with architecture llama: a multiple of 2 * model.n_heads (256), as rotary "
+        "positions turn pairs of numbers",
+    ),
+    (
+        {"model.architecture": "llama", "model.qkv_bias": True},
+        "model.qkv_bias: got true, allowed with architecture llama: false",
+    ),
+    (
+        {"model.architecture": "llama", "model.shortcuts": False},
+        "model.shortcuts: got false, allowed with architecture llama: true",
+    ),
+    (
         {"tokenizer.kind": "gpt2"},
         f"tokenizer.vocab_size: got 1500, allowed with tokenizer.kind gpt2: {GPT2_VOCAB_SIZE}",
     ),
