@@ -64,10 +64,11 @@ def read_gguf(path: Path) -> GGUF:
     compared with the file before it is used.
     """
     try:
+        size_bytes = path.stat().st_size
         with path.open("rb") as file:
-            header = Header(file.read(MAX_HEADER_BYTES))
+            header = Header(file.read(min(MAX_HEADER_BYTES, size_bytes)))  # as much as is asked for is allocated
         values, infos = header.read()
-        tensors = place_tensors(infos, header.position, alignment_of(values), path.stat().st_size)
+        tensors = place_tensors(infos, header.position, alignment_of(values), size_bytes)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}), wanted a GGUF file") from None
     except Unusable as error:
