@@ -34,8 +34,20 @@ NEW_TOKENS = 40
 # llama.cpp rounds what goes into each layer to 8 bits: of two tokens that are nearly as likely it may choose the other.
 CLOSE = 0.5  # in logits
 PROMPTS = [
-    *("Every effort moves you", "The capital of France is", "Once upon a time there was a", "1 + 1 = 2, 2 + 2 =", "def"),
-    *("The three primary colours are", "Water boils at 100 degrees", "Dear Sir or Madam,", "To be, or not to be,", "In"),
+    *(
+        "Every effort moves you",
+        "The capital of France is",
+        "Once upon a time there was a",
+        "1 + 1 = 2, 2 + 2 =",
+        "def",
+    ),
+    *(
+        "The three primary colours are",
+        "Water boils at 100 degrees",
+        "Dear Sir or Madam,",
+        "To be, or not to be,",
+        "In",
+    ),
     *("The largest planet of the solar system is", "A recipe for pancakes:\n\n1.", "She opened the door and", "Berlin"),
     *("The opposite of hot is", "import numpy as np\n", "My favourite book is", "It was a dark and stormy night;"),
     *("<|im_start|>user\nWhat is the capital of Italy?<|im_end|>\n<|im_start|>assistant\n", "Q: Who wrote Hamlet?\nA:"),

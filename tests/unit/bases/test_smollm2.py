@@ -50,7 +50,7 @@ def test_the_hub_s_weights_in_bfloat16_become_a_base_with_its_tokenizer(
     base: str, server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    theirs = LlamaForCausalLM(
+    random = LlamaForCausalLM(
         TheirConfig(
             vocab_size=CONFIG.vocab_size,
             max_position_embeddings=CONFIG.context_length,
@@ -64,8 +64,9 @@ def test_the_hub_s_weights_in_bfloat16_become_a_base_with_its_tokenizer(
             tie_word_embeddings=True,
             initializer_range=0.2,
         )
-    ).to(torch.bfloat16)
-    theirs.save_pretrained(tmp_path / "hub")
+    )
+    random.to(torch.bfloat16).save_pretrained(tmp_path / "hub")
+    theirs = LlamaForCausalLM.from_pretrained(tmp_path / "hub", dtype=torch.float32).eval()
     write_byte_level(tmp_path / "hub", describe_byte_level(*tiny_vocabulary(), SPECIAL))
     weights = planned(server, SMOLLM2_WEIGHTS[base], tmp_path / "hub/model.safetensors")
     monkeypatch.setitem(smollm2.SMOLLM2_WEIGHTS, base, weights)
@@ -76,7 +77,7 @@ def test_the_hub_s_weights_in_bfloat16_become_a_base_with_its_tokenizer(
     assert ours.config == CONFIG and tokenizer.n_vocab == CONFIG.vocab_size
     ids_BT = torch.randint(CONFIG.vocab_size, (2, 20))
     with torch.no_grad():
-        assert (ours(ids_BT) - theirs.float().eval()(ids_BT).logits).abs().max() < 1e-4
+        assert (ours(ids_BT) - theirs(ids_BT).logits).abs().max() < 1e-4
 
 
 @pytest.fixture

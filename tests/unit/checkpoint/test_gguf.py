@@ -34,7 +34,11 @@ def tensor(name: str = "w", dimensions: tuple[int, ...] = (4, 2), kind: int = 0,
 
 
 def file_of(
-    *keys: bytes, tensors: tuple[bytes, ...] = (tensor(),), data: bytes = bytes(32), n_keys: int | None = None, **head: Any
+    *keys: bytes,
+    tensors: tuple[bytes, ...] = (tensor(),),
+    data: bytes = bytes(32),
+    n_keys: int | None = None,
+    **head: Any,
 ) -> bytes:
     """Return a GGUF file; `head` are other values of its first fields."""
     magic, version = head.get("magic", b"GGUF"), head.get("version", 3)

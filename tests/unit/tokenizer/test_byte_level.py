@@ -155,7 +155,9 @@ Change = Callable[[dict[str, Any]], Any]
 CHANGES: dict[str, Change] = {
     "the ids are not 0, 1, 2 and so on": lambda found: found["model"]["vocab"].update(low=5000),
     f"no special token {END_OF_TEXT}": lambda found: found["added_tokens"].pop(0),
-    "a token is not spelled in bytes": lambda found: found["model"]["vocab"].update({"中": len(found["model"]["vocab"])}),
+    "a token is not spelled in bytes": lambda found: found["model"]["vocab"].update(
+        {"中": len(found["model"]["vocab"])}
+    ),
     "wanted BPE over bytes, and no normalizer": lambda found: found.update(normalizer={"type": "NFC"}),
     "wanted BPE over bytes, .*": lambda found: found["pre_tokenizer"]["pretokenizers"].pop(),
     "a part is missing or of another kind": lambda found: found.pop("added_tokens"),
