@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scratchlm.checkpoint.gguf import MAX_HEADER_BYTES, QUANTIZATIONS, GGUF, read_gguf, read_tensor
+from scratchlm.checkpoint.gguf import GGUF, MAX_HEADER_BYTES, QUANTIZATIONS, read_gguf, read_tensor
 from scratchlm.errors import InputError
 
 RANDOM = np.random.default_rng(3).normal(size=(6, 64)).astype(np.float32)

@@ -212,7 +212,7 @@ def test_a_pip_that_hangs_is_killed_at_the_limit_with_its_children(
     fake_pip(f"sleep 60 & echo $$ $! > {tmp_path}/pids; wait")
     limits(total_s=0.7)
     assert "1.0: not finished within 1 s" in failure(source, target)
-    gone, alive = psutil.wait_procs(started(tmp_path / "pids"), timeout=5)
+    _gone, alive = psutil.wait_procs(started(tmp_path / "pids"), timeout=5)
     assert alive == []
 
 

@@ -27,9 +27,11 @@ SPECIAL = [END_OF_TEXT, "<|im_start|>", "<repo_name>"]
 WORDS = "the a cat's dogs don't we'll I've 12 1999 naïve 中文 über .. - (x) \U0001f600 low lower lowest new newer"
 TEXT = " ".join(random.Random(1).choices(WORDS.split(), k=400)) + "\n\n\tend  of\u3000line "
 PIECES = st.sampled_from(
-    [*(" ", "  ", "\n", "\t", "'s", "low", "est", "é", "e\u0301", "中", "\U0001f600", "\U0001f468\u200d\U0001f469", "1"),
-     *("23", "½", "٣", "!!", "\0", "\x04", "\x1d", "\x7f", "\x85", "\u2028", *SPECIAL)]
-)  # fmt: skip
+    [
+        *(" ", "  ", "\n", "\t", "'s", "low", "est", "é", "e\u0301", "中", "\U0001f600", "\U0001f468\u200d\U0001f469"),
+        *("1", "23", "½", "٣", "!!", "\0", "\x04", "\x1d", "\x7f", "\x85", "\u2028", *SPECIAL),
+    ]
+)
 # Characters in Python's Unicode tables: newer ones are letters to one reader and unknown to another.
 ASSIGNED = st.text(st.characters(exclude_categories=("Cs", "Cn")), max_size=60)
 MIXED = st.lists(PIECES | ASSIGNED, max_size=8).map("".join)
