@@ -108,6 +108,8 @@ class LanguageModel(nn.Module):
 
         [B, T - n_shared, D]; the shared tokens go through the model once, as one text.
         """
+        if not n_shared:
+            return self.features(ids_BT)
         start = SharedStart(self.config.n_layers)
         self.features(ids_BT[:1, :n_shared], cache=start)
         return self.features(ids_BT[:, n_shared:], cache=start)
