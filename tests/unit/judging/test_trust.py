@@ -100,9 +100,10 @@ def test_a_judge_that_scores_few_answers_probes_or_pairs_is_found_out(n_scored: 
     pairs = both([WIN] * n_scored + [(None, None)] * (N - n_scored))
     comparisons = "87.5 % of the comparisons of base and assistant scored (at least 90 %)"
     assert doubts_of(pairs=pairs) == ([comparisons] if is_doubted else [])
-    left = set(range(26 * n_scored // N))  # 23 or 22 of the 26 entries have probes with a score
-    found = doubts_of(lambda item: STRICT[item.kind] if item.entry["id"] in left else None)
-    assert [line for line in found if "probes" in line] == found and bool(found) >= is_doubted
+    numbers = iter(range(100))
+    n_probes = 90 - is_doubted
+    found = doubts_of(lambda item: STRICT[item.kind] if next(numbers) < n_probes else None)
+    assert found == (["89.0 % of the probes scored (at least 90 %)"] if is_doubted else [])
 
 
 def test_a_judge_without_a_single_score_for_a_probe_is_found_out() -> None:
