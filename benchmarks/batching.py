@@ -28,7 +28,7 @@ from scratchlm.bases.gpt2 import gpt2_config
 from scratchlm.classifier.classifier import Classifier, Messages, choose_trained_layers, label_loss
 from scratchlm.model.config import GPT2_VOCAB_SIZE
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.file import load_params
 from scratchlm.params.schema import Params, TrainingParams
 from scratchlm.stage.device import find_device
@@ -49,7 +49,7 @@ def pretraining(profile: str, params: Params, vocab_size: int) -> tuple[nn.Modul
     ids = np.random.default_rng(1).integers(vocab_size, size=EXAMPLES * 64).astype("<u2")
     windows = Windows(ids, params.windows.max_length, params.windows.stride)
     batches = loaders(windows, windows, params.pretrain.batch_size, collate=lambda batch: batch)
-    return new_gpt(params.model.config(vocab_size), "gpt2"), next_token_loss, batches
+    return new_model(params.model.config(vocab_size), "gpt2"), next_token_loss, batches
 
 
 def classifier(profile: str, params: Params, vocab_size: int) -> tuple[nn.Module, Loss, Loaders]:
@@ -71,7 +71,7 @@ def assistant(profile: str, params: Params, vocab_size: int) -> tuple[nn.Module,
 
 
 def base(name: str, params: Params, vocab_size: int) -> GPT:
-    return new_gpt(params.model.config(vocab_size) if name == "pretrained" else gpt2_config(name), "gpt2")
+    return new_model(params.model.config(vocab_size) if name == "pretrained" else gpt2_config(name), "gpt2")
 
 
 TRAININGS = {"pretrain": pretraining, "finetune_classifier": classifier, "finetune_instructions": assistant}

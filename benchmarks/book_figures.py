@@ -37,8 +37,9 @@ from scratchlm.classifier.messages import read_split_csv
 from scratchlm.generation.base_texts import PROMPTS
 from scratchlm.generation.decode import Sampling, generate_text
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.gpt import GPT, n_parameters
-from scratchlm.model.init import empty_gpt, new_gpt
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import empty_model, new_model
+from scratchlm.model.language_model import n_parameters
 from scratchlm.model.lora import add_lora, untied_head
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.measures import longest_tokens, measure_texts
@@ -121,7 +122,9 @@ GRADIENTS = {
 def count_parameters(size: str, tied: bool, book: BookProfile) -> int:
     emb_dim, n_heads, n_layers = SHAPES[size]
     with torch.device("meta"):
-        return n_parameters(GPT(GPTConfig(50257, 1024, emb_dim, n_heads, n_layers, 0.1, False, tie_embeddings=tied)))
+        return n_parameters(
+            GPT(GPTConfig(50257, 1024, emb_dim, n_heads, n_layers, 0.1, qkv_bias=False, tie_embeddings=tied))
+        )
 
 
 def shortcut_gradients(shortcuts: bool, book: BookProfile) -> list[float]:
@@ -136,7 +139,7 @@ def untrained_model(context_length: int, book: BookProfile) -> GPT:
     """Build the book profile's model, before any training, for a context of chapter 4 (1,024) or 5 (256)."""
     config = replace(book.params.model.config(bpe(book).n_vocab), context_length=context_length)
     torch.manual_seed(book.params.seed)
-    return new_gpt(config, book.params.model.init).eval()
+    return new_model(config, book.params.model.init).eval()
 
 
 def untrained_text(book: BookProfile) -> str:
@@ -394,14 +397,14 @@ def chapter_7() -> Iterator[Figure]:
 
 def classifier_parameters(book: BookProfile) -> int:
     with torch.device("meta"):
-        return n_parameters(Classifier(empty_gpt(gpt2_config("124M"))))
+        return n_parameters(Classifier(empty_model(gpt2_config("124M"))))
 
 
 def trained_with_lora(book: BookProfile) -> list[int]:
     """Count what LoRA trains of the classifier and, in exercise 7.4, of the assistant."""
     settings = book.params.finetune_classifier.model_copy(update={"train_layers": "lora"})
     with torch.device("meta"):
-        classifier, assistant = Classifier(empty_gpt(gpt2_config("124M"))), empty_gpt(gpt2_config("355M"))
+        classifier, assistant = Classifier(empty_model(gpt2_config("124M"))), empty_model(gpt2_config("355M"))
         choose_trained_layers(classifier, settings)
         add_lora(assistant, [assistant.h, untied_head(assistant)], settings.lora_rank, settings.lora_scale)
     return [n_trained_parameters(model) for model in (classifier, assistant)]

@@ -35,7 +35,7 @@ from scratchlm.classifier.labels import read_labels
 from scratchlm.classifier.messages import write_split_csv
 from scratchlm.classifier.reading import Reading
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.model.linear import linear
 from scratchlm.params.file import load_params
 from scratchlm.stage.device import use_huge_pages
@@ -54,7 +54,7 @@ def prepare(folder: Path, config: GPTConfig, epochs: int, n_messages: int | None
     for split, messages in read_splits(folder / SMS).items():
         write_split_csv(folder / SMS / f"{split}.csv", messages.head(n_messages or len(messages)))
     torch.manual_seed(book.params.seed)
-    save_checkpoint(folder / BASE, new_gpt(config, "gpt2"), folder / TOKENIZER)
+    save_checkpoint(folder / BASE, new_model(config, "gpt2"), folder / TOKENIZER)
 
 
 def run_ours(folder: Path) -> dict[str, Any]:

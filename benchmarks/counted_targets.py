@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from scratchlm.assistant.batches import read_batches
 from scratchlm.bases.gpt2 import gpt2_config
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.stage.device import use_huge_pages
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.training.loop import Training
@@ -52,7 +52,7 @@ def trainings(book: BookProfile, names: Iterable[str]) -> dict[str, Training]:
     tokenizer = read_tokenizer(book.folder / "data/tokenizer")
     batches = read_batches(book.folder / "data/instructions", params.instructions.prompt_style, tokenizer, settings)
     torch.manual_seed(1)
-    model = new_gpt(gpt2_config("124M"), "gpt2").train()
+    model = new_model(gpt2_config("124M"), "gpt2").train()
     return {name: Training(model, LOSSES[name], batches.loaders, settings, "", None) for name in names}
 
 

@@ -36,7 +36,7 @@ from scratchlm.checkpoint.folder import load, load_checkpoint, save_checkpoint
 from scratchlm.classifier.classifier import Classifier, choose_trained_layers, label_loss
 from scratchlm.classifier.finetune import encode_splits, read_splits
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.model.lora import add_lora, untied_head
 from scratchlm.params.file import load_params
 from scratchlm.params.schema import FinetuningParams
@@ -65,7 +65,7 @@ def prepare(folder: Path, config: GPTConfig) -> None:
     for stage in ("build_tokenizer", "prepare_sms", "prepare_instructions"):
         book.run(stage)
     torch.manual_seed(SEED)
-    save_checkpoint(folder / BASE, new_gpt(config, "gpt2"), folder / TOKENIZER)
+    save_checkpoint(folder / BASE, new_model(config, "gpt2"), folder / TOKENIZER)
 
 
 def settings_of(folder: Path, task: str, layers: str) -> FinetuningParams:

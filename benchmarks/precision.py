@@ -24,7 +24,7 @@ from scratchlm.bases.gpt2 import gpt2_config
 from scratchlm.classifier.classifier import Classifier, Messages, label_loss
 from scratchlm.model.config import GPT2_VOCAB_SIZE
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.choices import Precision
 from scratchlm.params.file import load_params
 from scratchlm.stage.device import has_bfloat16, use_huge_pages
@@ -82,7 +82,7 @@ def main() -> None:
         device = torch.device(name)
         for training, make in TRAININGS.items():
             torch.manual_seed(1)
-            seconds = compare(make(new_gpt(gpt2_config("124M"), "gpt2")), device, asked.rounds)
+            seconds = compare(make(new_model(gpt2_config("124M"), "gpt2")), device, asked.rounds)
             ratio = seconds["bfloat16"] / seconds["float32"]
             rows.append({"device": name, "training": training, **seconds, "ratio": ratio})
             if not asked.json:

@@ -30,7 +30,7 @@ from torch.profiler import ProfilerActivity, profile
 from scratchlm.generation.decode import Sampling, generate_text
 from scratchlm.model.config import GPT2_VOCAB_SIZE, GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.model.linear import linear
 from scratchlm.stage.device import use_huge_pages
 from scratchlm.tokenizer.folder import read_tokenizer
@@ -98,7 +98,7 @@ def run_original(folder: Path) -> dict[str, Any]:
 
 def book_model() -> GPT:
     torch.manual_seed(123)
-    return new_gpt(GPTConfig(vocab_size=GPT2_VOCAB_SIZE, tie_embeddings=False, **SHAPE), "book")  # type: ignore[arg-type]
+    return new_model(GPTConfig(vocab_size=GPT2_VOCAB_SIZE, tie_embeddings=False, **SHAPE), "book")  # type: ignore[arg-type]
 
 
 def verdict_batches(folder: Path) -> Any:

@@ -9,7 +9,7 @@ from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.files.atomic import write_text
 from scratchlm.generation.decode import Sampling, generate_text
 from scratchlm.generation.epoch_texts import describe_texts
-from scratchlm.model.gpt import n_parameters
+from scratchlm.model.language_model import n_parameters
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from scratchlm.model.gpt import GPT
+    from scratchlm.model.language_model import LanguageModel
     from scratchlm.tokenizer.protocol import Tokenizer
 
 
-def load(folder: str | Path) -> tuple[GPT, Tokenizer]:
+def load(folder: str | Path) -> tuple[LanguageModel, Tokenizer]:
     """Load the model and the tokenizer of a model folder, such as `models/assistant`.
 
     The model is on the CPU, in float32 and evaluation mode. Raises InputError if the folder holds none.

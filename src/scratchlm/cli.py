@@ -21,8 +21,8 @@ from scratchlm.stage.environment import share_cores
 
 if TYPE_CHECKING:
     from scratchlm.generation.decode import Sampling
-    from scratchlm.model.config import GPTConfig
-    from scratchlm.model.gpt import GPT
+    from scratchlm.model.config import ModelConfig
+    from scratchlm.model.language_model import LanguageModel
     from scratchlm.tokenizer.protocol import Tokenizer
 
 TOKENIZER = Path("data/tokenizer")
@@ -270,7 +270,7 @@ def cache(
         print(f"{judged_bytes:15,}  {JUDGE}/ (the judges' answers)")
 
 
-def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[GPTConfig, Tokenizer | None]:
+def shape_and_tokenizer(size: str | None, model: Path | None) -> tuple[ModelConfig, Tokenizer | None]:
     """Return the shape of a released size, a model folder or params.yaml, and its tokenizer if there is one."""
     from scratchlm.bases.gpt2 import SHAPES, gpt2_config
     from scratchlm.checkpoint.config_json import read_config
@@ -298,7 +298,7 @@ def built_tokenizer(or_else: str = "") -> Tokenizer:
     return read_tokenizer(TOKENIZER)
 
 
-def check_prompt(ids: list[int], gpt: GPT) -> None:
+def check_prompt(ids: list[int], gpt: LanguageModel) -> None:
     """Raise InputError if a prompt has no tokens, or leaves no room for one more in the model's context."""
     context = gpt.config.context_length
     if not 0 < len(ids) < context:
@@ -309,7 +309,7 @@ def check_prompt(ids: list[int], gpt: GPT) -> None:
 
 
 def stream(
-    gpt: GPT,
+    gpt: LanguageModel,
     tokenizer: Tokenizer,
     ids: list[int],
     max_new_tokens: int,

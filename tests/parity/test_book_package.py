@@ -38,7 +38,7 @@ from scratchlm.generation.decode import Sampling, generate, generate_uncached
 from scratchlm.model.attention import MultiHeadAttention
 from scratchlm.model.config import AttentionKind, GPTConfig
 from scratchlm.model.gpt import GPT, Block, FeedForward
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.choices import Padding, Token
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.measures import longest_tokens
@@ -257,7 +257,7 @@ def test_a_block_is_the_books_dropout_included() -> None:
 def both_gpts(attention: AttentionKind = "sdpa", **changes: Any) -> tuple[GPT, nn.Module]:
     """Our GPT and the book's, each built from the same seed."""
     torch.manual_seed(123)
-    ours = new_gpt(gpt_config(**changes), "book", attention=attention)
+    ours = new_model(gpt_config(**changes), "book", attention=attention)
     torch.manual_seed(123)
     return ours, ch04.GPTModel({**TINY, **changes})
 

@@ -23,7 +23,7 @@ from scratchlm.classifier.reading import BOOK
 from scratchlm.generation.decode import Sampling, generate
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.loop import loaders, train
 from scratchlm.training.loss import next_token_loss
@@ -63,7 +63,7 @@ def both_models(drop_rate: float = 0.1) -> tuple[GPT, nn.Module]:
     """Build our model and the book's from the same seed."""
     config = GPTConfig(**{**CONFIG.__dict__, "drop_rate": drop_rate})
     torch.manual_seed(SEED)
-    ours = new_gpt(config, "book")
+    ours = new_model(config, "book")
     torch.manual_seed(SEED)
     keys = ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "qkv_bias")
     theirs = book_gpt.GPTModel({key: getattr(config, key) for key in keys})

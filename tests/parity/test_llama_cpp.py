@@ -29,7 +29,7 @@ from scratchlm.judging.pairwise import summarise_pairs
 from scratchlm.judging.verdicts import judge_responses
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.schema import JudgeParams
 from scratchlm.tokenizer.folder import read_tokenizer
 
@@ -60,7 +60,7 @@ sys.stdin.read()  # until the test is over
 @pytest.fixture(scope="module")
 def model() -> GPT:
     torch.manual_seed(5)
-    gpt = new_gpt(GPTConfig(280, CONTEXT, 64, 4, 3), "gpt2").eval()
+    gpt = new_model(GPTConfig(280, CONTEXT, 64, 4, 3), "gpt2").eval()
     with torch.no_grad():  # large weights, so that texts differ, and nontrivial biases and norms
         for parameter in gpt.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -88,7 +88,7 @@ def pair_judges_server(tokenizer_folder: Path, tmp_path_factory: pytest.TempPath
 def train_judge(tokenizer_folder: Path, sayings: list[str]) -> GPT:
     """Train a GPT to answer with one of the sayings and end of text when its turn comes; all are equally long."""
     torch.manual_seed(5)
-    gpt = new_gpt(GPTConfig(280, CONTEXT, 64, 4, 2), "gpt2", init_std=0.1)
+    gpt = new_model(GPTConfig(280, CONTEXT, 64, 4, 2), "gpt2", init_std=0.1)
     tokenizer = read_tokenizer(tokenizer_folder)
     turn = tokenizer.encode_ordinary(MY_TURN)
     optimizer = torch.optim.AdamW(gpt.parameters(), lr=0.003)

@@ -18,7 +18,7 @@ from scratchlm.checkpoint.gpt2_layout import GPT2Layout
 from scratchlm.classifier.classifier import Classifier, Messages, batch_accuracy, choose_trained_layers, label_loss
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.model.linear import Linear
 from scratchlm.model.lora import LowRank, add_lora, untied_head
 from scratchlm.training.loop import loaders, train
@@ -44,7 +44,7 @@ OF_LORA: dict[str, Any] = {"train_layers": "lora", "lora_rank": RANK, "lora_alph
 def both_models() -> tuple[GPT, nn.Module]:
     """Build our model and the book's from the same seed."""
     torch.manual_seed(SEED)
-    ours = new_gpt(CONFIG, "book")
+    ours = new_model(CONFIG, "book")
     torch.manual_seed(SEED)
     keys = ("vocab_size", "context_length", "emb_dim", "n_heads", "n_layers", "drop_rate", "qkv_bias")
     return ours, book_gpt.GPTModel({key: getattr(CONFIG, key) for key in keys})
@@ -181,7 +181,7 @@ class Letters:
 def test_peft_has_the_same_logits_and_gradients(tied: bool, scale: float) -> None:
     """peft gives a fused layer one pair of matrices; ours are in them where rank is the three pairs' together."""
     torch.manual_seed(SEED)
-    ours = new_gpt(GPTConfig(**{**CONFIG.__dict__, "tie_embeddings": tied}), "gpt2").eval()
+    ours = new_model(GPTConfig(**{**CONFIG.__dict__, "tie_embeddings": tied}), "gpt2").eval()
     base = GPT2LMHeadModel(
         GPT2Config(
             vocab_size=CONFIG.vocab_size,

@@ -21,7 +21,7 @@ from scratchlm.checkpoint.folder import load, load_checkpoint, save_checkpoint
 from scratchlm.generation.decode import Sampling, generate
 from scratchlm.model.config import Activation, GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 
 TOLERANCE = 1e-5  # float32
 
@@ -40,7 +40,7 @@ def random_model(tie: bool, qkv_bias: bool, activation: Activation = "gelu_tanh"
         activation=activation,
         shortcuts=shortcuts,
     )
-    model = new_gpt(config, "gpt2").eval()
+    model = new_model(config, "gpt2").eval()
     with torch.no_grad():  # large weights, so that logits differ, and nontrivial biases and norms
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)

@@ -25,7 +25,7 @@ from scratchlm.errors import InputError
 from scratchlm.generation.decode import Sampling, generate, generate_text
 from scratchlm.generation.next_token import describe_expected, expect_token
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
 from scratchlm.tokenizer.pieces import describe_pieces
@@ -43,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_tokenizer(tokenizer, *train_bpe([TEXT] * 3, 300))
     size = read_tokenizer(tokenizer).n_vocab
     torch.manual_seed(0)
-    gpt = new_gpt(GPTConfig(size, 200, 16, 2, 1, 0.0, False, False), "book")
+    gpt = new_model(GPTConfig(size, 200, 16, 2, 1, 0.0, qkv_bias=False, tie_embeddings=False), "book")
     save_checkpoint(folder / "models" / "pretrained", gpt, tokenizer)
     save_assistant(folder / "models" / "assistant", gpt, tokenizer, "phi3")
     description = Description(["ham", "spam"], max_length=20, temperature=1.0)
@@ -214,7 +214,10 @@ def test_words_are_printed_with_blanks_and_glued_marks_as_they_come(project: Pat
     tokenizer_folder = tmp_path / "tokenizer"
     write_vocabulary(tokenizer_folder, build_vocabulary(["the cat sat on -- . , ; ! ? '"], 100))
     torch.manual_seed(1)
-    gpt = new_gpt(GPTConfig(read_tokenizer(tokenizer_folder).n_vocab, 80, 16, 2, 1, 0.0, False, False), "book")
+    gpt = new_model(
+        GPTConfig(read_tokenizer(tokenizer_folder).n_vocab, 80, 16, 2, 1, qkv_bias=False, tie_embeddings=False),
+        "book",
+    )
     save_assistant(tmp_path / "model", gpt, tokenizer_folder, "alpaca")
     model, tokenizer = scratchlm.load(tmp_path / "model")
     words = ("--model", str(tmp_path / "model"), "--tokens", "20", "--temperature", "2", "--seed", "3")

@@ -18,8 +18,9 @@ from scratchlm.anatomy.formulas import gradient_means
 from scratchlm.errors import InputError
 from scratchlm.model.attention import MultiHeadAttention, attention_weights
 from scratchlm.model.config import Init
-from scratchlm.model.gpt import GPT, Block
-from scratchlm.model.init import new_gpt
+from scratchlm.model.gpt import Block
+from scratchlm.model.init import new_model
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.next_token import probabilities
 from scratchlm.tokenizer.pieces import token_label
 from scratchlm.tokenizer.protocol import Tokenizer
@@ -35,7 +36,7 @@ SMALLEST = torch.finfo(torch.float32).tiny  # replaces a gradient that float32 r
 
 
 @torch.no_grad()
-def attention_maps(model: GPT, ids: Sequence[int]) -> Tensor:
+def attention_maps(model: LanguageModel, ids: Sequence[int]) -> Tensor:
     """Return the attention weights of every head of every block, [L, H, T, T] (chapters 3.5 and 3.6).
 
     Row t holds the weights of token t; it sums to 1 and is 0 right of t. They are the weights that the blocks use to
@@ -59,7 +60,7 @@ def attention_maps(model: GPT, ids: Sequence[int]) -> Tensor:
 
 
 @torch.no_grad()
-def next_token_probabilities(model: GPT, ids: Sequence[int], temperatures: Sequence[float]) -> Tensor:
+def next_token_probabilities(model: LanguageModel, ids: Sequence[int], temperatures: Sequence[float]) -> Tensor:
     """Return the probabilities of the token after `ids` at each temperature, [N, V] (chapter 5.3.1).
 
     Raises InputError if the text has no token, or more than the model can see.
@@ -86,7 +87,9 @@ class NextToken:
         ]
 
 
-def expect_next_token(model: GPT, tokenizer: Tokenizer, ids: Sequence[int], temperatures: list[float]) -> NextToken:
+def expect_next_token(
+    model: LanguageModel, tokenizer: Tokenizer, ids: Sequence[int], temperatures: list[float]
+) -> NextToken:
     """Return the probabilities of the ten likeliest tokens after `ids` at each temperature (chapter 5.3.1).
 
     Raises InputError as `next_token_probabilities` does.
@@ -103,7 +106,7 @@ def entropy(probabilities_V: Tensor) -> float:
     return float(torch.special.entr(probabilities_V.double()).sum())
 
 
-def block_gradients(model: GPT, inputs_BT: Tensor, targets_BT: Tensor, after_steps: int = 0) -> list[float]:
+def block_gradients(model: LanguageModel, inputs_BT: Tensor, targets_BT: Tensor, after_steps: int = 0) -> list[float]:
     """Return the mean absolute gradient of each block's weight matrices on a batch, first block first (chapter 4.4).
 
     Before that, `model` is trained on the batch for `after_steps` steps. Inputs and targets are [B, T] int64.
@@ -125,7 +128,7 @@ def block_gradients(model: GPT, inputs_BT: Tensor, targets_BT: Tensor, after_ste
 
 
 def compare_gradients(
-    model: GPT, example: tuple[Tensor, Tensor], seed: int, init: Init, init_std: float
+    model: LanguageModel, example: tuple[Tensor, Tensor], seed: int, init: Init, init_std: float
 ) -> dict[str, list[float]]:
     """Return the gradients of every block on one example, for new models with and without shortcuts, and for `model`.
 
@@ -136,7 +139,7 @@ def compare_gradients(
     gradients = {}
     for name, shortcuts in (("with_shortcuts", True), ("without_shortcuts", False)):
         torch.manual_seed(seed)  # the same weights for both
-        new = new_gpt(replace(model.config, shortcuts=shortcuts), init, init_std).to(model.device)
+        new = new_model(replace(model.config, shortcuts=shortcuts), init, init_std).to(model.device)
         gradients[f"new_{name}"] = block_gradients(new, inputs_1T, targets_1T)
         gradients[name] = block_gradients(new, inputs_1T, targets_1T, after_steps=STEPS)
     return {**gradients, "trained": block_gradients(model, inputs_1T, targets_1T)}
@@ -155,7 +158,7 @@ def decades(gradients: Sequence[float]) -> float:
 
 
 @torch.no_grad()
-def nearest_embeddings(model: GPT, ids: Sequence[int], n: int) -> tuple[Tensor, Tensor]:
+def nearest_embeddings(model: LanguageModel, ids: Sequence[int], n: int) -> tuple[Tensor, Tensor]:
     """Return the cosine similarities of the `n` nearest other token embeddings of each token, and their ids.
 
     Both are [T, n], the nearest first (chapter 2.7).
@@ -168,7 +171,7 @@ def nearest_embeddings(model: GPT, ids: Sequence[int], n: int) -> tuple[Tensor, 
     return nearest.values, nearest.indices
 
 
-def neighbour_rows(model: GPT, tokenizer: Tokenizer, ids: Sequence[int]) -> list[dict[str, Any]]:
+def neighbour_rows(model: LanguageModel, tokenizer: Tokenizer, ids: Sequence[int]) -> list[dict[str, Any]]:
     """Return the five nearest embeddings of the first eight different tokens, a row each, for `write_table`."""
     tokens = list(dict.fromkeys(ids))[:WITH_NEIGHBOURS]
     nearest = nearest_embeddings(model, tokens, min(NEIGHBOURS, model.config.vocab_size - 1))
@@ -184,7 +187,7 @@ def token_labels(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     return [token_label(tokenizer, token) for token in ids]
 
 
-def _one_row(model: GPT, ids: Sequence[int]) -> Tensor:
+def _one_row(model: LanguageModel, ids: Sequence[int]) -> Tensor:
     context = model.config.context_length
     if not 0 < len(ids) <= context:
         raise InputError(

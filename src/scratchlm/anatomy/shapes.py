@@ -20,7 +20,8 @@ from scratchlm.errors import InputError
 from scratchlm.files.text import shorten
 from scratchlm.model.attention import attention_weights
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.gpt import GPT, Block, n_parameters
+from scratchlm.model.gpt import GPT, Block
+from scratchlm.model.language_model import n_parameters
 
 EXAMPLES = ("Every effort moves you", "Every day holds a")  # the book's two texts
 GPT2_EXAMPLE_IDS = ((6109, 3626, 6100, 345), (6109, 1110, 6622, 257))  # their ids in GPT-2's tokenizer

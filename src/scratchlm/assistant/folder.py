@@ -9,21 +9,21 @@ from scratchlm.checkpoint.config_json import read_description
 from scratchlm.checkpoint.folder import load, save_checkpoint
 from scratchlm.errors import OutputError
 from scratchlm.files.atomic import atomic_path, write_json
-from scratchlm.model.gpt import GPT
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.params.choices import PromptStyle
 from scratchlm.tokenizer.protocol import Tokenizer
 
 DESCRIPTION = "assistant.json"
 
 
-def save_assistant(folder: Path, model: GPT, tokenizer_folder: Path, style: PromptStyle) -> None:
+def save_assistant(folder: Path, model: LanguageModel, tokenizer_folder: Path, style: PromptStyle) -> None:
     """Write a checkpoint with one more file: the prompt style that the model was trained on."""
     with atomic_path(folder) as temporary:
         save_checkpoint(temporary, model, tokenizer_folder)
         write_json(temporary / DESCRIPTION, {"prompt_style": style})
 
 
-def load_assistant(folder: Path, drop_rate: float = 0.0) -> tuple[GPT, Tokenizer, PromptStyle]:
+def load_assistant(folder: Path, drop_rate: float = 0.0) -> tuple[LanguageModel, Tokenizer, PromptStyle]:
     """Load an assistant as `load` does; raise OutputError if the folder holds none."""
     path = folder / DESCRIPTION
     style: Any = read_description(path, "assistant").get("prompt_style")

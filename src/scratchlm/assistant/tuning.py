@@ -16,7 +16,7 @@ from scratchlm.assistant.batches import SPLITS, Example, check_lengths, collate,
 from scratchlm.assistant.dpo import answer_log_probs, outcomes, preference_measure
 from scratchlm.assistant.instructions import Entry, format_entry
 from scratchlm.assistant.pairs import read_pairs
-from scratchlm.model.gpt import GPT
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.params.choices import PromptStyle
 from scratchlm.params.schema import PreferenceTuningParams
 from scratchlm.stage.device import autocast
@@ -117,7 +117,7 @@ def likelier(log_probs_B2: Tensor) -> Tensor:
 
 
 def tune(
-    model: GPT,
+    model: LanguageModel,
     pairs: Mapping[str, Sequence[EncodedPair]],
     pad_id: int,
     params: PreferenceTuningParams,
@@ -165,7 +165,7 @@ def tune(
 
 
 @torch.no_grad()
-def find_log_probs(model: GPT, batches: Loader, params: PreferenceTuningParams) -> list[list[float]]:
+def find_log_probs(model: LanguageModel, batches: Loader, params: PreferenceTuningParams) -> list[list[float]]:
     """Return how likely the model finds both answers of every pair, as `answer_log_probs` does, chosen first."""
     found: list[list[float]] = []
     n_pairs = len(batches.dataset)  # type: ignore[arg-type]

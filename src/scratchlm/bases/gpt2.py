@@ -12,7 +12,7 @@ from scratchlm.checkpoint.optimizer import OPTIMIZER
 from scratchlm.checkpoint.weights import WEIGHTS, check_weights
 from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import GPT2_WEIGHTS
-from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, GPTConfig
+from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, GPTConfig, ModelConfig
 from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_tokenizer
 
 # emb_dim, n_heads, n_layers (Radford et al. 2019, table 2); the names count the parameters of the released files.
@@ -48,7 +48,7 @@ def download_checkpoint(size: str, folder: Path, tokenizer_folder: Path) -> GPTC
     return config
 
 
-def copy_checkpoint(source: Path, folder: Path) -> GPTConfig:
+def copy_checkpoint(source: Path, folder: Path) -> ModelConfig:
     """Copy a checkpoint without its optimizer, after the checks that a downloaded one gets."""
     config = check_checkpoint(source)
     folder.mkdir(parents=True)

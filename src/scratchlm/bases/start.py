@@ -15,9 +15,9 @@ from scratchlm.checkpoint.optimizer import OPTIMIZER, load_optimizer_state
 from scratchlm.errors import InputError, OutputError
 from scratchlm.files.inputs import own_paths
 from scratchlm.files.text import bullets
-from scratchlm.model.config import GPTConfig
-from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.config import ModelConfig
+from scratchlm.model.init import new_model
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.params.schema import ModelParams
 from scratchlm.tokenizer.folder import read_hugging_face_tokenizer
 from scratchlm.tokenizer.protocol import Tokenizer
@@ -28,7 +28,7 @@ STAGE, RANDOM = "pretrain", "random"
 class Start(NamedTuple):
     """A model to train, on the CPU, and the state with which its optimizer goes on; None for a fresh one."""
 
-    model: GPT
+    model: LanguageModel
     optimizer_state: Mapping[str, Tensor] | None
 
 
@@ -40,7 +40,7 @@ def start_model(start: str, inputs: Path, params: ModelParams, tokenizer: Tokeni
     """
     config = params.config(tokenizer.n_vocab)
     if start == RANDOM:
-        return Start(new_gpt(config, params.init, params.init_std, params.attention), None)
+        return Start(new_model(config, params.init, params.init_std, params.attention), None)
     (folder,) = own_paths([start], inputs, STAGE)
     if not folder.is_dir():
         raise InputError(
@@ -58,7 +58,7 @@ def start_model(start: str, inputs: Path, params: ModelParams, tokenizer: Tokeni
     return Start(model, state)
 
 
-def _check_fit(start: str, folder: Path, config: GPTConfig, tokenizer: Tokenizer) -> None:
+def _check_fit(start: str, folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> None:
     """Raise InputError that lists every difference in shape, and in the tokens."""
     found, wanted = (asdict(shape) for shape in (read_config(folder), config))
     found["drop_rate"] = wanted["drop_rate"]  # a setting of the training, and no part of the shape

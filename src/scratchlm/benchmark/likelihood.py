@@ -18,7 +18,7 @@ from scratchlm.benchmark.questions import Question
 from scratchlm.checkpoint.folder import load
 from scratchlm.errors import InputError
 from scratchlm.files.text import shorten
-from scratchlm.model.gpt import GPT
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.likelihood import log_likelihoods
 from scratchlm.params.choices import PromptStyle
 from scratchlm.stage.batches import Work, compute_batches
@@ -113,7 +113,7 @@ def batches_by_tokens(pairs: Sequence[Pair]) -> Iterator[list[int]]:
         start += size
 
 
-def score_batch(model: GPT, pairs: Sequence[Pair]) -> list[Scored]:
+def score_batch(model: LanguageModel, pairs: Sequence[Pair]) -> list[Scored]:
     """Score the pairs as one batch.
 
     A pair that is longer than the model's context loses the beginning of its prompt.

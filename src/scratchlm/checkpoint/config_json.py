@@ -3,33 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from scratchlm.checkpoint import gpt2_layout
+from scratchlm.checkpoint import gpt2_layout, llama_layout
+from scratchlm.checkpoint.gpt2_layout import GPT2Layout
+from scratchlm.checkpoint.llama_layout import LlamaLayout
 from scratchlm.errors import InputError, OutputError
 from scratchlm.files.atomic import write_json
 from scratchlm.files.text import bullets, read_json
-from scratchlm.model.config import GPTConfig
+from scratchlm.model.config import GPTConfig, LlamaConfig, ModelConfig
 
 CONFIG = "config.json"
 SHOWN_PROBLEMS = 50
 
 
-def write_config(folder: Path, config: GPTConfig, end_of_text_id: int) -> None:
+def write_config(folder: Path, config: ModelConfig, end_of_text_id: int) -> None:
     """Write config.json with Hugging Face's names."""
-    write_json(folder / CONFIG, gpt2_layout.config_to_json(config, end_of_text_id))
+    if isinstance(config, LlamaConfig):
+        described = llama_layout.config_to_json(config, end_of_text_id)
+    else:
+        described = gpt2_layout.config_to_json(cast(GPTConfig, config), end_of_text_id)
+    write_json(folder / CONFIG, described)
 
 
-def read_config(folder: Path) -> GPTConfig:
+def read_config(folder: Path) -> ModelConfig:
     """Read the config.json of a checkpoint.
 
     Raises InputError if it is missing, is not JSON, lacks a key or describes another kind of model.
     """
     path = folder / CONFIG
     found = read_description(path, "model")
-    if problems := gpt2_layout.config_problems(found):
-        raise InputError(f"{path} is not a GPT-2 configuration that can be used:" + bullets(problems, SHOWN_PROBLEMS))
-    return gpt2_layout.config_from_json(found)
+    is_llama = found.get("model_type") == llama_layout.MODEL_TYPE
+    if problems := (llama_layout if is_llama else gpt2_layout).config_problems(found):
+        name = "Llama" if is_llama else "GPT-2"
+        raise InputError(f"{path} is not a {name} configuration that can be used:" + bullets(problems, SHOWN_PROBLEMS))
+    return llama_layout.config_from_json(found) if is_llama else gpt2_layout.config_from_json(found)
+
+
+def layout_of(config: ModelConfig) -> GPT2Layout | LlamaLayout:
+    """Return how a checkpoint stores the tensors of a model."""
+    return LlamaLayout(config) if isinstance(config, LlamaConfig) else GPT2Layout(cast(GPTConfig, config))
 
 
 def read_description(path: Path, kind: str) -> dict[str, Any]:

@@ -8,62 +8,61 @@ from pathlib import Path
 
 from torch import Tensor
 
-from scratchlm.checkpoint.config_json import CONFIG, read_config, read_description, write_config
-from scratchlm.checkpoint.gpt2_layout import GPT2Layout
+from scratchlm.checkpoint.config_json import CONFIG, layout_of, read_config, read_description, write_config
 from scratchlm.checkpoint.optimizer import OPTIMIZER
 from scratchlm.checkpoint.weights import WEIGHTS, check_weights, load_weights, save_tensors
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path
-from scratchlm.model.config import AttentionKind, GPTConfig
-from scratchlm.model.gpt import GPT
-from scratchlm.model.init import empty_gpt
-from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer, read_tokenizer
+from scratchlm.model.config import AttentionKind, ModelConfig
+from scratchlm.model.init import empty_model
+from scratchlm.model.language_model import LanguageModel
+from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer
 from scratchlm.tokenizer.protocol import Tokenizer
 
 
 def save_checkpoint(
-    folder: Path, model: GPT, tokenizer_folder: Path, optimizer_state: Mapping[str, Tensor] | None = None
+    folder: Path, model: LanguageModel, tokenizer_folder: Path, optimizer_state: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Write `model` and its tokenizer as a checkpoint that transformers' `GPT2LMHeadModel` loads.
+    """Write `model` and its tokenizer as a checkpoint that transformers loads.
 
     With an `optimizer_state` a training can go on from it; nothing but `load_optimizer_state` reads that file.
     Exception: transformers rejects models without shortcuts, see `gpt2_layout.config_to_json`.
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        write_config(temporary, model.config, read_tokenizer(tokenizer_folder).eot_token)
-        save_tensors(temporary / WEIGHTS, GPT2Layout(model.config).stored_tensors(model))
+        save_tensors(temporary / WEIGHTS, layout_of(model.config).stored_tensors(model))
         copy_tokenizer_for_hugging_face(tokenizer_folder, temporary)
+        write_config(temporary, model.config, read_hugging_face_tokenizer(temporary).eot_token)
         if optimizer_state is not None:
             save_tensors(temporary / OPTIMIZER, optimizer_state)
 
 
-def check_checkpoint(folder: Path) -> GPTConfig:
+def check_checkpoint(folder: Path) -> ModelConfig:
     """Check a checkpoint without loading its weights, and return its configuration.
 
     Raises OutputError that lists every missing, unknown or misshapen tensor at once.
     """
     config = read_config(folder)
-    check_weights(GPT2Layout(config), folder / WEIGHTS)
+    check_weights(layout_of(config), folder / WEIGHTS)
     read_hugging_face_tokenizer(folder)
     return config
 
 
-def load_checkpoint(folder: Path, drop_rate: float = 0.0, attention: AttentionKind = "sdpa") -> GPT:
-    """Load a checkpoint into a GPT on the CPU, in float32 and evaluation mode.
+def load_checkpoint(folder: Path, drop_rate: float = 0.0, attention: AttentionKind = "sdpa") -> LanguageModel:
+    """Load a checkpoint onto the CPU, in float32 and evaluation mode.
 
     `drop_rate` is for training it on, whatever dropout it was trained with before; the book uses none (chapter 6.4).
     Raises OutputError that lists every missing, unknown or misshapen tensor at once.
     """
     config = replace(read_config(folder), drop_rate=drop_rate)
-    layout = GPT2Layout(config)
+    layout = layout_of(config)
     check_weights(layout, folder / WEIGHTS)  # before memory is allocated
-    model = empty_gpt(config, attention)
+    model = empty_model(config, attention)
     load_weights(model, layout, folder / WEIGHTS)
     return model.eval()
 
 
-def load(folder: Path, drop_rate: float = 0.0) -> tuple[GPT, Tokenizer]:
+def load(folder: Path, drop_rate: float = 0.0) -> tuple[LanguageModel, Tokenizer]:
     """Load the model and the tokenizer of a checkpoint, such as `models/assistant`; see `load_checkpoint`."""
     return load_checkpoint(folder, drop_rate), read_hugging_face_tokenizer(folder)
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from scratchlm.model.config import MAX_LAYERS, Activation, GPTConfig
-from scratchlm.model.gpt import GPT
-from scratchlm.model.init import empty_gpt
+from scratchlm.model.init import empty_model
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.lora import merged_state
 
 # --- config.json --------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ class GPT2Layout:
         self.config = config
         self.qkv_biases = {f"h.{layer}.attn.c_attn.bias" for layer in range(config.n_layers)}
 
-    def stored_tensors(self, model: GPT) -> dict[str, Tensor]:
+    def stored_tensors(self, model: LanguageModel) -> dict[str, Tensor]:
         """Return the model's tensors with GPT2LMHeadModel's names and shapes, in float32, LoRA merged."""
         tensors = {}
         for name, tensor in merged_state(model).items():
@@ -158,7 +158,7 @@ class GPT2Layout:
     def stored_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return every tensor of a checkpoint of this model: its name in the model -> its shape in the file."""
         with torch.device("meta"):
-            parameters = empty_gpt(self.config).state_dict()
+            parameters = empty_model(self.config).state_dict()
         shapes = {name: tuple(self.turned(name, tensor).shape) for name, tensor in parameters.items()}
         return shapes | dict.fromkeys(self.qkv_biases, (3 * self.config.emb_dim,))
 

@@ -16,12 +16,12 @@ from scratchlm.checkpoint.config_json import SHOWN_PROBLEMS
 from scratchlm.checkpoint.weights import read_headers
 from scratchlm.errors import OutputError
 from scratchlm.files.text import bullets
-from scratchlm.model.gpt import GPT
+from scratchlm.model.language_model import LanguageModel
 
 OPTIMIZER = "optimizer.safetensors"
 
 
-def load_optimizer_state(folder: Path, model: GPT) -> dict[str, Tensor] | None:
+def load_optimizer_state(folder: Path, model: LanguageModel) -> dict[str, Tensor] | None:
     """Load the state of the optimizer that trained the model of a checkpoint, on the CPU; None if it has none.
 
     Raises OutputError that lists every tensor that is missing, unknown, misshapen or not finite.

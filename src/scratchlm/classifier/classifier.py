@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from scratchlm.classifier.reading import BOOK, Reading
-from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.linear import Linear
 from scratchlm.model.lora import add_lora
 from scratchlm.params.choices import Weights
@@ -29,7 +29,7 @@ class Classifier(nn.Module):
     In the book it is the last position, which has seen the whole text; `reading` has the other choices.
     """
 
-    def __init__(self, gpt: GPT, n_labels: int = 2, reading: Reading = BOOK) -> None:
+    def __init__(self, gpt: LanguageModel, n_labels: int = 2, reading: Reading = BOOK) -> None:
         super().__init__()
         self.gpt = gpt
         self.reading = reading
@@ -55,13 +55,13 @@ class Messages(Dataset[tuple[Tensor, Tensor]]):
         return self.ids[index], self.labels[index]
 
 
-def new_classifier(base: GPT, n_labels: int, reading: Reading, weights: Weights, seed: int) -> Classifier:
+def new_classifier(base: LanguageModel, n_labels: int, reading: Reading, weights: Weights, seed: int) -> Classifier:
     """Return a classifier with a new head on `base`, or on a GPT of its shape with random weights, as torch draws them.
 
     Both are drawn with `seed` as the book and the published variants draw them.
     """
     torch.manual_seed(seed)
-    gpt = base if weights == "base" else new_gpt(base.config, "book").eval()
+    gpt = base if weights == "base" else new_model(base.config, "book").eval()
     torch.manual_seed(seed)
     return Classifier(gpt, n_labels, reading)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
-from scratchlm.model.gpt import GPT
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.likelihood import log_likelihoods
 from scratchlm.stage.progress import progress_bar
 from scratchlm.tokenizer.protocol import Tokenizer
@@ -23,7 +23,7 @@ def question(message: str) -> str:
 
 
 def measure_prompted(
-    model: GPT, tokenizer: Tokenizer, messages: pd.DataFrame, labels: Sequence[str], batch_size: int
+    model: LanguageModel, tokenizer: Tokenizer, messages: pd.DataFrame, labels: Sequence[str], batch_size: int
 ) -> float | None:
     """Return the accuracy in percent of a base that is asked, and says the likelier of " yes" and " no".
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from scratchlm.classifier.prompted import question
 from scratchlm.files.block import labelled
 from scratchlm.generation.decode import Sampling, generate_text
-from scratchlm.model.gpt import GPT
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.tokenizer.protocol import Tokenizer
 
 MESSAGE = "You are a winner you have been specially selected to receive $1000 cash or a $2000 award."
 PROMPTS = {"Every effort moves you": 15, question(MESSAGE): 23}  # the book's prompts, and how many tokens it adds
 
 
-def sample_base(model: GPT, tokenizer: Tokenizer) -> list[str | None]:
+def sample_base(model: LanguageModel, tokenizer: Tokenizer) -> list[str | None]:
     """Continue the book's two prompts greedily; None stands for a prompt that fills the model's context."""
     return [
         generate_text(model, tokenizer, prompt, max_new_tokens, Sampling())

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from scratchlm.errors import InputError
-from scratchlm.model.gpt import GPT
 from scratchlm.model.kv_cache import KVCache
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.next_token import likeliest, probabilities
 from scratchlm.tokenizer.protocol import Tokenizer
 
@@ -41,7 +41,7 @@ class Sampling:
 
 
 def generate(
-    model: GPT,
+    model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     stop_id: int | None,
@@ -71,7 +71,7 @@ def batches_by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> list
 
 
 def continue_batch(
-    model: GPT,
+    model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     numbers: Sequence[int],
     max_new_tokens: int,
@@ -90,7 +90,9 @@ def continue_batch(
     return [Continuation(ids, row in stopped) for row, ids in enumerate(new_ids)]
 
 
-def generate_text(model: GPT, tokenizer: Tokenizer, prompt: str, max_new_tokens: int, sampling: Sampling) -> str:
+def generate_text(
+    model: LanguageModel, tokenizer: Tokenizer, prompt: str, max_new_tokens: int, sampling: Sampling
+) -> str:
     """Continue a text, also beyond end-of-text; return prompt and continuation, decoded from their tokens.
 
     Raises InputError if the prompt has no tokens.
@@ -104,7 +106,7 @@ def generate_text(model: GPT, tokenizer: Tokenizer, prompt: str, max_new_tokens:
 
 @torch.no_grad()
 def decode(
-    model: GPT,
+    model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     stop_id: int | None,
@@ -153,7 +155,7 @@ def decode(
         logits_BV = model.head(model.features(token_B[:, None], positions_B1, mask, cache)[:, -1])
 
 
-def prefill(model: GPT, prompts: Sequence[Sequence[int]], cache: KVCache) -> Tensor:
+def prefill(model: LanguageModel, prompts: Sequence[Sequence[int]], cache: KVCache) -> Tensor:
     """Fill an empty cache with prompts that all end in the same column; return the next tokens' logits, [B, V].
 
     Neighbouring prompts go through the model together, up to `PREFILL_TOKENS` at a time. Sorted by length they need
@@ -200,7 +202,7 @@ def choose(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Gen
 
 @torch.no_grad()
 def generate_uncached(
-    model: GPT, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = Sampling()
+    model: LanguageModel, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = Sampling()
 ) -> list[int]:
     """Continue one prompt the readable way: every new token takes the whole text through the model."""
     generator = torch.Generator(model.device).manual_seed(sampling.seed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.files.block import labelled
 from scratchlm.generation.decode import Sampling, generate
-from scratchlm.model.gpt import GPT
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.params.choices import PromptStyle
 from scratchlm.tokenizer.protocol import Tokenizer
 
@@ -15,7 +15,9 @@ SHOWN_ENTRIES = 3
 SAMPLE_TOKENS = 50  # the book's number
 
 
-def sample_answers(model: GPT, tokenizer: Tokenizer, entries: Sequence[Entry], style: PromptStyle) -> list[str]:
+def sample_answers(
+    model: LanguageModel, tokenizer: Tokenizer, entries: Sequence[Entry], style: PromptStyle
+) -> list[str]:
     """Answer a few entries, as one batch, with the likeliest tokens, at most 50 each.
 
     Draws nothing from torch's global generator, so that looking does not change a training.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from scratchlm.generation.decode import Sampling, prefill
-from scratchlm.model.gpt import GPT
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.next_token import probabilities
 from scratchlm.tokenizer.pieces import token_label
 from scratchlm.tokenizer.protocol import Tokenizer
@@ -18,7 +18,7 @@ EIGHTHS = " ▏▎▍▌▋▊▉"  # the block characters, from none to seven e
 
 
 @torch.no_grad()
-def expect_token(model: GPT, ids: Sequence[int], sampling: Sampling) -> Tensor:
+def expect_token(model: LanguageModel, ids: Sequence[int], sampling: Sampling) -> Tensor:
     """Return the probabilities from which `generate` draws the token after `ids`, [V] float32 on the CPU.
 
     At temperature 0 the likeliest token has all. There must be at least one id, and no more than the model can see.

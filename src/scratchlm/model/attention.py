@@ -1,7 +1,7 @@
 """Multi-head causal attention (chapter 3.6): one set of weights, three ways to compute with it.
 
 Shape suffixes as in model.py: B batch, T tokens of this call, S tokens in view (cache included), D emb_dim,
-H n_heads, K head_dim = D / H.
+H n_heads, G heads of keys and values, K head_dim = D / H.
 """
 
 from __future__ import annotations
@@ -42,26 +42,7 @@ class MultiHeadAttention(nn.Module):
         q, k, v = self.queries_keys_values(x_BTD)
         if cache is not None:
             k, v = cache.append(k, v)  # [B, H, S, K]
-        drop_rate = self.drop_rate if self.training else 0.0
-        if self.kind == "sdpa":
-            T, S = q.shape[2], k.shape[2]
-            if cache is not None and T == 1 and q.device.type == "cpu":
-                # Here torch's kernel takes 1.3 times as long in float32 and 3 times in bfloat16 (32 texts of 150
-                # tokens, 12 heads, one thread of a Zen 5), as it works on many queries at a time.
-                y_BHTK = attend_once(q, k, v, mask)
-            else:
-                if mask is None and 1 < T < S:
-                    mask = causal_mask(T, S, q.device)  # is_causal would treat the new tokens as the first ones
-                # One new token sees everything before it.
-                y_BHTK = F.scaled_dot_product_attention(q, k, v, mask, drop_rate, is_causal=mask is None and T > 1)
-        elif self.kind == "manual":
-            y_BHTK = F.dropout(attention_weights(q, k, mask), drop_rate) @ v
-        else:
-            heads = [
-                F.dropout(attention_weights(q[:, [head]], k[:, [head]], mask), drop_rate) @ v[:, [head]]
-                for head in range(self.n_heads)
-            ]
-            y_BHTK = torch.cat(heads, dim=1)
+        y_BHTK = attend(q, k, v, mask, self.kind, self.drop_rate if self.training else 0.0)
         return self.c_proj(y_BHTK.transpose(1, 2).reshape(x_BTD.shape))  # type: ignore[no-any-return]
 
     def at(self, x_BTD: Tensor, position_B: Tensor, mask: Tensor | None) -> Tensor:
@@ -97,13 +78,50 @@ class MultiHeadAttention(nn.Module):
         return q, k, v
 
 
-def attend_once(q_BH1K: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask: Tensor | None) -> Tensor:
+def attend(
+    q_BHTK: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, mask: Tensor | None, kind: AttentionKind, drop_rate: float
+) -> Tensor:
+    """Attend from T queries to those of S tokens that they may see, in one of three ways: to [B, H, T, K].
+
+    The queries are those of the last T tokens; `mask` as for `MultiHeadAttention`. If there are fewer heads of keys and
+    values than of queries, G < H, each serves a group of H / G (Ainslie et al. 2023).
+    """
+    n_heads, T, S = q_BHTK.shape[1], q_BHTK.shape[2], k_BGSK.shape[2]
+    if kind == "sdpa" and 1 == T < S and q_BHTK.device.type == "cpu":
+        # Here torch's kernel takes 1.3 times as long in float32 and 3 times in bfloat16 (32 texts of 150
+        # tokens, 12 heads, one thread of a Zen 5), as it works on many queries at a time.
+        return attend_once(q_BHTK, k_BGSK, v_BGSK, mask)
+    k_BHSK, v_BHSK = for_each_query_head(k_BGSK, n_heads), for_each_query_head(v_BGSK, n_heads)
+    if kind == "sdpa":
+        if mask is None and 1 < T < S:
+            mask = causal_mask(T, S, q_BHTK.device)  # is_causal would treat the new tokens as the first ones
+        # One new token sees everything before it.
+        causal = mask is None and T > 1
+        return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, mask, drop_rate, is_causal=causal)
+    if kind == "manual":
+        return F.dropout(attention_weights(q_BHTK, k_BHSK, mask), drop_rate) @ v_BHSK
+    heads = [
+        F.dropout(attention_weights(q_BHTK[:, [head]], k_BHSK[:, [head]], mask), drop_rate) @ v_BHSK[:, [head]]
+        for head in range(n_heads)
+    ]
+    return torch.cat(heads, dim=1)
+
+
+def for_each_query_head(x_BGSK: Tensor, n_heads: int) -> Tensor:
+    """Repeat each head of keys or values for its group of queries, to [B, n_heads, S, K]."""
+    n_groups = x_BGSK.shape[1]
+    return x_BGSK if n_groups == n_heads else x_BGSK.repeat_interleave(n_heads // n_groups, dim=1)
+
+
+def attend_once(q_BH1K: Tensor, k_BGSK: Tensor, v_BGSK: Tensor, mask: Tensor | None) -> Tensor:
     """Attend from one new token per text, with the same result as `attention_weights(...) @ v`: to [B, H, 1, K]."""
+    B, H, _, K = q_BH1K.shape
+    q_BGRK = q_BH1K.reshape(B, k_BGSK.shape[1], -1, K)  # the R queries of a group, as if they were R new tokens
     # Keys times query, not query times keys: this reads the cached keys in place, without a copy.
-    scores_BH1S = (k_BHSK @ (q_BH1K / math.sqrt(q_BH1K.shape[-1])).transpose(-2, -1)).transpose(-2, -1)
+    scores_BGRS = (k_BGSK @ (q_BGRK / math.sqrt(K)).transpose(-2, -1)).transpose(-2, -1)
     if mask is not None:
-        scores_BH1S = scores_BH1S.masked_fill(~mask, -torch.inf)
-    return torch.softmax(scores_BH1S, dim=-1) @ v_BHSK
+        scores_BGRS = scores_BGRS.masked_fill(~mask, -torch.inf)
+    return (torch.softmax(scores_BGRS, dim=-1) @ v_BGSK).reshape(B, H, 1, K)
 
 
 def attention_weights(q: Tensor, k: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -6,6 +6,8 @@ K head_dim = D / H, V vocab_size.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +15,8 @@ from torch.nn import functional as F
 from scratchlm.model.attention import MultiHeadAttention
 from scratchlm.model.config import Activation, AttentionKind, GPTConfig
 from scratchlm.model.kv_cache import KVCache, LayerCache
-from scratchlm.model.linear import Linear, linear
+from scratchlm.model.language_model import LanguageModel
+from scratchlm.model.linear import Linear
 
 
 class FeedForward(nn.Module):
@@ -72,11 +75,10 @@ class Block(nn.Module):
         return x + fed if self.shortcuts else fed
 
 
-class GPT(nn.Module):
-    """Token ids in, logits of the next token out (chapter 4.6). The modules have GPT-2's names.
+class GPT(LanguageModel):
+    """The GPT of the book, whose modules have GPT-2's names. What a token is and where it stands are added up."""
 
-    A tied head has no parameter of its own: it uses the token embedding.
-    """
+    config: GPTConfig
 
     def __init__(self, config: GPTConfig, attention: AttentionKind = "sdpa") -> None:
         super().__init__()
@@ -89,59 +91,26 @@ class GPT(nn.Module):
         if not config.tie_embeddings:
             self.lm_head = Linear(config.emb_dim, config.vocab_size, bias=False)
 
-    @property
-    def device(self) -> torch.device:
-        return self.wte.weight.device
-
-    def features(
-        self,
-        ids_BT: Tensor,
-        positions_BT: Tensor | None = None,
-        mask: Tensor | None = None,
-        cache: KVCache | None = None,
-    ) -> Tensor:
-        """Return the final hidden state of every position, [B, T, D].
-
-        `ids_BT` is int64. Without `positions_BT`, positions continue from the cache. `mask` is bool,
-        broadcastable to [B, 1, T, S], True where a token may look. Without it, attention is causal.
-        """
-        x_BTD = self.embed(ids_BT, positions_BT, cache.length if cache is not None else 0)
-        for layer, block in enumerate(self.h):
-            x_BTD = block(x_BTD, mask, cache.layer(layer) if cache is not None else None)
-        if cache is not None:
-            cache.length += ids_BT.shape[1]
-        return self.ln_f(x_BTD)  # type: ignore[no-any-return]
-
     def embed(self, ids_BT: Tensor, positions_BT: Tensor | None = None, start: int = 0) -> Tensor:
         """Return the embeddings of tokens and positions, which count from `start` if they are not given, [B, T, D]."""
         if positions_BT is None:
             positions_BT = torch.arange(start, start + ids_BT.shape[1], device=ids_BT.device)
         return self.dropout(self.wte(ids_BT) + self.wpe(positions_BT))  # type: ignore[no-any-return]
 
-    def new_cache(self, batch_size: int, capacity: int) -> KVCache:
-        """Return an empty cache for `batch_size` texts of up to `capacity` tokens."""
-        config = self.config
-        shape = (config.n_layers, batch_size, config.n_heads, capacity, config.head_dim)
-        return KVCache(*shape, self.wte.weight.dtype, self.device)
+    def run_blocks(
+        self,
+        x_BTD: Tensor,
+        first: int = 0,
+        end: int | None = None,
+        positions_BT: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Return the hidden states after some blocks; see `LanguageModel`. Positions are in the embeddings already."""
+        for layer, block in enumerate(self.h[first:end], first):
+            x_BTD = block(x_BTD, mask, cache.layer(layer) if cache is not None else None)
+        return x_BTD
 
-    def head(self, x_BTD: Tensor) -> Tensor:
-        """Turn hidden states into logits, [..., D] to [..., V]."""
-        if self.config.tie_embeddings:
-            return linear(x_BTD, self.wte.weight)
-        return self.lm_head(x_BTD)  # type: ignore[no-any-return]
-
-    def forward(self, ids_BT: Tensor, chosen_N: Tensor | None = None) -> Tensor:
-        """Return the logits of the next token at every position, [B, T, V].
-
-        With `chosen_N`, int64, return those of N of the B * T positions alone, [N, V]: the logits are the largest
-        tensor of all.
-        """
-        features = self.features(ids_BT)
-        if chosen_N is not None:
-            features = features.flatten(0, 1).index_select(0, chosen_N)  # [N, D]
-        return self.head(features)
-
-
-def n_parameters(model: nn.Module) -> int:
-    """Count the parameters; a shared tensor counts once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    def last_block_at(self, x_BTD: Tensor, position_B: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return what the last block does at one position of each text; see `LanguageModel`."""
+        return cast(Block, self.h[-1]).at(x_BTD, position_B, mask)

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from scratchlm.model.gpt import GPT
+from scratchlm.model.language_model import LanguageModel
 
 LOGITS_AT_ONCE = 512  # rows; of GPT-2's vocabulary they take 100 MB in float32
 
 
 @torch.no_grad()
-def log_likelihoods(model: GPT, texts: Sequence[Sequence[int]], n_scored: Sequence[int]) -> Tensor:
+def log_likelihoods(model: LanguageModel, texts: Sequence[Sequence[int]], n_scored: Sequence[int]) -> Tensor:
     """Return the log-likelihood of the last `n_scored` tokens of each text, [B] float64 on the CPU, in nats.
 
     A text has more tokens than are scored of it, and at most one more than the model can see, since its last one is

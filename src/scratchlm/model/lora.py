@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from scratchlm.errors import InputError
-from scratchlm.model.gpt import GPT
 from scratchlm.model.init import WithoutInit
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.linear import Linear, linear
 
 
@@ -64,7 +64,7 @@ def add_lora(model: nn.Module, trained: Iterable[nn.Module], rank: int, scale: f
         layer.lora = LowRank(layer, rank, scale)
 
 
-def untied_head(model: GPT) -> Linear:
+def untied_head(model: LanguageModel) -> Linear:
     """Return the output head; a tied one becomes a layer that may learn apart from the token embedding.
 
     Until then both have one weight in memory.

@@ -9,7 +9,7 @@ import reprlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
@@ -18,8 +18,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from scratchlm.errors import InputError
 from scratchlm.files.folders import from_root
 from scratchlm.files.text import one_line, shorten
-from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
-from scratchlm.params.choices import BYTES_AND_END
+from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, SMOLLM2_CONTEXT_LENGTH
+from scratchlm.params.choices import BYTES_AND_END, Size
 from scratchlm.params.schema import (
     ClassifierParams,
     JudgeParams,
@@ -135,11 +135,28 @@ def _bad_texts(valid: dict[str, Any]) -> Iterator[str]:
             yield f"{section}.{key}: got only white space, allowed with tokenizer.kind word: at least one word"
 
 
+def _bad_shape(model: ModelParams) -> Iterator[str]:
+    if model.emb_dim % model.n_heads:
+        yield f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})"
+    if model.architecture == "llama":
+        if model.emb_dim % model.n_heads == 0 and model.emb_dim // model.n_heads % 2:
+            yield (
+                f"model.emb_dim: got {model.emb_dim}, allowed with architecture llama: a multiple of 2 * model.n_heads "
+                f"({2 * model.n_heads}), as rotary positions turn pairs of numbers"
+            )
+        if model.n_heads % model.n_kv_heads:
+            yield f"model.n_kv_heads: got {model.n_kv_heads}, allowed: a divisor of model.n_heads ({model.n_heads})"
+        if model.qkv_bias:
+            yield "model.qkv_bias: got true, allowed with architecture llama: false"
+        if not model.shortcuts:
+            yield "model.shortcuts: got false, allowed with architecture llama: true"
+
+
 def _bad_windows(valid: dict[str, Any]) -> Iterator[str]:
     model: ModelParams | None = valid.get("model")
     windows: WindowsParams | None = valid.get("windows")
-    if model and model.emb_dim % model.n_heads:
-        yield f"model.emb_dim: got {model.emb_dim}, allowed: a multiple of model.n_heads ({model.n_heads})"
+    if model:
+        yield from _bad_shape(model)
     if windows and windows.stride > windows.max_length:
         yield (
             f"windows.stride: got {windows.stride}, allowed: at most windows.max_length ({windows.max_length}), or "
@@ -209,7 +226,7 @@ def _bad_rates(valid: dict[str, Any]) -> Iterator[str]:
 
 def _bad_bases(valid: dict[str, Any]) -> Iterator[str]:
     if {"weights", "tokenizer"} <= valid.keys():
-        openai = [base for base in valid["weights"].bases if base != "pretrained"]
+        openai = [base for base in valid["weights"].bases if base in get_args(Size)]
         if openai and valid["tokenizer"].kind != "gpt2":
             yield f"weights.bases: got {openai[0]}, allowed only with tokenizer.kind gpt2, whose tokens it knows"
     for section in ("finetune_classifier", "finetune_instructions"):
@@ -255,7 +272,9 @@ def _bad_judges(valid: dict[str, Any]) -> Iterator[str]:
 
 
 def _context_length(base: str, model: ModelParams) -> int:
-    return model.context_length if base == "pretrained" else GPT2_CONTEXT_LENGTH
+    if base == "pretrained":
+        return model.context_length
+    return GPT2_CONTEXT_LENGTH if base in get_args(Size) else SMOLLM2_CONTEXT_LENGTH
 
 
 def _problem(section: str, detail: Any) -> str:

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from scratchlm.model.config import MAX_LAYERS, Activation, AttentionKind, GPTConfig, Init
+from scratchlm.model.config import (
+    MAX_LAYERS,
+    Activation,
+    Architecture,
+    AttentionKind,
+    GPTConfig,
+    Init,
+    LlamaConfig,
+    ModelConfig,
+)
 from scratchlm.params.choices import (
     AllOrLora,
     Base,
@@ -107,12 +116,16 @@ class WindowsParams(Section):
 
 
 class ModelParams(Section):
-    """The shape and the random start of the GPT that is pretrained."""
+    """The shape and the random start of the model that is pretrained."""
 
+    architecture: Architecture
     context_length: Positive
     emb_dim: Positive
     n_heads: Positive
     n_layers: Annotated[int, Field(gt=0, le=MAX_LAYERS)]
+    n_kv_heads: Positive
+    hidden_dim: Positive
+    rope_base: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     drop_rate: DropRate
     qkv_bias: bool
     activation: Activation
@@ -122,10 +135,11 @@ class ModelParams(Section):
     init: Init
     init_std: Annotated[float, Field(gt=0, le=1)]
 
-    def config(self, vocab_size: int) -> GPTConfig:
+    def config(self, vocab_size: int) -> ModelConfig:
         """Return the shape of this model with a vocabulary of `vocab_size` tokens."""
-        shape = {field.name: getattr(self, field.name) for field in fields(GPTConfig) if field.name != "vocab_size"}
-        return GPTConfig(vocab_size=vocab_size, **shape)
+        kind = LlamaConfig if self.architecture == "llama" else GPTConfig
+        set_here = {field.name for field in fields(kind)} & type(self).model_fields.keys()
+        return kind(vocab_size=vocab_size, **{name: getattr(self, name) for name in set_here})
 
 
 class TrainingParams(Section):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from scratchlm.errors import InputError
-from scratchlm.model.gpt import n_parameters
+from scratchlm.model.language_model import n_parameters
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.device import autocast
 from scratchlm.stage.interruption import deferred, requested

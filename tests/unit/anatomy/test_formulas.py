@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from scratchlm.anatomy.formulas import DeepNetwork, gelu, gelu_tanh, gradient_means, layer_norm, relu
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT, activate
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 
 NUMBERS = torch.linspace(-8, 8, 2001)
 
@@ -115,7 +115,7 @@ def test_gradient_means_of_what_the_loss_did_not_reach_are_nan() -> None:
 
 def small_gpt(shortcuts: bool, n_layers: int) -> tuple[GPT, Tensor]:
     torch.manual_seed(0)
-    model = new_gpt(GPTConfig(50, 16, 32, 4, n_layers, shortcuts=shortcuts), "gpt2", 0.05)
+    model = new_model(GPTConfig(50, 16, 32, 4, n_layers, shortcuts=shortcuts), "gpt2", 0.05)
     return model, torch.randint(50, (16, 17))
 
 

@@ -25,7 +25,7 @@ from scratchlm.errors import InputError
 from scratchlm.model.attention import attention_weights
 from scratchlm.model.config import AttentionKind, GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.tokenizer.folder import read_tokenizer
 
 TOLERANCE = 1e-5  # float32
@@ -33,8 +33,8 @@ TOLERANCE = 1e-5  # float32
 
 def random_model(attention: AttentionKind = "sdpa", shortcuts: bool = True) -> GPT:
     torch.manual_seed(3)
-    config = GPTConfig(280, 32, 48, 4, 3, 0.1, True, True, shortcuts=shortcuts)
-    return new_gpt(config, "gpt2", init_std=0.2, attention=attention).eval()  # 0.2 gives very uneven attention
+    config = GPTConfig(280, 32, 48, 4, 3, 0.1, qkv_bias=True, tie_embeddings=True, shortcuts=shortcuts)
+    return new_model(config, "gpt2", init_std=0.2, attention=attention).eval()  # 0.2 gives very uneven attention
 
 
 def generator(seed: int) -> torch.Generator:
@@ -166,7 +166,7 @@ def test_gradients_vanish_without_shortcuts_but_only_after_some_steps(init: Lite
     new, after = {}, {}
     for shortcuts in (True, False):
         torch.manual_seed(3)
-        model = new_gpt(GPTConfig(280, 32, 48, 4, 8, shortcuts=shortcuts), init, init_std=0.06)
+        model = new_model(GPTConfig(280, 32, 48, 4, 8, shortcuts=shortcuts), init, init_std=0.06)
         new[shortcuts] = decades(block_gradients(model, ids[:, :-1], ids[:, 1:]))
         after[shortcuts] = decades(block_gradients(model, ids[:, :-1], ids[:, 1:], after_steps=10))
     assert all(abs(value) < 0.5 for value in (new[True], new[False], after[True]))

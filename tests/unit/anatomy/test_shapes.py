@@ -13,15 +13,16 @@ from scratchlm.anatomy.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, Step, describe_
 from scratchlm.bases.gpt2 import SHAPES, gpt2_config
 from scratchlm.errors import InputError
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.gpt import GPT, n_parameters
-from scratchlm.model.init import new_gpt
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import new_model
+from scratchlm.model.language_model import n_parameters
 from scratchlm.tokenizer.folder import read_tokenizer
 
 BOOK_124M = GPTConfig(50257, 1024, 768, 12, 12, 0.1, qkv_bias=False, tie_embeddings=False)
 
 
 def tiny(n_layers: int = 3, shortcuts: bool = True, tie: bool = True, bias: bool = True) -> GPTConfig:
-    return GPTConfig(70, 20, 24, 3, n_layers, 0.1, bias, tie, shortcuts=shortcuts)
+    return GPTConfig(70, 20, 24, 3, n_layers, 0.1, qkv_bias=bias, tie_embeddings=tie, shortcuts=shortcuts)
 
 
 VARIANTS = [
@@ -46,7 +47,7 @@ def test_letters_stand_for_the_numbers_beside_them(config: GPTConfig) -> None:
 
 @pytest.mark.parametrize("config", VARIANTS)
 def test_shapes_and_parameters_are_those_of_a_model_with_numbers(config: GPTConfig) -> None:
-    model = new_gpt(config, "gpt2").eval()
+    model = new_model(config, "gpt2").eval()
     seen = {}
     for name, module in model.named_modules():
         module.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: output.shape}))

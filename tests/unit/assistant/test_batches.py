@@ -14,7 +14,7 @@ from scratchlm.assistant.batches import Example, check_lengths, collate, encode_
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.errors import InputError
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.choices import PromptStyle
 from scratchlm.params.schema import AssistantParams
 from scratchlm.tokenizer.bpe import train_bpe
@@ -97,7 +97,7 @@ def test_masking_takes_the_prompts_out_of_any_batch_and_nothing_else(
 
 def test_padding_does_not_change_the_loss() -> None:
     torch.manual_seed(0)
-    model = new_gpt(GPTConfig(100, 16, 16, 2, 1, 0.0, False, True), "gpt2").eval()
+    model = new_model(GPTConfig(100, 16, 16, 2, 1, 0.0, qkv_bias=False, tie_embeddings=True), "gpt2").eval()
     examples = [Example([1, 2, 3, 4, 5, 6], 2), Example([7, 8], 1), Example([9], 1)]
     together = collate(examples, 99, 16, mask_prompt=False)
     alone = [collate([example], 99, 16, mask_prompt=False) for example in examples]

@@ -16,7 +16,7 @@ from scratchlm.assistant.tuning import EncodedPair, collate_pairs
 from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.training.loss import IGNORED, Batch, count_targets
 
 BETA = 0.1
@@ -24,9 +24,9 @@ END = 39
 SINGLE = 1e-5  # what float32 leaves of a sum of some tens of nats
 
 
-def new_model(seed: int) -> GPT:
+def tiny_model(seed: int) -> GPT:
     torch.manual_seed(seed)
-    return new_gpt(GPTConfig(40, 30, 16, 2, 2), "gpt2", 0.3).eval()
+    return new_model(GPTConfig(40, 30, 16, 2, 2), "gpt2", 0.3).eval()
 
 
 def pairs(n: int, reference: bool = True) -> list[EncodedPair]:
@@ -65,7 +65,7 @@ def paper_loss(model: GPT, reference: GPT, pair: EncodedPair, mean: bool) -> Ten
 @pytest.mark.parametrize("mean", [True, False])
 @pytest.mark.parametrize("mask_prompt", [True, False])
 def test_log_probabilities_are_those_of_each_answer_alone(mean: bool, mask_prompt: bool) -> None:
-    model, made = new_model(1), pairs(5)
+    model, made = tiny_model(1), pairs(5)
     inputs, targets, _ = batch_of(made, mask_prompt)
     wanted = [
         [log_prob_alone(model, example, mean, mask_prompt).item() for example in (pair.chosen, pair.rejected)]
@@ -78,7 +78,7 @@ def test_log_probabilities_are_those_of_each_answer_alone(mean: bool, mask_promp
 
 def test_log_probabilities_are_those_of_transformers(tmp_path, tokenizer_folder) -> None:
     torch.manual_seed(1)
-    ours = new_gpt(GPTConfig(280, 30, 16, 2, 2, qkv_bias=True), "gpt2", 0.3).eval()
+    ours = new_model(GPTConfig(280, 30, 16, 2, 2, qkv_bias=True), "gpt2", 0.3).eval()
     save_checkpoint(tmp_path / "model", ours, tokenizer_folder)
     theirs = GPT2LMHeadModel.from_pretrained(tmp_path / "model").eval()
     made = pairs(5)
@@ -96,7 +96,7 @@ def test_log_probabilities_are_those_of_transformers(tmp_path, tokenizer_folder)
 
 @pytest.mark.parametrize("mean", [True, False])
 def test_the_loss_and_its_gradients_are_the_papers(mean: bool) -> None:
-    model, reference, made = new_model(1), new_model(2), pairs(5, reference=False)
+    model, reference, made = tiny_model(1), tiny_model(2), pairs(5, reference=False)
     inputs, targets, _ = batch_of(made)
     with torch.no_grad():
         known = answer_log_probs(reference, inputs, targets, mean)
@@ -114,7 +114,7 @@ def test_the_loss_and_its_gradients_are_the_papers(mean: bool) -> None:
 
 @pytest.mark.parametrize("mean", [True, False])
 def test_a_model_that_is_its_own_reference_has_a_loss_of_log_2_and_no_margin(mean: bool) -> None:
-    model, made = new_model(1), pairs(6, reference=False)
+    model, made = tiny_model(1), pairs(6, reference=False)
     inputs, targets, _ = batch_of(made)
     with torch.no_grad():
         known = answer_log_probs(model, inputs, targets, mean)
@@ -134,7 +134,7 @@ def test_rewards_are_beta_times_the_log_ratio_and_decide_loss_margin_and_accurac
 
 
 def test_neither_the_order_of_the_pairs_nor_the_padding_matters() -> None:
-    model, made = new_model(1), pairs(6)
+    model, made = tiny_model(1), pairs(6)
     measure = preference_measure(BETA, True)
     together = measure(model, batch_of(made))
     turned = measure(model, batch_of(made[::-1]))
@@ -159,7 +159,7 @@ def test_a_masked_prompt_cannot_change_what_is_asked_of_the_answer() -> None:
 
 
 def test_the_gradient_pulls_at_the_chosen_answer_and_pushes_the_rejected_one_away() -> None:
-    model, made = new_model(1), pairs(4, reference=False)
+    model, made = tiny_model(1), pairs(4, reference=False)
     inputs, targets, _ = batch_of(made)
     with torch.no_grad():
         known = answer_log_probs(model, inputs, targets, True)

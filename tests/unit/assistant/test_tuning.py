@@ -20,7 +20,7 @@ from scratchlm.errors import InputError
 from scratchlm.files.atomic import write_json
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.model.lora import add_lora, merged_state, untied_head
 from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
@@ -45,9 +45,9 @@ def encoded(n: int, seed: int) -> list[EncodedPair]:
 PAIRS = {"train": encoded(22, 1), "validation": encoded(9, 2), "test": encoded(10, 3)}
 
 
-def new_model() -> GPT:
+def tiny_model() -> GPT:
     torch.manual_seed(0)
-    return new_gpt(GPTConfig(40, 24, 16, 2, 2), "gpt2", 0.1).eval()
+    return new_model(GPTConfig(40, 24, 16, 2, 2), "gpt2", 0.1).eval()
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tuned(model: GPT | None = None, settings: Any = SETTINGS, **arguments: Any) -> tuple[GPT, Tuning]:
-    model = model or new_model()
+    model = model or tiny_model()
     return model, tune(model, PAIRS, END, settings, 1, **arguments)
 
 
@@ -70,7 +70,7 @@ def log_probs(model: GPT, pairs: list[EncodedPair], mean: bool = True) -> torch.
 @pytest.mark.parametrize("mean", [True, False])
 @pytest.mark.parametrize("train_layers", ["all", "lora"])
 def test_chosen_answers_gain_on_rejected_ones_on_pairs_that_were_not_trained_on(mean: bool, train_layers: str) -> None:
-    model = new_model()
+    model = tiny_model()
     if train_layers == "lora":
         add_lora(model, [model.h, untied_head(model)], 4, 4.0)
     _, done = tuned(model, SETTINGS.model_copy(update={"mean_log_probability": mean}))
@@ -87,7 +87,7 @@ def test_the_metrics_are_those_of_the_kept_weights_and_of_the_model_before() -> 
     model, done = tuned()
     metrics = done.metrics()
     for split in SPLITS:
-        before, after = log_probs(new_model(), PAIRS[split]), log_probs(model, PAIRS[split])
+        before, after = log_probs(tiny_model(), PAIRS[split]), log_probs(model, PAIRS[split])
         torch.testing.assert_close(done.reference[split], before, atol=1e-6, rtol=0)
         torch.testing.assert_close(done.final[split], after, atol=1e-6, rtol=0)
         rewards = 0.1 * (after - before)
@@ -175,17 +175,17 @@ def test_the_seed_alone_decides_the_order_of_the_batches(folder: Path, monkeypat
     ends = []
     for drawn in (5, 6):
         monkeypatch.setattr(module, "open_snapshots", lambda stage, device, name=drawn: Snapshots(folder / f"{name}"))
-        model = new_model()
+        model = tiny_model()
         torch.manual_seed(drawn)
         ends.append(tuned(model)[0].wte.weight)
     assert torch.equal(*ends)
 
 
 def test_what_lora_learned_is_in_the_merged_weights() -> None:
-    model = new_model()
+    model = tiny_model()
     add_lora(model, [model.h, untied_head(model)], 4, 4.0)
     tuned(model)
-    plain = new_model()
+    plain = tiny_model()
     untied_head(plain)
     plain.lm_head.weight = torch.nn.Parameter(plain.wte.weight.clone())
     plain.load_state_dict(merged_state(model))

@@ -19,7 +19,7 @@ from scratchlm.checkpoint.folder import load, save_checkpoint
 from scratchlm.download.sources import GPT2_WEIGHTS
 from scratchlm.errors import InputError
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -80,12 +80,12 @@ def test_a_checkpoint_of_transformers_is_downloaded_from_a_server(
 
 
 def test_our_own_checkpoint_is_copied_after_the_same_checks(tokenizer_folder: Path, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "pretrained", new_gpt(small_config(), "gpt2"), tokenizer_folder)
+    save_checkpoint(tmp_path / "pretrained", new_model(small_config(), "gpt2"), tokenizer_folder)
     gpt2.copy_checkpoint(tmp_path / "pretrained", tmp_path / "gpt2" / "pretrained")
     copied = load(tmp_path / "gpt2" / "pretrained")[0]
     assert copied.config.n_layers == 2
     weights = tmp_path / "pretrained" / "model.safetensors"
-    save_checkpoint(tmp_path / "deeper", new_gpt(small_config(3), "gpt2"), tokenizer_folder)
+    save_checkpoint(tmp_path / "deeper", new_model(small_config(3), "gpt2"), tokenizer_folder)
     weights.write_bytes((tmp_path / "deeper" / "model.safetensors").read_bytes())
     with pytest.raises(InputError, match="12 differences"):
         gpt2.copy_checkpoint(tmp_path / "pretrained", tmp_path / "gpt2" / "other")
@@ -97,7 +97,8 @@ def test_our_own_checkpoint_is_copied_after_the_same_checks(tokenizer_folder: Pa
     [("124M", 124_439_808), ("355M", 354_823_168), ("774M", 774_030_080), ("1558M", 1_557_611_200)],
 )
 def test_the_four_sizes_have_gpt2s_parameter_counts(size: str, parameters: int) -> None:
-    from scratchlm.model.gpt import GPT, n_parameters
+    from scratchlm.model.gpt import GPT
+    from scratchlm.model.language_model import n_parameters
 
     with torch.device("meta"):
         assert n_parameters(GPT(gpt2.gpt2_config(size))) == parameters

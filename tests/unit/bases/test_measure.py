@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 from scratchlm.bases.measure import BaseMeasures, measure_base
 from scratchlm.checkpoint.folder import load_checkpoint, save_checkpoint
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.gpt import n_parameters
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
+from scratchlm.model.language_model import n_parameters
 from scratchlm.tokens.windows import Windows
 from scratchlm.training import loop
 from scratchlm.training.loop import Loader
@@ -24,7 +24,7 @@ from scratchlm.training.loop import Loader
 def folder(tokenizer_folder: Path, tmp_path: Path) -> Path:
     """A model with dropout, a vocabulary of 280 and a context of 12."""
     torch.manual_seed(0)
-    model = new_gpt(GPTConfig(280, 12, 16, 2, 2, 0.1, qkv_bias=True, tie_embeddings=True), "gpt2", 0.3)
+    model = new_model(GPTConfig(280, 12, 16, 2, 2, 0.1, qkv_bias=True, tie_embeddings=True), "gpt2", 0.3)
     save_checkpoint(tmp_path / "base", model, tokenizer_folder)
     return tmp_path / "base"
 

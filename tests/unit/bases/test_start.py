@@ -21,7 +21,7 @@ from scratchlm.bases.start import start_model
 from scratchlm.checkpoint.folder import load, save_checkpoint
 from scratchlm.errors import InputError, explain
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.schema import ModelParams
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
@@ -33,6 +33,10 @@ from scratchlm.training.optimizer import new_optimizer, state_of
 INPUTS = Path("inputs/models")
 START = "inputs/models/mine"
 SHAPE: dict[str, Any] = {
+    "architecture": "gpt2",
+    "n_kv_heads": 1,
+    "hidden_dim": 40,
+    "rope_base": 10_000.0,
     "context_length": 12,
     "emb_dim": 16,
     "n_heads": 2,
@@ -59,7 +63,7 @@ def trained(tmp_path: Path, tokenizer_folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     torch.manual_seed(0)
-    model = new_gpt(shape().config(280), "gpt2")
+    model = new_model(shape().config(280), "gpt2")
     ids = torch.randint(280, (8, 9), generator=torch.Generator().manual_seed(1))
     data = TensorDataset(ids[:, :-1], ids[:, 1:])
     optimizer = new_optimizer(model, SETTINGS)
@@ -83,7 +87,7 @@ def test_a_random_start_draws_as_new_gpt_does(tokenizer: Any) -> None:
     torch.manual_seed(5)
     model, state = start_model("random", INPUTS, shape(), tokenizer)
     torch.manual_seed(5)
-    expected = new_gpt(shape().config(280), "gpt2", 0.02, "manual")
+    expected = new_model(shape().config(280), "gpt2", 0.02, "manual")
     assert state is None and model.config == expected.config
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
 
@@ -210,7 +214,7 @@ def test_a_model_of_words_starts_with_the_same_words_and_no_others(
     monkeypatch.chdir(tmp_path)
     for name, text in (("words", "one two three"), ("others", "one two four")):
         write_vocabulary(tmp_path / name, build_vocabulary([text], 5))
-    save_checkpoint(Path(START), new_gpt(shape().config(5), "gpt2"), tmp_path / "words")
+    save_checkpoint(Path(START), new_model(shape().config(5), "gpt2"), tmp_path / "words")
     start_model(START, INPUTS, shape(), read_tokenizer(tmp_path / "words"))
     assert "others: 0 is 'one', wanted 'four'" in refusal(shape(), read_tokenizer(tmp_path / "others"))
 

@@ -17,7 +17,7 @@ from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.errors import InputError
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
 from scratchlm.stage.snapshots import Snapshots
@@ -55,7 +55,9 @@ def tokenizer(tokenizer_folder: Path) -> Tokenizer:
 @pytest.fixture(scope="module")
 def model(tokenizer: Tokenizer) -> GPT:
     torch.manual_seed(2)
-    return new_gpt(GPTConfig(tokenizer.n_vocab, CONTEXT, 24, 2, 2, 0.0, False, False), "book").eval()
+    return new_model(
+        GPTConfig(tokenizer.n_vocab, CONTEXT, 24, 2, 2, 0.0, qkv_bias=False, tie_embeddings=False), "book"
+    ).eval()
 
 
 @pytest.fixture(scope="module")

@@ -24,17 +24,17 @@ from scratchlm.classifier.classifier import Classifier
 from scratchlm.classifier.folder import Description, load_classifier, save_classifier
 from scratchlm.errors import InputError, OutputError
 from scratchlm.model.config import Activation, GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
 
-CONFIG = GPTConfig(280, 12, 16, 2, 2, 0.1, True, True)
+CONFIG = GPTConfig(280, 12, 16, 2, 2, 0.1, qkv_bias=True, tie_embeddings=True)
 
 
 @pytest.fixture
 def folder(tmp_path: Path, tokenizer_folder: Path) -> Path:
     torch.manual_seed(0)
-    save_checkpoint(tmp_path / "model", new_gpt(CONFIG, "gpt2"), tokenizer_folder)
+    save_checkpoint(tmp_path / "model", new_model(CONFIG, "gpt2"), tokenizer_folder)
     return tmp_path / "model"
 
 
@@ -71,11 +71,11 @@ def test_a_saved_model_loads_with_equal_weights(
     tie: bool, qkv_bias: bool, tmp_path: Path, tokenizer_folder: Path
 ) -> None:
     torch.manual_seed(1)
-    config = GPTConfig(280, 12, 16, 2, 2, 0.1, qkv_bias, tie)
-    model = new_gpt(config, "book")
+    config = GPTConfig(280, 12, 16, 2, 2, 0.1, qkv_bias=qkv_bias, tie_embeddings=tie)
+    model = new_model(config, "book")
     save_checkpoint(tmp_path / "model", model, tokenizer_folder)
     loaded, tokenizer = load(tmp_path / "model")
-    assert loaded.config == GPTConfig(280, 12, 16, 2, 2, 0.0, qkv_bias, tie)
+    assert loaded.config == GPTConfig(280, 12, 16, 2, 2, 0.0, qkv_bias=qkv_bias, tie_embeddings=tie)
     assert read_config(tmp_path / "model") == config
     assert loaded.state_dict().keys() == model.state_dict().keys()
     assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
@@ -86,7 +86,7 @@ def test_a_saved_model_loads_with_equal_weights(
 def test_a_model_without_biases_of_query_key_and_value_is_stored_with_zeros(
     tmp_path: Path, tokenizer_folder: Path
 ) -> None:
-    save_checkpoint(tmp_path / "model", new_gpt(replace(CONFIG, qkv_bias=False), "book"), tokenizer_folder)
+    save_checkpoint(tmp_path / "model", new_model(replace(CONFIG, qkv_bias=False), "book"), tokenizer_folder)
     stored = load_file(tmp_path / "model" / "model.safetensors")
     for layer in range(CONFIG.n_layers):
         bias = stored[f"transformer.h.{layer}.attn.c_attn.bias"]
@@ -95,7 +95,7 @@ def test_a_model_without_biases_of_query_key_and_value_is_stored_with_zeros(
 
 def test_saving_twice_gives_the_same_bytes(folder: Path, tmp_path: Path, tokenizer_folder: Path) -> None:
     torch.manual_seed(0)
-    save_checkpoint(tmp_path / "again", new_gpt(CONFIG, "gpt2"), tokenizer_folder)
+    save_checkpoint(tmp_path / "again", new_model(CONFIG, "gpt2"), tokenizer_folder)
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
 
@@ -212,7 +212,7 @@ def test_activation_and_shortcuts_load_again_with_equal_logits(
 ) -> None:
     torch.manual_seed(1)
     config = replace(CONFIG, drop_rate=0.0, activation=activation, shortcuts=shortcuts)
-    model = new_gpt(config, "book").eval()
+    model = new_model(config, "book").eval()
     save_checkpoint(tmp_path / "model", model, tokenizer_folder)
     loaded = load_checkpoint(tmp_path / "model")
     assert loaded.config == config
@@ -222,9 +222,9 @@ def test_activation_and_shortcuts_load_again_with_equal_logits(
 
 def test_the_kind_of_attention_is_not_saved_with_a_model(tmp_path: Path, tokenizer_folder: Path) -> None:
     torch.manual_seed(1)
-    model = new_gpt(CONFIG, "book")
+    model = new_model(CONFIG, "book")
     save_checkpoint(tmp_path / "sdpa", model, tokenizer_folder)
-    manual = new_gpt(CONFIG, "book", attention="manual")
+    manual = new_model(CONFIG, "book", attention="manual")
     manual.load_state_dict(model.state_dict())
     save_checkpoint(tmp_path / "manual", manual, tokenizer_folder)
     for path in (tmp_path / "sdpa").iterdir():
@@ -233,7 +233,7 @@ def test_the_kind_of_attention_is_not_saved_with_a_model(tmp_path: Path, tokeniz
 
 def test_fine_tuned_models_keep_activation_and_shortcuts(tmp_path: Path, tokenizer_folder: Path) -> None:
     config = replace(CONFIG, drop_rate=0.0, activation="relu", shortcuts=False)
-    save_checkpoint(tmp_path / "base", new_gpt(config, "gpt2"), tokenizer_folder)
+    save_checkpoint(tmp_path / "base", new_model(config, "gpt2"), tokenizer_folder)
     copy_checkpoint(tmp_path / "base", tmp_path / "copied")
     base = load_checkpoint(tmp_path / "copied")
     save_classifier(tmp_path / "classifier", Classifier(base), tokenizer_folder, Description(["a", "b"], 12, 1.0))
@@ -309,7 +309,7 @@ def test_any_weights_and_description_are_refused_by_name(
 ) -> None:
     folder = tmp_path_factory.getbasetemp() / "any-model"
     if not folder.exists():
-        save_checkpoint(folder, new_gpt(CONFIG, "gpt2"), tokenizer_folder)
+        save_checkpoint(folder, new_model(CONFIG, "gpt2"), tokenizer_folder)
     for found in (content, size.to_bytes(8, "little") + content):
         (folder / "model.safetensors").write_bytes(found)
         with pytest.raises(InputError, match=r"any-model/model\.safetensors (is not a readable|does not fit)"):

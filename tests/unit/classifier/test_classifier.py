@@ -19,7 +19,7 @@ from scratchlm.classifier.classifier import (
     measure_labels,
 )
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.tokenizer.folder import read_tokenizer
 
 
@@ -31,7 +31,7 @@ def tokenizer(tokenizer_folder: Path) -> tiktoken.Encoding:
 @pytest.fixture
 def classifier() -> Classifier:
     torch.manual_seed(0)
-    return Classifier(new_gpt(GPTConfig(280, 12, 16, 2, 3, 0.0, False, True), "book")).eval()
+    return Classifier(new_model(GPTConfig(280, 12, 16, 2, 3, 0.0, qkv_bias=False, tie_embeddings=True), "book")).eval()
 
 
 def test_messages_are_padded_with_end_of_text_and_cut_to_the_length(tokenizer: tiktoken.Encoding) -> None:
@@ -87,7 +87,9 @@ def test_measures_do_not_depend_on_the_batch_size(classifier: Classifier, batch_
 
 @pytest.mark.parametrize("n_labels", [2, 5])
 def test_there_are_as_many_outputs_as_labels(n_labels: int) -> None:
-    classifier = Classifier(new_gpt(GPTConfig(280, 12, 16, 2, 1, 0.0, False, True), "book"), n_labels)
+    classifier = Classifier(
+        new_model(GPTConfig(280, 12, 16, 2, 1, 0.0, qkv_bias=False, tie_embeddings=True), "book"), n_labels
+    )
     assert classifier(torch.randint(280, (3, 12))).shape == (3, n_labels)
 
 

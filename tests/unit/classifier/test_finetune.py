@@ -14,7 +14,7 @@ from scratchlm.classifier.classifier import Classifier, Messages, label_logits, 
 from scratchlm.classifier.finetune import SPLITS, encode_splits, finetune, read_splits
 from scratchlm.errors import OutputError
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.choices import Padding
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.tokenizer.folder import read_tokenizer
@@ -84,7 +84,7 @@ def test_a_training_reports_while_it_runs_and_measures_each_split_for_what_it_is
         for split, n in sizes.items()
     }
     torch.manual_seed(0)
-    classifier = Classifier(new_gpt(GPTConfig(40, 8, 16, 2, 1), "gpt2"), 3)
+    classifier = Classifier(new_model(GPTConfig(40, 8, 16, 2, 1), "gpt2"), 3)
     reported: list[tuple[int, int]] = []
 
     def report(state: TrainingState) -> None:

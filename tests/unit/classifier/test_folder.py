@@ -16,7 +16,7 @@ from scratchlm.classifier.folder import DESCRIPTION, Description, load_classifie
 from scratchlm.classifier.reading import Reading
 from scratchlm.errors import OutputError
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.tokenizer.folder import read_tokenizer
 
 TOPICS = Description(["big cats", "dogs", "löwen"], max_length=9, temperature=1.75)
@@ -25,7 +25,9 @@ TOPICS = Description(["big cats", "dogs", "löwen"], max_length=9, temperature=1
 @pytest.fixture
 def classifier() -> Classifier:
     torch.manual_seed(0)
-    return Classifier(new_gpt(GPTConfig(280, 12, 16, 2, 3, 0.0, False, True), "book"), 3).eval()
+    return Classifier(
+        new_model(GPTConfig(280, 12, 16, 2, 3, 0.0, qkv_bias=False, tie_embeddings=True), "book"), 3
+    ).eval()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from scratchlm.classifier.reading import Reading
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.cut import n_frozen_blocks
 from scratchlm.model.gpt import Block
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.choices import Padding, Token
 from scratchlm.params.schema import ClassifierParams
 from scratchlm.stage.snapshots import Snapshots
@@ -45,7 +45,7 @@ def messages_of(padding: Padding) -> dict[str, Messages]:
 
 def classifier_of(settings: ClassifierParams, n_layers: int = 3) -> Classifier:
     torch.manual_seed(0)
-    gpt = new_gpt(GPTConfig(40, CONTEXT, 16, 2, n_layers, settings.drop_rate), "gpt2", init_std=0.2)
+    gpt = new_model(GPTConfig(40, CONTEXT, 16, 2, n_layers, settings.drop_rate), "gpt2", init_std=0.2)
     reading = Reading(settings.token, settings.padding, settings.causal_mask, PAD)
     classifier = Classifier(gpt.eval(), 3, reading)
     choose_trained_layers(classifier, settings)

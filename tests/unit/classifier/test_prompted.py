@@ -12,7 +12,7 @@ from scratchlm.classifier.baseline import describe_accuracies
 from scratchlm.classifier.prompted import encode_questions, measure_prompted, question
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary
@@ -35,8 +35,8 @@ def tokenizer(tokenizer_folder: Path) -> Tokenizer:
 
 def random_model(tokenizer: Tokenizer, context_length: int = 256, seed: int = 3) -> GPT:
     torch.manual_seed(seed)
-    config = GPTConfig(tokenizer.n_vocab, context_length, 32, 4, 2, 0.5, True, False)
-    return new_gpt(config, "gpt2", init_std=1.0)  # very sure of its tokens; in training mode, with dropout
+    config = GPTConfig(tokenizer.n_vocab, context_length, 32, 4, 2, 0.5, qkv_bias=True, tie_embeddings=False)
+    return new_model(config, "gpt2", init_std=1.0)  # very sure of its tokens; in training mode, with dropout
 
 
 def messages(labels: list[int], texts: list[str] = TEXTS) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from training_settings import classifier_settings
 from scratchlm.classifier.classifier import Classifier, Messages, label_logits, label_loss, new_classifier
 from scratchlm.classifier.reading import Reading
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.choices import Padding, Token
 from scratchlm.training.loop import Training, loaders
 
@@ -34,7 +34,7 @@ def texts(lengths: list[int] = LENGTHS, width: int = WIDTH) -> Tensor:
 
 def classifier_of(**choices: Any) -> Classifier:
     torch.manual_seed(0)
-    gpt = new_gpt(GPTConfig(40, 16, 16, 2, 2), "gpt2", init_std=0.3)
+    gpt = new_model(GPTConfig(40, 16, 16, 2, 2), "gpt2", init_std=0.3)
     return Classifier(gpt, 3, Reading(**choices, pad_id=PAD)).eval()
 
 
@@ -131,14 +131,14 @@ def test_a_batch_without_padding_is_as_wide_as_its_longest_text() -> None:
 
 def test_random_weights_are_those_of_the_bases_shape_and_the_head_is_the_same() -> None:
     torch.manual_seed(0)
-    base = new_gpt(GPTConfig(40, 16, 16, 2, 2), "gpt2")
+    base = new_model(GPTConfig(40, 16, 16, 2, 2), "gpt2")
     before = {name: weight.clone() for name, weight in base.named_parameters()}
     reading = Reading("first", pad_id=PAD)
     ours, fresh = (new_classifier(base, 2, reading, weights, 123) for weights in ("base", "random"))  # type: ignore[arg-type]
     assert ours.gpt is base and all(torch.equal(before[name], weight) for name, weight in base.named_parameters())
     assert fresh.gpt.config == base.config and fresh.reading == replace(ours.reading)
     torch.manual_seed(123)
-    expected = new_gpt(base.config, "book")
+    expected = new_model(base.config, "book")
     assert all(torch.equal(*pair) for pair in zip(fresh.gpt.parameters(), expected.parameters(), strict=True))
     torch.manual_seed(123)
     head = torch.nn.Linear(16, 2)

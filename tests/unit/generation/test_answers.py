@@ -18,7 +18,7 @@ from scratchlm.generation.answers import Answer, answer, describe_summary, summa
 from scratchlm.generation.decode import Sampling, generate_uncached
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
 from scratchlm.stage.snapshots import Snapshots
@@ -50,7 +50,9 @@ def tokenizer(tokenizer_folder: Path) -> tiktoken.Encoding:
 @pytest.fixture(scope="module")
 def model(tokenizer: tiktoken.Encoding) -> GPT:
     torch.manual_seed(2)
-    gpt = new_gpt(GPTConfig(tokenizer.n_vocab, 64, 24, 2, 2, 0.0, False, False), "book").eval()
+    gpt = new_model(
+        GPTConfig(tokenizer.n_vocab, 64, 24, 2, 2, 0.0, qkv_bias=False, tie_embeddings=False), "book"
+    ).eval()
     with torch.no_grad():
         gpt.lm_head.weight[tokenizer.eot_token] *= 2.5  # some answers end with it and some do not
     return gpt

@@ -11,7 +11,7 @@ from scratchlm.generation.base_texts import PROMPTS, describe_base, sample_base
 from scratchlm.generation.decode import Sampling, generate_text
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary
@@ -21,7 +21,7 @@ EFFORT, QUESTION = PROMPTS
 
 def random_model(tokenizer: Tokenizer, context_length: int) -> GPT:
     torch.manual_seed(1)
-    return new_gpt(GPTConfig(tokenizer.n_vocab, context_length, 16, 2, 1), "gpt2", 0.4).eval()
+    return new_model(GPTConfig(tokenizer.n_vocab, context_length, 16, 2, 1), "gpt2", 0.4).eval()
 
 
 def test_the_prompts_and_lengths_are_the_books() -> None:

@@ -19,7 +19,7 @@ from scratchlm.generation.decode import (
 )
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 
 GREEDY = Sampling()
 
@@ -27,7 +27,7 @@ GREEDY = Sampling()
 @pytest.fixture(scope="module")
 def model() -> GPT:
     torch.manual_seed(3)
-    gpt = new_gpt(GPTConfig(60, 40, 32, 4, 2, 0.0, True, False), "gpt2").eval()
+    gpt = new_model(GPTConfig(60, 40, 32, 4, 2, 0.0, qkv_bias=True, tie_embeddings=False), "gpt2").eval()
     with torch.no_grad():
         for parameter in gpt.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)

@@ -11,7 +11,7 @@ from torch import Tensor
 from scratchlm.generation.decode import Continuation, Sampling, generate
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 
 VOCAB_SIZE, CONTEXT = 30, 16
 
@@ -28,7 +28,7 @@ NEW_TOKENS = st.integers(1, CONTEXT + 9)
 def model() -> GPT:
     """A tiny model in double precision, so that rounding never decides between two tokens."""
     torch.manual_seed(3)
-    return new_gpt(GPTConfig(VOCAB_SIZE, CONTEXT, 16, 2, 2), "gpt2", init_std=0.5).double().eval()
+    return new_model(GPTConfig(VOCAB_SIZE, CONTEXT, 16, 2, 2), "gpt2", init_std=0.5).double().eval()
 
 
 def room_of(prompt: list[int], max_new_tokens: int) -> int:

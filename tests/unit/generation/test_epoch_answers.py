@@ -12,7 +12,7 @@ from scratchlm.generation.decode import generate_uncached
 from scratchlm.generation.epoch_answers import SAMPLE_TOKENS, describe_answers, sample_answers
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.protocol import Tokenizer
 
@@ -31,7 +31,7 @@ def tokenizer(tokenizer_folder: Path) -> Tokenizer:
 @pytest.fixture
 def model(tokenizer: Tokenizer) -> GPT:
     torch.manual_seed(1)
-    return new_gpt(GPTConfig(tokenizer.n_vocab, 150, 24, 2, 2, 0.1, tie_embeddings=False), "book").eval()
+    return new_model(GPTConfig(tokenizer.n_vocab, 150, 24, 2, 2, 0.1, tie_embeddings=False), "book").eval()
 
 
 def test_answers_are_the_likeliest_tokens_after_each_prompt(model: GPT, tokenizer: Tokenizer) -> None:

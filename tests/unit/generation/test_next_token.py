@@ -11,7 +11,7 @@ from scratchlm.generation.decode import Sampling, generate
 from scratchlm.generation.next_token import bar, describe_expected, expect_token
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.tokenizer.folder import read_tokenizer
 
 PROMPT = [5, 90, 17, 3]
@@ -20,7 +20,7 @@ PROMPT = [5, 90, 17, 3]
 @pytest.fixture(scope="module")
 def model() -> GPT:
     torch.manual_seed(3)
-    return new_gpt(GPTConfig(280, 40, 32, 4, 2, 0.1, True, False), "gpt2", 0.3).eval()
+    return new_model(GPTConfig(280, 40, 32, 4, 2, 0.1, qkv_bias=True, tie_embeddings=False), "gpt2", 0.3).eval()
 
 
 @pytest.mark.parametrize("top_k", [None, 1, 7, 280, 1000])

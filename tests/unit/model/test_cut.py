@@ -8,7 +8,7 @@ import torch
 from scratchlm.model.config import AttentionKind, GPTConfig
 from scratchlm.model.cut import lower_part, n_frozen_blocks, upper_part
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 
 N_LAYERS = 3
 EXACT = {"atol": 1e-6, "rtol": 1e-6}
@@ -17,7 +17,7 @@ EXACT = {"atol": 1e-6, "rtol": 1e-6}
 def gpt(*, qkv_bias: bool = True, shortcuts: bool = True, attention: AttentionKind = "sdpa") -> GPT:
     torch.manual_seed(0)
     config = GPTConfig(40, 12, 16, 2, N_LAYERS, qkv_bias=qkv_bias, shortcuts=shortcuts)
-    return new_gpt(config, "gpt2", init_std=0.3, attention=attention).eval()
+    return new_model(config, "gpt2", init_std=0.3, attention=attention).eval()
 
 
 def ids() -> torch.Tensor:

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from scratchlm.model.config import AttentionKind, GPTConfig
-from scratchlm.model.gpt import GPT, n_parameters
-from scratchlm.model.init import empty_gpt, new_gpt
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import empty_model, new_model
+from scratchlm.model.language_model import n_parameters
 
-TINY = GPTConfig(50, 16, 24, 3, 2, 0.1, False, False)
+TINY = GPTConfig(50, 16, 24, 3, 2, 0.1, qkv_bias=False, tie_embeddings=False)
 
 
 @pytest.mark.parametrize(
@@ -26,13 +27,15 @@ TINY = GPTConfig(50, 16, 24, 3, 2, 0.1, False, False)
 def test_parameter_counts_are_the_books(emb_dim: int, n_layers: int, n_heads: int, untied: int, tied: int) -> None:
     for tie_embeddings, expected in ((False, untied), (True, tied)):
         with torch.device("meta"):
-            model = GPT(GPTConfig(50257, 1024, emb_dim, n_heads, n_layers, 0.1, False, tie_embeddings))
+            model = GPT(
+                GPTConfig(50257, 1024, emb_dim, n_heads, n_layers, 0.1, qkv_bias=False, tie_embeddings=tie_embeddings)
+            )
         assert n_parameters(model) == expected
 
 
 def test_the_untrained_124m_model_generates_what_the_book_prints() -> None:
     torch.manual_seed(123)
-    model = new_gpt(GPTConfig(50257, 1024, 768, 12, 12, 0.1, False, False), "book").eval()
+    model = new_model(GPTConfig(50257, 1024, 768, 12, 12, 0.1, qkv_bias=False, tie_embeddings=False), "book").eval()
     ids = torch.tensor([[15496, 11, 314, 716]])  # "Hello, I am"
     with torch.no_grad():
         for _ in range(6):
@@ -43,7 +46,7 @@ def test_the_untrained_124m_model_generates_what_the_book_prints() -> None:
 
 def test_the_books_init_equals_building_its_modules_one_by_one() -> None:
     torch.manual_seed(5)
-    model = new_gpt(TINY, "book")
+    model = new_model(TINY, "book")
     torch.manual_seed(5)
     expected = [torch.nn.Embedding(50, 24).weight, torch.nn.Embedding(16, 24).weight]
     for _ in range(2):
@@ -60,14 +63,14 @@ def test_the_books_init_equals_building_its_modules_one_by_one() -> None:
 @pytest.mark.parametrize("init", ["book", "gpt2"])
 def test_every_parameter_is_set_by_its_init(init: Literal["book", "gpt2"], monkeypatch: pytest.MonkeyPatch) -> None:
     def gpt_of_nan(config: GPTConfig, attention: AttentionKind) -> GPT:
-        model = empty_gpt(config, attention)
+        model = empty_model(config, attention)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.fill_(float("nan"))
         return model
 
-    monkeypatch.setattr("scratchlm.model.init.empty_gpt", gpt_of_nan)
-    tensors = new_gpt(GPTConfig(50, 16, 24, 3, 2, 0.1, True, False), init).state_dict()
+    monkeypatch.setattr("scratchlm.model.init.empty_model", gpt_of_nan)
+    tensors = new_model(GPTConfig(50, 16, 24, 3, 2, 0.1, qkv_bias=True, tie_embeddings=False), init).state_dict()
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     norms = [name for name in tensors if "ln_" in name]
     assert len(norms) == 10
@@ -76,7 +79,7 @@ def test_every_parameter_is_set_by_its_init(init: Literal["book", "gpt2"], monke
 
 def test_gpt2_init_scales_the_projections_onto_the_shortcut() -> None:
     torch.manual_seed(0)
-    model = new_gpt(GPTConfig(50, 16, 128, 4, 8, 0.0, True, True), "gpt2")
+    model = new_model(GPTConfig(50, 16, 128, 4, 8, 0.0, qkv_bias=True, tie_embeddings=True), "gpt2")
     for block in model.h:
         assert block.attn.c_attn.weight.std().item() == pytest.approx(0.02, rel=0.05)
         assert block.mlp.c_proj.weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)  # sqrt(2 * 8) = 4
@@ -85,7 +88,7 @@ def test_gpt2_init_scales_the_projections_onto_the_shortcut() -> None:
 
 def test_no_position_sees_the_future() -> None:
     torch.manual_seed(0)
-    model = new_gpt(TINY, "book").eval()
+    model = new_model(TINY, "book").eval()
     ids = torch.randint(50, (1, 16))
     changed = ids.clone()
     changed[0, 9] = (changed[0, 9] + 1) % 50
@@ -96,7 +99,7 @@ def test_no_position_sees_the_future() -> None:
 
 def test_the_cache_gives_the_logits_of_the_whole_text() -> None:
     torch.manual_seed(0)
-    model = new_gpt(TINY, "book").eval()
+    model = new_model(TINY, "book").eval()
     ids = torch.randint(50, (2, 12))
     cache = model.new_cache(2, 12)
     with torch.no_grad():
@@ -107,7 +110,7 @@ def test_the_cache_gives_the_logits_of_the_whole_text() -> None:
 
 def test_dropout_acts_in_training_only() -> None:
     torch.manual_seed(0)
-    model = new_gpt(TINY, "book")
+    model = new_model(TINY, "book")
     ids = torch.randint(50, (1, 16))
     assert not torch.equal(model(ids), model(ids))
     model.eval()

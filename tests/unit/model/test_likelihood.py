@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.model.likelihood import log_likelihoods
 
 CONTEXT = 12
@@ -23,7 +23,7 @@ TOLERANCE = 1e-4  # nats, float32
 @pytest.fixture(scope="module", params=[True, False])
 def model(request: pytest.FixtureRequest) -> GPT:
     torch.manual_seed(2)
-    return new_gpt(GPTConfig(40, CONTEXT, 16, 2, 2, 0.5, tie_embeddings=request.param), "gpt2", 1.0).eval()
+    return new_model(GPTConfig(40, CONTEXT, 16, 2, 2, 0.5, tie_embeddings=request.param), "gpt2", 1.0).eval()
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from scratchlm.model import linear as module
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.model.linear import linear
 
 OURS, WITHIN = torch.ops.mkldnn._linear_pointwise.default, 1e-4
@@ -108,7 +108,7 @@ def test_a_compiled_gpt_is_one_graph_of_torchs_own_products() -> None:
         return graph.forward
 
     torch.manual_seed(0)
-    model = new_gpt(GPTConfig(400, 64, 128, 2, 1, 0.0), "gpt2")
+    model = new_model(GPTConfig(400, 64, 128, 2, 1, 0.0), "gpt2")
     ids = torch.randint(400, (4, 64))
     compiled = torch.compile(model, backend=keep, fullgraph=True)(ids)
     assert torch.allclose(compiled, model(ids), atol=WITHIN)

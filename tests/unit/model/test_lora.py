@@ -22,8 +22,9 @@ from scratchlm.errors import InputError
 from scratchlm.generation.decode import Sampling, generate, generate_uncached
 from scratchlm.model import linear as linear_module
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.gpt import GPT, n_parameters
-from scratchlm.model.init import empty_gpt, new_gpt
+from scratchlm.model.gpt import GPT
+from scratchlm.model.init import empty_model, new_model
+from scratchlm.model.language_model import n_parameters
 from scratchlm.model.linear import Linear
 from scratchlm.model.lora import LowRank, add_lora, merged_state, untied_head
 from scratchlm.params.schema import FinetuningParams
@@ -42,13 +43,13 @@ def seed() -> None:
 
 def assistant(tied: bool = True, qkv_bias: bool = True, scale: float = 16.0, rank: int = RANK) -> GPT:
     """A GPT with LoRA, whose base has nontrivial biases and norms."""
-    model = randomized(new_gpt(replace(CONFIG, tie_embeddings=tied, qkv_bias=qkv_bias), "gpt2"))
+    model = randomized(new_model(replace(CONFIG, tie_embeddings=tied, qkv_bias=qkv_bias), "gpt2"))
     add_lora(model, [model.h, untied_head(model)], rank, scale)
     return model.eval()
 
 
 def classifier(tied: bool = True, qkv_bias: bool = True, scale: float = 16.0, rank: int = RANK) -> Classifier:
-    model = Classifier(randomized(new_gpt(replace(CONFIG, tie_embeddings=tied, qkv_bias=qkv_bias), "gpt2")))
+    model = Classifier(randomized(new_model(replace(CONFIG, tie_embeddings=tied, qkv_bias=qkv_bias), "gpt2")))
     add_lora(model, [model.gpt.h, model.head], rank, scale)
     return model.eval()
 
@@ -80,7 +81,7 @@ def ids(n: int = 3) -> Tensor:
 
 def test_the_published_number_of_parameters_of_the_classifier_is_trained() -> None:
     with torch.device("meta"):
-        model = Classifier(empty_gpt(gpt2_config("124M")))
+        model = Classifier(empty_model(gpt2_config("124M")))
         add_lora(model, [model.gpt.h, model.head], 16, 16.0)
     assert n_trained_parameters(model) == 2_666_528
     assert n_parameters(model) == 124_441_346 + 2_666_528  # of the book's classifier
@@ -90,7 +91,7 @@ def test_the_published_number_of_parameters_of_the_classifier_is_trained() -> No
 def test_the_published_number_of_parameters_of_the_assistant_is_trained(tied: bool) -> None:
     config = replace(gpt2_config("355M"), tie_embeddings=tied)
     with torch.device("meta"):
-        model = empty_gpt(config)
+        model = empty_model(config)
         before = n_parameters(model)
         add_lora(model, [model.h, untied_head(model)], 16, 16.0)
     assert n_trained_parameters(model) == 7_898_384
@@ -112,7 +113,7 @@ def test_an_output_head_that_a_classifier_does_not_use_is_left_alone() -> None:
 
 
 def test_the_first_matrices_are_drawn_layer_by_layer_and_query_key_and_value_apart() -> None:
-    base = new_gpt(CONFIG, "gpt2")
+    base = new_model(CONFIG, "gpt2")
     torch.manual_seed(123)
     add_lora(base, [base.h, untied_head(base)], RANK, 1.0)
     torch.manual_seed(123)
@@ -129,7 +130,7 @@ def test_the_first_matrices_are_drawn_layer_by_layer_and_query_key_and_value_apa
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_nothing_changes_before_the_first_step(tied: bool) -> None:
-    base = new_gpt(replace(CONFIG, tie_embeddings=tied), "gpt2").eval()
+    base = new_model(replace(CONFIG, tie_embeddings=tied), "gpt2").eval()
     with torch.no_grad():
         before = base(ids())
         add_lora(base, [base.h, untied_head(base)], RANK, 16.0)
@@ -165,7 +166,7 @@ def test_query_key_and_value_learn_apart() -> None:
 
 def test_a_rank_above_the_width_is_refused_and_one_above_the_number_of_labels_is_not() -> None:
     assert classifier(rank=CONFIG.emb_dim).head.lora.B.shape == (CONFIG.emb_dim, 2)
-    model = new_gpt(CONFIG, "gpt2")
+    model = new_model(CONFIG, "gpt2")
     with pytest.raises(InputError, match=r"lora_rank is 25, but this model has layers of 24 inputs.* set it to 24 or"):
         add_lora(model, [model.h], 25, 16.0)
     assert all(parameter.requires_grad for parameter in model.parameters())
@@ -184,7 +185,7 @@ def test_a_tied_head_keeps_the_embeddings_matrix_and_gets_no_copy() -> None:
 
 @pytest.mark.parametrize("width", [24, 256])  # through torch's product, and through oneDNN's where that is faster
 def test_the_frozen_weights_get_no_gradient_and_none_is_computed(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = new_gpt(replace(CONFIG, emb_dim=width, n_heads=4), "gpt2")
+    model = new_model(replace(CONFIG, emb_dim=width, n_heads=4), "gpt2")
     add_lora(model, [model.h, untied_head(model)], RANK, 1.0)
     after_training(model)
     shapes = []
@@ -250,7 +251,7 @@ def test_a_classifier_is_saved_merged(
 
 
 def test_without_lora_the_merged_state_is_the_state() -> None:
-    model = new_gpt(CONFIG, "gpt2")
+    model = new_model(CONFIG, "gpt2")
     merged = merged_state(model)
     assert list(merged) == list(model.state_dict())
     assert all(tensor.data_ptr() == merged[name].data_ptr() for name, tensor in model.state_dict().items())

@@ -23,7 +23,7 @@ from scratchlm.corpus.documents import read_documents
 from scratchlm.errors import InputError, OutputError
 from scratchlm.generation.decode import Sampling, generate, generate_text
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import (
     copy_tokenizer_for_hugging_face,
@@ -356,7 +356,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, name: str, content: bytes, pr
 @pytest.fixture(scope="module")
 def model_folder(folder: Path, words: WordTokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    model = new_gpt(GPTConfig(words.n_vocab, 32, 16, 2, 1, 0.0, False, False), "book")
+    model = new_model(GPTConfig(words.n_vocab, 32, 16, 2, 1, 0.0, qkv_bias=False, tie_embeddings=False), "book")
     model_folder = tmp_path_factory.mktemp("model") / "model"
     save_checkpoint(model_folder, model, folder)
     return model_folder
@@ -415,7 +415,7 @@ def test_a_model_of_words_is_copied_and_refuses_a_tokenizer_of_another_kind(
     write_tokenizer(tmp_path / "bpe", *train_bpe([text], 280))
     with pytest.raises(InputError, match=f"has {N_VOCAB} tokens, the tokenizer 280"):
         check_vocabulary(model_folder, read_tokenizer(tmp_path / "many"))
-    save_checkpoint(tmp_path / "model", new_gpt(GPTConfig(280, 8, 8, 1, 1), "book"), tmp_path / "many")
+    save_checkpoint(tmp_path / "model", new_model(GPTConfig(280, 8, 8, 1, 1), "book"), tmp_path / "many")
     with pytest.raises(InputError, match="ends its texts with token 278, the tokenizer with 279"):
         check_vocabulary(tmp_path / "model", read_tokenizer(tmp_path / "bpe"))
 

@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 from training_settings import training_settings
 
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training import fit as module
 from scratchlm.training.fit import fit
@@ -27,7 +27,7 @@ def test_a_fit_reports_the_losses_around_the_training_and_its_length(
 ) -> None:
     monkeypatch.setattr(module, "open_snapshots", lambda stage, device: Snapshots(tmp_path / stage))
     torch.manual_seed(0)
-    model = new_gpt(GPTConfig(40, 8, 16, 2, 1), "gpt2")
+    model = new_model(GPTConfig(40, 8, 16, 2, 1), "gpt2")
     ids = torch.randint(40, (22, 9), generator=torch.Generator().manual_seed(1))
     data = TensorDataset(ids[:, :-1], ids[:, 1:])
     batches = loaders(data, TensorDataset(*data[:6]), 4)
@@ -68,7 +68,7 @@ def test_the_curve_and_the_notes_are_there_while_it_trains(tmp_path: Path, monke
 
     fit(
         "pretrain",
-        new_gpt(GPTConfig(40, 8, 16, 2, 1), "gpt2"),
+        new_model(GPTConfig(40, 8, 16, 2, 1), "gpt2"),
         batches,
         SETTINGS,
         1,
@@ -83,7 +83,7 @@ def test_the_curve_and_the_notes_are_there_while_it_trains(tmp_path: Path, monke
 def test_the_final_losses_are_those_of_the_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "open_snapshots", lambda stage, device: Snapshots(tmp_path / stage))
     torch.manual_seed(0)
-    model = new_gpt(GPTConfig(40, 8, 16, 2, 1), "gpt2")
+    model = new_model(GPTConfig(40, 8, 16, 2, 1), "gpt2")
     ids = torch.randint(40, (26, 9), generator=torch.Generator().manual_seed(1))
     targets = ids[:, 1:].masked_fill(torch.arange(8) > torch.arange(26)[:, None] % 8, IGNORED)  # 1 to 8 in a row
     data = TensorDataset(ids[:, :-1], targets)

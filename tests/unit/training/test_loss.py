@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from scratchlm.classifier.classifier import Classifier, label_loss
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.training.loss import IGNORED, Batch, next_token_loss
 
 
-def new_model(tie_embeddings: bool = True, drop_rate: float = 0.1) -> GPT:
+def tiny_model(tie_embeddings: bool = True, drop_rate: float = 0.1) -> GPT:
     torch.manual_seed(0)
-    return new_gpt(GPTConfig(3000, 16, 32, 2, 2, drop_rate, tie_embeddings=tie_embeddings), "gpt2").train()
+    return new_model(GPTConfig(3000, 16, 32, 2, 2, drop_rate, tie_embeddings=tie_embeddings), "gpt2").train()
 
 
 def batch(ignored: float) -> Batch:
@@ -35,7 +35,7 @@ def book_loss(model: GPT, batch: Batch) -> Tensor:
 
 
 def loss_and_gradients(loss: Callable[[Any, Batch], Tensor], ignored: float, tied: bool) -> list[Tensor]:
-    model = new_model(tied)
+    model = tiny_model(tied)
     torch.manual_seed(2)  # of dropout
     value = loss(model, batch(ignored))
     value.backward()  # type: ignore[no-untyped-call]
@@ -59,7 +59,7 @@ def test_ignored_targets_change_neither_loss_nor_gradients(tied: bool) -> None:
 
 
 def test_only_positions_whose_target_counts_get_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, shapes = new_model(), []
+    model, shapes = tiny_model(), []
     head = model.head
     monkeypatch.setattr(model, "head", lambda x: shapes.append(tuple(x.shape)) or head(x))
     inputs, targets = batch(0.7)
@@ -75,8 +75,8 @@ def test_a_batch_without_a_target_has_no_loss_and_no_gradient() -> None:
 
 def test_no_loss_waits_for_the_device() -> None:
     """On the meta device nothing can be read, so whatever waits for a value fails there."""
-    model = new_model()
-    classifier = Classifier(new_model(), 3)
+    model = tiny_model()
+    classifier = Classifier(tiny_model(), 3)
     labels = torch.tensor([0, 2, 1, 0])
     inputs, _ = batch(0.0)
     assert next_token_loss(model.to("meta"), batch(0.7)).device.type == "meta"

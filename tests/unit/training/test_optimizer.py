@@ -25,7 +25,7 @@ def settings(epochs: int, learning_rate: float = 0.01, weight_decay: float = 0.1
     )
 
 
-def new_model() -> nn.Module:
+def tiny_model() -> nn.Module:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
     model[2].bias.requires_grad_(False)
@@ -54,8 +54,8 @@ def largest_difference(ours: nn.Module, theirs: nn.Module) -> float:
 
 
 def test_two_trainings_of_three_epochs_with_the_state_kept_are_one_of_six() -> None:
-    whole, whole_state = trained(new_model(), settings(6))
-    half, state = trained(new_model(), settings(3))
+    whole, whole_state = trained(tiny_model(), settings(6))
+    half, state = trained(tiny_model(), settings(3))
     continued, continued_state = trained(half, settings(3), state)
     # The rows of the one batch come in another order, which rounds differently.
     assert largest_difference(continued, whole) < 1e-6
@@ -64,13 +64,13 @@ def test_two_trainings_of_three_epochs_with_the_state_kept_are_one_of_six() -> N
 
 
 def test_with_a_fresh_state_the_result_is_another() -> None:
-    whole, _ = trained(new_model(), settings(6))
-    half, _ = trained(new_model(), settings(3))
+    whole, _ = trained(tiny_model(), settings(6))
+    half, _ = trained(tiny_model(), settings(3))
     assert largest_difference(trained(half, settings(3))[0], whole) > 1e-4
 
 
 def test_the_state_has_what_adamw_keeps_of_each_trained_parameter() -> None:
-    model, state = trained(new_model(), settings(1))
+    model, state = trained(tiny_model(), settings(1))
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     del shapes["2.bias"]  # frozen
     expected = {f"{name}.{key}": shape for name, shape in shapes.items() for key in ("exp_avg", "exp_avg_sq")}
@@ -79,7 +79,7 @@ def test_the_state_has_what_adamw_keeps_of_each_trained_parameter() -> None:
 
 
 def test_the_learning_rate_and_the_weight_decay_are_those_of_the_new_training() -> None:
-    model, state = trained(new_model(), settings(3))
+    model, state = trained(tiny_model(), settings(3))
     expected = copy.deepcopy(model)
     weights = [parameter for parameter in expected.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=0.05, weight_decay=0.4)
@@ -94,11 +94,11 @@ def test_the_learning_rate_and_the_weight_decay_are_those_of_the_new_training() 
 
 
 def test_an_optimizer_has_no_state_before_its_first_step() -> None:
-    model = new_model()
+    model = tiny_model()
     assert state_of(model, new_optimizer(model, settings(1))) == {}
 
 
 def test_a_state_of_another_model_is_a_defect() -> None:
-    _, state = trained(new_model(), settings(1))
+    _, state = trained(tiny_model(), settings(1))
     with pytest.raises(KeyError):
         new_optimizer(nn.Linear(3, 1), settings(1), state)

@@ -21,7 +21,7 @@ from scratchlm.classifier.classifier import Messages
 from scratchlm.classifier.finetune import finetune
 from scratchlm.errors import InputError
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.choices import Precision
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.device import autocast
@@ -54,7 +54,7 @@ def losses(state: TrainingState) -> list[float]:
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_every_matrix_product_of_a_step_is_in_bfloat16_and_nothing_else_that_matters(accumulate: int) -> None:
     torch.manual_seed(0)
-    model = new_gpt(GPTConfig(4000, 32, 64, 2, 2, 0.0), "gpt2")  # large enough for the product of linear.py
+    model = new_model(GPTConfig(4000, 32, 64, 2, 2, 0.0), "gpt2")  # large enough for the product of linear.py
     _, loss, batches = windows(0.0)
     run = Training(model, loss, batches, settings(accumulate=accumulate), "test", None)
     with Recorded() as recorded:

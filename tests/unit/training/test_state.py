@@ -14,7 +14,7 @@ from training_settings import training_settings
 from scratchlm.errors import InputError
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.model.lora import add_lora, untied_head
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage import interruption
@@ -36,7 +36,7 @@ def no_request_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start() -> GPT:
     torch.manual_seed(0)
-    return new_gpt(CONFIG, "gpt2")
+    return new_model(CONFIG, "gpt2")
 
 
 def whole(model: GPT) -> None:
@@ -165,7 +165,7 @@ def test_without_the_moments_the_result_would_differ(tmp_path: Path, monkeypatch
 
 
 def test_the_state_of_another_model_is_refused_and_changes_nothing() -> None:
-    model, other = new_gpt(CONFIG, "gpt2"), new_gpt(GPTConfig(40, 12, 16, 2, 2), "gpt2")
+    model, other = new_model(CONFIG, "gpt2"), new_model(GPTConfig(40, 12, 16, 2, 2), "gpt2")
     optimizers = [torch.optim.AdamW(each.parameters()) for each in (model, other)]
     state = TrainingState()
     before = other.wpe.weight.detach().clone()

@@ -17,7 +17,7 @@ from scratchlm.assistant.dpo import preference_measure
 from scratchlm.assistant.tuning import EncodedPair, collate_pairs
 from scratchlm.classifier.classifier import Classifier, Messages, label_loss
 from scratchlm.model.config import GPTConfig
-from scratchlm.model.init import new_gpt
+from scratchlm.model.init import new_model
 from scratchlm.params.choices import Precision
 from scratchlm.params.schema import TrainingParams
 from scratchlm.training.loop import Loaders, Training, loaders
@@ -41,20 +41,20 @@ def instructions(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
         for prompt, answer in LENGTHS * 3
     ]
     pad = partial(collate, pad_id=39, max_length=24, mask_prompt=True)
-    return new_model(drop_rate), next_token_loss, loaders(examples, examples[:BATCH_SIZE], BATCH_SIZE, pad)
+    return tiny_model(drop_rate), next_token_loss, loaders(examples, examples[:BATCH_SIZE], BATCH_SIZE, pad)
 
 
 def windows(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
     ids = torch.randint(40, (26, 17), generator=torch.Generator().manual_seed(1))
     data = TensorDataset(ids[:, :-1], ids[:, 1:])
-    return new_model(drop_rate), next_token_loss, loaders(data, TensorDataset(*data[:6]), BATCH_SIZE)
+    return tiny_model(drop_rate), next_token_loss, loaders(data, TensorDataset(*data[:6]), BATCH_SIZE)
 
 
 def messages(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
     generator = torch.Generator().manual_seed(1)
     ids, labels = torch.randint(40, (26, 16), generator=generator), torch.randint(2, (26,), generator=generator)
     data = Messages(ids, labels.tolist())
-    return Classifier(new_model(drop_rate)), label_loss, loaders(data, data, BATCH_SIZE)
+    return Classifier(tiny_model(drop_rate)), label_loss, loaders(data, data, BATCH_SIZE)
 
 
 def random_pair(
@@ -76,12 +76,12 @@ def pairs(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
     pad = partial(collate_pairs, pad_id=39, max_length=24, mask_prompt=True)
     measure = preference_measure(0.1, mean=False)
     loss = lambda model, batch: measure(model, batch)["loss"]  # noqa: E731
-    return new_model(drop_rate), loss, loaders(made, made[:BATCH_SIZE], BATCH_SIZE, pad)
+    return tiny_model(drop_rate), loss, loaders(made, made[:BATCH_SIZE], BATCH_SIZE, pad)
 
 
-def new_model(drop_rate: float) -> Any:
+def tiny_model(drop_rate: float) -> Any:
     torch.manual_seed(0)
-    return new_gpt(GPTConfig(40, 24, 16, 2, 2, drop_rate), "gpt2", 0.1)
+    return new_model(GPTConfig(40, 24, 16, 2, 2, drop_rate), "gpt2", 0.1)
 
 
 KINDS = pytest.mark.parametrize("kind", [windows, messages, instructions, pairs])

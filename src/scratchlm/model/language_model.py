@@ -1,0 +1,103 @@
+"""What every language model of the project is, whatever its architecture: embedding, blocks, a norm, and a head.
+
+Shape suffixes as in gpt.py.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from scratchlm.model.config import ModelConfig
+from scratchlm.model.kv_cache import KVCache
+from scratchlm.model.linear import Linear, linear
+
+
+class LanguageModel(nn.Module):
+    """Token ids in, logits of the next token out (chapter 4.6): a `GPT` or a `Llama`.
+
+    An architecture makes the modules `wte`, `h`, `ln_f` and, unless the head is tied, `lm_head`, and says how tokens
+    are embedded and how blocks are computed. A tied head has no parameter of its own: it uses the token embedding.
+    """
+
+    config: ModelConfig
+    wte: nn.Embedding
+    h: nn.ModuleList
+    ln_f: nn.Module
+    lm_head: Linear
+
+    @property
+    def device(self) -> torch.device:
+        return self.wte.weight.device
+
+    def embed(self, ids_BT: Tensor, positions_BT: Tensor | None = None, start: int = 0) -> Tensor:
+        """Return what the first block gets of tokens whose positions count from `start` if not given, [B, T, D]."""
+        raise NotImplementedError
+
+    def run_blocks(
+        self,
+        x_BTD: Tensor,
+        first: int = 0,
+        end: int | None = None,
+        positions_BT: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Return the hidden states after blocks `first` to `end` (all that follow if None), [B, T, D].
+
+        Without `positions_BT` they continue from the cache. `mask` as for `features`.
+        """
+        raise NotImplementedError
+
+    def last_block_at(self, x_BTD: Tensor, position_B: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return what the last block does at one position of each text, [B] int64, and compute only that: [B, D].
+
+        Without dropout of the attention weights.
+        """
+        raise NotImplementedError
+
+    def features(
+        self,
+        ids_BT: Tensor,
+        positions_BT: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Return the final hidden state of every position, [B, T, D].
+
+        `ids_BT` is int64. Without `positions_BT`, positions continue from the cache. `mask` is bool,
+        broadcastable to [B, 1, T, S], True where a token may look. Without it, attention is causal.
+        """
+        x_BTD = self.embed(ids_BT, positions_BT, cache.length if cache is not None else 0)
+        x_BTD = self.run_blocks(x_BTD, positions_BT=positions_BT, mask=mask, cache=cache)
+        if cache is not None:
+            cache.length += ids_BT.shape[1]
+        return self.ln_f(x_BTD)  # type: ignore[no-any-return]
+
+    def new_cache(self, batch_size: int, capacity: int) -> KVCache:
+        """Return an empty cache for `batch_size` texts of up to `capacity` tokens."""
+        config = self.config
+        shape = (config.n_layers, batch_size, config.n_cached_heads, capacity, config.head_dim)
+        return KVCache(*shape, self.wte.weight.dtype, self.device)
+
+    def head(self, x_BTD: Tensor) -> Tensor:
+        """Turn hidden states into logits, [..., D] to [..., V]."""
+        if self.config.tie_embeddings:
+            return linear(x_BTD, self.wte.weight)
+        return self.lm_head(x_BTD)  # type: ignore[no-any-return]
+
+    def forward(self, ids_BT: Tensor, chosen_N: Tensor | None = None) -> Tensor:
+        """Return the logits of the next token at every position, [B, T, V].
+
+        With `chosen_N`, int64, return those of N of the B * T positions alone, [N, V]: the logits are the largest
+        tensor of all.
+        """
+        features = self.features(ids_BT)
+        if chosen_N is not None:
+            features = features.flatten(0, 1).index_select(0, chosen_N)  # [N, D]
+        return self.head(features)
+
+
+def n_parameters(model: nn.Module) -> int:
+    """Count the parameters; a shared tensor counts once."""
+    return sum(parameter.numel() for parameter in model.parameters())
