@@ -65,6 +65,10 @@ class LlamaCppServer:
         assert self.host.startswith("http://127.0.0.1:"), self.log.read_text()
         self.port = int(self.host.rpartition(":")[2])
 
+    def n_asked(self) -> int:
+        """How many questions were begun, since the first start."""
+        return self.log.read_text().count("processing task")
+
     def kill(self) -> None:
         """End the process at once, amid its answers."""
         self._process.kill()
