@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import requests
 from answered import answered
 from dvc_deps import ROOT, read_yaml
 from llama_cpp_server import LlamaCppServer
@@ -25,6 +27,7 @@ from scratchlm.assistant.instructions import COMPARED, VARIANTS
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.prompt import Status
 
+pytest.importorskip("xllamacpp", reason="xllamacpp is not installed (scripts/setup.sh installs it where it can)")
 pytestmark = pytest.mark.slow
 
 NAME = "smollm2"
@@ -221,3 +224,23 @@ def without_attempts(files: dict[str, bytes]) -> dict[str, Any]:
         if path.endswith(("verdicts.json", "pairwise.json")):
             found[path] = [row | {"attempts": None} for row in json.loads(content)]
     return found
+
+
+def test_the_script_serves_the_model_under_its_name_until_ctrl_c() -> None:
+    command = [sys.executable, ROOT / "scripts/serve_gguf.py", "smollm2-135M", "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        first, export, shown = (running.stdout.readline() for _ in range(3))
+        assert first.startswith("smollm2-135M answers until Ctrl-C.")
+        url = export.strip().removeprefix("export OPENAI_BASE_URL=")
+        assert url.startswith("http://127.0.0.1:") and "judge.judges=[openai:smollm2-135M,overlap]" in shown
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy stands before this machine itself
+            listed = session.get(f"{url}/models", timeout=60).json()["data"]
+        assert [one["id"] for one in listed] == ["smollm2-135M"]
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=60)
+    assert running.returncode == 0 and "Traceback" not in errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,15 +12,10 @@ from typing import Self
 # In a process of its own: a crash there fails one test instead of ending them all.
 PROGRAM = """
 import sys
-import xllamacpp
+from pathlib import Path
+from serve_gguf import serve
 path, name, context, n_at_once, port = sys.argv[1:]
-params = xllamacpp.CommonParams()
-params.model.path, params.model_alias, params.port = path, {name}, int(port)
-params.n_parallel = int(n_at_once)
-params.n_ctx = int(context) * params.n_parallel  # it is shared out among those asked at once
-params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-params.n_gpu_layers, params.warmup = 0, False
-server = xllamacpp.Server(params)
+server = serve(Path(path), name, int(context), int(n_at_once), int(port), n_threads=1)
 print(server.listening_address, flush=True)
 sys.stdin.read()  # until the test is over
 """
@@ -56,9 +52,10 @@ class LlamaCppServer:
         """Load the model and listen, again on the same port where it was killed before."""
         command = [sys.executable, "-c", PROGRAM, str(self.model), self.name]
         command += [str(self.context), str(self.n_at_once), str(self.port)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
             )
         assert self._process.stdout is not None
         self.host = self._process.stdout.readline().strip()
