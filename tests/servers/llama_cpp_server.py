@@ -63,8 +63,9 @@ class LlamaCppServer:
         self.port = int(self.host.rpartition(":")[2])
 
     def n_asked(self) -> int:
-        """How many questions were begun, since the first start."""
-        return self.log.read_text().count("processing task")
+        """How many questions were begun since the first start, but for those refused as too long."""
+        log = self.log.read_text()
+        return log.count("processing task") - log.count("exceeds the available context size")
 
     def kill(self) -> None:
         """End the process at once, amid its answers."""
