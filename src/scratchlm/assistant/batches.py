@@ -44,7 +44,8 @@ def read_batches(folder: Path, style: PromptStyle, tokenizer: Tokenizer, params:
     )
     texts = {split: [format_entry(entry, style) for entry in part] for split, part in entries.items()}
     pad = partial(collate, pad_id=tokenizer.eot_token, max_length=params.max_length, mask_prompt=params.mask_prompt)
-    return Batches(loaders(train, validation, params.batch_size, pad), cut, validation_cut, texts)
+    length = partial(n_inputs, max_length=params.max_length) if params.group_by_length else None
+    return Batches(loaders(train, validation, params.batch_size, pad, length), cut, validation_cut, texts)
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,18 @@ def check_lengths(examples: Sequence[Example], max_length: int, needs_answer: bo
     return sum(len(example.ids) > max_length for example in examples)
 
 
+def n_inputs(example: Example, max_length: int) -> int:
+    """Return how many input tokens an example has in a batch, without padding."""
+    return min(len(example.ids), max_length)
+
+
 def collate(examples: Sequence[Example], pad_id: int, max_length: int, mask_prompt: bool) -> tuple[Tensor, Tensor]:
     """Pad a batch; return inputs and targets, each [B, T] int64 with T at most `max_length`.
 
     End-of-text (`pad_id`) follows every entry. Its first occurrence is a target, so that the model learns to stop;
     the targets after it are -100, which the loss ignores. With `mask_prompt` those of the prompt are -100 too.
     """
-    width = min(max_length, max(len(example.ids) for example in examples))
+    width = max(n_inputs(example, max_length) for example in examples)
     inputs = torch.full((len(examples), width), pad_id)
     targets = torch.full((len(examples), width), IGNORED)
     for row, example in enumerate(examples):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from scratchlm.assistant.batches import SPLITS, Example, check_lengths, collate, encode_entries
+from scratchlm.assistant.batches import SPLITS, Example, check_lengths, collate, encode_entries, n_inputs
 from scratchlm.assistant.dpo import answer_log_probs, outcomes, preference_measure
 from scratchlm.assistant.instructions import Entry, format_entry
 from scratchlm.assistant.pairs import read_pairs
@@ -63,6 +63,11 @@ def encode_splits(folder: Path, style: PromptStyle, tokenizer: Tokenizer, max_le
         splits[split] = list(map(EncodedPair, chosen, rejected))
         texts[split] = [format_entry(entry, style) for entry in entries]
     return EncodedPairs(splits, truncated, texts)
+
+
+def longer_answer(pair: EncodedPair, max_length: int) -> int:
+    """Return how many input tokens the longer answer of a pair has in a batch, with its prompt."""
+    return max(n_inputs(answer, max_length) for answer in (pair.chosen, pair.rejected))
 
 
 def collate_pairs(pairs: Sequence[EncodedPair], pad_id: int, max_length: int, mask_prompt: bool) -> Batch:
@@ -132,6 +137,7 @@ def tune(
     Raises InputError and Interrupted as `train` does.
     """
     pad = partial(collate_pairs, pad_id=pad_id, max_length=params.max_length, mask_prompt=params.mask_prompt)
+    length = partial(longer_answer, max_length=params.max_length) if params.group_by_length else None
     measure = preference_measure(params.beta, params.mean_log_probability)
 
     def log_probs() -> dict[str, list[list[float]]]:
@@ -153,7 +159,7 @@ def tune(
         model,
         loss=lambda model, batch: measure(model, batch)["loss"],
         measure=measure,
-        batches=loaders(known["train"], known["validation"], params.batch_size, pad),
+        batches=loaders(known["train"], known["validation"], params.batch_size, pad, length),
         params=params,
         name=STAGE,
         after_epoch=after_epoch,

@@ -130,12 +130,19 @@ def finetune(
             }
         return {"epoch": epoch, **accuracies}
 
+    reading = classifier.reading
     snapshots = open_snapshots("finetune_classifier", classifier.head.weight.device)
     prompted_accuracy = snapshots.once("prompted", measure_prompted)
     with autocast(classifier, params.precision):
         model = with_stored_features(classifier, messages.values(), snapshots)
     initial = snapshots.once("initial", measure)
-    batches = loaders(messages["train"], messages["validation"], params.batch_size, classifier.reading.collate)
+    batches = loaders(
+        messages["train"],
+        messages["validation"],
+        params.batch_size,
+        reading.collate,
+        (lambda message: int(reading.n_needed(message[0][None]))) if params.group_by_length else None,
+    )
     torch.manual_seed(seed)
     state = train(
         model,

@@ -7,7 +7,7 @@ from typing import Literal
 BYTES_AND_END = 257  # tokens of a BPE without a merge: the 256 bytes and <|endoftext|>
 
 TokenizerKind = Literal["gpt2", "bpe", "word"]
-Precision = Literal["float32", "bfloat16"]  # of a training's matrix products
+Precision = Literal["float32", "bfloat16", "auto"]  # of a training's matrix products
 Schedule = Literal["constant", "cosine"]
 Keep = Literal["last", "best"]  # weights of a training
 Size = Literal["124M", "355M", "774M", "1558M"]  # of the released GPT-2

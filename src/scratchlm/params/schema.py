@@ -174,6 +174,7 @@ class FinetuningParams(TrainingParams):
     """What all fine-tunings share; the keys of LoRA are unused unless `train_layers` is lora (appendix E)."""
 
     drop_rate: DropRate
+    group_by_length: bool
     lora_rank: Positive
     lora_alpha: AboveZero
     lora_scaling: LoraScaling

@@ -15,12 +15,21 @@ BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")  # of x86 and, the last,
 
 
 def choose_device(precision: Precision = "float32") -> torch.device:
-    """Return the device of `find_device`; print it with the reason, and whether it is slow in `precision`."""
+    """Return the device of `find_device`, and print it with the reason.
+
+    Also printed are what a `precision` of auto becomes on it, and that it is slow in bfloat16.
+    """
     device, reason = find_device()
     print(f"device: {device} ({reason})")
-    if precision == "bfloat16" and not has_bfloat16(device):
-        found = "GPU has no bfloat16" if device.type == "cuda" else "processor has neither AVX512_BF16 nor AMX"
-        print(f"precision: bfloat16 works but is slow, as this {found}; for speed set precision to float32")
+    fast = has_bfloat16(device)
+    if device.type == "cpu":
+        found = "processor has " + ("AVX512_BF16, AMX or ARM's BF16" if fast else "neither AVX512_BF16 nor AMX")
+    else:
+        found = "GPU has bfloat16" if fast else "GPU has no bfloat16"
+    if precision == "auto":
+        print(f"precision: {'bfloat16' if fast else 'float32'}, as this {found}")
+    elif precision == "bfloat16" and not fast:
+        print(f"precision: bfloat16 works but is slow, as this {found}; for speed set precision to float32 or auto")
     return device
 
 
@@ -53,16 +62,17 @@ def find_device() -> tuple[torch.device, str]:
 def autocast(model: nn.Module, precision: Precision) -> AbstractContextManager[object]:
     """Return a context in which the matrix products of a model are computed in `precision`; its weights are float32.
 
-    With bfloat16, products have bfloat16 results, and so has what is computed from nothing but those. The sums
-    along the shortcuts, the layer norms of these sums and `F.cross_entropy` are float32, and so is what torch's softmax
-    computes inside.
+    Auto is bfloat16 where `has_bfloat16` is true of the model's device, and float32 elsewhere. With bfloat16, products
+    have bfloat16 results, and so has what is computed from nothing but those. The sums along the shortcuts, the layer
+    norms of these sums and `F.cross_entropy` are float32, and so is what torch's softmax computes inside.
 
     The context keeps copies of the weights until it ends: enter it anew after every change of them, and leave it
     before the backward pass, which uses the precision of the forward pass by itself.
     """
-    if precision == "float32":
-        return nullcontext()
-    return torch.autocast(next(model.parameters()).device.type, torch.bfloat16)
+    device = next(model.parameters()).device
+    if precision == "bfloat16" or (precision == "auto" and has_bfloat16(device)):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
 
 
 def has_bfloat16(device: torch.device) -> bool:

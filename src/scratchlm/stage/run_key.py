@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from scratchlm.errors import InputError
+from scratchlm.stage.device import has_bfloat16
 
 
 def run_key(stage: str, device: torch.device) -> str:
@@ -27,7 +28,9 @@ def run_key(stage: str, device: torch.device) -> str:
     described = described_stage(stage)
     values = listed_params(stage, described.get("params", []))
     digest = hashlib.sha256()
-    machine = [torch.__version__, platform.python_version(), str(device), torch.get_num_threads()]
+    # What `precision: auto` becomes is up to the machine: a training must not go on in another precision.
+    automatic = "bfloat16" if has_bfloat16(device) else "float32"
+    machine = [torch.__version__, platform.python_version(), str(device), torch.get_num_threads(), automatic]
     digest.update(json.dumps([values, machine], sort_keys=True).encode())
     deps = [Path(dep) for dep in described["deps"]]
     for path in deps:

@@ -2,7 +2,8 @@
 
 They are not among the stage's outs, which DVC deletes before a run, but in `.checkpoints/STAGE/KEY/` of the project.
 KEY is a hash of everything that decides the result: the params, inputs and source that dvc.yaml lists for the stage,
-the versions of Python and torch, the device and the number of threads. If any of them changes, the stage starts again.
+the versions of Python and torch, the device, whether that has bfloat16, and the number of threads. If any of them
+changes, the stage starts again.
 """
 
 from __future__ import annotations

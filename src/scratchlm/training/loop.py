@@ -26,6 +26,7 @@ from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.best import best_of, copy_weights, describe_end, is_out_of_patience, put_weights
 from scratchlm.training.guard import FiniteGuard
+from scratchlm.training.like_lengths import LikeLengths
 from scratchlm.training.loss import Batch, Loss, Measure, count_targets
 from scratchlm.training.optimizer import n_trained_parameters, new_optimizer, trained_parameters
 from scratchlm.training.state import (
@@ -263,9 +264,11 @@ def loaders(
     validation_set: Examples,
     batch_size: int,
     collate: Callable[[Any], Batch] | None = None,
+    length: Callable[[Any], int] | None = None,
 ) -> Loaders:
     """Return the batches of both splits; only training is shuffled and drops a last, shorter batch.
 
+    With `length`, which returns that of an example, the batches are those of `LikeLengths`.
     Raises InputError if there is no full batch to train on, or nothing to validate with.
     """
     if len(train_set) < batch_size:
@@ -275,10 +278,18 @@ def loaders(
         )
     if not len(validation_set):
         raise InputError("the validation set is empty: use more data or another split")
-    return Loaders(
-        DataLoader(cast(Dataset[Any], train_set), batch_size, shuffle=True, drop_last=True, collate_fn=collate),
-        DataLoader(cast(Dataset[Any], validation_set), batch_size, collate_fn=collate),
-    )
+    if length is None:
+        return Loaders(
+            DataLoader(cast(Dataset[Any], train_set), batch_size, shuffle=True, drop_last=True, collate_fn=collate),
+            DataLoader(cast(Dataset[Any], validation_set), batch_size, collate_fn=collate),
+        )
+
+    def grouped(examples: Examples, shuffle: bool) -> Loader:
+        lengths = [length(examples[number]) for number in range(len(examples))]
+        sampler = LikeLengths(lengths, batch_size, shuffle=shuffle)
+        return DataLoader(cast(Dataset[Any], examples), batch_sampler=sampler, collate_fn=collate)
+
+    return Loaders(grouped(train_set, True), grouped(validation_set, False))
 
 
 def learning_rate_at(step: int, total_steps: int, params: TrainingParams) -> float:

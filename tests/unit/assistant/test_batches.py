@@ -133,10 +133,27 @@ def test_batches_are_read_as_the_params_say(mask_prompt: bool, tokenizer_folder:
     tokenizer = read_tokenizer(tokenizer_folder)
     style: PromptStyle = "phi3"
     lengths = [len(tokenizer.encode_ordinary(format_prompt(entry, style) + "the dog")) for entry in entries]  # type: ignore[arg-type]
-    params = AssistantParams.model_construct(batch_size=4, max_length=lengths[2], mask_prompt=mask_prompt)
+    params = AssistantParams.model_construct(
+        batch_size=4, max_length=lengths[2], mask_prompt=mask_prompt, group_by_length=False
+    )
     batches = read_batches(tmp_path, style, tokenizer, params)
     inputs, targets = next(iter(batches.loaders.train))
     assert inputs.shape == (4, lengths[2]) and (batches.truncated, batches.validation_truncated) == (1, 0)
     assert {part: len(texts) for part, texts in batches.texts.items()} == {"train": 4, "validation": 2, "test": 2}
     ignored_first = bool((targets[:, 0] == IGNORED).all())
     assert ignored_first == mask_prompt
+
+
+@pytest.mark.parametrize("group_by_length", [False, True])
+def test_entries_of_like_lengths_are_put_together_if_asked(
+    group_by_length: bool, tokenizer_folder: Path, tmp_path: Path
+) -> None:
+    entries = [{"instruction": f"the cat {'sat ' * (n % 6)}", "input": "", "output": "the dog"} for n in range(24)]
+    for split in ("train", "validation", "test"):
+        (tmp_path / f"{split}.json").write_text(json.dumps(entries))
+    changes = {"batch_size": 4, "max_length": 64, "mask_prompt": True, "group_by_length": group_by_length}
+    tokenizer = read_tokenizer(tokenizer_folder)
+    batches = read_batches(tmp_path, "phi3", tokenizer, AssistantParams.model_construct(**changes)).loaders
+    for loader in batches:
+        padded = [bool((inputs == tokenizer.eot_token).any()) for inputs, _ in loader]
+        assert len(padded) == 6 and any(padded) != group_by_length

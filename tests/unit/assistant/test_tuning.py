@@ -170,6 +170,16 @@ def test_an_interrupted_tuning_ends_with_the_same_bits_and_asks_the_reference_no
         assert torch.equal(weight, again.state_dict()[name]), name
 
 
+def test_pairs_of_like_lengths_are_put_together_if_asked() -> None:
+    """By the longer of two answers: the other one is padded to it."""
+    long = [pair._replace(rejected=Example([*pair.rejected.ids, *[1] * 9], 6)) for pair in encoded(22, 4)]
+    pairs = {**PAIRS, "train": [pair for two in zip(PAIRS["train"], long, strict=True) for pair in two]}
+    settings = SETTINGS.model_copy(update={"group_by_length": True})
+    done = tune(tiny_model(), pairs, END, settings, 1)
+    assert done.state.steps == 22  # 44 pairs, twice
+    assert done.state.tokens_seen == 2 * (20 * 2 * (11 + 20) + 4 * 2 * 20)  # one batch has both kinds
+
+
 def test_the_seed_alone_decides_the_order_of_the_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not what was drawn before: a resumed run does not ask the reference again, and so draws less."""
     ends = []

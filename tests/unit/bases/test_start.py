@@ -267,9 +267,9 @@ MISFIT = rf"pretrain.start: {START}/optimizer.safetensors does not fit the model
             f"pretrain.start: {START}/vocab.json is missing, wanted tokens with their ids{INCOMPLETE}",
         ),
         (
-            lambda: change_config({"model_type": "llama"}),
+            lambda: change_config({"model_type": "bert"}),
             f"{START}/config.json is not a GPT-2 configuration that can be used:\n"
-            "  - model_type is 'llama', supported: 'gpt2'",
+            "  - model_type is 'bert', supported: 'gpt2'",
         ),
         (
             lambda: change_state(lambda state: state.pop("ln_f.bias.step")),

@@ -10,8 +10,9 @@ from training_settings import classifier_settings
 
 from scratchlm.classifier import finetune as module
 from scratchlm.classifier.calibration import fit_temperature
-from scratchlm.classifier.classifier import Classifier, Messages, label_logits, measure_labels
+from scratchlm.classifier.classifier import Classifier, Messages, choose_trained_layers, label_logits, measure_labels
 from scratchlm.classifier.finetune import SPLITS, encode_splits, finetune, read_splits
+from scratchlm.classifier.reading import Reading
 from scratchlm.errors import OutputError
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_model
@@ -105,3 +106,23 @@ def test_a_training_reports_while_it_runs_and_measures_each_split_for_what_it_is
         split: fit_temperature(label_logits(classifier, part.ids, 4), part.labels) for split, part in messages.items()
     }
     assert done.metrics()["temperature"] == fitted["validation"] != fitted["test"]
+
+
+@pytest.mark.parametrize("train_layers", ["all", "last_block"])
+def test_messages_of_like_lengths_are_put_together_if_asked(
+    train_layers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = torch.arange(24)[:, None].expand(24, 8).clone()
+    for row in range(24):
+        ids[row, 1 + row % 6 :] = 39  # padding
+    messages = dict.fromkeys(SPLITS, Messages(ids, [0, 1] * 12))
+    seen = {}
+    for grouped in (False, True):
+        monkeypatch.setattr(module, "open_snapshots", lambda stage, device, to=grouped: Snapshots(tmp_path / f"{to}"))
+        settings = SETTINGS.model_copy(update={"group_by_length": grouped, "train_layers": train_layers})
+        torch.manual_seed(0)
+        reading = Reading("last", "none", pad_id=39)
+        classifier = Classifier(new_model(GPTConfig(40, 8, 16, 2, 2), "gpt2"), 2, reading)
+        choose_trained_layers(classifier, settings)
+        seen[grouped] = finetune(classifier, messages, settings, 1, lambda: None).state.tokens_seen
+    assert seen[True] == 2 * 4 * (1 + 2 + 3 + 4 + 5 + 6) < seen[False]  # no padding

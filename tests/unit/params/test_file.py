@@ -228,7 +228,7 @@ RANGES: list[tuple[str, Any, str]] = [
     ("visualize.temperatures", [], "a list of one or more different values"),
     ("model.init", "xavier", "'book' or 'gpt2'"),
     *((f"{section}.schedule", "linear", "'constant' or 'cosine'") for section in TRAININGS),
-    *((f"{section}.precision", "float16", "'float32' or 'bfloat16'") for section in TRAININGS),
+    *((f"{section}.precision", "float16", "'float32', 'bfloat16' or 'auto'") for section in TRAININGS),
     *((f"{section}.keep", "first", "'last' or 'best'") for section in TRAININGS),
     ("finetune_classifier.token", "middle", "'last', 'first', 'last_real', 'mean' or 'mean_real'"),
     ("finetune_classifier.padding", "left", "'longest', 'context' or 'none'"),

@@ -6,10 +6,12 @@ import os
 
 import pytest
 import torch
+from torch import nn
 
 from scratchlm.errors import InputError
 from scratchlm.params.choices import Precision
-from scratchlm.stage.device import choose_device, find_device, has_bfloat16
+from scratchlm.stage import device as device_module
+from scratchlm.stage.device import autocast, choose_device, find_device, has_bfloat16
 
 
 def test_the_cpu_can_be_asked_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,8 +40,10 @@ def test_huge_pages_are_requested_unless_the_environment_says_otherwise(
 
 SLOW = (
     "precision: bfloat16 works but is slow, as this processor has neither AVX512_BF16 nor AMX; for speed set precision "
-    "to float32\n"
+    "to float32 or auto\n"
 )
+FAST = "precision: bfloat16, as this processor has AVX512_BF16, AMX or ARM's BF16\n"
+PLAIN = "precision: float32, as this processor has neither AVX512_BF16 nor AMX\n"
 
 
 @pytest.mark.parametrize(
@@ -50,9 +54,13 @@ SLOW = (
         ("bfloat16", {"avx512_bf16": False, "amx_bf16": True}, ""),
         ("bfloat16", {"neon": True, "bf16": True}, ""),
         ("float32", {"avx2": True}, ""),
+        ("float32", {"avx512_bf16": True}, ""),
+        ("auto", {"avx2": True, "avx512_bf16": False, "amx_bf16": False}, PLAIN),
+        ("auto", {"avx2": True, "avx512_bf16": True, "amx_bf16": False}, FAST),
+        ("auto", {"neon": True, "bf16": True}, FAST),
     ],
 )
-def test_a_processor_without_instructions_for_bfloat16_is_named(
+def test_the_console_says_what_auto_becomes_and_that_a_processor_is_slow_in_bfloat16(
     precision: Precision,
     capabilities: dict[str, bool],
     note: str,
@@ -61,8 +69,24 @@ def test_a_processor_without_instructions_for_bfloat16_is_named(
 ) -> None:
     monkeypatch.setenv("SCRATCHLM_DEVICE", "cpu")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    choose_device(precision)
+    device = choose_device(precision)
     assert capsys.readouterr().out == "device: cpu (SCRATCHLM_DEVICE)\n" + note
+    layer = nn.Linear(4, 4)
+    with autocast(layer, precision):
+        found = layer(torch.zeros(1, 4)).dtype
+    fast = precision == "auto" and has_bfloat16(device)
+    assert found == (torch.bfloat16 if fast or precision == "bfloat16" else torch.float32)
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_console_says_what_auto_becomes_on_a_gpu(
+    found: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(device_module, "find_device", lambda: (torch.device("cuda"), "a GPU"))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: found)
+    choose_device("auto")
+    said = "bfloat16, as this GPU has bfloat16" if found else "float32, as this GPU has no bfloat16"
+    assert capsys.readouterr().out == f"device: cuda (a GPU)\nprecision: {said}\n"
 
 
 @pytest.mark.parametrize("found", [True, False])

@@ -288,6 +288,14 @@ def test_device_and_threads_are_part_of_the_key(project: Path) -> None:
         torch.set_num_threads(threads)
 
 
+def test_what_auto_becomes_is_part_of_the_key(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = []
+    for fast in (False, True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda fast=fast: {"avx512_bf16": fast})
+        keys.append(run_key("pretrain", CPU))
+    assert keys[0] == keys[2] != keys[1]
+
+
 def test_only_a_few_other_runs_keep_snapshots_and_none_in_use_is_removed(project: Path) -> None:
     running = None
     for seed in range(6):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
-from tiny_trainings import KINDS, instructions, one_update, settings_in_parts, windows
+from tiny_trainings import KINDS, instructions, like_lengths, one_update, settings_in_parts, windows
 from torch import Tensor, nn
 
 from scratchlm.params.choices import Precision
@@ -71,14 +71,15 @@ def test_only_one_part_is_computed_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 8])
-@pytest.mark.parametrize("precision", get_args(Precision))
+@pytest.mark.parametrize("kind", [instructions, like_lengths])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_training_in_parts_that_was_interrupted_ends_with_the_same_bits(
-    precision: Precision, stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: Precision, kind: Any, stop_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(interruption.request, "made", False)
 
     def run(folder: Path, stop_at: float) -> tuple[nn.Module, TrainingState] | None:
-        model, loss, batches = instructions(0.1)  # with dropout, each part draws its own
+        model, loss, batches = kind(0.1)  # with dropout, each part draws its own
         calls = iter(range(1, 100))
         monkeypatch.setattr("scratchlm.stage.snapshots.requested", lambda: next(calls) >= stop_at)
         torch.manual_seed(123)

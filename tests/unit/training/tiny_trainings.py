@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from training_settings import training_settings
 
-from scratchlm.assistant.batches import Example, collate
+from scratchlm.assistant.batches import Example, collate, n_inputs
 from scratchlm.assistant.dpo import preference_measure
 from scratchlm.assistant.tuning import EncodedPair, collate_pairs
 from scratchlm.classifier.classifier import Classifier, Messages, label_loss
@@ -33,7 +33,7 @@ def settings_in_parts(accumulate: int, precision: Precision = "float32") -> Trai
     return training_settings(**changes, accumulate=accumulate, precision=precision)
 
 
-def instructions(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
+def instructions(drop_rate: float, length: Callable[[Example], int] | None = None) -> tuple[nn.Module, Loss, Loaders]:
     """The assistant's batches, with prompts masked: parts have very different numbers of targets."""
     generator = torch.Generator().manual_seed(1)
     examples = [
@@ -41,7 +41,12 @@ def instructions(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
         for prompt, answer in LENGTHS * 3
     ]
     pad = partial(collate, pad_id=39, max_length=24, mask_prompt=True)
-    return tiny_model(drop_rate), next_token_loss, loaders(examples, examples[:BATCH_SIZE], BATCH_SIZE, pad)
+    return tiny_model(drop_rate), next_token_loss, loaders(examples, examples[:BATCH_SIZE], BATCH_SIZE, pad, length)
+
+
+def like_lengths(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
+    """The same examples, those of like lengths in one batch."""
+    return instructions(drop_rate, partial(n_inputs, max_length=24))
 
 
 def windows(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
@@ -84,7 +89,7 @@ def tiny_model(drop_rate: float) -> Any:
     return new_model(GPTConfig(40, 24, 16, 2, 2, drop_rate), "gpt2", 0.1)
 
 
-KINDS = pytest.mark.parametrize("kind", [windows, messages, instructions, pairs])
+KINDS = pytest.mark.parametrize("kind", [windows, messages, instructions, like_lengths, pairs])
 
 
 def one_update(kind: Any, accumulate: int, precision: Precision = "float32") -> tuple[float, list[Tensor]]:

@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
 }
 OF_FINETUNING: dict[str, Any] = {
     "drop_rate": 0.0,
+    "group_by_length": False,
     "lora_rank": 16,
     "lora_alpha": 16.0,
     "lora_scaling": "alpha",
