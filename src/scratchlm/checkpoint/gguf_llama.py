@@ -66,9 +66,11 @@ def gguf_config(gguf: GGUF) -> LlamaConfig:
         theirs: gguf.values[key] for ours, theirs in KEYS.items() if (key := f"{architecture}.{ours}") in gguf.values
     }
     found.setdefault("rms_norm_eps", None)  # a config.json may leave it out
-    found["vocab_size"] = len(tokens) if isinstance(tokens, list) else tokens
+    found["vocab_size"] = len(tokens) if isinstance(tokens, list) else None
     found["tie_word_embeddings"] = gguf_name("lm_head.weight") not in gguf.tensors
     problems = llama_layout.config_problems(found)
+    if not problems and found["num_hidden_layers"] > len(gguf.tensors):  # building so many to compare with takes long
+        problems = [f"{len(gguf.tensors)} tensors are too few for {found['num_hidden_layers']} layers"]
     if not problems:
         config = llama_layout.config_from_json({**found, "rms_norm_eps": shortest(found["rms_norm_eps"])})
         problems = tensor_problems(gguf, config)

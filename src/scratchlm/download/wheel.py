@@ -38,14 +38,17 @@ def download_wheel(requirement: str, sha256: str, folder: Path, timeout_s: float
     environment = {**os.environ, "TMPDIR": str(folder)}
     with tempfile.TemporaryFile(dir=folder) as output:  # a pipe could fill up, and the console should not
         # In a session of its own, with whatever it starts, and without a terminal to ask for a password.
-        pip = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        try:
+            pip = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise GaveUp(f"{sys.executable}: {(error.strerror or 'cannot be started').lower()}") from None
         try:
             code = pip.wait(timeout_s)
         except subprocess.TimeoutExpired:

@@ -269,7 +269,7 @@ def test_a_config_without_activation_and_shortcuts_loads_as_gpt2(folder: Path) -
         ({"qkv_bias": 0}, "qkv_bias is 0, expected true or false"),
         ({"tie_word_embeddings": None}, "tie_word_embeddings is None, expected true or false"),
         ({"n_inner": 17}, "n_inner is 17, supported: null or 4"),
-        ({"model_type": "llama"}, "model_type is 'llama', supported: 'gpt2'"),
+        ({"model_type": "mistral"}, "model_type is 'mistral', supported: 'gpt2'"),
         ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06"),
         ({"scale_attn_weights": False}, "scale_attn_weights is False, supported: True"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx is True, supported: False"),

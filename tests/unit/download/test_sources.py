@@ -16,7 +16,7 @@ from scratchlm.download.fetch import fetch
 def test_every_source_has_its_own_name_and_https_urls() -> None:
     assert len({source.name for source in sources.ALL}) == len(sources.ALL)
     for source in sources.ALL:
-        assert source.urls or source.archive
+        assert source.urls or source.archive or (source.requirement and source.sha256 and source.size_bytes)
         assert all(url.startswith("https://") for url in source.urls)
         assert source.sha256 is None or re.fullmatch("[0-9a-f]{64}", source.sha256)
 

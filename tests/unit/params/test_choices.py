@@ -10,9 +10,9 @@ import pytest
 
 from scratchlm.bases.gpt2 import SHAPES
 from scratchlm.checkpoint.gpt2_layout import ACTIVATIONS
-from scratchlm.download.sources import GPT2_WEIGHTS
+from scratchlm.download.sources import GPT2_WEIGHTS, SMOLLM2_WEIGHTS
 from scratchlm.model.config import Activation, GPTConfig, LlamaConfig
-from scratchlm.params.choices import Base, PromptName
+from scratchlm.params.choices import Base, PromptName, SmolLM2
 from scratchlm.params.file import load_params
 
 REPOSITORY = Path(__file__).parents[3]
@@ -22,8 +22,9 @@ LLAMA_ALONE = ("n_kv_heads", "hidden_dim", "rope_base")
 
 
 def test_every_base_but_our_own_has_a_shape_and_a_source() -> None:
-    assert get_args(Base) == ("pretrained", *SHAPES)
+    assert get_args(Base) == ("pretrained", *SHAPES, *get_args(SmolLM2))
     assert SHAPES.keys() == GPT2_WEIGHTS.keys()
+    assert set(get_args(SmolLM2)) == {"smollm2-135M", *SMOLLM2_WEIGHTS}
 
 
 def test_every_activation_has_a_name_in_checkpoints() -> None:

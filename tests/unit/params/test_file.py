@@ -34,6 +34,9 @@ SAMPLE["finetune_classifier"]["max_length"] = None
 SAMPLE["finetune_instructions"]["max_length"] = SAMPLE["tune_preferences"]["max_length"] = 160
 SAMPLE["generate"]["max_new_tokens"] = 48
 TRAININGS = ("pretrain", "finetune_classifier", "finetune_instructions", "tune_preferences")
+ALLOWED_BASES = (
+    "'pretrained', '124M', '355M', '774M', '1558M', 'smollm2-135M', 'smollm2-135M-instruct' or 'smollm2-135M-base'"
+)
 for training in TRAININGS:
     SAMPLE[training] |= {"learning_rate": 0.002, "min_learning_rate": 0.0001, "gradient_clip": 1.0, "batch_size": 4}
 NULLABLE = {
@@ -239,8 +242,8 @@ RANGES: list[tuple[str, Any, str]] = [
     ("tune_preferences.train_layers", "last_block", "'all' or 'lora'"),
     ("preferences.source", "", "at least 1 character"),
     *((f"{section}.lora_scaling", "rank", "'alpha' or 'alpha_over_rank'") for section in TRAININGS[1:]),
-    ("finetune_classifier.base", "125M", "'pretrained', '124M', '355M', '774M' or '1558M'"),
-    ("finetune_instructions.base", "gpt2", "'pretrained', '124M', '355M', '774M' or '1558M'"),
+    ("finetune_classifier.base", "125M", ALLOWED_BASES),
+    ("finetune_instructions.base", "gpt2", ALLOWED_BASES),
     ("instructions.prompt_style", "phi-3", "'alpaca' or 'phi3'"),
     *(
         ("judge.judges", judges, "overlap, ollama:MODEL or openai:MODEL, as in ollama:llama3")
@@ -381,6 +384,10 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     (
         {"weights.bases": ["pretrained", "124M"]},
         "weights.bases: got 124M, allowed only with tokenizer.kind gpt2, whose tokens it knows",
+    ),
+    (
+        {"finetune_instructions.base": "smollm2-135M"},
+        "finetune_instructions.base: got smollm2-135M, allowed: one of weights.bases (pretrained)",
     ),
     (
         {"judge.pairwise": True},

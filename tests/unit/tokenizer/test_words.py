@@ -346,7 +346,7 @@ def test_a_file_that_is_not_a_vocabulary_of_words_is_refused(
 def test_a_damaged_file_is_refused(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
     (tmp_path / name).write_bytes(content)
     read = read_tokenizer if name == "vocabulary.json" else read_hugging_face_tokenizer
-    with pytest.raises(OutputError, match=f"{name}{problem}.*, wanted a vocabulary of words"):
+    with pytest.raises(OutputError, match=f"{name}{problem}.*, wanted a (vocabulary of words|tokenizer)"):
         read(tmp_path)
 
 
