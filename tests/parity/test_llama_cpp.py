@@ -7,8 +7,6 @@ noise; the test is that every answer gets its row.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ import requests
 import torch
 from answered import answered
 from torch import Tensor
+from llama_cpp_server import LlamaCppServer
 from torch.nn import functional as F
 
 from scratchlm.assistant.instructions import COMPARED, VARIANTS
@@ -46,18 +45,6 @@ NUMBERS = [str(number) for number in range(10, 100)]  # what the judge of answer
 FIRST_ONE = ['{"reason": "", "verdict": "A"}']  # what the judge of pairs says
 N_STEPS, N_BEFORE = 120, 40  # of the judge's training: steps, and random tokens before its turn
 MY_TURN = "<|im_end|>\n<|im_start|>assistant\n"  # how llama.cpp ends a prompt for a model without a format of its own
-SERVER = """
-import sys
-import xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path, params.model_alias = sys.argv[1], {"tiny"}
-params.n_ctx, params.n_parallel = 4 * int(sys.argv[2]), 4  # the context is shared out among those asked at once
-params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-params.n_gpu_layers, params.warmup = 0, False
-server = xllamacpp.Server(params)
-print(server.listening_address, flush=True)
-sys.stdin.read()  # until the test is over
-"""
 
 
 @pytest.fixture(scope="module")
@@ -114,18 +101,8 @@ def serve(model: LanguageModel, tokenizer_folder: Path, folder: Path) -> Iterato
     """Serve a model by llama.cpp until the block ends, and yield the server's address."""
     path = folder / "tiny.gguf"
     write_gguf(path, model, tokenizer_folder)
-    # In a process of its own: a crash there fails one test instead of ending them all.
-    command = [sys.executable, "-c", SERVER, str(path), str(CONTEXT)]
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True) as process,
-    ):
-        assert process.stdout is not None and process.stdin is not None
-        url = process.stdout.readline().strip()
-        assert url.startswith("http://127.0.0.1:"), (folder / "log").read_text()
-        yield url
-        process.stdin.close()
-        process.kill()
+    with LlamaCppServer(path, "tiny", folder / "log", CONTEXT) as server:
+        yield server.host
 
 
 def post(url: str, request: dict[str, Any]) -> dict[str, Any]:
