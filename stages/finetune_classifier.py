@@ -20,7 +20,6 @@ from scratchlm.training.curve import draw_curve
 from scratchlm.training.state import TrainingState
 
 SMS = Path("data/sms")
-TOKENIZER = Path("data/tokenizer")
 BASES = Path("models/bases")
 MODEL = Path("models/classifier")
 LOSSES = Path("data/plots/classifier_loss.csv")
@@ -48,7 +47,8 @@ def main(params: Params) -> None:
 
     prompt = partial(measure_prompted, base.to(device), tokenizer, frames["test"], labels, settings.batch_size)
     done = finetune(classifier.to(device), messages, settings, params.seed, prompt, report)
-    save_classifier(MODEL, classifier, TOKENIZER, Description(labels, max_length, done.calibration.temperature))
+    description = Description(labels, max_length, done.calibration.temperature)
+    save_classifier(MODEL, classifier, BASES / settings.base, description)
     draw_curve(LOSS_FIGURE, done.state.curve, "Classifier loss", "message", settings.keep)
     write_table(CONFUSION, done.confusion(labels))
     baselines = {"prompted_test_accuracy": done.prompted_accuracy, **measure_baselines(frames)}

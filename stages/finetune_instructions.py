@@ -21,7 +21,6 @@ from scratchlm.training.optimizer import n_trained_parameters
 
 STAGE = "finetune_instructions"
 INSTRUCTIONS = Path("data/instructions")
-TOKENIZER = Path("data/tokenizer")
 BASES = Path("models/bases")
 MODEL = Path("models/assistant")
 CURVE = Path("data/plots/finetune_instructions.csv")
@@ -51,7 +50,7 @@ def main(params: Params) -> None:
     done = fit(
         STAGE, model, batches.loaders, settings, params.seed, CURVE, texts=batches.inputs, after_epoch=answer, show=show
     )
-    save_assistant(MODEL, model, TOKENIZER, style)
+    save_assistant(MODEL, model, BASES / settings.base, style)
     draw_curve(CURVE_FIGURE, done.state.curve, "Instruction fine-tuning loss", "token", settings.keep)
     metrics = {"trained_parameters": n_trained_parameters(model), **done.losses(), **done.training(), **cut}
     write_metrics(METRICS, {**metrics, **measure_texts(tokenizer, batches.texts)})

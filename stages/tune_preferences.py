@@ -20,7 +20,6 @@ from scratchlm.training.optimizer import n_trained_parameters
 from scratchlm.training.state import TrainingState
 
 PREFERENCES = Path("data/preferences")
-TOKENIZER = Path("data/tokenizer")
 ASSISTANT = Path("models/assistant")
 MODEL = Path("models/preferred")
 CURVE = Path("data/plots/tune_preferences.csv")
@@ -49,7 +48,7 @@ def main(params: Params) -> None:
         write_text(SAMPLES, describe_answers("preferred model", shown, state.epoch_notes, before))
 
     done = tune(model, pairs.splits, tokenizer.eot_token, settings, params.seed, answer, report)
-    save_assistant(MODEL, model, TOKENIZER, style)
+    save_assistant(MODEL, model, ASSISTANT, style)
     draw_rewards(CURVE_FIGURE, done.state.curve, "Preference tuning", settings.keep)
     truncated = {f"{split}_truncated": n for split, n in pairs.truncated.items()}
     metrics = {"trained_parameters": n_trained_parameters(model), **done.metrics(), **truncated}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratchlm.training.loss import IGNORED, Batch, Measure, on_device
+from scratchlm.training.loss import IGNORED, Batch, Measure, on_device, shared_start
 
 
 def answer_log_probs(model: nn.Module, inputs_B2T: Tensor, targets_B2T: Tensor, mean: bool) -> Tensor:
@@ -29,8 +29,9 @@ def answer_log_probs(model: nn.Module, inputs_B2T: Tensor, targets_B2T: Tensor, 
     is_answer_PT = targets_PT != IGNORED
     counted_N = is_answer_PT.flatten().nonzero().squeeze(1)
     tensors = (inputs_PT, targets_PT[is_answer_PT], counted_N, is_answer_PT)
+    n_shared = shared_start(inputs_PT, targets_PT)
     inputs_PT, targets_N, counted_N, is_answer_PT = on_device(tensors, model)
-    losses_N = F.cross_entropy(model(inputs_PT, counted_N).float(), targets_N, reduction="none")
+    losses_N = F.cross_entropy(model(inputs_PT, counted_N, n_shared).float(), targets_N, reduction="none")
     # Not `index_add`, whose order of addition changes from run to run on a GPU.
     log_probs_PT = torch.zeros(is_answer_PT.shape, device=losses_N.device).masked_scatter(is_answer_PT, -losses_N)
     sums_P = log_probs_PT.sum(1)

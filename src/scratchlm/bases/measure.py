@@ -17,15 +17,15 @@ class BaseMeasures:
 
     parameters: int
     bytes: int  # of the weights file
-    validation_loss: float | None  # None if the vocabulary differs or the windows are too long
+    validation_loss: float | None  # None if its tokens are others or the windows are too long
 
 
-def measure_base(model: LanguageModel, folder: Path, batches: Loader, vocab_size: int, max_length: int) -> BaseMeasures:
+def measure_base(model: LanguageModel, folder: Path, batches: Loader | None, max_length: int) -> BaseMeasures:
     """Measure the base in a folder as pretraining measures its model: the loss per token over at most 200 batches.
 
-    `batches` are inputs and targets, each [B, max_length] int64, with ids below `vocab_size`.
+    `batches` are inputs and targets, each [B, max_length] int64; None if their ids are another tokenizer's.
     """
     loss = None
-    if model.config.vocab_size == vocab_size and max_length <= model.config.context_length:
+    if batches is not None and max_length <= model.config.context_length:
         loss = loss_per_target(model, next_token_loss, batches, MEASURED_BATCHES)
     return BaseMeasures(n_parameters(model), (folder / WEIGHTS).stat().st_size, loss)

@@ -16,7 +16,7 @@ from scratchlm.files.atomic import atomic_path
 from scratchlm.model.config import AttentionKind, ModelConfig
 from scratchlm.model.init import empty_model
 from scratchlm.model.language_model import LanguageModel
-from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer, read_tokenizer
+from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer
 from scratchlm.tokenizer.protocol import Tokenizer
 
 
@@ -30,9 +30,9 @@ def save_checkpoint(
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        write_config(temporary, model.config, read_tokenizer(tokenizer_folder).eot_token)
         save_tensors(temporary / WEIGHTS, layout_of(model.config).stored_tensors(model))
         copy_tokenizer_for_hugging_face(tokenizer_folder, temporary)
+        write_config(temporary, model.config, read_hugging_face_tokenizer(temporary).eot_token)
         if optimizer_state is not None:
             save_tensors(temporary / OPTIMIZER, optimizer_state)
 

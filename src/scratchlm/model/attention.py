@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scratchlm.model.config import AttentionKind
-from scratchlm.model.kv_cache import LayerCache
+from scratchlm.model.kv_cache import AnyLayerCache
 from scratchlm.model.linear import Linear, linear
 
 
@@ -33,7 +33,7 @@ class MultiHeadAttention(nn.Module):
         self.c_attn = Linear(emb_dim, 3 * emb_dim, bias=qkv_bias, n_parts=3)
         self.c_proj = Linear(emb_dim, emb_dim)
 
-    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: LayerCache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: AnyLayerCache | None) -> Tensor:
         """Attend from every token to those it may see, [B, T, D] to [B, T, D].
 
         `mask` is bool, broadcastable to [B, 1, T, S], True where a token may look, the same for all heads. Without

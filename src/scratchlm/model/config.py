@@ -12,6 +12,7 @@ Init = Literal["book", "gpt2"]
 
 GPT2_VOCAB_SIZE = 50257
 GPT2_CONTEXT_LENGTH = 1024
+SMOLLM2_CONTEXT_LENGTH = 8192
 MAX_LAYERS = 1000  # GPT-3 has 96; far beyond, building the blocks alone takes minutes
 
 

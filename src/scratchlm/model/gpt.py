@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from scratchlm.model.attention import MultiHeadAttention
 from scratchlm.model.config import Activation, AttentionKind, GPTConfig
-from scratchlm.model.kv_cache import KVCache, LayerCache
+from scratchlm.model.kv_cache import AnyCache, AnyLayerCache
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.linear import Linear
 
@@ -57,7 +57,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.drop_rate)
         self.shortcuts = config.shortcuts
 
-    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: LayerCache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, mask: Tensor | None, cache: AnyLayerCache | None) -> Tensor:
         return self._after_attention(x_BTD, self.attn(self.ln_1(x_BTD), mask, cache))
 
     def at(self, x_BTD: Tensor, position_B: Tensor, mask: Tensor | None) -> Tensor:
@@ -104,7 +104,7 @@ class GPT(LanguageModel):
         end: int | None = None,
         positions_BT: Tensor | None = None,
         mask: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: AnyCache | None = None,
     ) -> Tensor:
         """Return the hidden states after some blocks; see `LanguageModel`. Positions are in the embeddings already."""
         for layer, block in enumerate(self.h[first:end], first):

@@ -60,3 +60,40 @@ class KVCache:
     def keep_rows(self, rows: Tensor) -> None:
         """Keep only the sequences in `rows` ([n] int64), so that finished ones cost nothing."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
+
+class SharedStart:
+    """Keys and values of the tokens with which all texts of a batch begin; gradients flow back through them.
+
+    It is used as a cache twice: first with the start alone, one row, then with what follows in every text.
+    """
+
+    def __init__(self, n_layers: int) -> None:
+        self.layers = [SharedLayer() for _ in range(n_layers)]
+        self.length = 0
+
+    def layer(self, index: int) -> SharedLayer:
+        """Return one block's part."""
+        return self.layers[index]
+
+
+class SharedLayer:
+    """One block's keys and values of a shared start, each [1, G, S, K]; None before the start was computed."""
+
+    def __init__(self) -> None:
+        self.start: tuple[Tensor, Tensor] | None = None
+
+    def append(self, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep those of the start; put them before those of every text that follows it."""
+        if self.start is None:
+            self.start = k_BGTK, v_BGTK
+            return self.start
+        k, v = (
+            torch.cat([start.expand(len(new), -1, -1, -1), new], dim=2)
+            for start, new in zip(self.start, (k_BGTK, v_BGTK), strict=True)
+        )
+        return k, v
+
+
+AnyCache = KVCache | SharedStart
+AnyLayerCache = LayerCache | SharedLayer

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scratchlm.model.config import ModelConfig
-from scratchlm.model.kv_cache import KVCache
+from scratchlm.model.kv_cache import AnyCache, KVCache, SharedStart
 from scratchlm.model.linear import Linear, linear
 
 
@@ -41,7 +41,7 @@ class LanguageModel(nn.Module):
         end: int | None = None,
         positions_BT: Tensor | None = None,
         mask: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: AnyCache | None = None,
     ) -> Tensor:
         """Return the hidden states after blocks `first` to `end` (all that follow if None), [B, T, D].
 
@@ -61,7 +61,7 @@ class LanguageModel(nn.Module):
         ids_BT: Tensor,
         positions_BT: Tensor | None = None,
         mask: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: AnyCache | None = None,
     ) -> Tensor:
         """Return the final hidden state of every position, [B, T, D].
 
@@ -86,16 +86,34 @@ class LanguageModel(nn.Module):
             return linear(x_BTD, self.wte.weight)
         return self.lm_head(x_BTD)  # type: ignore[no-any-return]
 
-    def forward(self, ids_BT: Tensor, chosen_N: Tensor | None = None) -> Tensor:
+    def forward(self, ids_BT: Tensor, chosen_N: Tensor | None = None, n_shared: int = 0) -> Tensor:
         """Return the logits of the next token at every position, [B, T, V].
 
         With `chosen_N`, int64, return those of N of the B * T positions alone, [N, V]: the logits are the largest
-        tensor of all.
+        tensor of all. If all texts begin with the same `n_shared` tokens, and none of these is chosen, they are
+        computed only once.
         """
-        features = self.features(ids_BT)
-        if chosen_N is not None:
-            features = features.flatten(0, 1).index_select(0, chosen_N)  # [N, D]
-        return self.head(features)
+        if chosen_N is None:
+            return self.head(self.features(ids_BT))
+        T = ids_BT.shape[1]
+        return self.chosen_logits(self.embed(ids_BT), chosen_N // T, chosen_N % T, n_shared)
+
+    def chosen_logits(
+        self, x_BTD: Tensor, row_N: Tensor, column_N: Tensor, n_shared: int = 0, first: int = 0
+    ) -> Tensor:
+        """Return the logits of N positions, given as text and place in it, from what block `first` gets, [N, V].
+
+        `n_shared` as for `forward`: the shared tokens go through the blocks once, as one text.
+        """
+        if n_shared and not (self.training and self.config.drop_rate):  # dropout is another one in each text
+            start = SharedStart(self.config.n_layers)
+            self.run_blocks(x_BTD[:1, :n_shared], first, cache=start)
+            start.length = n_shared
+            x_BTD, column_N = self.run_blocks(x_BTD[:, n_shared:], first, cache=start), column_N - n_shared
+        else:
+            x_BTD = self.run_blocks(x_BTD, first)
+        features_BTD = self.ln_f(x_BTD)
+        return self.head(features_BTD.flatten(0, 1).index_select(0, row_N * x_BTD.shape[1] + column_N))
 
 
 def n_parameters(model: nn.Module) -> int:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from scratchlm.model.attention import attend, causal_mask
 from scratchlm.model.config import AttentionKind, LlamaConfig
-from scratchlm.model.kv_cache import KVCache, LayerCache
+from scratchlm.model.kv_cache import AnyCache, AnyLayerCache
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.linear import Linear
 
@@ -82,7 +82,7 @@ class GroupedQueryAttention(nn.Module):
         self.v_proj = Linear(config.emb_dim, kv_dim, bias=False)
         self.o_proj = Linear(config.emb_dim, config.emb_dim, bias=False)
 
-    def forward(self, x_BTD: Tensor, turned: Rotation, mask: Tensor | None, cache: LayerCache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, turned: Rotation, mask: Tensor | None, cache: AnyLayerCache | None) -> Tensor:
         """Attend from every token to those it may see, [B, T, D] to [B, T, D]; `mask` as for `MultiHeadAttention`."""
         q, k, v = self.queries_keys_values(x_BTD, turned)
         if cache is not None:
@@ -141,7 +141,7 @@ class LlamaBlock(nn.Module):
         self.mlp = GatedFeedForward(config)
         self.dropout = nn.Dropout(config.drop_rate)
 
-    def forward(self, x_BTD: Tensor, turned: Rotation, mask: Tensor | None, cache: LayerCache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, turned: Rotation, mask: Tensor | None, cache: AnyLayerCache | None) -> Tensor:
         return self._after_attention(x_BTD, self.attn(self.ln_1(x_BTD), turned, mask, cache))
 
     def at(self, x_BTD: Tensor, turned: Rotation, position_B: Tensor, mask: Tensor | None) -> Tensor:
@@ -183,7 +183,7 @@ class Llama(LanguageModel):
         end: int | None = None,
         positions_BT: Tensor | None = None,
         mask: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: AnyCache | None = None,
     ) -> Tensor:
         """Return the hidden states after some blocks; see `LanguageModel`."""
         turned = self.rotation(x_BTD.shape[1], positions_BT, cache.length if cache is not None else 0)

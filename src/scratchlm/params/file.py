@@ -9,7 +9,7 @@ import reprlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
@@ -18,8 +18,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from scratchlm.errors import InputError
 from scratchlm.files.folders import from_root
 from scratchlm.files.text import one_line, shorten
-from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE
-from scratchlm.params.choices import BYTES_AND_END
+from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, SMOLLM2_CONTEXT_LENGTH
+from scratchlm.params.choices import BYTES_AND_END, Size
 from scratchlm.params.schema import (
     ClassifierParams,
     JudgeParams,
@@ -226,7 +226,7 @@ def _bad_rates(valid: dict[str, Any]) -> Iterator[str]:
 
 def _bad_bases(valid: dict[str, Any]) -> Iterator[str]:
     if {"weights", "tokenizer"} <= valid.keys():
-        openai = [base for base in valid["weights"].bases if base != "pretrained"]
+        openai = [base for base in valid["weights"].bases if base in get_args(Size)]
         if openai and valid["tokenizer"].kind != "gpt2":
             yield f"weights.bases: got {openai[0]}, allowed only with tokenizer.kind gpt2, whose tokens it knows"
     for section in ("finetune_classifier", "finetune_instructions"):
@@ -272,7 +272,9 @@ def _bad_judges(valid: dict[str, Any]) -> Iterator[str]:
 
 
 def _context_length(base: str, model: ModelParams) -> int:
-    return model.context_length if base == "pretrained" else GPT2_CONTEXT_LENGTH
+    if base == "pretrained":
+        return model.context_length
+    return GPT2_CONTEXT_LENGTH if base in get_args(Size) else SMOLLM2_CONTEXT_LENGTH
 
 
 def _problem(section: str, detail: Any) -> str:

@@ -40,10 +40,15 @@ class BytePairTokenizer(tiktoken.Encoding):
 
     def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
         """Yield the text of each token; a character that spans several tokens comes with the last of them."""
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        for token in tokens:
-            yield decoder.decode(self.decode_single_token_bytes(token))
-        yield decoder.decode(b"", final=True)
+        return decode_pieces(map(self.decode_single_token_bytes, tokens))
+
+
+def decode_pieces(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Yield the text of each piece; a character that spans several comes with the last, what is none as U+FFFD."""
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    for piece in pieces:
+        yield decoder.decode(piece)
+    yield decoder.decode(b"", final=True)
 
 
 def without_endless_blanks(text: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A tokenizer on disk: the two files of byte pair encoding (chapter 2.5), or one vocabulary of words.
+"""A tokenizer on disk: the two files of byte pair encoding (chapter 2.5), a vocabulary of words, or a tokenizer.json.
 
 `encoder.json` maps each token to its id, `vocab.bpe` lists the merges in order of rank. Both write a token
 with one printable character per byte, GPT-2's way to keep spaces and control bytes out of text files.
@@ -15,17 +15,18 @@ from scratchlm.errors import OutputError
 from scratchlm.files.atomic import write_json, write_text
 from scratchlm.files.text import read_json, read_text
 from scratchlm.tokenizer.bpe import BytePairTokenizer, byte_characters
-from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
+from scratchlm.tokenizer.byte_level import checked_byte_level
+from scratchlm.tokenizer.protocol import END_OF_TEXT, HF_SETTINGS, HF_TOKENIZER, Tokenizer
 from scratchlm.tokenizer.words import (
-    HF_TOKENIZER,
     VOCABULARY,
-    read_hugging_face_words,
+    checked_hugging_face_words,
     read_word_tokenizer,
     write_hugging_face_words,
 )
 
 ENCODER, MERGES = "encoder.json", "vocab.bpe"  # OpenAI's names
 HF_ENCODER, HF_MERGES = "vocab.json", "merges.txt"  # Hugging Face's names for the same two files
+HF_FILES = (HF_ENCODER, HF_MERGES, HF_TOKENIZER, HF_SETTINGS)  # that the tokenizer of a checkpoint can have
 MERGES_HEADER = "#version: 0.2"
 
 
@@ -46,22 +47,34 @@ def read_tokenizer(folder: Path) -> Tokenizer:
 
 
 def read_hugging_face_tokenizer(folder: Path) -> Tokenizer:
-    """Read the tokenizer of a checkpoint: words from tokenizer.json, or else vocab.json and merges.txt."""
+    """Read the tokenizer of a checkpoint: tokenizer.json, of words or bytes, or else vocab.json and merges.txt."""
+    path = folder / HF_TOKENIZER
     # Hugging Face's GPT-2 folders have a tokenizer.json too; it repeats the other two files.
-    if (folder / HF_TOKENIZER).exists() and not (folder / HF_ENCODER).exists():
-        return read_hugging_face_words(folder)
-    return _read_encoding(folder / HF_ENCODER, folder / HF_MERGES)
+    if not path.exists() or (folder / HF_ENCODER).exists():
+        return _read_encoding(folder / HF_ENCODER, folder / HF_MERGES)
+    description = read_json(path, "a tokenizer", OutputError)
+    model = description.get("model") if isinstance(description, dict) else None
+    if isinstance(model, dict) and model.get("type") == "BPE":
+        return checked_byte_level(description, path)
+    return checked_hugging_face_words(description, path)
 
 
 def copy_tokenizer_for_hugging_face(tokenizer_folder: Path, model_folder: Path) -> None:
-    """Copy the tokenizer into a checkpoint, under the names that transformers' AutoTokenizer reads."""
+    """Copy the tokenizer in data/tokenizer, or that of another checkpoint, into a checkpoint.
+
+    The files have the names that transformers' AutoTokenizer reads.
+    """
+    if present := [name for name in HF_FILES if (tokenizer_folder / name).exists()]:
+        for name in present:
+            shutil.copyfile(tokenizer_folder / name, model_folder / name)
+        return
     if (tokenizer_folder / VOCABULARY).exists():
         write_hugging_face_words(model_folder, read_word_tokenizer(tokenizer_folder).vocabulary)
         return
     shutil.copyfile(tokenizer_folder / ENCODER, model_folder / HF_ENCODER)
     shutil.copyfile(tokenizer_folder / MERGES, model_folder / HF_MERGES)
     write_json(
-        model_folder / "tokenizer_config.json",
+        model_folder / HF_SETTINGS,
         {
             "tokenizer_class": "GPT2Tokenizer",
             "bos_token": END_OF_TEXT,

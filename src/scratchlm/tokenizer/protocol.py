@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Literal, Protocol
 
 import numpy as np
@@ -11,9 +12,12 @@ import numpy.typing as npt
 END_OF_TEXT = "<|endoftext|>"  # between documents, after an answer, and as padding
 UNKNOWN = "<|unk|>"  # a word that is not in the vocabulary; byte pair encoding does not need it
 
+HF_TOKENIZER = "tokenizer.json"  # Hugging Face's name for a tokenizer in one file
+HF_SETTINGS = "tokenizer_config.json"  # and for what transformers must know beside it
+
 
 class Tokenizer(Protocol):
-    """Text to token ids and back: `BytePairTokenizer` or `WordTokenizer`; tiktoken's names."""
+    """Text to token ids and back: `BytePairTokenizer`, `ByteLevelTokenizer` or `WordTokenizer`; tiktoken's names."""
 
     @property
     def n_vocab(self) -> int:
@@ -54,3 +58,19 @@ class Tokenizer(Protocol):
 
     def decode_stream(self, tokens: Iterable[int], /) -> Iterator[str]:
         """Yield the text of each token as it comes; joined, this is what `decode` returns."""
+
+
+def encode_with_special(
+    text: str,
+    special_ids: Mapping[str, int],
+    allowed_special: Literal["all"] | Set[str],
+    encode_ordinary: Callable[[str], list[int]],
+) -> list[int]:
+    """Encode a text in which the allowed ones of the special tokens get their own ids, and the rest is ordinary."""
+    allowed = special_ids if allowed_special == "all" else special_ids.keys() & allowed_special
+    if not allowed:
+        return encode_ordinary(text)
+    ids = []
+    for index, part in enumerate(re.split(f"({'|'.join(map(re.escape, sorted(allowed)))})", text)):
+        ids += [special_ids[part]] if index % 2 else encode_ordinary(part)
+    return ids

@@ -18,11 +18,10 @@ import numpy.typing as npt
 from scratchlm.errors import InputError, OutputError
 from scratchlm.files.atomic import write_json
 from scratchlm.files.text import read_json
-from scratchlm.tokenizer.protocol import END_OF_TEXT, UNKNOWN
+from scratchlm.tokenizer.protocol import END_OF_TEXT, HF_SETTINGS, HF_TOKENIZER, UNKNOWN, encode_with_special
 
 SPECIAL_TOKENS = (END_OF_TEXT, UNKNOWN)  # the last two ids, in this order
 VOCABULARY = "vocabulary.json"
-HF_TOKENIZER = "tokenizer.json"  # Hugging Face's name for a tokenizer in one file
 WANTED = "a vocabulary of words"
 
 MARKS = r"""[,.:;?_!"()']|--"""
@@ -106,14 +105,7 @@ class WordTokenizer:
 
         Raises InputError as `encode_ordinary` does.
         """
-        allowed = self._special_ids if allowed_special == "all" else self._special_ids.keys() & allowed_special
-        if not allowed:
-            return self.encode_ordinary(text)
-        ids = []
-        parts = re.split(f"({'|'.join(map(re.escape, sorted(allowed)))})", text)
-        for index, part in enumerate(parts):
-            ids += [self._special_ids[part]] if index % 2 else self.encode_ordinary(part)
-        return ids
+        return encode_with_special(text, self._special_ids, allowed_special, self.encode_ordinary)
 
     def encode_ordinary_batch(self, texts: Sequence[str], /) -> list[list[int]]:
         """Encode each text as `encode_ordinary` does."""
@@ -171,7 +163,7 @@ def write_hugging_face_words(model_folder: Path, vocabulary: Mapping[str, int]) 
     )
     write_json(model_folder / HF_TOKENIZER, json.loads(theirs.to_str()))
     write_json(
-        model_folder / "tokenizer_config.json",
+        model_folder / HF_SETTINGS,
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
@@ -182,11 +174,9 @@ def write_hugging_face_words(model_folder: Path, vocabulary: Mapping[str, int]) 
     )
 
 
-def read_hugging_face_words(model_folder: Path) -> WordTokenizer:
-    """Read what `write_hugging_face_words` wrote; raise OutputError if it is damaged or another tokenizer."""
-    path = model_folder / HF_TOKENIZER
-    found = read_json(path, WANTED, OutputError)
-    model = found.get("model") if isinstance(found, dict) else None
+def checked_hugging_face_words(description: Any, path: Path) -> WordTokenizer:
+    """Return the tokenizer of what `write_hugging_face_words` wrote; raise OutputError if it is damaged or another."""
+    model = description.get("model") if isinstance(description, dict) else None
     return _checked_tokenizer(model.get("vocab") if isinstance(model, dict) else None, path)
 
 

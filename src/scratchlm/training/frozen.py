@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from scratchlm.model.cut import lower_part, n_frozen_blocks, upper_part
+from scratchlm.model.cut import lower_part, n_frozen_blocks
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.features import Features, compute_features
@@ -24,19 +24,18 @@ class UpperModel(nn.Module):
         super().__init__()
         self.model, self.features, self.n_lower = model, features, n_lower
 
-    def forward(self, ids_BT: Tensor, chosen_N: Tensor) -> Tensor:
+    def forward(self, ids_BT: Tensor, chosen_N: Tensor, n_shared: int = 0) -> Tensor:
         """Return the logits of N of the B * T positions, [N, V]; see `LanguageModel.forward`.
 
         The text of a row ends at its last chosen position, as what follows changes no logits; no row is without one.
         """
-        model, (B, T) = self.model, ids_BT.shape
-        rows_N, columns_N = chosen_N // T, chosen_N % T
-        lengths_B = torch.zeros(B, dtype=torch.int64, device=ids_BT.device).scatter_reduce(
-            0, rows_N, columns_N + 1, "amax"
-        )
-        texts = [ids_T[:n] for ids_T, n in zip(ids_BT.cpu(), lengths_B.tolist(), strict=True)]
-        x_BTD = upper_part(model, self.features.of(texts).to(model.device), self.n_lower)
-        return model.head(x_BTD.flatten(0, 1).index_select(0, rows_N * x_BTD.shape[1] + columns_N))
+        B, T = ids_BT.shape
+        row_N, column_N = chosen_N // T, chosen_N % T
+        length_B = torch.zeros(B, dtype=torch.int64, device=row_N.device)
+        length_B = length_B.scatter_reduce(0, row_N, column_N + 1, "amax")
+        texts = [ids_T[:n] for ids_T, n in zip(ids_BT.cpu(), length_B.tolist(), strict=True)]
+        x_BTD = self.features.of(texts).to(self.model.device)
+        return self.model.chosen_logits(x_BTD, row_N, column_N, n_shared, self.n_lower)
 
 
 def with_stored_features(model: LanguageModel, texts: Iterable[Tensor], snapshots: Snapshots) -> nn.Module:

@@ -19,6 +19,7 @@ PROFILES = sorted((REPOSITORY / "profiles").glob("*.yaml"))
 NAMES = [path.stem for path in PROFILES]
 BOOK_COMMENT = re.compile(r"\(book: ([^;,)]+)")
 # Keys for which the book has no value, or ours differs for a reason that the comment gives.
+SMOLLM2 = "smollm2-135M"
 NOT_THE_BOOKS = {
     "generate.batch_size",
     "model.attention",
@@ -65,7 +66,7 @@ def comments_of(name: str) -> dict[str, str]:
 
 
 def test_the_promised_profiles_are_there() -> None:
-    assert {"sample", "laptop", "book"} <= set(NAMES)
+    assert {"sample", "laptop", "book", "smol"} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -151,15 +152,29 @@ def test_the_sample_profile_needs_no_network_and_no_server() -> None:
     )
 
 
-def test_the_laptop_profile_uses_the_real_data_and_a_gpt_of_its_own() -> None:
+def test_the_laptop_profile_uses_the_real_data_and_a_real_model() -> None:
     laptop = load_params(REPOSITORY / "profiles/laptop.yaml")
-    assert (laptop.corpus.source, laptop.sms.source, laptop.instructions.source) == (
-        "the-verdict",
-        "uci",
-        "book",
+    sources = (laptop.corpus.source, laptop.sms.source, laptop.instructions.source, laptop.preferences.source)
+    assert sources == ("the-verdict", "uci", "book", "book")
+    assert (laptop.tokenizer.kind, laptop.judge.judges) == ("gpt2", ["overlap"])
+    assert laptop.weights.bases == ["pretrained", SMOLLM2]
+    assert laptop.finetune_classifier.base == laptop.finetune_instructions.base == SMOLLM2
+
+
+def test_the_smol_profile_is_the_sample_but_for_the_assistant_and_what_is_made_of_it() -> None:
+    read = YAML(typ="safe", pure=True).load
+    sample, smol, laptop = (
+        read((REPOSITORY / "profiles" / f"{name}.yaml").read_text()) for name in ("sample", "smol", "laptop")
     )
-    assert (laptop.tokenizer.kind, laptop.weights.bases, laptop.judge.judges) == (
-        "gpt2",
-        ["pretrained"],
-        ["overlap"],
-    )
+    assert {section for section in sample if sample[section] != smol[section]} == {
+        "weights",
+        "instructions",
+        "finetune_instructions",
+        "preferences",
+        "tune_preferences",
+        "generate",
+        "benchmark",
+    }
+    assert smol["weights"] == laptop["weights"] and smol["instructions"] == laptop["instructions"]
+    assert smol["finetune_instructions"] == {**laptop["finetune_instructions"], "epochs": 1}
+    assert smol["tune_preferences"] == laptop["tune_preferences"]

@@ -20,6 +20,7 @@ from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training import fit as module
+from scratchlm.training import loss
 from scratchlm.training.fit import Fit, fit
 from scratchlm.training.frozen import UpperModel, with_stored_features
 from scratchlm.training.loop import loaders
@@ -35,9 +36,9 @@ CONFIGS: dict[str, ModelConfig] = {
 
 
 def examples() -> list[Example]:
-    """Return entries of 3 to 17 tokens, of which some are cut and two are equal."""
+    """Return entries of 4 to 18 tokens that begin alike; some are cut, and two are equal."""
     generator = torch.Generator().manual_seed(1)
-    made = [Example(torch.randint(PAD, (3 + n % 15,), generator=generator).tolist(), 2) for n in range(18)]
+    made = [Example([5, 6, *torch.randint(PAD, (2 + n % 15,), generator=generator).tolist()], 3) for n in range(18)]
     return [*made, made[0]]
 
 
@@ -50,6 +51,7 @@ def fitted(
     train: str = "upper_half",
 ) -> tuple[LanguageModel, Fit]:
     """Train the upper blocks of a random model on stored features, or, if `plain`, with all blocks at each step."""
+    monkeypatch.setattr(loss, "FEWEST_SHARED", 99 if plain else 2)
     monkeypatch.setattr(module, "open_snapshots", lambda stage, device: Snapshots(folder, every_s=0))
     monkeypatch.setattr(module, "with_stored_features", (lambda model, *_: model) if plain else with_stored_features)
     torch.manual_seed(0)
