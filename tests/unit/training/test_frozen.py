@@ -133,6 +133,19 @@ def test_only_the_blocks_above_are_computed(tmp_path: Path, monkeypatch: pytest.
     torch.testing.assert_close(upper(ids, chosen), expected, atol=1e-6, rtol=1e-6)
 
 
+@torch.no_grad()
+def test_the_upper_blocks_compute_a_shared_start_once(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = new_model(GPT, "gpt2", 0.2).eval()
+    choose_trained_layers(model, AssistantParams.model_construct(train_layers="last_block"))
+    ids, chosen = torch.tensor([[1, 2, 3, 5], [1, 2, 4, PAD]]), torch.tensor([3, 6])
+    expected, shapes = model(ids, chosen), []
+    upper = with_stored_features(model, [ids[0], ids[1, :3]], Snapshots(tmp_path))
+    model.h[2].register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape[:2]))
+    torch.testing.assert_close(upper(ids, chosen, 2), expected, atol=1e-6, rtol=1e-6)
+    assert shapes == [(1, 2), (2, 2)]
+
+
 @pytest.mark.parametrize(
     ("train", "n_layers", "wanted"),
     [
