@@ -1,4 +1,4 @@
-"""Check a run's results against what its profile promises: python check_results.py sample|laptop [FOLDER]."""
+"""Check a run's results against what its profile promises: python check_results.py NAME [FOLDER]."""
 
 import csv
 import json
@@ -69,28 +69,63 @@ def check_sample(folder: Path) -> list[Check]:
 
 
 def check_laptop(folder: Path) -> list[Check]:
-    """Check the laptop profile: the book's counts, and a classifier that starts from our own small GPT."""
-    sms = read_metrics(folder, "prepare_sms")
+    """Check the laptop profile: the book's counts, and what fine-tuning makes of SmolLM2."""
     instructions = read_metrics(folder, "prepare_instructions")
+    classifier = read_metrics(folder, "finetune_classifier")
+    judged = read_metrics(folder, "judge_responses")
     return [
-        equal("tokenize_corpus.tokens", read_metrics(folder, "tokenize_corpus")["tokens"], 5145),
-        equal("prepare_sms.rows", sms["rows"], 5572),
-        equal("prepare_sms.kept", sms["kept"], 1494),
-        equal("prepare_sms: train, validation, test", [sms[split] for split in SPLITS], [1045, 149, 300]),
+        *check_real_data(folder),
         equal(
             "prepare_instructions: train, test, validation",
             [instructions[split] for split in ("train", "test", "validation")],
             [935, 110, 55],
         ),
+        at_least("finetune_classifier.test_accuracy", classifier["test_accuracy"], 97),
         at_least(
-            "finetune_classifier.test_accuracy",
-            read_metrics(folder, "finetune_classifier")["test_accuracy"],
-            93,
+            "finetune_classifier.test_accuracy, TF-IDF's",
+            classifier["test_accuracy"],
+            classifier["baseline_test_accuracy"],
         ),
+        at_least("judge_responses.assistant.mean", judged["assistant"]["mean"], 37),
+        above("judge_responses.assistant.ci95_low, base", judged["assistant"]["ci95_low"], judged["base"]["mean"]),
     ]
 
 
-PROFILES: dict[str, Callable[[Path], list[Check]]] = {"sample": check_sample, "laptop": check_laptop}
+def check_short_laptop(folder: Path) -> list[Check]:
+    """Check a laptop profile that had few instructions and one epoch of messages: SmolLM2 learns from these too."""
+    judged = read_metrics(folder, "judge_responses")
+    return [
+        *check_real_data(folder),
+        at_least("finetune_classifier.test_accuracy", read_metrics(folder, "finetune_classifier")["test_accuracy"], 93),
+        above("judge_responses.assistant.mean, base", judged["assistant"]["mean"], judged["base"]["mean"]),
+    ]
+
+
+def check_real_data(folder: Path) -> list[Check]:
+    sms = read_metrics(folder, "prepare_sms")
+    return [
+        equal("tokenize_corpus.tokens", read_metrics(folder, "tokenize_corpus")["tokens"], 5145),
+        equal("prepare_sms.rows", sms["rows"], 5572),
+        equal("prepare_sms.kept", sms["kept"], 1494),
+        equal("prepare_sms: train, validation, test", [sms[split] for split in SPLITS], [1045, 149, 300]),
+    ]
+
+
+def check_smol(folder: Path) -> list[Check]:
+    """Check the smol profile: an assistant of SmolLM2 that one epoch of the book's instructions made."""
+    judged = read_metrics(folder, "judge_responses")
+    return [
+        at_least("judge_responses.assistant.mean", judged["assistant"]["mean"], 33),
+        above("judge_responses.assistant.ci95_low, base", judged["assistant"]["ci95_low"], judged["base"]["mean"]),
+    ]
+
+
+PROFILES: dict[str, Callable[[Path], list[Check]]] = {
+    "sample": check_sample,
+    "laptop": check_laptop,
+    "laptop-short": check_short_laptop,
+    "smol": check_smol,
+}
 
 
 def equal(name: str, got: object, wanted: object) -> Check:

@@ -31,8 +31,16 @@ LAPTOP = {
     "tokenize_corpus": {"tokens": 5145},
     "prepare_sms": {"rows": 5572, "kept": 1494, "train": 1045, "validation": 149, "test": 300},
     "prepare_instructions": {"train": 935, "test": 110, "validation": 55},
-    "finetune_classifier": {"test_accuracy": 93.0},
+    "finetune_classifier": {"test_accuracy": 97.0, "baseline_test_accuracy": 97.0},
+    "judge_responses": {"base": {"mean": 16.0}, "assistant": {"mean": 37.0, "ci95_low": 30.0}},
 }
+LAPTOP_SHORT = LAPTOP | {
+    "prepare_instructions": {"train": 136, "test": 16, "validation": 8},
+    "finetune_classifier": {"test_accuracy": 93.0, "baseline_test_accuracy": 97.0},
+    "judge_responses": {"base": {"mean": 16.0}, "assistant": {"mean": 16.1, "ci95_low": 9.0}},
+}
+SMOL = {"judge_responses": {"base": {"mean": 16.0}, "assistant": {"mean": 33.0, "ci95_low": 30.0}}}
+PROMISED = {"sample": SAMPLE, "laptop": LAPTOP, "laptop-short": LAPTOP_SHORT, "smol": SMOL}
 TOO_LITTLE = [
     ("sample", "pretrain.validation_loss", 3.2),
     ("sample", "pretrain.initial_validation_loss", 5.9),
@@ -55,7 +63,14 @@ TOO_LITTLE = [
     ("laptop", "prepare_sms.kept", 1492),
     ("laptop", "prepare_sms.validation", 150),
     ("laptop", "prepare_instructions.test", 55),
-    ("laptop", "finetune_classifier.test_accuracy", 92.9),
+    ("laptop", "finetune_classifier.baseline_test_accuracy", 97.1),
+    ("laptop", "judge_responses.assistant.mean", 36.9),
+    ("laptop", "judge_responses.base.mean", 30.0),
+    ("laptop-short", "prepare_sms.rows", 5574),
+    ("laptop-short", "finetune_classifier.test_accuracy", 92.9),
+    ("laptop-short", "judge_responses.base.mean", 16.1),
+    ("smol", "judge_responses.assistant.mean", 32.9),
+    ("smol", "judge_responses.base.mean", 30.0),
 ]
 
 
@@ -88,7 +103,7 @@ def failed_checks(profile: str, folder: Path) -> list[str]:
     return [check.name for check in check_results.PROFILES[profile](folder) if not check.ok]
 
 
-@pytest.mark.parametrize(("profile", "metrics"), [("sample", SAMPLE), ("laptop", LAPTOP)])
+@pytest.mark.parametrize(("profile", "metrics"), PROMISED.items())
 def test_the_promised_results_pass(profile: str, metrics: dict, tmp_path: Path) -> None:
     write_results(tmp_path, metrics)
     assert failed_checks(profile, tmp_path) == []
@@ -96,7 +111,7 @@ def test_the_promised_results_pass(profile: str, metrics: dict, tmp_path: Path) 
 
 @pytest.mark.parametrize(("profile", "key", "value"), TOO_LITTLE)
 def test_less_than_promised_fails_in_one_check(profile: str, key: str, value: object, tmp_path: Path) -> None:
-    metrics = json.loads(json.dumps(SAMPLE if profile == "sample" else LAPTOP))
+    metrics = json.loads(json.dumps(PROMISED[profile]))
     *sections, name = key.split(".")
     reduce(getitem, sections, metrics)[name] = value
     write_results(tmp_path, metrics)
@@ -115,14 +130,14 @@ def test_an_assistant_that_only_memorised_fails(tmp_path: Path) -> None:
 
 
 def test_the_program_exits_with_1_and_a_table_where_a_check_fails(tmp_path: Path) -> None:
-    write_results(tmp_path, LAPTOP | {"finetune_classifier": {"test_accuracy": 50.0}})
+    write_results(tmp_path, LAPTOP | {"finetune_classifier": {"test_accuracy": 50.0, "baseline_test_accuracy": 40.0}})
     command = [sys.executable, check_results.__file__, "laptop", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert [line for line in done.stdout.splitlines() if line.endswith("NO")] == [
         line for line in done.stdout.splitlines() if line.startswith("finetune_classifier.test_accuracy ")
     ]
-    assert done.stderr == "check_results: 1 of 6 checks of profile laptop failed\n"
+    assert done.stderr == "check_results: 1 of 9 checks of profile laptop failed\n"
 
 
 def test_a_run_that_did_not_finish_is_named(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from scratchlm.model.language_model import LanguageModel
-from scratchlm.model.likelihood import log_likelihoods
+from scratchlm.model.likelihood import log_likelihoods, next_log_probs
 from scratchlm.stage.progress import progress_bar
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loop import evaluation_mode
@@ -44,15 +45,22 @@ def measure_prompted(
     with evaluation_mode(model), progress_bar(len(prompts), "prompted", "message") as bar:
         for start in range(0, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]
-            # Of all tokens of an answer: other words may begin with its first one.
-            scores = [
-                log_likelihoods(model, [prompt + answer for prompt in batch], [len(answer)] * len(batch))
-                for answer in answers
-            ]
-            said = torch.stack(scores, dim=1).argmax(dim=1)
+            said = likeliest_answers(model, batch, answers)
             right += int((said == torch.tensor(messages["Label"].tolist()[start : start + batch_size])).sum())
             bar.update(len(batch))
     return 100 * right / len(prompts)
+
+
+def likeliest_answers(model: LanguageModel, prompts: list[list[int]], answers: list[list[int]]) -> Tensor:
+    """Return the number of the likeliest answer to each prompt, [B] int64."""
+    if all(len(answer) == 1 for answer in answers):
+        return next_log_probs(model, prompts, [token for (token,) in answers]).argmax(dim=1)
+    # Of all tokens of an answer: other words may begin with its first one.
+    scores = [
+        log_likelihoods(model, [prompt + answer for prompt in prompts], [len(answer)] * len(prompts))
+        for answer in answers
+    ]
+    return torch.stack(scores, dim=1).argmax(dim=1)
 
 
 def encode_questions(messages: Sequence[str], tokenizer: Tokenizer, room: int) -> list[list[int]] | None:

@@ -103,17 +103,26 @@ class LanguageModel(nn.Module):
     ) -> Tensor:
         """Return the logits of N positions, given as text and place in it, from what block `first` gets, [N, V].
 
-        `n_shared` as for `forward`: the shared tokens go through the blocks once, as one text.
+        `n_shared` as for `forward`.
         """
-        if n_shared and not (self.training and self.config.drop_rate):  # dropout is another one in each text
-            start = SharedStart(self.config.n_layers)
-            self.run_blocks(x_BTD[:1, :n_shared], first, cache=start)
-            start.length = n_shared
-            x_BTD, column_N = self.run_blocks(x_BTD[:, n_shared:], first, cache=start), column_N - n_shared
-        else:
-            x_BTD = self.run_blocks(x_BTD, first)
-        features_BTD = self.ln_f(x_BTD)
-        return self.head(features_BTD.flatten(0, 1).index_select(0, row_N * x_BTD.shape[1] + column_N))
+        if self.training and self.config.drop_rate:
+            n_shared = 0  # dropout is another one in each text
+        features_BTD = self.features_after_start(x_BTD, n_shared, first)
+        chosen_N = row_N * features_BTD.shape[1] + column_N - n_shared
+        return self.head(features_BTD.flatten(0, 1).index_select(0, chosen_N))
+
+    def features_after_start(self, x_BTD: Tensor, n_shared: int, first: int = 0) -> Tensor:
+        """Return the final hidden states after the first `n_shared` tokens, which are the same in all texts.
+
+        From what block `first` gets, [B, T, D], to [B, T - n_shared, D]; the shared tokens go through the blocks once,
+        as one text.
+        """
+        if not n_shared:
+            return self.ln_f(self.run_blocks(x_BTD, first))  # type: ignore[no-any-return]
+        start = SharedStart(self.config.n_layers)
+        self.run_blocks(x_BTD[:1, :n_shared], first, cache=start)
+        start.length = n_shared
+        return self.ln_f(self.run_blocks(x_BTD[:, n_shared:], first, cache=start))  # type: ignore[no-any-return]
 
 
 def n_parameters(model: nn.Module) -> int:

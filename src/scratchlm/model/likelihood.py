@@ -38,3 +38,23 @@ def log_likelihoods(model: LanguageModel, texts: Sequence[Sequence[int]], n_scor
     losses = [F.cross_entropy(model.head(part_ND).float(), part_N, reduction="none") for part_ND, part_N in parts]
     log_likelihoods_N = -torch.cat(losses).cpu().double()  # on the CPU: Apple's GPUs have no float64
     return torch.zeros(len(texts), dtype=torch.float64).index_add_(0, rows_N, log_likelihoods_N)
+
+
+@torch.no_grad()
+def next_log_probs(model: LanguageModel, texts: Sequence[Sequence[int]], tokens: Sequence[int]) -> Tensor:
+    """Return how likely each of some tokens is after each text, [B, len(tokens)] float32 on the CPU, in nats.
+
+    No text is longer than the model can see. The texts are one batch, as for `log_likelihoods`; what all of them begin
+    with is computed once. `model` is in evaluation mode.
+    """
+    ids_BT = pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
+    last_B = torch.tensor([len(text) - 1 for text in texts])
+    n_shared = min(n_alike(ids_BT), int(last_B.min()))  # the last token of every text is computed for it alone
+    features_BTD = model.features_after_start(model.embed(ids_BT.to(model.device)), n_shared)
+    features_BD = features_BTD[torch.arange(len(texts)), last_B - n_shared]
+    return model.head(features_BD).float().log_softmax(dim=-1)[:, list(tokens)].cpu()
+
+
+def n_alike(ids_BT: Tensor) -> int:
+    """Return with how many tokens all texts of a batch begin."""
+    return int((ids_BT == ids_BT[0]).all(dim=0).long().cumprod(0).sum())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scratchlm.classifier.baseline import describe_accuracies
-from scratchlm.classifier.prompted import encode_questions, measure_prompted, question
+from scratchlm.classifier.prompted import encode_questions, likeliest_answers, measure_prompted, question
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_model
@@ -76,6 +76,21 @@ def test_the_base_says_spam_where_yes_is_likelier(tokenizer: Tokenizer, labels: 
         )
         said |= {labels[label] for label in right}
     assert said == {"ham", "spam"}
+
+
+@pytest.mark.parametrize("answers", [[[65], [66]], [[65, 70], [66, 71]]])
+def test_answers_of_one_token_and_of_two_are_compared_alike(tokenizer: Tokenizer, answers: list[list[int]]) -> None:
+    said: set[int] = set()
+    prompts = [tokenizer.encode_ordinary(question(text)) for text in TEXTS]
+    for seed in range(4):
+        model = random_model(tokenizer, seed=seed).eval()
+        expected = [
+            max((0, 1), key=lambda number, prompt=prompt: log_likelihood(model, prompt, answers[number]))  # type: ignore[misc]
+            for prompt in prompts
+        ]
+        assert likeliest_answers(model, prompts, answers).tolist() == expected
+        said |= set(expected)
+    assert said == {0, 1}
 
 
 def test_a_long_message_loses_its_end_and_the_question_stays_whole(tokenizer: Tokenizer) -> None:

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_model
-from scratchlm.model.likelihood import log_likelihoods
+from scratchlm.model.likelihood import log_likelihoods, next_log_probs
 
 CONTEXT = 12
 TEXTS = [[5, 9, 3, 30, 7], [2, 2], [7] * (CONTEXT + 1), [1, 30, 4, 8, 12, 20, 3]]
@@ -69,3 +69,20 @@ def test_the_device_needs_no_float64_which_apples_gpus_do_not_have(model: GPT, m
     with Float64Watch(monkeypatch) as watch:
         assert log_likelihoods(model, TEXTS, N_SCORED).dtype == torch.float64
     assert (watch.fetched, watch.noted) == (1, [])
+
+
+@pytest.mark.parametrize("start", [[], [4], [5, 9, 3, 30]])
+def test_the_next_tokens_are_as_likely_as_each_text_alone_says_whatever_the_texts_share(
+    model: GPT, start: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [start + end for end in ([7, 1], [2], [3, 3, 9, 8], [2, 11])]
+    tokens = [17, 0, 39]
+    with torch.no_grad():
+        expected = [model(torch.tensor([text]))[0, -1].log_softmax(dim=0)[tokens].tolist() for text in texts]
+    computed: list[tuple[int, ...]] = []
+    model.h[0].register_forward_pre_hook(lambda _, inputs: computed.append(tuple(inputs[0].shape[:2])))
+    found = next_log_probs(model, texts, tokens)
+    assert torch.allclose(found, torch.tensor(expected), atol=TOLERANCE)
+    assert computed == ([(1, len(start))] if start else []) + [(4, 4)]
+    for text, one in zip(texts, expected, strict=True):
+        assert next_log_probs(model, [text], tokens)[0].tolist() == pytest.approx(one, abs=TOLERANCE)

@@ -176,5 +176,5 @@ def test_the_smol_profile_is_the_sample_but_for_the_assistant_and_what_is_made_o
         "benchmark",
     }
     assert smol["weights"] == laptop["weights"] and smol["instructions"] == laptop["instructions"]
-    assert smol["finetune_instructions"] == {**laptop["finetune_instructions"], "epochs": 1}
+    assert smol["finetune_instructions"] == {**laptop["finetune_instructions"], "epochs": 1, "learning_rate": 1e-4}
     assert smol["tune_preferences"] == laptop["tune_preferences"]
