@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from scratchlm.classifier.reading import BOOK, Reading
+from scratchlm.model.cut import train_upper_blocks
 from scratchlm.model.init import new_model
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.linear import Linear
@@ -75,13 +76,11 @@ def choose_trained_layers(classifier: Classifier, params: ClassifierParams) -> N
     if params.train_layers == "lora":
         add_lora(classifier, [classifier.gpt.h, classifier.head], params.lora_rank, params.lora_scale)
         return
-    classifier.requires_grad_(params.train_layers == "all")
+    if n_blocks := params.n_upper_blocks(len(classifier.gpt.h)):
+        train_upper_blocks(classifier.gpt, n_blocks)
+    else:
+        classifier.requires_grad_(params.train_layers == "all")
     classifier.head.requires_grad_(True)
-    n_blocks = {"last_block": 1, "last_two_blocks": 2}.get(params.train_layers, 0)
-    if n_blocks:
-        classifier.gpt.ln_f.requires_grad_(True)
-        for block in classifier.gpt.h[-n_blocks:]:
-            block.requires_grad_(True)
 
 
 def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> Tensor:
