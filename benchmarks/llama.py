@@ -46,9 +46,7 @@ def main() -> None:
     prompts = ids_BT[:, :N_PROMPT]
     decoding = in_turn(
         {
-            "ours": lambda: [
-                given.ids for given in generate(ours.eval(), prompts.tolist(), N_NEW, None, Sampling(), 8)
-            ],
+            "ours": lambda: [given.ids for given in generate(ours.eval(), prompts.tolist(), N_NEW, (), Sampling(), 8)],
             "transformers": lambda: (
                 theirs.eval().generate(
                     prompts,

@@ -16,8 +16,8 @@ import pytest
 import requests
 import torch
 from answered import answered
-from torch import Tensor
 from llama_cpp_server import LlamaCppServer
+from torch import Tensor
 from torch.nn import functional as F
 
 from scratchlm.assistant.instructions import COMPARED, VARIANTS
@@ -180,7 +180,7 @@ def test_llama_cpp_continues_texts_of_a_llama_as_we_do(tokenizer_folder: Path, t
 def assert_continued_as_ours(model: LanguageModel, server: str) -> None:
     torch.manual_seed(6)
     prompts = [torch.randint(279, (length,)).tolist() for length in (1, 40, 7, 200, 3, 19)]
-    ours = generate(model, prompts, 60, None, Sampling(), batch_size=len(prompts))
+    ours = generate(model, prompts, 60, (), Sampling(), batch_size=len(prompts))
     n_equal = 0
     for prompt, continuation in zip(prompts, ours, strict=True):
         request = {"prompt": prompt, "n_predict": 60, "temperature": 0, "ignore_eos": True, "return_tokens": True}

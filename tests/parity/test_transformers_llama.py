@@ -149,7 +149,7 @@ def test_far_positions_have_the_logits_of_transformers() -> None:
 def test_greedy_text_of_ragged_prompts_equals_transformers_cached_and_not(shape: str) -> None:
     ours, theirs = both_models(shape)
     prompts = [torch.randint(279, (length,)).tolist() for length in (1, 5, 3, 9, 2)]
-    continuations = generate(ours, prompts, 20, None, Sampling(), batch_size=3)
+    continuations = generate(ours, prompts, 20, (), Sampling(), batch_size=3)
     for prompt, continuation in zip(prompts, continuations, strict=True):
         expected = theirs.generate(
             torch.tensor([prompt]),

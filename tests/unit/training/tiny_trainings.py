@@ -88,7 +88,7 @@ def pairs(drop_rate: float, architecture: Architecture = "gpt2") -> tuple[nn.Mod
     return tiny_model(drop_rate, architecture), loss, loaders(made, made[:BATCH_SIZE], BATCH_SIZE, pad)
 
 
-def tiny_model(drop_rate: float, architecture: Architecture) -> Any:
+def tiny_model(drop_rate: float, architecture: Architecture = "gpt2") -> Any:
     torch.manual_seed(0)
     return new_model(config_of(architecture, 40, 24, 16, 2, 2, drop_rate), "gpt2", 0.1)
 
