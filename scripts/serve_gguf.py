@@ -45,6 +45,7 @@ def main() -> None:
     arguments.add_argument("model", metavar="MODEL")
     arguments.add_argument("--port", type=int, default=PORT)
     asked = arguments.parse_args()
+    signal.signal(signal.SIGINT, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory() as folder:
         try:
             path = Path(asked.model)
@@ -59,7 +60,6 @@ def main() -> None:
         print(f"{name} answers until Ctrl-C. To have it judge, in another terminal:", flush=True)
         print(f"export OPENAI_BASE_URL={server.listening_address}/v1", flush=True)
         print(f"dvc exp run -S 'judge.judges=[openai:{name},overlap]' -S judge.min_coverage=0", flush=True)
-        signal.signal(signal.SIGINT, lambda *_: sys.exit())
         signal.pause()
 
 

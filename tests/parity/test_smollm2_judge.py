@@ -242,5 +242,8 @@ def test_the_script_serves_the_model_under_its_name_until_ctrl_c() -> None:
             listed = session.get(f"{url}/models", timeout=60).json()["data"]
         assert [one["id"] for one in listed] == ["smollm2-135M"]
         running.send_signal(signal.SIGINT)
-        _, errors = running.communicate(timeout=60)
+        try:
+            _, errors = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert running.returncode == 0 and "Traceback" not in errors
