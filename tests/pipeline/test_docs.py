@@ -121,8 +121,8 @@ def edges(mermaid: str) -> set[tuple[str, str]]:
 def test_the_graph_is_dvcs(tmp_path: Path) -> None:
     graph = copy_project(tmp_path / "project").dvc("dag", "--mermaid").stdout
     assert len(edges(graph)) >= 10
-    drawn = [edges(block) for language, block in code_blocks(README) if language == "mermaid"]
-    assert drawn == [edges(graph)], f"run `make docs`, or put this into README.md:\n```mermaid\n{graph.strip()}\n```"
+    drawn = [edges(block) for language, block in code_blocks(TEXTS["docs/experiments.md"]) if language == "mermaid"]
+    assert drawn == [edges(graph)], f"run `make docs`, or put this into the page:\n```mermaid\n{graph.strip()}\n```"
 
 
 # --- commands -----------------------------------------------------------------------------------------------
