@@ -128,12 +128,13 @@ def test_the_tokenizer_is_the_published_one_byte_for_byte(folder: Path) -> None:
 
 @pytest.mark.mirror
 def test_transformers_gives_the_same_ids_for_all_real_data(
-    ours: tuple[LanguageModel, Tokenizer], folder: Path, gguf_file: Path, mirror: Path
+    ours: tuple[LanguageModel, Tokenizer], folder: Path, mirror: Path
 ) -> None:
+    """From the folder: its reading of the GGUF file itself does not cut out digits, and differs in 55 texts."""
     tokenizer, texts = ours[1], real_texts(mirror)
     theirs = AutoTokenizer.from_pretrained(folder)
     for text, ids in zip(texts, theirs(texts).input_ids, strict=True):
-        assert tokenizer.encode_ordinary(text) == ids
+        assert tokenizer.encode(text, allowed_special="all") == ids
         assert tokenizer.decode(ids) == text
 
 
