@@ -129,7 +129,7 @@ def ours(folder: Path, dtype: torch.dtype) -> Continue:
     model = load_checkpoint(folder).to(dtype)
 
     def continue_all(prompts: list[list[int]], n: int) -> list[list[int]]:
-        return [given.ids for given in generate(model, prompts, n, None, Sampling(), batch_size=len(prompts))]
+        return [given.ids for given in generate(model, prompts, n, (), Sampling(), batch_size=len(prompts))]
 
     return continue_all
 

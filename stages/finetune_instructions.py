@@ -7,10 +7,10 @@ import torch
 from scratchlm.assistant.batches import read_batches
 from scratchlm.assistant.folder import save_assistant
 from scratchlm.assistant.instructions import read_entries
+from scratchlm.assistant.trained_layers import choose_trained_layers
 from scratchlm.checkpoint.folder import load
 from scratchlm.files.atomic import write_text
 from scratchlm.generation.epoch_answers import SHOWN_ENTRIES, describe_answers, sample_answers
-from scratchlm.model.lora import add_lora, untied_head
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
@@ -19,6 +19,7 @@ from scratchlm.training.curve import draw_curve
 from scratchlm.training.fit import fit
 from scratchlm.training.optimizer import n_trained_parameters
 
+STAGE = "finetune_instructions"
 INSTRUCTIONS = Path("data/instructions")
 BASES = Path("models/bases")
 MODEL = Path("models/assistant")
@@ -44,11 +45,10 @@ def main(params: Params) -> None:
         write_text(SAMPLES, describe_answers("assistant", entries, answers))
 
     torch.manual_seed(params.seed)
-    if settings.train_layers == "lora":
-        add_lora(model, [model.h, untied_head(model)], settings.lora_rank, settings.lora_scale)
+    choose_trained_layers(model, settings)
     model.to(device)
     done = fit(
-        "finetune_instructions", model, batches.loaders, settings, params.seed, CURVE, after_epoch=answer, show=show
+        STAGE, model, batches.loaders, settings, params.seed, CURVE, texts=batches.inputs, after_epoch=answer, show=show
     )
     save_assistant(MODEL, model, BASES / settings.base, style)
     draw_curve(CURVE_FIGURE, done.state.curve, "Instruction fine-tuning loss", "token", settings.keep)

@@ -10,6 +10,7 @@ from scratchlm.judging.judges import judge_by_all
 from scratchlm.judging.report import write_report
 from scratchlm.judging.responses import read_responses
 from scratchlm.judging.summary import describe, require_coverage, score_histogram, summarise, summarise_by_answer
+from scratchlm.judging.trust import find_doubts
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
 from scratchlm.stage.tables import write_table
@@ -33,7 +34,7 @@ def main(params: Params) -> None:
     write_json(VERDICTS, [row for rows in verdicts.values() for row in rows])
     write_json(PAIRWISE, [row for rows in pairs.values() for row in rows])
     write_table(SCORES, score_histogram(verdicts[settings.judges[0]]))
-    write_text(COMPARISON, write_report(entries, verdicts, pairs, params.seed))
+    write_text(COMPARISON, write_report(entries, verdicts, pairs, find_doubts(summary), params.seed))
     write_metrics(METRICS, summary)
     print(describe(summary))
     if gone:

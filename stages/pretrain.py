@@ -1,4 +1,4 @@
-"""Train a GPT on the tokenized corpus, from scratch or from a model of the user's."""
+"""Train a GPT or a Llama on the tokenized corpus, from scratch or from a model of the user's."""
 
 from pathlib import Path
 

@@ -7,10 +7,10 @@ import torch
 from scratchlm.assistant.folder import load_assistant, save_assistant
 from scratchlm.assistant.pairs import read_pairs
 from scratchlm.assistant.reward_curve import draw_rewards
+from scratchlm.assistant.trained_layers import choose_trained_layers
 from scratchlm.assistant.tuning import encode_splits, tune
 from scratchlm.files.atomic import write_text
 from scratchlm.generation.epoch_answers import SHOWN_ENTRIES, describe_answers, sample_answers
-from scratchlm.model.lora import add_lora, untied_head
 from scratchlm.params.schema import Params
 from scratchlm.stage.device import choose_device
 from scratchlm.stage.metrics import write_metrics
@@ -35,9 +35,8 @@ def main(params: Params) -> None:
     pairs = encode_splits(PREFERENCES, style, tokenizer, settings.max_length)
     print(f"answers cut to {settings.max_length} tokens: {sum(pairs.truncated.values())}")
     shown = read_pairs(PREFERENCES / "validation.json")[:SHOWN_ENTRIES]
-    if settings.train_layers == "lora":
-        torch.manual_seed(params.seed)
-        add_lora(model, [model.h, untied_head(model)], settings.lora_rank, settings.lora_scale)
+    torch.manual_seed(params.seed)
+    choose_trained_layers(model, settings)
     model.to(device)
     before = sample_answers(model, tokenizer, shown, style)
 

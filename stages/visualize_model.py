@@ -1,18 +1,8 @@
-"""Show the inside of the pretrained model: shapes, embeddings, attention, next-token probabilities, gradients."""
+"""Show the inside of the pretrained model: shapes, embeddings, attention, next token, gradients, positions."""
 
 from pathlib import Path
 
-from scratchlm.anatomy.figures import draw_activations, draw_attention, draw_gradients, draw_temperatures
-from scratchlm.anatomy.inside import (
-    STEPS,
-    attention_maps,
-    compare_gradients,
-    decades,
-    expect_next_token,
-    gradient_rows,
-    neighbour_rows,
-    token_labels,
-)
+from scratchlm.anatomy import figures, inside
 from scratchlm.anatomy.shapes import describe_shapes
 from scratchlm.checkpoint.folder import load
 from scratchlm.files.atomic import write_text
@@ -33,6 +23,7 @@ TEMPERATURES = Path("data/plots/temperatures.csv")
 TEMPERATURES_FIGURE = Path("data/plots/temperatures.png")
 GRADIENTS = Path("data/plots/gradients.csv")
 GRADIENTS_FIGURE = Path("data/plots/gradients.png")
+POSITIONS = Path("data/plots/positions.png")
 METRICS = Path("metrics/visualize_model.json")
 
 
@@ -44,16 +35,21 @@ def main(params: Params) -> None:
     ids = tokenizer.encode_ordinary(settings.text)
     shapes = describe_shapes(model.config, [settings.text], [ids])
     write_text(SHAPES, f"# Shapes, from text to logits\n\n```\n{shapes}```\n")
-    write_table(NEIGHBOURS, neighbour_rows(model, tokenizer, ids))
-    draw_activations(ACTIVATIONS)
-    draw_attention(ATTENTION, attention_maps(model, ids), token_labels(tokenizer, ids), settings.text)
-    expected = expect_next_token(model, tokenizer, ids, settings.temperatures)
+    write_table(NEIGHBOURS, inside.neighbour_rows(model, tokenizer, ids))
+    figures.draw_activations(ACTIVATIONS)
+    figures.draw_attention(
+        ATTENTION, inside.attention_maps(model, ids), inside.token_labels(tokenizer, ids), settings.text
+    )
+    expected = inside.expect_next_token(model, tokenizer, ids, settings.temperatures)
     write_table(TEMPERATURES, expected.rows())
-    draw_temperatures(
+    figures.draw_temperatures(
         TEMPERATURES_FIGURE, expected.probabilities, expected.temperatures, expected.labels, settings.text
     )
-    gradients = compare_gradients(model, read_windows(open_tokens(TOKENS), "train")[0], params.seed, init, init_std)
-    write_table(GRADIENTS, gradient_rows(gradients))
-    draw_gradients(GRADIENTS_FIGURE, gradients, STEPS)
-    measured = {f"gradient_decades_{name}": decades(gradients[name]) for name in gradients if "new_" not in name}
+    gradients = inside.compare_gradients(
+        model, read_windows(open_tokens(TOKENS), "train")[0], params.seed, init, init_std
+    )
+    write_table(GRADIENTS, inside.gradient_rows(gradients))
+    figures.draw_gradients(GRADIENTS_FIGURE, gradients, inside.STEPS)
+    figures.draw_positions(POSITIONS, *inside.positions_of(model))
+    measured = {f"gradient_decades_{name}": inside.decades(gradients[name]) for name in gradients if "new_" not in name}
     write_metrics(METRICS, {"next_token_entropy": expected.entropy, **measured})

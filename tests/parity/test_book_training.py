@@ -91,7 +91,7 @@ def test_pretraining_draws_and_learns_as_the_books_loop(capsys: pytest.CaptureFi
     texts = []
 
     def write_sample(epoch: int) -> None:
-        ids = generate(ours, [Letters().encode("EVERY")], 20, None, Sampling(), batch_size=1)[0].ids
+        ids = generate(ours, [Letters().encode("EVERY")], 20, (), Sampling(), batch_size=1)[0].ids
         texts.append("EVERY" + Letters().decode(ids))
 
     torch.manual_seed(SEED)

@@ -92,7 +92,7 @@ def check_download(size: str, upload: Path, folder: Path, mirror: Path, monkeypa
         expected = theirs(torch.tensor([ids])).logits
         assert expected.std() > 1  # nearly equal logits would prove nothing
         assert (ours(torch.tensor([ids])) - expected).abs().max() < TOLERANCE
-    continuation = generate(ours, [ids], 20, None, Sampling(), batch_size=1)[0]
+    continuation = generate(ours, [ids], 20, (), Sampling(), batch_size=1)[0]
     their_ids = theirs.generate(
         torch.tensor([ids]),
         attention_mask=torch.ones(1, len(ids), dtype=torch.int64),

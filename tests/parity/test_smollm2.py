@@ -219,7 +219,7 @@ def test_greedy_texts_are_llama_cpp_s_up_to_rounding(ours: tuple[LanguageModel, 
     parted = []
     for number, prompt in enumerate(PROMPTS):
         ids = tokenizer.encode(prompt, allowed_special="all")
-        (continuation,) = generate(model, [ids], NEW_TOKENS, None, Sampling(), batch_size=1)
+        (continuation,) = generate(model, [ids], NEW_TOKENS, (), Sampling(), batch_size=1)
         request = {"prompt": ids, "n_predict": NEW_TOKENS, "temperature": 0, "ignore_eos": False, "return_tokens": True}
         theirs = post(f"{server}/completion", request)["tokens"]
         pairs = enumerate(zip(continuation.ids, theirs, strict=False))

@@ -137,7 +137,7 @@ def test_greedy_text_of_ragged_prompts_equals_transformers(tmp_path: Path, token
     save_checkpoint(tmp_path / "model", ours, tokenizer_folder)
     theirs = GPT2LMHeadModel.from_pretrained(tmp_path / "model").eval()
     prompts = [torch.randint(279, (length,)).tolist() for length in (1, 5, 3, 9, 2)]
-    continuations = generate(ours, prompts, 12, None, Sampling(), batch_size=3)
+    continuations = generate(ours, prompts, 12, (), Sampling(), batch_size=3)
     for prompt, continuation in zip(prompts, continuations, strict=True):
         expected = theirs.generate(
             torch.tensor([prompt]),

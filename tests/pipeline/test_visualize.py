@@ -10,7 +10,7 @@ from project import Project, TinyRun
 from scratchlm.anatomy.shapes import describe_shapes
 from scratchlm.checkpoint.folder import load
 
-NAMES = ("attention", "activations", "temperatures", "gradients", "pretrain", "classifier_loss")
+NAMES = ("attention", "activations", "temperatures", "gradients", "positions", "pretrain", "classifier_loss")
 PICTURES = [f"data/plots/{name}.png" for name in (*NAMES, "finetune_instructions", "tune_preferences", "benchmark")]
 
 

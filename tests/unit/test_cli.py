@@ -116,7 +116,7 @@ def test_ask_formats_the_prompt_as_in_training(project: Path, given_input: str) 
     done = scratchlm_command(project, "ask", "Name it.", "--input", given_input, "--tokens", "8")
     model, tokenizer, style = load_assistant(project / "models" / "assistant")
     prompt = format_prompt(Entry(instruction="Name it.", input=given_input, output=""), style)
-    ids = generate(model, [tokenizer.encode_ordinary(prompt)], 8, tokenizer.eot_token, Sampling(), 1)[0].ids
+    ids = generate(model, [tokenizer.encode_ordinary(prompt)], 8, tokenizer.stop_ids, Sampling(), 1)[0].ids
     assert style == "phi3"
     assert done.stdout == tokenizer.decode(ids) + "\n"
 
@@ -230,7 +230,5 @@ def test_words_are_printed_with_blanks_and_glued_marks_as_they_come(project: Pat
     asked = scratchlm_command(tmp_path, "ask", "Sat?", *words)
     assert asked.returncode == 0, asked.stderr
     prompt = format_prompt(Entry(instruction="Sat?", input="", output=""), "alpaca")
-    ids = generate(model, [tokenizer.encode_ordinary(prompt)], 20, tokenizer.eot_token, Sampling(2.0, None, 3), 1)[
-        0
-    ].ids
+    ids = generate(model, [tokenizer.encode_ordinary(prompt)], 20, tokenizer.stop_ids, Sampling(2.0, None, 3), 1)[0].ids
     assert asked.stdout == tokenizer.decode(ids) + "\n"

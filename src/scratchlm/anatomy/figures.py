@@ -12,6 +12,7 @@ import matplotlib
 import torch
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from scratchlm.anatomy.formulas import gelu_tanh, relu
 from scratchlm.stage.picture import PLAIN, picture
@@ -100,13 +101,13 @@ def draw_temperatures(
 def draw_gradients(path: Path, gradients: Mapping[str, Sequence[float]], n_steps: int) -> None:
     """Draw the gradients of every block, the first on the left, on a logarithmic axis (chapter 4.4).
 
-    `gradients` has the five curves of `LINES`: two of new models, two of the same models after `n_steps` steps, and
-    that of the trained model.
+    `gradients` has the curves of `LINES`: of new models, of the same models after `n_steps` steps, and that of the
+    trained model. Those without shortcuts may be missing.
     """
     with picture(path, (9, 4.5), "Do gradients reach the first blocks?", "constrained") as figure:
         axes = figure.subplots()
-        for name, (label, color, style) in LINES.items():
-            values = gradients[name]
+        for name, values in gradients.items():
+            label, color, style = LINES[name]
             blocks = range(1, len(values) + 1)
             axes.plot(blocks, values, style, color=color, label=label.format(n_steps), marker="o", markersize=4)
         axes.set_yscale("log")
@@ -115,6 +116,47 @@ def draw_gradients(path: Path, gradients: Mapping[str, Sequence[float]], n_steps
         axes.set_ylabel("mean absolute gradient of its weights")
         axes.grid(axis="y", color="0.9")
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def draw_positions(path: Path, vectors_TN: Tensor, numbers: str) -> None:
+    """Draw what tells positions apart: the vector of each, how alike those of any two are, and the same by distance.
+
+    `numbers` says what the vectors hold. How alike is a cosine: 1 for the same direction. The band by distance reaches
+    from the lowest to the highest of all pairs so far apart; it is a line if distance is all that counts.
+    """
+    vectors_TN = vectors_TN.float().cpu()
+    directions_TN = normalize(vectors_TN, dim=-1)
+    cosines_TT = directions_TN @ directions_TN.T
+    n_positions = len(vectors_TN)
+    by_distance = [cosines_TT.diagonal(distance) for distance in range(n_positions)]
+    largest = vectors_TN.abs().max().item()
+    with picture(path, (12, 4.3), f"How the model tells positions apart: {numbers}", "constrained") as figure:
+        vectors, pairs, distances = figure.subplots(ncols=3)
+        image = vectors.imshow(vectors_TN.T.numpy(), cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto")
+        figure.colorbar(image, ax=vectors, location="bottom", shrink=0.8).outline.set_visible(False)
+        vectors.set_title("the vector of each position", fontsize=10)
+        vectors.set_xlabel("position")
+        vectors.set_ylabel("dimension")
+        image = pairs.imshow(cosines_TT.numpy(), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
+        figure.colorbar(image, ax=pairs, location="bottom", shrink=0.8).outline.set_visible(False)
+        pairs.set_title("how alike two positions are (cosine)", fontsize=10)
+        pairs.set_xlabel("position")
+        pairs.set_ylabel("position")
+        distances.fill_between(
+            range(n_positions),
+            [row.min().item() for row in by_distance],
+            [row.max().item() for row in by_distance],
+            color="tab:blue",
+            alpha=0.25,
+            linewidth=0,
+            label="lowest to highest",
+        )
+        distances.plot([row.mean().item() for row in by_distance], color="tab:blue", label="mean")
+        distances.set_title("the same by distance", fontsize=10)
+        distances.set_xlabel("distance in tokens")
+        distances.set_ylabel("cosine")
+        distances.grid(axis="y", color="0.9")
+        distances.legend(frameon=False, loc="upper right")
 
 
 def draw_activations(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The parts of chapter 4 as formulas (4.2 to 4.4); tests compare them with the fast ones that the GPT uses."""
+"""The parts of chapter 4 (4.2 to 4.4) and those of a Llama as formulas; tests compare them with the fast ones."""
 
 from __future__ import annotations
 
@@ -41,6 +41,41 @@ def gelu_tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """Replace negative numbers by 0, any shape (Nair and Hinton 2010; chapter 4.3)."""
     return x.clamp(min=0)
+
+
+def rms_norm(x: Tensor, scale: Tensor, eps: float = 1e-5) -> Tensor:
+    """Divide every vector by its root mean square, then scale it: [..., D], [D] to [..., D].
+
+    A layer norm that leaves out the mean and the shift (Zhang and Sennrich 2019, equation 4).
+    """
+    mean_square = (x**2).mean(dim=-1, keepdim=True)  # [..., 1]
+    return scale * x / torch.sqrt(mean_square + eps)
+
+
+def silu(x: Tensor) -> Tensor:
+    """Multiply each number by its logistic sigmoid, any shape: close to `gelu` (Hendrycks and Gimpel 2016)."""
+    return x / (1 + torch.exp(-x))
+
+
+def swiglu(x: Tensor, gate_ID: Tensor, up_ID: Tensor, down_DI: Tensor) -> Tensor:
+    """Feed x forward through a gate, [..., D] to [..., D]: down (silu(gate x) * (up x)) (Shazeer 2020, equation 6).
+
+    Each hidden number is `up`'s, let through as far as `gate`'s allows.
+    """
+    return (silu(x @ gate_ID.T) * (x @ up_ID.T)) @ down_DI.T
+
+
+def turn(x_TK: Tensor, positions_T: Tensor, base: float) -> Tensor:
+    """Turn the pairs of each vector by its position times the pair's speed, [..., T, K] (Su et al. 2021, equation 34).
+
+    A pair is a complex number, of dimension i as the real and i + K / 2 as the imaginary part. A complex number of
+    length 1 turns what it is multiplied with. Pair i turns by base^(-2i / K) radians per position.
+    """
+    n_pairs = x_TK.shape[-1] // 2
+    pairs = torch.complex(x_TK[..., :n_pairs], x_TK[..., n_pairs:])
+    speeds = base ** (-torch.arange(n_pairs) / n_pairs)
+    turned = pairs * torch.exp(1j * positions_T[:, None] * speeds)
+    return torch.cat([turned.real, turned.imag], dim=-1)
 
 
 class DeepNetwork(nn.Module):

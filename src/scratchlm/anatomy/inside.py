@@ -1,6 +1,6 @@
-"""Inside a trained GPT: its attention, next-token probabilities, gradients by block, and neighbouring embeddings.
+"""Inside a trained model: attention, next-token probabilities, gradients by block, neighbouring embeddings, positions.
 
-Shape suffixes as in model.py: B batch, T tokens, D emb_dim, H n_heads, V vocab_size; L blocks, N temperatures.
+Shape suffixes as in gpt.py: B batch, T tokens, D emb_dim, H n_heads, V vocab_size; L blocks, N temperatures.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,12 @@ from torch.nn.functional import normalize
 
 from scratchlm.anatomy.formulas import gradient_means
 from scratchlm.errors import InputError
-from scratchlm.model.attention import MultiHeadAttention, attention_weights
-from scratchlm.model.config import Init
-from scratchlm.model.gpt import Block
+from scratchlm.model.attention import MultiHeadAttention, attention_weights, for_each_query_head
+from scratchlm.model.config import GPTConfig, Init, ModelConfig
+from scratchlm.model.gpt import GPT, Block
 from scratchlm.model.init import new_model
 from scratchlm.model.language_model import LanguageModel
+from scratchlm.model.llama import GroupedQueryAttention, Llama, LlamaBlock
 from scratchlm.model.next_token import probabilities
 from scratchlm.tokenizer.pieces import token_label
 from scratchlm.tokenizer.protocol import Tokenizer
@@ -30,6 +31,7 @@ LEARNING_RATE = 1e-3  # of the few steps before gradients are measured
 LIKELIEST = 10  # tokens that are shown
 STEPS = 10  # of training on one window: enough to show the effect of missing shortcuts
 WINDOW = 128  # most tokens of that window: takes seconds on a CPU even for 124M parameters
+POSITIONS = 256  # the most whose vectors are shown: what one can see in a picture
 NEIGHBOURS = 5  # nearest tokens that are shown, of each of the first
 WITH_NEIGHBOURS = 8  # different tokens of a text
 SMALLEST = torch.finfo(torch.float32).tiny  # replaces a gradient that float32 rounded to 0
@@ -40,17 +42,19 @@ def attention_maps(model: LanguageModel, ids: Sequence[int]) -> Tensor:
     """Return the attention weights of every head of every block, [L, H, T, T] (chapters 3.5 and 3.6).
 
     Row t holds the weights of token t; it sums to 1 and is 0 right of t. They are the weights that the blocks use to
-    compute the logits, whatever `model.attention` is.
+    compute the logits, whatever `model.attention` is. In a Llama, queries and keys are turned first, and heads of the
+    same group have the same keys.
     Raises InputError if the text has no token, or more than the model can see.
     """
     maps_HTT = []
 
     def keep(attention: nn.Module, inputs: tuple[Any, ...]) -> None:
-        q, k, _ = cast(MultiHeadAttention, attention).queries_keys_values(inputs[0])
-        maps_HTT.append(attention_weights(q, k)[0])
+        *given, _mask, _cache = inputs  # the tokens and, in a Llama, the rotation of their positions
+        q, k, _ = cast(MultiHeadAttention | GroupedQueryAttention, attention).queries_keys_values(*given)
+        maps_HTT.append(attention_weights(q, for_each_query_head(k, q.shape[1]))[0])
 
     ids_1T = _one_row(model, ids)
-    hooks = [block.attn.register_forward_pre_hook(keep) for block in cast(Iterable[Block], model.h)]
+    hooks = [block.attn.register_forward_pre_hook(keep) for block in cast(Iterable[Block | LlamaBlock], model.h)]
     try:
         model.features(ids_1T)
     finally:
@@ -132,14 +136,18 @@ def compare_gradients(
 ) -> dict[str, list[float]]:
     """Return the gradients of every block on one example, for new models with and without shortcuts, and for `model`.
 
-    New models are measured before training (`new_...`) and after ten steps. `example` is inputs and targets, each
-    [T] int64; only the first 128 are used.
+    New models are measured before training (`new_...`) and after ten steps. A Llama always has shortcuts, so there is
+    none without. `example` is inputs and targets, each [T] int64; only the first 128 are used.
     """
     inputs_1T, targets_1T = (part[None, :WINDOW] for part in example)
+    config = model.config
+    shapes: dict[str, ModelConfig] = {"with_shortcuts": config}
+    if isinstance(config, GPTConfig):
+        shapes = {f"{word}_shortcuts": replace(config, shortcuts=word == "with") for word in ("with", "without")}
     gradients = {}
-    for name, shortcuts in (("with_shortcuts", True), ("without_shortcuts", False)):
+    for name, shape in shapes.items():
         torch.manual_seed(seed)  # the same weights for both
-        new = new_model(replace(model.config, shortcuts=shortcuts), init, init_std).to(model.device)
+        new = new_model(shape, init, init_std).to(model.device)
         gradients[f"new_{name}"] = block_gradients(new, inputs_1T, targets_1T)
         gradients[name] = block_gradients(new, inputs_1T, targets_1T, after_steps=STEPS)
     return {**gradients, "trained": block_gradients(model, inputs_1T, targets_1T)}
@@ -180,6 +188,29 @@ def neighbour_rows(model: LanguageModel, tokenizer: Tokenizer, ids: Sequence[int
         for token, *found in zip(tokens, *(part.tolist() for part in nearest), strict=True)
         for cosine, neighbour in zip(*found, strict=True)
     ]
+
+
+class Positions(NamedTuple):
+    """What tells a model where a token stands: a vector for each position, [T, N] float32, and what its numbers are."""
+
+    vectors_TN: Tensor
+    numbers: str
+
+
+def positions_of(model: LanguageModel) -> Positions:
+    """Return the vectors of a model's first 256 positions.
+
+    In a GPT they are what it learned to add to the embeddings of tokens, and N is D (chapter 2.8). In a Llama they are
+    the cosines of the angles by which it turns the pairs of a head, and then their sines: N is K. The cosine between
+    two such vectors is that between a vector with the same length in all pairs, turned to the one position, and the
+    same turned to the other: so far can a query match a key (Su et al. 2021, section 3.4.3).
+    """
+    n_positions = min(model.config.context_length, POSITIONS)
+    if isinstance(model, Llama):
+        turned = model.rotation(n_positions)
+        return Positions(torch.cat(turned, dim=-1), f"the cosines and sines of {turned.cos.shape[-1]} angles")
+    learned_TD = cast(GPT, model).wpe.weight[:n_positions].detach().float()
+    return Positions(learned_TD, f"{learned_TD.shape[-1]} learned numbers each")
 
 
 def token_labels(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:

@@ -3,14 +3,15 @@
 The model runs on torch's meta device, where a tensor has a shape but no numbers. The shapes are those of the real
 computation, but even the largest model needs no memory and almost no time.
 
-Shape suffixes as in model.py: B texts, T tokens, D emb_dim, H n_heads, K head_dim = D / H, V vocab_size.
+Shape suffixes as in gpt.py and llama.py: B texts, T tokens, D emb_dim, H n_heads, K head_dim = D / H, V vocab_size,
+and in a Llama G n_kv_heads, I hidden_dim.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -18,17 +19,21 @@ from torch import Size, Tensor, nn
 
 from scratchlm.errors import InputError
 from scratchlm.files.text import shorten
-from scratchlm.model.attention import attention_weights
-from scratchlm.model.config import GPTConfig
-from scratchlm.model.gpt import GPT, Block
+from scratchlm.model.attention import attention_weights, for_each_query_head
+from scratchlm.model.config import LlamaConfig, ModelConfig
+from scratchlm.model.gpt import Block
+from scratchlm.model.init import model_of
 from scratchlm.model.language_model import n_parameters
+from scratchlm.model.llama import LlamaBlock
 
 EXAMPLES = ("Every effort moves you", "Every day holds a")  # the book's two texts
 GPT2_EXAMPLE_IDS = ((6109, 3626, 6100, 345), (6109, 1110, 6622, 257))  # their ids in GPT-2's tokenizer
 LEGEND = "B texts, T tokens, D emb_dim, H n_heads, K head_dim = D / H, V vocab_size"
+LLAMA_LEGEND = "G n_kv_heads, I hidden_dim"
 LINE = 80  # columns
 FLOAT32_BYTES, MIB = 4, 2**20
-BTD = ("B", "T", "D")
+BTD, BTI, BTV = ("B", "T", "D"), ("B", "T", "I"), ("B", "T", "V")
+BHTK, BGTK, BHTT = ("B", "H", "T", "K"), ("B", "G", "T", "K"), ("B", "H", "T", "T")
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,44 @@ class Step:
     inside_block: bool = False
 
 
-def trace_shapes(config: GPTConfig, n_texts: int, n_tokens: int) -> list[Step]:
-    """Return the steps of `n_texts` texts of `n_tokens` tokens through a GPT; only the first block is in detail.
+class Pass:
+    """One pass of a model on the meta device: what each module got and what it made."""
 
+    def __init__(self, config: ModelConfig, n_texts: int, n_tokens: int) -> None:
+        self.got: dict[str, tuple[Any, ...]] = {}
+        self.made: dict[str, Size] = {}
+        with torch.device("meta"):  # where any operation, even an addition, imports torch's compiler: 0.9 s
+            self.model = model_of(config).eval()
+            self.ids_BT = torch.zeros(n_texts, n_tokens, dtype=torch.int64)
+        for name, module in self.model.named_modules():
+            self._watch(name, module)
+        with torch.no_grad():
+            self.logits_BTV = self.model(self.ids_BT)
+
+    def _watch(self, name: str, module: nn.Module) -> None:
+        def keep(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+            self.got[name], self.made[name] = inputs, output.shape
+
+        module.register_forward_hook(keep)
+
+    def module(self, name: str, letters: tuple[str, ...], part: str) -> Step:
+        """Return the step of what a module makes."""
+        return Step(name, letters, self.made[name], part, n_parameters(self.model.get_submodule(name)))
+
+    def in_block(self, name: str, letters: tuple[str, ...], part: str) -> Step:
+        """Return the step of what a module of the first block makes."""
+        parameters = n_parameters(self.model.h[0].get_submodule(name))
+        return Step(name, letters, self.made[f"h.0.{name}"], part, parameters, inside_block=True)
+
+    def between(self, name: str, letters: tuple[str, ...], part: str, before: str) -> Step:
+        """Return the step of what a module of the first block gets from no other module."""
+        return Step(name, letters, self.got[f"h.0.{before}"][0].shape, part, inside_block=True)
+
+
+def trace_shapes(config: ModelConfig, n_texts: int, n_tokens: int) -> list[Step]:
+    """Return the steps of `n_texts` texts of `n_tokens` tokens through a model; only the first block is in detail.
+
+    The section of a Llama's part is that of the GPT's part in whose place it stands.
     Raises InputError if the texts have no token, or more than the model can see.
     """
     if not 0 < n_tokens <= config.context_length:
@@ -53,80 +93,83 @@ def trace_shapes(config: GPTConfig, n_texts: int, n_tokens: int) -> list[Step]:
             f"the text has {n_tokens} tokens, this model takes 1 to {config.context_length}: give a "
             f"{'shorter' if n_tokens else 'longer'} one"
         )
-    with torch.device("meta"):  # where any operation, even an addition, imports torch's compiler: 0.9 s
-        model = GPT(config).eval()
-        ids_BT = torch.zeros(n_texts, n_tokens, dtype=torch.int64)
-    got: dict[str, Size] = {}
-    made: dict[str, Size] = {}
-
-    def watch(name: str, module: nn.Module) -> None:
-        def keep(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
-            got[name], made[name] = inputs[0].shape, output.shape
-
-        module.register_forward_hook(keep)
-
-    for name, module in model.named_modules():
-        watch(name, module)
-    with torch.no_grad():
-        logits_BTV = model(ids_BT)
-    first, *rest = (cast(Block, block) for block in model.h)
+    run = Pass(config, n_texts, n_tokens)
+    first, *rest = run.model.h
     others = []
     if rest:
         last = f"h.{len(rest)}"
         name = "h.1" if last == "h.1" else f"h.1 to {last}"
-        others = [
-            Step(name, BTD, made[last], "4.5 block" if last == "h.1" else "4.5 blocks", sum(map(n_parameters, rest)))
-        ]
-    if config.tie_embeddings:
-        head = Step("wte as head", ("B", "T", "V"), logits_BTV.shape, "4.6 logits")
-    else:
-        head = Step("lm_head", ("B", "T", "V"), logits_BTV.shape, "4.6 logits", n_parameters(model.lm_head))
+        part = "4.5 block" if last == "h.1" else "4.5 blocks"
+        others = [Step(name, BTD, run.made[last], part, sum(map(n_parameters, rest)))]
+    is_llama = isinstance(config, LlamaConfig)
     return [
-        Step("ids", ("B", "T"), ids_BT.shape, "2.5 token ids"),
-        Step("wte", BTD, made["wte"], "2.7 tokens", n_parameters(model.wte)),
-        Step("wpe", ("T", "D"), made["wpe"], "2.8 positions", n_parameters(model.wpe)),
-        Step("wte + wpe", BTD, got["dropout"], "2.8 their sum"),
-        *_block_steps(first, got, made),
-        Step("h.0", BTD, made["h.0"], "4.5 block", n_parameters(first)),
+        Step("ids", ("B", "T"), run.ids_BT.shape, "2.5 token ids"),
+        run.module("wte", BTD, "2.7 tokens"),
+        *([] if is_llama else _learned_positions(run)),
+        *(_llama_block(run, cast(LlamaBlock, first)) if is_llama else _gpt_block(run, cast(Block, first))),
+        run.module("h.0", BTD, "4.5 block"),
         *others,
-        Step("ln_f", BTD, made["ln_f"], "4.2 layer norm", n_parameters(model.ln_f)),
-        head,
+        run.module("ln_f", BTD, "4.2 RMS norm" if is_llama else "4.2 layer norm"),
+        Step("wte as head", BTV, run.logits_BTV.shape, "4.6 logits")
+        if config.tie_embeddings
+        else run.module("lm_head", BTV, "4.6 logits"),
     ]
 
 
-def _block_steps(block: Block, got: dict[str, Size], made: dict[str, Size]) -> Iterator[Step]:
-    """Yield the steps inside the first block; `got` and `made` are the input and output shapes of each module."""
-    q_BHTK, k_BHTK, _ = block.attn.queries_keys_values(torch.empty(got["h.0.attn"], device="meta"))
-    heads, wide = ("B", "H", "T", "K"), ("B", "T", "4D")
+def _learned_positions(run: Pass) -> Iterator[Step]:
+    yield run.module("wpe", ("T", "D"), "2.8 positions")
+    yield Step("wte + wpe", BTD, run.got["dropout"][0].shape, "2.8 their sum")
 
-    def inside(name: str, letters: tuple[str, ...], shape: Size, part: str) -> Step:
-        return Step(name, letters, shape, part, inside_block=True)
 
-    def module(name: str, letters: tuple[str, ...], part: str) -> Step:
-        return replace(
-            inside(name, letters, made[f"h.0.{name}"], part), parameters=n_parameters(block.get_submodule(name))
-        )
-
-    yield module("ln_1", BTD, "4.2 layer norm")
-    yield module("attn.c_attn", ("B", "T", "3D"), "3.6 q, k and v")
-    yield inside("q, k, v", heads, q_BHTK.shape, "3.6 heads apart")
-    yield inside("weights", ("B", "H", "T", "T"), attention_weights(q_BHTK, k_BHTK).shape, "3.5 attention")
-    yield inside("weights @ v", BTD, got["h.0.attn.c_proj"], "3.6 heads joined")
-    yield module("attn.c_proj", BTD, "3.6 projection")
+def _gpt_block(run: Pass, block: Block) -> Iterator[Step]:
+    q_BHTK, k_BHTK, _ = block.attn.queries_keys_values(run.got["h.0.attn"][0])
+    weights_BHTT = attention_weights(q_BHTK, k_BHTK)
+    wide = ("B", "T", "4D")
+    yield run.in_block("ln_1", BTD, "4.2 layer norm")
+    yield run.in_block("attn.c_attn", ("B", "T", "3D"), "3.6 q, k and v")
+    yield Step("q, k, v", BHTK, q_BHTK.shape, "3.6 heads apart", inside_block=True)
+    yield Step("weights", BHTT, weights_BHTT.shape, "3.5 attention", inside_block=True)
+    yield run.between("weights @ v", BTD, "3.6 heads joined", before="attn.c_proj")
+    yield run.in_block("attn.c_proj", BTD, "3.6 projection")
     if block.shortcuts:
-        yield inside("+ shortcut", BTD, got["h.0.ln_2"], "4.4 shortcut")
-    yield module("ln_2", BTD, "4.2 layer norm")
-    yield module("mlp.c_fc", wide, "4.3 feed-forward")
-    yield inside(block.mlp.activation, wide, got["h.0.mlp.c_proj"], "4.3 activation")
-    yield module("mlp.c_proj", BTD, "4.3 feed-forward")
+        yield run.between("+ shortcut", BTD, "4.4 shortcut", before="ln_2")
+    yield run.in_block("ln_2", BTD, "4.2 layer norm")
+    yield run.in_block("mlp.c_fc", wide, "4.3 feed-forward")
+    yield run.between(block.mlp.activation, wide, "4.3 activation", before="mlp.c_proj")
+    yield run.in_block("mlp.c_proj", BTD, "4.3 feed-forward")
     if block.shortcuts:
-        yield inside("+ shortcut", BTD, made["h.0"], "4.4 shortcut")
+        yield Step("+ shortcut", BTD, run.made["h.0"], "4.4 shortcut", inside_block=True)
 
 
-def describe_shapes(config: GPTConfig, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> str:
+def _llama_block(run: Pass, block: LlamaBlock) -> Iterator[Step]:
+    x_BTD, turned, *_ = run.got["h.0.attn"]
+    q_BHTK, k_BGTK, v_BGTK = block.attn.queries_keys_values(x_BTD, turned)
+    weights_BHTT = attention_weights(q_BHTK, for_each_query_head(k_BGTK, q_BHTK.shape[1]))
+    for_groups = ("B", "T", "GK")
+    yield run.in_block("ln_1", BTD, "4.2 RMS norm")
+    yield run.in_block("attn.q_proj", BTD, "3.6 q")
+    yield run.in_block("attn.k_proj", for_groups, "3.6 k")
+    yield run.in_block("attn.v_proj", for_groups, "3.6 v")
+    yield Step("q turned", BHTK, q_BHTK.shape, "2.8 rotation", inside_block=True)
+    yield Step("k turned", BGTK, k_BGTK.shape, "2.8 rotation", inside_block=True)
+    yield Step("v", BGTK, v_BGTK.shape, "3.6 heads apart", inside_block=True)
+    yield Step("weights", BHTT, weights_BHTT.shape, "3.5 attention", inside_block=True)
+    yield run.between("weights @ v", BTD, "3.6 heads joined", before="attn.o_proj")
+    yield run.in_block("attn.o_proj", BTD, "3.6 projection")
+    yield run.between("+ shortcut", BTD, "4.4 shortcut", before="ln_2")
+    yield run.in_block("ln_2", BTD, "4.2 RMS norm")
+    yield run.in_block("mlp.gate_proj", BTI, "4.3 gate")
+    yield run.in_block("mlp.up_proj", BTI, "4.3 feed-forward")
+    yield run.between("gate * up", BTI, "4.3 SwiGLU", before="mlp.down_proj")
+    yield run.in_block("mlp.down_proj", BTD, "4.3 feed-forward")
+    yield Step("+ shortcut", BTD, run.made["h.0"], "4.4 shortcut", inside_block=True)
+
+
+def describe_shapes(config: ModelConfig, texts: Sequence[str], ids: Sequence[Sequence[int]]) -> str:
     """Return texts, ids, the table of all steps and the numbers of parameters as text.
 
-    Lines have at most 80 columns for up to 9 texts of fewer than 1,000 tokens.
+    Lines have at most 80 columns for up to 9 texts of fewer than 1,000 tokens, in a model of fewer than a billion
+    parameters.
     Raises InputError if the texts have different numbers of tokens, or a number that the model cannot take.
     """
     if len({len(row) for row in ids}) > 1:
@@ -142,7 +185,8 @@ def describe_shapes(config: GPTConfig, texts: Sequence[str], ids: Sequence[Seque
         shorten(f"{json.dumps(text, ensure_ascii=False)}  {' '.join(map(str, row))}", LINE)
         for text, row in zip(texts, ids, strict=True)
     ]
-    return "\n".join([*lines, "", *_table(steps), "", LEGEND, "", *_totals(config, steps)]) + "\n"
+    legend = [LEGEND, LLAMA_LEGEND] if isinstance(config, LlamaConfig) else [LEGEND]
+    return "\n".join([*lines, "", *_table(steps), "", *legend, "", *_totals(config, steps)]) + "\n"
 
 
 def _table(steps: Sequence[Step]) -> Iterator[str]:
@@ -164,7 +208,7 @@ def _table(steps: Sequence[Step]) -> Iterator[str]:
         yield line.rstrip()
 
 
-def _totals(config: GPTConfig, steps: Sequence[Step]) -> Iterator[str]:
+def _totals(config: ModelConfig, steps: Sequence[Step]) -> Iterator[str]:
     total = sum(step.parameters for step in steps if not step.inside_block)
     head = config.vocab_size * config.emb_dim
     tied = total if config.tie_embeddings else total - head

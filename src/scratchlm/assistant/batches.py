@@ -26,6 +26,7 @@ class Batches(NamedTuple):
     """The batches of training and validation, how many entries of each are cut to `max_length`, and all texts."""
 
     loaders: Loaders
+    inputs: list[Tensor]  # the input tokens of each entry in these batches, without padding
     truncated: int
     validation_truncated: int
     texts: dict[str, list[str]]  # prompts and answers of all three splits
@@ -45,7 +46,8 @@ def read_batches(folder: Path, style: PromptStyle, tokenizer: Tokenizer, params:
     texts = {split: [format_entry(entry, style) for entry in part] for split, part in entries.items()}
     pad = partial(collate, pad_id=tokenizer.eot_token, max_length=params.max_length, mask_prompt=params.mask_prompt)
     length = partial(n_inputs, max_length=params.max_length) if params.group_by_length else None
-    return Batches(loaders(train, validation, params.batch_size, pad, length), cut, validation_cut, texts)
+    inputs = [input_ids(example, params.max_length) for example in (*train, *validation)]
+    return Batches(loaders(train, validation, params.batch_size, pad, length), inputs, cut, validation_cut, texts)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ def check_lengths(examples: Sequence[Example], max_length: int, needs_answer: bo
 def n_inputs(example: Example, max_length: int) -> int:
     """Return how many input tokens an example has in a batch, without padding."""
     return min(len(example.ids), max_length)
+
+
+def input_ids(example: Example, max_length: int) -> Tensor:
+    """Return the input tokens that an example has in a batch, without padding, [T] int64."""
+    return torch.tensor(example.ids[:max_length])
 
 
 def collate(examples: Sequence[Example], pad_id: int, max_length: int, mask_prompt: bool) -> tuple[Tensor, Tensor]:

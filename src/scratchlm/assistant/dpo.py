@@ -11,17 +11,14 @@ N tokens of all answers.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratchlm.model.language_model import LanguageModel
 from scratchlm.training.loss import IGNORED, Batch, Measure, on_device, shared_start
 
 
-def answer_log_probs(model: LanguageModel, inputs_B2T: Tensor, targets_B2T: Tensor, mean: bool) -> Tensor:
+def answer_log_probs(model: nn.Module, inputs_B2T: Tensor, targets_B2T: Tensor, mean: bool) -> Tensor:
     """Return how likely the model finds each answer, [B, 2] float32, in nats: the mean per token, or the sum.
 
     Inputs and targets are int64, on the CPU; a target of -100 is not a part of the answer. The sum is the paper's; with
@@ -49,7 +46,7 @@ def preference_measure(beta: float, mean: bool) -> Measure:
 
     def measure(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         inputs_B2T, targets_B2T, reference_B2 = batch
-        log_probs_B2 = answer_log_probs(cast(LanguageModel, model), inputs_B2T, targets_B2T, mean)
+        log_probs_B2 = answer_log_probs(model, inputs_B2T, targets_B2T, mean)
         (reference_B2,) = on_device((reference_B2,), model)
         return {name: values.sum() for name, values in outcomes(log_probs_B2, reference_B2, beta).items()}
 

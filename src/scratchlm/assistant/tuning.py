@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from scratchlm.assistant.batches import SPLITS, Example, check_lengths, collate, encode_entries, n_inputs
+from scratchlm.assistant.batches import SPLITS, Example, check_lengths, collate, encode_entries, input_ids, n_inputs
 from scratchlm.assistant.dpo import answer_log_probs, outcomes, preference_measure
 from scratchlm.assistant.instructions import Entry, format_entry
 from scratchlm.assistant.pairs import read_pairs
@@ -24,6 +24,7 @@ from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.best import training_metrics
+from scratchlm.training.frozen import with_stored_features
 from scratchlm.training.loop import Loader, evaluation_mode, loaders, train
 from scratchlm.training.loss import Batch
 from scratchlm.training.state import TrainingState
@@ -143,12 +144,15 @@ def tune(
     def log_probs() -> dict[str, list[list[float]]]:
         return {
             split: find_log_probs(
-                model, DataLoader(cast(Dataset[Any], part), params.batch_size, collate_fn=pad), params
+                upper, DataLoader(cast(Dataset[Any], part), params.batch_size, collate_fn=pad), params
             )
             for split, part in pairs.items()
         }
 
     snapshots = open_snapshots(STAGE, model.device)
+    answers = (answer for part in pairs.values() for pair in part for answer in (pair.chosen, pair.rejected))
+    with autocast(model, params.precision):
+        upper = with_stored_features(model, (input_ids(answer, params.max_length) for answer in answers), snapshots)
     reference: dict[str, list[list[float]]] = snapshots.once("reference", log_probs)
     known = {
         split: [pair._replace(reference=found) for pair, found in zip(part, reference[split], strict=True)]
@@ -156,7 +160,7 @@ def tune(
     }
     torch.manual_seed(seed)
     state = train(
-        model,
+        upper,
         loss=lambda model, batch: measure(model, batch)["loss"],
         measure=measure,
         batches=loaders(known["train"], known["validation"], params.batch_size, pad, length),
@@ -171,7 +175,7 @@ def tune(
 
 
 @torch.no_grad()
-def find_log_probs(model: LanguageModel, batches: Loader, params: PreferenceTuningParams) -> list[list[float]]:
+def find_log_probs(model: nn.Module, batches: Loader, params: PreferenceTuningParams) -> list[list[float]]:
     """Return how likely the model finds both answers of every pair, as `answer_log_probs` does, chosen first."""
     found: list[list[float]] = []
     n_pairs = len(batches.dataset)  # type: ignore[arg-type]

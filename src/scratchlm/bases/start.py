@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from scratchlm.checkpoint.optimizer import OPTIMIZER, load_optimizer_state
 from scratchlm.errors import InputError, OutputError
 from scratchlm.files.inputs import own_paths
 from scratchlm.files.text import bullets
-from scratchlm.model.config import ModelConfig
+from scratchlm.model.config import LlamaConfig, ModelConfig
 from scratchlm.model.init import new_model
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.params.schema import ModelParams
@@ -60,9 +60,12 @@ def start_model(start: str, inputs: Path, params: ModelParams, tokenizer: Tokeni
 
 def _check_fit(start: str, folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> None:
     """Raise InputError that lists every difference in shape, and in the tokens."""
-    found, wanted = (asdict(shape) for shape in (read_config(folder), config))
-    found["drop_rate"] = wanted["drop_rate"]  # a setting of the training, and no part of the shape
-    problems = [f"{key} is {found[key]!r}, wanted {wanted[key]!r}" for key in wanted if found[key] != wanted[key]]
+    found, wanted = (_shape(shape) for shape in (read_config(folder), config))
+    problems = [
+        f"{key} is {found[key]!r}, wanted {value!r}"
+        for key, value in wanted.items()
+        if key in found and found[key] != value  # another architecture, which differs itself, has other keys
+    ]
     theirs, ours = read_hugging_face_tokenizer(folder).tokens(), tokenizer.tokens()
     if differing := [index for index, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b]:
         first = differing[0]
@@ -75,3 +78,9 @@ def _check_fit(start: str, folder: Path, config: ModelConfig, tokenizer: Tokeniz
             "the model's keys to the values of that folder, and make the tokenizer it was trained with, or start "
             "from another folder" + bullets(problems, len(problems))
         )
+
+
+def _shape(config: ModelConfig) -> dict[str, Any]:
+    """Return the architecture and its shape, without what a folder may have of its own: dropout and epsilon."""
+    shape = {"architecture": "llama" if isinstance(config, LlamaConfig) else "gpt2", **asdict(config)}
+    return {key: value for key, value in shape.items() if key not in ("drop_rate", "norm_epsilon")}

@@ -33,7 +33,12 @@ def read_config(folder: Path) -> ModelConfig:
     """
     path = folder / CONFIG
     found = read_description(path, "model")
-    is_llama = found.get("model_type") == llama_layout.MODEL_TYPE
+    model_type = found.get("model_type", gpt2_layout.MODEL_TYPES[0])
+    is_llama = model_type == llama_layout.MODEL_TYPE
+    if not is_llama and model_type not in gpt2_layout.MODEL_TYPES:
+        raise InputError(
+            f"{path} describes another kind of model: model_type is {model_type!r}, supported: 'gpt2' or 'llama'"
+        )
     if problems := (llama_layout if is_llama else gpt2_layout).config_problems(found):
         name = "Llama" if is_llama else "GPT-2"
         raise InputError(f"{path} is not a {name} configuration that can be used:" + bullets(problems, SHOWN_PROBLEMS))

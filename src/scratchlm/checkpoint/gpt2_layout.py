@@ -38,6 +38,7 @@ ACTIVATIONS: dict[str, Activation] = {
     "relu": "relu",
 }
 WITHOUT_SHORTCUTS = "_without_shortcuts"  # suffix of the names that would mark the model as a GPT-2
+MODEL_TYPES = ("gpt2", f"gpt2{WITHOUT_SHORTCUTS}")
 # What this GPT computes: with other values, a checkpoint would load and give wrong logits.
 FIXED = {
     "layer_norm_epsilon": (1e-5,),

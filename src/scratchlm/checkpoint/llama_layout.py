@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scratchlm.model.config import MAX_LAYERS, LlamaConfig
+from scratchlm.model.config import MAX_LAYERS, MAX_ROPE_BASE, LlamaConfig
 from scratchlm.model.init import empty_model
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.lora import merged_state
@@ -26,17 +26,16 @@ SIZES = {
     "n_kv_heads": "num_key_value_heads",
     "hidden_dim": "intermediate_size",
 }
-# The largest Llama 3 is 16,384 wide. Far beyond that, building the model to compare with takes minutes.
+# The largest Llama 3 is 16,384 wide. Far beyond that, torch cannot count the numbers of the model to compare with.
 LARGEST = {
     "vocab_size": 10**9,
-    "max_position_embeddings": 10**9,
+    "max_position_embeddings": 2**31 - 1,
     "hidden_size": 10**6,
     "num_attention_heads": 10**6,
     "num_hidden_layers": MAX_LAYERS,
     "num_key_value_heads": 10**6,
-    "intermediate_size": 10**7,
+    "intermediate_size": 10**9,
 }
-LARGEST_ROPE_BASE = 1e9  # Llama 3 has 5e5
 # What this Llama computes: with other values, a checkpoint would load and give wrong logits.
 FIXED = {
     "hidden_act": ("silu",),
@@ -44,6 +43,13 @@ FIXED = {
     "mlp_bias": (False,),
     "rope_scaling": (None,),
     "pretraining_tp": (1,),
+}
+# The same for keys that a Llama does not need, and that some programs write.
+UNUSED = {
+    "quantization_config": (None,),
+    "sliding_window": (None,),
+    "rope_interleaved": (None, False),
+    "partial_rotary_factor": (None, 1),
 }
 
 
@@ -58,7 +64,7 @@ def config_to_json(config: LlamaConfig, end_of_text_id: int) -> dict[str, Any]:
         "rms_norm_eps": config.norm_epsilon,
         # Older versions read the first, version 5 the second.
         "rope_theta": config.rope_base,
-        "rope_parameters": {"rope_theta": config.rope_base, "rope_type": "default"},
+        "rope_parameters": _rope_parameters(config.rope_base),
         "attention_dropout": config.drop_rate,
         "tie_word_embeddings": config.tie_embeddings,
         "bos_token_id": end_of_text_id,
@@ -74,11 +80,7 @@ def config_problems(found: Mapping[str, Any]) -> list[str]:
         for key in SIZES.values()
         if type(found.get(key)) is not int or not 1 <= found[key] <= LARGEST[key]
     ]
-    numbers = {
-        "rope_theta": (1, LARGEST_ROPE_BASE),
-        "rms_norm_eps": (0, 1),
-        "attention_dropout": (0, 1),
-    }
+    numbers = {"rope_theta": (1, MAX_ROPE_BASE), "rms_norm_eps": (0, 1), "attention_dropout": (0, 1)}
     problems += [
         f"{key} is {found[key]!r}, expected a number from {least:g} to {most:g}"
         for key, (least, most) in numbers.items()
@@ -88,9 +90,12 @@ def config_problems(found: Mapping[str, Any]) -> list[str]:
         problems.append(f"tie_word_embeddings is {found['tie_word_embeddings']!r}, expected true or false")
     problems += [
         f"{key} is {found[key]!r}, supported: {' or '.join(map(repr, allowed))}"
-        for key, allowed in {**FIXED, "rope_type": ("default",)}.items()
+        for key, allowed in {**FIXED, **UNUSED}.items()
         if key in found and found[key] not in allowed
     ]
+    usual, rope = _rope_parameters(found["rope_theta"]), found.get("rope_parameters")
+    if rope is not None and (not isinstance(rope, dict) or {**usual, **rope} != usual):
+        problems.append(f"rope_parameters is {rope!r}, supported: {usual!r}")
     if problems:
         return problems
     width, heads, kv_heads = (found[SIZES[name]] for name in ("emb_dim", "n_heads", "n_kv_heads"))
@@ -118,17 +123,21 @@ def config_from_json(found: Mapping[str, Any]) -> LlamaConfig:
 
 
 def _with_defaults(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all keys that are read, with transformers' values for those that a file may leave out."""
+    """Return all keys that are read, with transformers' values for those that a file leaves out or sets to null."""
     rope = found.get("rope_parameters")
     defaults = {
         "num_key_value_heads": found.get("num_attention_heads"),
         "head_dim": None,
         "rms_norm_eps": 1e-6,
-        "rope_theta": 10_000.0,
+        "rope_theta": rope.get("rope_theta", 10_000.0) if isinstance(rope, dict) else 10_000.0,
         "attention_dropout": 0.0,
         "tie_word_embeddings": False,
     }
-    return {**defaults, **found, **(rope if isinstance(rope, dict) else {})}
+    return {**defaults, **{key: value for key, value in found.items() if value is not None}}
+
+
+def _rope_parameters(rope_base: float) -> dict[str, Any]:
+    return {"rope_theta": rope_base, "rope_type": "default"}
 
 
 # --- the tensors --------------------------------------------------------------------------------------------

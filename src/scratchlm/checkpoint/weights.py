@@ -24,6 +24,7 @@ from scratchlm.files.room import check_room, writable
 from scratchlm.files.text import bullets
 
 WEIGHTS = "model.safetensors"
+SHARDS = "model.safetensors.index.json"  # beside files that transformers wrote in parts
 FLOAT_DTYPES = ("F32", "F16", "BF16")
 MAX_HEADER_BYTES = 2**23  # GPT-2 1558M's has 60 kB
 
@@ -163,6 +164,11 @@ def read_headers(path: Path) -> dict[str, tuple[tuple[int, ...], str]]:
             slices: dict[str, Any] = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118
             return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
     except FileNotFoundError:
+        if path.with_name(SHARDS).exists():
+            raise InputError(
+                f"{path.parent} holds its weights in several files, listed in {SHARDS}; wanted one {path.name}: load "
+                'the folder with transformers and save it again with save_pretrained(..., max_shard_size="1TB")'
+            ) from None
         raise OutputError(f"{path} is missing") from None
     except (SafetensorError, OSError) as error:
         raise OutputError(

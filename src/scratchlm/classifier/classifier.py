@@ -1,4 +1,4 @@
-"""A GPT that classifies (chapter 6): a new head on one position, and the choices of weights and trained layers."""
+"""A language model that classifies (chapter 6): a new head on one position, the choices of weights and layers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from scratchlm.classifier.reading import BOOK, Reading
+from scratchlm.model.cut import train_upper_blocks
 from scratchlm.model.init import new_model
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.linear import Linear
@@ -24,7 +25,7 @@ from scratchlm.training.loss import Batch, on_device
 
 
 class Classifier(nn.Module):
-    """A GPT with a head that turns one position into logits of the labels.
+    """A language model with a head that turns one position into logits of the labels.
 
     In the book it is the last position, which has seen the whole text; `reading` has the other choices.
     """
@@ -56,7 +57,7 @@ class Messages(Dataset[tuple[Tensor, Tensor]]):
 
 
 def new_classifier(base: LanguageModel, n_labels: int, reading: Reading, weights: Weights, seed: int) -> Classifier:
-    """Return a classifier with a new head on `base`, or on a GPT of its shape with random weights, as torch draws them.
+    """Return a classifier with a new head on `base`, or on one of its shape with random weights, as torch draws them.
 
     Both are drawn with `seed` as the book and the published variants draw them.
     """
@@ -75,13 +76,11 @@ def choose_trained_layers(classifier: Classifier, params: ClassifierParams) -> N
     if params.train_layers == "lora":
         add_lora(classifier, [classifier.gpt.h, classifier.head], params.lora_rank, params.lora_scale)
         return
-    classifier.requires_grad_(params.train_layers == "all")
+    if n_blocks := params.n_upper_blocks(len(classifier.gpt.h)):
+        train_upper_blocks(classifier.gpt, n_blocks)
+    else:
+        classifier.requires_grad_(params.train_layers == "all")
     classifier.head.requires_grad_(True)
-    n_blocks = {"last_block": 1, "last_two_blocks": 2}.get(params.train_layers, 0)
-    if n_blocks:
-        classifier.gpt.ln_f.requires_grad_(True)
-        for block in classifier.gpt.h[-n_blocks:]:
-            block.requires_grad_(True)
 
 
 def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> Tensor:

@@ -58,7 +58,7 @@ def with_stored_features(classifier: Classifier, splits: Iterable[Messages], sna
 
 
 def trains_head_alone(classifier: Classifier) -> bool:
-    """True if a training leaves the whole GPT as it is."""
+    """True if a training leaves the whole language model as it is."""
     return not any(parameter.requires_grad for parameter in classifier.gpt.parameters())
 
 

@@ -41,7 +41,7 @@ def answer(
         prompts = tokenizer.encode_ordinary_batch(texts)
 
         def compute(numbers: Numbers) -> list[Answer]:
-            batch = continue_batch(model, prompts, numbers, max_new_tokens, tokenizer.eot_token, sampling)
+            batch = continue_batch(model, prompts, numbers, max_new_tokens, tokenizer.stop_ids, sampling)
             return [
                 Answer(
                     text=tokenizer.decode(new.ids).strip(),

@@ -8,7 +8,7 @@ Shape suffixes as in model.py: B batch, T new tokens of a call, S tokens in view
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,7 @@ class Continuation:
     """The new tokens of one prompt, without the end-of-text token."""
 
     ids: list[int]
-    stopped: bool  # at `stop_id`; else a limit of length ended it
+    stopped: bool  # at one of `stop_ids`; else a limit of length ended it
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,18 @@ def generate(
     model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
-    stop_id: int | None,
+    stop_ids: Collection[int],
     sampling: Sampling,
     batch_size: int,
 ) -> list[Continuation]:
     """Continue every prompt by at most `max_new_tokens`, in the order given.
 
-    A continuation also ends at `stop_id`, or when it fills the model's context; a prompt that fills the context
+    A continuation also ends at one of `stop_ids`, or when it fills the model's context; a prompt that fills the context
     alone gets an empty one. Every prompt must have at least one token.
     """
     continuations: dict[int, Continuation] = {}
     for numbers in batches_by_length(prompts, batch_size):
-        batch = continue_batch(model, prompts, numbers, max_new_tokens, stop_id, sampling)
+        batch = continue_batch(model, prompts, numbers, max_new_tokens, stop_ids, sampling)
         continuations.update(zip(numbers, batch, strict=True))
     return [continuations[number] for number in range(len(prompts))]
 
@@ -75,15 +75,15 @@ def continue_batch(
     prompts: Sequence[Sequence[int]],
     numbers: Sequence[int],
     max_new_tokens: int,
-    stop_id: int | None,
+    stop_ids: Collection[int],
     sampling: Sampling,
 ) -> list[Continuation]:
     """Continue the prompts with these numbers as one batch; otherwise as `generate`."""
     new_ids: list[list[int]] = [[] for _ in numbers]
     stopped: set[int] = set()
     batch = [prompts[number] for number in numbers]
-    for row, token in decode(model, batch, max_new_tokens, stop_id, sampling, numbers):
-        if token == stop_id:
+    for row, token in decode(model, batch, max_new_tokens, stop_ids, sampling, numbers):
+        if token in stop_ids:
             stopped.add(row)
         else:
             new_ids[row].append(token)
@@ -100,7 +100,7 @@ def generate_text(
     ids = tokenizer.encode_ordinary(prompt)
     if not ids:
         raise InputError(f"the prompt {prompt!r} has no tokens to continue: give a text with words in it")
-    continuation = generate(model, [ids], max_new_tokens, None, sampling, batch_size=1)[0]
+    continuation = generate(model, [ids], max_new_tokens, (), sampling, batch_size=1)[0]
     return tokenizer.decode(ids + continuation.ids)
 
 
@@ -109,11 +109,11 @@ def decode(
     model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
-    stop_id: int | None,
+    stop_ids: Collection[int],
     sampling: Sampling,
     numbers: Sequence[int] = (0,),
 ) -> Iterator[tuple[int, int]]:
-    """Yield (row, token) for each new token of a batch of prompts as soon as it is chosen, `stop_id` included.
+    """Yield (row, token) for each new token of a batch of prompts as soon as it is chosen, stops included.
 
     Each prompt has its own generator, seeded with `sampling.seed` plus its number, so that what is drawn does not
     depend on the batch. Prompt 0 draws what the book's code draws.
@@ -139,7 +139,7 @@ def decode(
         alive = [
             index
             for index, token in enumerate(tokens)
-            if token != stop_id and len(prompts[rows[index]]) + n_new < context
+            if token not in stop_ids and len(prompts[rows[index]]) + n_new < context
         ]
         if not alive or n_new == max_new_tokens:
             return

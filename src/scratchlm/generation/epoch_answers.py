@@ -23,7 +23,7 @@ def sample_answers(
     Draws nothing from torch's global generator, so that looking does not change a training.
     """
     prompts = tokenizer.encode_ordinary_batch([format_prompt(entry, style) for entry in entries])
-    answers = generate(model, prompts, SAMPLE_TOKENS, tokenizer.eot_token, Sampling(), len(prompts))
+    answers = generate(model, prompts, SAMPLE_TOKENS, tokenizer.stop_ids, Sampling(), len(prompts))
     return [tokenizer.decode(new.ids).strip() for new in answers]
 
 

@@ -15,8 +15,6 @@ from scratchlm.assistant.instructions import Variant
 from scratchlm.judging.verdicts import Row
 from scratchlm.stage.mean import mean_of
 
-ORDER_DECIDED_AT_MOST = 50.0  # percent of the pairs; above, the order decides more of them than the answers do
-
 
 def winner_of(winner: str | None, other: str | None) -> str | None:
     """The winner of a pair by its winners in both orders, "tie" if they differ, None where one has no verdict.
@@ -35,13 +33,16 @@ def summarise_pairs(rows: Sequence[Row], compared: tuple[Variant, Variant], seed
     `rows` are one judge's; those of other pairs than `compared` are left out. `n` counts the pairs and `n_judged` those
     with a verdict in both orders, of which `wins`, `ties` and `losses` are the second model's and `equal` are ties of
     one and the same text, for which nobody was asked; `coverage` is the fraction of the questions that have a verdict.
-    `order_decided` is the share of pairs whose verdict changed with the order, `first_preferred` the share of the
-    answer shown first among the verdicts for either: 50 where the order plays no part. A share of nothing is None.
+    `order_decided` is the share of pairs whose verdict changed with the order, of those that were asked about, and
+    `first_preferred` the share of the answer shown first among the verdicts for either: 50 where the order plays no
+    part. A share of nothing is None.
     """
     one, two = compared
     shown_first = {shown: _by_entry(rows, shown, other) for shown, other in ((one, two), (two, one))}
     both = [(row["winner"], shown_first[two][key]["winner"]) for key, row in shown_first[one].items()]
+    is_equal = [row["status"] == "equal" for row in shown_first[one].values()]
     judged = [winners for winners in both if None not in winners]
+    asked = [winners for winners, equal in zip(both, is_equal, strict=True) if None not in winners and not equal]
     outcomes = [winner_of(*winners) for winners in judged]
     points = {one: 0.0, "tie": 50.0, two: 100.0}  # in percent of a win
     rate = mean_of(np.array([points[str(outcome)] for outcome in outcomes]), seed)
@@ -53,11 +54,11 @@ def summarise_pairs(rows: Sequence[Row], compared: tuple[Variant, Variant], seed
         "wins": outcomes.count(two),
         "ties": outcomes.count("tie"),
         "losses": outcomes.count(one),
-        "equal": sum(row["status"] == "equal" for row in shown_first[one].values()),
+        "equal": sum(is_equal),
         "n": len(both),
         "n_judged": len(judged),
         "coverage": sum(winner is not None for winners in both for winner in winners) / (2 * len(both)),
-        "order_decided": _percent([first != second for first, second in judged]),
+        "order_decided": _percent([first != second for first, second in asked]),
         "first_preferred": _percent([winner == shown for winner, shown in chosen if winner != "tie"]),
     }
 

@@ -19,12 +19,14 @@ def write_report(
     entries: Sequence[AnsweredEntry],
     verdicts: Mapping[str, Sequence[Row]],
     pairs: Mapping[str, Sequence[Row]],
+    doubts: Mapping[str, Sequence[str]],
     seed: int,
 ) -> str:
     """Lay ten entries out, chosen by `seed`, from the assistant's greatest gain over its base to the least.
 
     `verdicts` and `pairs` hold each judge's rows by its name; the first judge's scores decide the order, an entry
-    without both of them comes last. Every text stands in a code block, so that nothing in it is markup.
+    without both of them comes last. `doubts` say by name what speaks against a judge. Every text stands in a code
+    block, so that nothing in it is markup.
     """
     chosen = random.Random(seed).sample(range(len(entries)), min(SHOWN_ENTRIES, len(entries)))
     rows = {name: {(row["id"], row["variant"]): row for row in part} for name, part in verdicts.items()}
@@ -40,6 +42,8 @@ def write_report(
         "Long lines are wrapped; the texts to the letter are in `data/responses.json`, all scores in "
         "`data/verdicts.json`" + (", all verdicts of pairs in `data/pairwise.json`." if pairs else "."),
     ]
+    for name, reasons in doubts.items():
+        lines += ["", f"**`{name}` cannot be trusted**, its scores say little about the answers: {'; '.join(reasons)}."]
     for index in chosen:
         gain = gains[index]
         shown = "without a score" if gain is None else f"{gain:+.1f}"

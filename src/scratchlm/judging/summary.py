@@ -17,8 +17,9 @@ from scratchlm.errors import InputError
 from scratchlm.files.text import one_line
 from scratchlm.judging.client import MAX_ERROR_CHARS, WAY_OUT
 from scratchlm.judging.comparison import agreement, compare_scores
-from scratchlm.judging.pairwise import ORDER_DECIDED_AT_MOST, summarise_pairs
-from scratchlm.judging.probes import KINDS, summarise_probes, warnings
+from scratchlm.judging.pairwise import summarise_pairs
+from scratchlm.judging.probes import KINDS, summarise_probes
+from scratchlm.judging.trust import find_doubts, find_scale
 from scratchlm.judging.verdicts import Row
 from scratchlm.stage.mean import mean_of, resamples
 
@@ -137,16 +138,21 @@ def _slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def describe(summary: dict[str, Any]) -> str:
     """The summary as lines for the console, no mean without its interval and how many scores it is of."""
-    lines = [line for part in (summary, *summary.get("others", {}).values()) for line in _describe_judge(part)]
+    doubts = find_doubts(summary)
+    parts = (summary, *summary.get("others", {}).values())
+    lines = [line for part in parts for line in _describe_judge(part, is_doubted=part["judge"] in doubts)]
     for pair, figures in summary.get("agreement", {}).items():
         if figures["n"]:
             rank = "undefined" if figures["spearman"] is None else f"{figures['spearman']:.2f}"
             difference = f"mean absolute difference {figures['mean_absolute_difference']:.1f}"
             lines.append(f"{pair}: Spearman {rank}, {difference}, {figures['n']} answers that both scored")
+    for name, reasons in doubts.items():
+        lines.append(f"warning: {name} cannot be trusted, its scores say little about the answers:")
+        lines.append(f"  {'; '.join(reasons)}")
     return "\n".join(lines)
 
 
-def _describe_judge(summary: dict[str, Any]) -> Iterator[str]:
+def _describe_judge(summary: dict[str, Any], is_doubted: bool) -> Iterator[str]:
     slope, probes = summary["length_slope"], summary.get("probes")
     yield f"judged by {summary['judge']} ({summary['model']}), 0 to 100"
     yield f"  {'':{NAME_COLUMNS}}{'mean':>9}{'95 % interval':>19}{'n':>7}{'wins':>7}{'ties':>7}{'losses':>7}"
@@ -164,19 +170,14 @@ def _describe_judge(summary: dict[str, Any]) -> Iterator[str]:
         yield f"  length slope {slope['slope']:.2f} ({interval}), points per factor of e"
     for prefix, (one, two) in COMPARED.items():
         if pairs := summary.get(f"{prefix}pairwise"):
-            yield from _describe_order(pairs, f"{one} and {two}", summary["judge"])
+            share, judged = pairs["order_decided"], f"{pairs['n_judged']:,} of {pairs['n']:,} pairs judged"
+            decided = "" if share is None else f", {share:.1f} % decided by order"
+            yield f"  {one} and {two}: {judged}{decided}"
     if probes is not None:
         shown = ", ".join(f"{kind} {'-' if probes[kind] is None else format(probes[kind], '.1f')}" for kind in KINDS)
         yield f"  probes: {shown}" + ("" if probes["auc"] is None else f", AUC {probes['auc']:.2f}")
-        for line in warnings(probes):
-            yield f"  warning: {summary['judge']}: {line}"
-
-
-def _describe_order(pairs: Mapping[str, Any], names: str, judge: str) -> Iterator[str]:
-    judged, share = f"{pairs['n_judged']:,} of {pairs['n']:,} pairs judged", pairs["order_decided"]
-    yield f"  {names}: {judged}" + ("" if share is None else f", {share:.1f} % decided by order")
-    if share is not None and share > ORDER_DECIDED_AT_MOST:
-        yield f"  warning: {judge}: the order of two answers decides more pairs than the answers do"
+        if not is_doubted and (scale := find_scale(probes)):
+            yield f"  note: {summary['judge']}: {scale}"
 
 
 def _row(label: str, part: Mapping[str, Any], name: str, n: int) -> str:

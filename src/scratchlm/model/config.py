@@ -14,6 +14,7 @@ GPT2_VOCAB_SIZE = 50257
 GPT2_CONTEXT_LENGTH = 1024
 SMOLLM2_CONTEXT_LENGTH = 8192
 MAX_LAYERS = 1000  # GPT-3 has 96; far beyond, building the blocks alone takes minutes
+MAX_ROPE_BASE = 1e9  # Llama 3 has 5e5
 
 
 @dataclass(frozen=True)

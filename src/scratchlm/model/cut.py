@@ -20,6 +20,13 @@ def n_frozen_blocks(model: LanguageModel) -> int:
     return len(model.h)
 
 
+def train_upper_blocks(model: LanguageModel, n_blocks: int) -> None:
+    """Freeze all but the last `n_blocks` blocks and the final norm."""
+    model.requires_grad_(False)
+    for part in [*model.h[len(model.h) - n_blocks :], model.ln_f]:
+        part.requires_grad_(True)
+
+
 def lower_part(model: LanguageModel, ids_BT: Tensor, n_blocks: int, mask: Tensor | None = None) -> Tensor:
     """Return the hidden state of every position after the first `n_blocks` blocks, [B, T, D].
 

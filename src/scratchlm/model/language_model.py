@@ -95,24 +95,34 @@ class LanguageModel(nn.Module):
         """
         if chosen_N is None:
             return self.head(self.features(ids_BT))
-        if n_shared and not (self.training and self.config.drop_rate):  # dropout is another one in each text
-            features_BTD = self.features_after_start(ids_BT, n_shared)
-            row_N, column_N = chosen_N // ids_BT.shape[1], chosen_N % ids_BT.shape[1]
-            chosen_N = row_N * features_BTD.shape[1] + column_N - n_shared
-        else:
-            features_BTD = self.features(ids_BT)
+        T = ids_BT.shape[1]
+        return self.chosen_logits(self.embed(ids_BT), chosen_N // T, chosen_N % T, n_shared)
+
+    def chosen_logits(
+        self, x_BTD: Tensor, row_N: Tensor, column_N: Tensor, n_shared: int = 0, first: int = 0
+    ) -> Tensor:
+        """Return the logits of N positions, given as text and place in it, from what block `first` gets, [N, V].
+
+        `n_shared` as for `forward`.
+        """
+        if self.training and self.config.drop_rate:
+            n_shared = 0  # dropout is another one in each text
+        features_BTD = self.features_after_start(x_BTD, n_shared, first)
+        chosen_N = row_N * features_BTD.shape[1] + column_N - n_shared
         return self.head(features_BTD.flatten(0, 1).index_select(0, chosen_N))
 
-    def features_after_start(self, ids_BT: Tensor, n_shared: int) -> Tensor:
+    def features_after_start(self, x_BTD: Tensor, n_shared: int, first: int = 0) -> Tensor:
         """Return the final hidden states after the first `n_shared` tokens, which are the same in all texts.
 
-        [B, T - n_shared, D]; the shared tokens go through the model once, as one text.
+        From what block `first` gets, [B, T, D], to [B, T - n_shared, D]; the shared tokens go through the blocks once,
+        as one text.
         """
         if not n_shared:
-            return self.features(ids_BT)
+            return self.ln_f(self.run_blocks(x_BTD, first))  # type: ignore[no-any-return]
         start = SharedStart(self.config.n_layers)
-        self.features(ids_BT[:1, :n_shared], cache=start)
-        return self.features(ids_BT[:, n_shared:], cache=start)
+        self.run_blocks(x_BTD[:1, :n_shared], first, cache=start)
+        start.length = n_shared
+        return self.ln_f(self.run_blocks(x_BTD[:, n_shared:], first, cache=start))  # type: ignore[no-any-return]
 
 
 def n_parameters(model: nn.Module) -> int:

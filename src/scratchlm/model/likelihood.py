@@ -1,4 +1,4 @@
-"""How likely a GPT finds the last tokens of a text after those before them.
+"""How likely a model finds the last tokens of a text after those before them.
 
 Shape suffixes as in gpt.py: B batch, T tokens, D emb_dim; N scored tokens of the batch.
 """
@@ -50,7 +50,7 @@ def next_log_probs(model: LanguageModel, texts: Sequence[Sequence[int]], tokens:
     ids_BT = pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
     last_B = torch.tensor([len(text) - 1 for text in texts])
     n_shared = min(n_alike(ids_BT), int(last_B.min()))  # the last token of every text is computed for it alone
-    features_BTD = model.features_after_start(ids_BT.to(model.device), n_shared)
+    features_BTD = model.features_after_start(model.embed(ids_BT.to(model.device)), n_shared)
     features_BD = features_BTD[torch.arange(len(texts)), last_B - n_shared]
     return model.head(features_BD).float().log_softmax(dim=-1)[:, list(tokens)].cpu()
 

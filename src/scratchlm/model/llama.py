@@ -51,7 +51,8 @@ def rotation(positions: Tensor, head_dim: int, base: float) -> Rotation:
     tell near positions apart, and the last ones far ones.
     """
     pairs = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32)
-    angles = positions[..., None].float() * base ** (-pairs / head_dim)  # [..., T, K / 2]
+    # In the order in which transformers computes it: at position 8,000, its last bit is half a thousandth of a radian.
+    angles = positions[..., None].float() * (1.0 / base ** (pairs / head_dim))  # [..., T, K / 2]
     return Rotation(angles.cos(), angles.sin())
 
 
@@ -63,7 +64,8 @@ def rotate(x_BHTK: Tensor, turned: Rotation) -> Tensor:
     """
     first, second = x_BHTK.chunk(2, dim=-1)  # each [B, H, T, K / 2]
     cos, sin = turned
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    # In bfloat16 the angles stay in float32: near positions would get the same one.
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x_BHTK.dtype)
 
 
 class GroupedQueryAttention(nn.Module):

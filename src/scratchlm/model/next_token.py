@@ -1,4 +1,4 @@
-"""From a GPT's logits to its next token: the likeliest one, and the distribution to draw it from (chapter 5.3).
+"""From a model's logits to its next token: the likeliest one, and the distribution to draw it from (chapter 5.3).
 
 Shape suffixes as in gpt.py: B batch, V vocab_size.
 """

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from math import ceil
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from scratchlm.model.config import (
     MAX_LAYERS,
+    MAX_ROPE_BASE,
     Activation,
     Architecture,
     AttentionKind,
@@ -19,7 +21,7 @@ from scratchlm.model.config import (
     ModelConfig,
 )
 from scratchlm.params.choices import (
-    AllOrLora,
+    AssistantLayers,
     Base,
     Keep,
     LoraScaling,
@@ -125,7 +127,7 @@ class ModelParams(Section):
     n_layers: Annotated[int, Field(gt=0, le=MAX_LAYERS)]
     n_kv_heads: Positive
     hidden_dim: Positive
-    rope_base: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    rope_base: Annotated[float, Field(ge=1, le=MAX_ROPE_BASE, allow_inf_nan=False)]
     drop_rate: DropRate
     qkv_bias: bool
     activation: Activation
@@ -174,6 +176,7 @@ class FinetuningParams(TrainingParams):
     """What all fine-tunings share; the keys of LoRA are unused unless `train_layers` is lora (appendix E)."""
 
     drop_rate: DropRate
+    train_layers: TrainLayers
     group_by_length: bool
     lora_rank: Positive
     lora_alpha: AboveZero
@@ -183,6 +186,12 @@ class FinetuningParams(TrainingParams):
     def lora_scale(self) -> float:
         """The factor of what LoRA's matrices add: alpha as the book has it, or alpha / rank (Hu et al. 2021)."""
         return self.lora_alpha if self.lora_scaling == "alpha" else self.lora_alpha / self.lora_rank
+
+    def n_upper_blocks(self, n_layers: int) -> int:
+        """Return how many of the last of `n_layers` blocks `train_layers` names, parts rounded up; 0 if it does not."""
+        third, half = ceil(n_layers / 3), ceil(n_layers / 2)
+        named = {"last_block": 1, "last_two_blocks": 2, "upper_third": third, "upper_half": half}
+        return min(named.get(self.train_layers, 0), n_layers)
 
 
 class VisualizeParams(Section):
@@ -213,7 +222,6 @@ class ClassifierParams(FinetuningParams):
 
     base: Base
     weights: Weights
-    train_layers: TrainLayers
     token: Token
     padding: Padding
     max_length: Positive | None
@@ -234,7 +242,7 @@ class AssistantParams(FinetuningParams):
     """The fine-tuning of the assistant."""
 
     base: Base
-    train_layers: AllOrLora
+    train_layers: AssistantLayers
     max_length: Positive
     mask_prompt: bool
 
@@ -251,7 +259,7 @@ class PreferencesParams(Section):
 class PreferenceTuningParams(FinetuningParams):
     """The training of the assistant on preference pairs."""
 
-    train_layers: AllOrLora
+    train_layers: AssistantLayers
     max_length: Positive
     mask_prompt: bool
     beta: AboveZero

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 import tiktoken
 
@@ -23,6 +23,11 @@ class BytePairTokenizer(tiktoken.Encoding):
     """tiktoken's encoding, which also takes endless white space and decodes a stream."""
 
     unk_token = None  # every byte is a token
+
+    @property
+    def stop_ids(self) -> Set[int]:
+        """The ids that end an answer."""
+        return {self.eot_token}
 
     @property
     def n_merges(self) -> int:

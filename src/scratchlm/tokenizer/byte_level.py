@@ -60,6 +60,11 @@ class ByteLevelTokenizer:
         return self._special_ids[END_OF_TEXT]
 
     @property
+    def stop_ids(self) -> Set[int]:
+        """The ids of all special tokens: no answer has one inside, and SmolLM2 ends its own with `<|im_end|>`."""
+        return set(self._special_ids.values())
+
+    @property
     def n_merges(self) -> int:
         return self._n_merges
 

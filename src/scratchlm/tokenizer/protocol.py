@@ -28,6 +28,10 @@ class Tokenizer(Protocol):
         """The id of `<|endoftext|>`."""
 
     @property
+    def stop_ids(self) -> Set[int]:
+        """The ids that end an answer: `<|endoftext|>`, and further special tokens where there are some."""
+
+    @property
     def n_merges(self) -> int:
         """How many tokens are merges of two others."""
 

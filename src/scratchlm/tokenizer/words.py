@@ -72,6 +72,11 @@ class WordTokenizer:
         return self._special_ids[END_OF_TEXT]
 
     @property
+    def stop_ids(self) -> Set[int]:
+        """The ids that end an answer."""
+        return {self.eot_token}
+
+    @property
     def n_merges(self) -> int:
         return 0
 

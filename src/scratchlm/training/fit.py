@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.device import autocast
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.stage.tables import write_table
 from scratchlm.training.best import training_metrics
 from scratchlm.training.curve import language_rows
+from scratchlm.training.frozen import with_stored_features
 from scratchlm.training.loop import Loaders, Losses, measure_losses, train
 from scratchlm.training.loss import next_token_loss, perplexity
 from scratchlm.training.state import TrainingState
@@ -46,12 +48,13 @@ class Fit:
 
 def fit(
     stage: str,
-    model: nn.Module,
+    model: LanguageModel,
     batches: Loaders,
     params: TrainingParams,
     seed: int,
     curve: Path,
     *,
+    texts: Iterable[Tensor] = (),
     after_epoch: Callable[[int], Any] = lambda epoch: None,
     show: Callable[[list[Any]], Any] = lambda notes: None,
     optimizer: torch.optim.Optimizer | None = None,
@@ -59,8 +62,9 @@ def fit(
     """Measure a language model, train it as `train` does, and measure it again.
 
     The table `curve` is written at each evaluation, and `show` gets all that `after_epoch` has returned so far: both
-    can be looked at while it trains. `seed` is used for measuring; training draws from torch's global generator as it
-    is. A resumed run does not measure the initial losses again.
+    can be looked at while it trains. `texts` are those of the batches, each ids [T] int64: what the model's frozen
+    blocks make of them is computed once. `seed` is used for measuring; training draws from torch's global generator as
+    it is. A resumed run does not measure the initial losses again.
     """
 
     def report(state: TrainingState) -> None:
@@ -69,12 +73,14 @@ def fit(
 
     def measure() -> Losses:
         with autocast(model, params.precision):
-            return measure_losses(model, next_token_loss, batches, seed)
+            return measure_losses(trained, next_token_loss, batches, seed)
 
-    snapshots = open_snapshots(stage, next(model.parameters()).device)
+    snapshots = open_snapshots(stage, model.device)
+    with autocast(model, params.precision):
+        trained = with_stored_features(model, texts, snapshots)
     initial = snapshots.once("initial", measure)
     state = train(
-        model,
+        trained,
         loss=next_token_loss,
         batches=batches,
         params=params,

@@ -16,7 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from scratchlm.anatomy.figures import LINES, draw_activations, draw_attention, draw_gradients, draw_temperatures
+from scratchlm.anatomy.figures import (
+    LINES,
+    draw_activations,
+    draw_attention,
+    draw_gradients,
+    draw_positions,
+    draw_temperatures,
+)
 from scratchlm.model.gpt import activate
 from scratchlm.stage.picture import DPI
 
@@ -46,6 +53,7 @@ def draw_all(folder: Path) -> None:
     draw_attention(folder / "attention.png", maps(2, 3, 4), ["a", "␣b", "c", "d"], "a b c d")
     draw_temperatures(folder / "temperatures.png", [[0.9, 0.1], [0.6, 0.4]], [0.1, 5.0], ["a", "1 others"], "a b")
     draw_gradients(folder / "gradients.png", GRADIENTS, 10)
+    draw_positions(folder / "positions.png", torch.eye(3)[[0, 1, 0, 2]], "3 numbers")
     draw_activations(folder / "activations.png")
 
 
@@ -62,6 +70,7 @@ def test_figures_have_their_size_and_the_same_bytes_whatever_the_users_settings(
         "attention.png": (520, 378),
         "temperatures.png": (900, 450),
         "gradients.png": (900, 450),
+        "positions.png": (1200, 430),
         "activations.png": (800, 340),
     }
 
@@ -123,6 +132,33 @@ def test_activations_are_drawn_as_in_the_book(tmp_path: Path, monkeypatch: pytes
     assert torch.equal(x, torch.linspace(-3, 3, 100))
     assert torch.allclose(gelu, activate(x, "gelu_tanh"), atol=1e-6)
     assert torch.equal(relu, activate(x, "relu"))
+
+
+def test_gradients_of_a_model_that_always_has_shortcuts_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = []
+    monkeypatch.setattr(Axes, "plot", lambda *curve, label, **style: labels.append(label))
+    monkeypatch.setattr(Axes, "legend", lambda *_, **style: None)
+    shown = {name: values for name, values in GRADIENTS.items() if "without" not in name}
+    draw_gradients(tmp_path / "gradients.png", shown, 10)
+    assert labels == ["new, with shortcuts", "after 10 steps, with shortcuts", "the trained model"]
+
+
+def test_positions_are_compared_by_the_cosine_of_their_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, titles: list[str]
+) -> None:
+    means, bands = [], []
+    monkeypatch.setattr(Axes, "plot", lambda axes, values, **style: means.extend(values))
+    monkeypatch.setattr(Axes, "legend", lambda *_, **style: None)
+    monkeypatch.setattr(
+        Axes, "fill_between", lambda axes, x, low, high, **style: bands.extend(zip(low, high, strict=True))
+    )
+    vectors_TN = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [-5.0, 0.0]])
+    draw_positions(tmp_path / "positions.png", vectors_TN, "2 numbers")
+    assert means == pytest.approx([1, 1 / 3, -1 / 2, -1])
+    assert bands == [(1, 1), (0, 1), (-1, 0), (-1, -1)]
+    assert titles == ["How the model tells positions apart: 2 numbers"]
 
 
 def test_any_text_can_be_a_label(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

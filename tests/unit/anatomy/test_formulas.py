@@ -1,4 +1,4 @@
-"""Chapter 4's formulas against torch's layers, and gradients that vanish without shortcuts."""
+"""The formulas against the layers that the models compute with, and gradients that vanish without shortcuts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scratchlm.anatomy.formulas import DeepNetwork, gelu, gelu_tanh, gradient_means, layer_norm, relu
-from scratchlm.model.config import GPTConfig
+from scratchlm.anatomy.formulas import (
+    DeepNetwork,
+    gelu,
+    gelu_tanh,
+    gradient_means,
+    layer_norm,
+    relu,
+    rms_norm,
+    silu,
+    swiglu,
+    turn,
+)
+from scratchlm.model.config import GPTConfig, LlamaConfig
 from scratchlm.model.gpt import GPT, activate
 from scratchlm.model.init import new_model
+from scratchlm.model.llama import GatedFeedForward, RMSNorm, rotate, rotation
 
 NUMBERS = torch.linspace(-8, 8, 2001)
 
@@ -59,6 +71,54 @@ def test_gelu_is_a_smooth_relu_that_dips_below_zero() -> None:
     assert gelu(x).tolist() == pytest.approx(expected, abs=1e-6)
     assert gelu(x)[1] < -0.16 and F.relu(x)[1] == 0
     assert torch.allclose(gelu(x)[[0, 4]], F.relu(x)[[0, 4]], atol=1e-5)
+
+
+def test_rms_norm_is_the_one_the_llama_computes_with() -> None:
+    torch.manual_seed(0)
+    x_BTD, norm = torch.randn(2, 5, 24) * 3 + 1, RMSNorm(24, 1e-3)
+    norm.weight.data = torch.randn(24)
+    for size in (1.0, 1e-2):  # at 1e-2 eps is as large as the mean square
+        assert torch.allclose(rms_norm(size * x_BTD, norm.weight, 1e-3), norm(size * x_BTD), atol=1e-5)
+    normed_BTD = rms_norm(x_BTD, torch.ones(24))
+    assert torch.allclose((normed_BTD**2).mean(dim=-1), torch.ones(2, 5), atol=1e-4)
+    assert normed_BTD.mean(dim=-1).abs().min() > 0.01  # the mean stays
+
+
+def test_silu_is_torchs_and_close_to_the_gelu() -> None:
+    assert torch.allclose(silu(NUMBERS), F.silu(NUMBERS), atol=1e-6)
+    assert 0.1 < (silu(NUMBERS) - gelu(NUMBERS)).abs().max() < 0.3
+
+
+def test_swiglu_is_the_one_the_llama_computes_with() -> None:
+    torch.manual_seed(0)
+    fast = GatedFeedForward(LlamaConfig(50, 16, 24, 4, 1, n_kv_heads=2, hidden_dim=40, rope_base=1e4))
+    x_BTD = torch.randn(2, 5, 24) * 3
+    slow_BTD = swiglu(x_BTD, fast.gate_proj.weight, fast.up_proj.weight, fast.down_proj.weight)
+    assert torch.allclose(slow_BTD, fast(x_BTD), atol=1e-5)
+    swapped_BTD = swiglu(x_BTD, fast.up_proj.weight, fast.gate_proj.weight, fast.down_proj.weight)
+    assert not torch.allclose(swapped_BTD, fast(x_BTD), atol=1e-2)
+
+
+def test_turning_complex_numbers_is_the_rotation_the_llama_computes_with() -> None:
+    torch.manual_seed(0)
+    x_BHTK, positions_T = torch.randn(2, 3, 6, 8), torch.tensor([0, 1, 2, 9, 100, 999])
+    turned_BHTK = turn(x_BHTK, positions_T, 100.0)
+    assert torch.allclose(turned_BHTK, rotate(x_BHTK, rotation(positions_T, 8, 100.0)), atol=1e-4)
+    assert torch.equal(turned_BHTK[:, :, 0], x_BHTK[:, :, 0])  # position 0 is not turned
+    assert torch.allclose(turned_BHTK.norm(dim=-1), x_BHTK.norm(dim=-1), atol=1e-5)
+
+
+def test_the_product_of_turned_vectors_depends_on_their_distance_alone() -> None:
+    torch.manual_seed(0)
+    q_1K, k_1K = torch.randn(2, 1, 16)
+    products = {
+        (at, distance): (turn(q_1K, torch.tensor([at + distance]), 1e4) @ turn(k_1K, torch.tensor([at]), 1e4).T).item()
+        for at in (0, 7, 300)
+        for distance in (0, 1, 50)
+    }
+    for distance in (0, 1, 50):
+        assert [products[at, distance] for at in (7, 300)] == pytest.approx([products[0, distance]] * 2, abs=1e-3)
+    assert abs(products[0, 0] - products[0, 1]) > 0.1
 
 
 # Section 4.4; the last digits of float32 depend on the machine.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -14,18 +15,22 @@ from scratchlm.anatomy.formulas import gradient_means
 from scratchlm.anatomy.inside import (
     attention_maps,
     block_gradients,
+    compare_gradients,
     decades,
     entropy,
     nearest_embeddings,
     neighbour_rows,
     next_token_probabilities,
+    positions_of,
 )
 from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.errors import InputError
 from scratchlm.model.attention import attention_weights
-from scratchlm.model.config import AttentionKind, GPTConfig
+from scratchlm.model.config import AttentionKind, GPTConfig, LlamaConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_model
+from scratchlm.model.language_model import LanguageModel
+from scratchlm.model.llama import Llama, rotate
 from scratchlm.tokenizer.folder import read_tokenizer
 
 TOLERANCE = 1e-5  # float32
@@ -35,6 +40,15 @@ def random_model(attention: AttentionKind = "sdpa", shortcuts: bool = True) -> G
     torch.manual_seed(3)
     config = GPTConfig(280, 32, 48, 4, 3, 0.1, qkv_bias=True, tie_embeddings=True, shortcuts=shortcuts)
     return new_model(config, "gpt2", init_std=0.2, attention=attention).eval()  # 0.2 gives very uneven attention
+
+
+def random_llama(attention: AttentionKind = "sdpa", n_kv_heads: int = 2) -> Llama:
+    torch.manual_seed(3)
+    config = LlamaConfig(280, 32, 48, 4, 3, 0.1, n_kv_heads=n_kv_heads, hidden_dim=64, rope_base=100.0)
+    return new_model(config, "gpt2", init_std=0.2, attention=attention).eval()
+
+
+MODELS = [random_model, random_llama]
 
 
 def generator(seed: int) -> torch.Generator:
@@ -49,12 +63,15 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 IDS = batch()[0][0].tolist()
 
 
-def test_attention_maps_are_transformers_attentions(tmp_path: Path, tokenizer_folder: Path) -> None:
-    from transformers import GPT2LMHeadModel
+@pytest.mark.parametrize("new", [*MODELS, lambda: random_llama(n_kv_heads=1), lambda: random_llama(n_kv_heads=4)])
+def test_attention_maps_are_transformers_attentions(
+    new: Callable[[], LanguageModel], tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
 
-    model = random_model()
+    model = new()
     save_checkpoint(tmp_path / "model", model, tokenizer_folder)
-    theirs = GPT2LMHeadModel.from_pretrained(tmp_path / "model", attn_implementation="eager").eval()
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "model", attn_implementation="eager").eval()
     with torch.no_grad():
         expected = torch.cat(theirs(torch.tensor([IDS]), output_attentions=True).attentions)
     maps = attention_maps(model, IDS)
@@ -80,14 +97,21 @@ def test_attention_maps_are_those_of_the_composed_blocks(kind: AttentionKind, sh
     assert (attention_maps(model, IDS) - torch.stack(expected)).abs().max() < TOLERANCE
 
 
-def test_attention_sums_to_1_over_a_token_and_those_before_it() -> None:
-    maps = attention_maps(random_model(), IDS)
+@pytest.mark.parametrize("kind", ["sdpa", "manual", "per_head"])
+def test_attention_maps_of_a_llama_do_not_depend_on_how_it_is_computed(kind: AttentionKind) -> None:
+    assert (attention_maps(random_llama(kind), IDS) - attention_maps(random_llama(), IDS)).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize("new", MODELS)
+def test_attention_sums_to_1_over_a_token_and_those_before_it(new: Callable[[], LanguageModel]) -> None:
+    maps = attention_maps(new(), IDS)
     assert torch.allclose(maps.sum(dim=-1), torch.ones(3, 4, 24), atol=TOLERANCE)
     assert (maps.triu(diagonal=1) == 0).all()
 
 
-def test_looking_leaves_the_model_as_it_was() -> None:
-    model = random_model()
+@pytest.mark.parametrize("new", MODELS)
+def test_looking_leaves_the_model_as_it_was(new: Callable[[], LanguageModel]) -> None:
+    model = new()
     attention_maps(model, IDS)
     assert not any(block.attn._forward_pre_hooks for block in model.h)
 
@@ -137,8 +161,9 @@ def test_the_nearest_embeddings_point_in_the_same_direction_whatever_their_lengt
     assert rows[0]["neighbour"] == "(" and rows[0]["cosine"] == pytest.approx(1)
 
 
-def test_block_gradients_are_those_of_the_mean_loss() -> None:
-    model = random_model()
+@pytest.mark.parametrize("new", MODELS)
+def test_block_gradients_are_those_of_the_mean_loss(new: Callable[[], LanguageModel]) -> None:
+    model = new()
     inputs, targets = batch()
     found = block_gradients(model, inputs, targets)
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -171,6 +196,44 @@ def test_gradients_vanish_without_shortcuts_but_only_after_some_steps(init: Lite
         after[shortcuts] = decades(block_gradients(model, ids[:, :-1], ids[:, 1:], after_steps=10))
     assert all(abs(value) < 0.5 for value in (new[True], new[False], after[True]))
     assert after[False] < -2
+
+
+def test_gradients_are_compared_without_shortcuts_where_a_model_can_lack_them() -> None:
+    example = batch()[0][0], batch()[1][0]
+    names = {"new_with_shortcuts", "with_shortcuts", "trained"}
+    assert compare_gradients(random_llama(), example, 1, "gpt2", 0.06).keys() == names
+    compared = compare_gradients(random_model(), example, 1, "gpt2", 0.06)
+    assert compared.keys() == names | {"new_without_shortcuts", "without_shortcuts"}
+    assert all(len(values) == 3 and min(values) > 0 for values in compared.values())
+    assert compared == compare_gradients(random_model(shortcuts=False), example, 1, "gpt2", 0.06) | {
+        "trained": compared["trained"]
+    }
+
+
+def test_positions_of_a_gpt_are_its_learned_vectors() -> None:
+    model = random_model()
+    assert torch.equal(positions_of(model).vectors_TN, model.wpe.weight)
+
+
+def test_positions_of_a_llama_are_as_alike_as_a_query_and_the_same_key_turned_to_them() -> None:
+    model = random_llama()
+    vectors_TN = positions_of(model).vectors_TN
+    assert vectors_TN.shape == (32, 12)
+    # The same in all pairs, at every position.
+    same_BHTK = torch.cat([torch.full((1, 1, 32, 6), 0.6), torch.full((1, 1, 32, 6), 0.8)], dim=-1)
+    turned_TK = rotate(same_BHTK, model.rotation(32))[0, 0]
+    expected_TT = F.cosine_similarity(turned_TK[:, None], turned_TK[None], dim=-1)
+    found_TT = F.cosine_similarity(vectors_TN[:, None], vectors_TN[None], dim=-1)
+    assert torch.allclose(found_TT, expected_TT, atol=TOLERANCE)
+    assert found_TT[0, 1] > found_TT[0, 3]
+
+
+def test_of_a_large_context_the_first_256_positions_are_shown() -> None:
+    for config in (
+        GPTConfig(50, 300, 8, 2, 1),
+        LlamaConfig(50, 300, 8, 2, 1, n_kv_heads=1, hidden_dim=8, rope_base=10),
+    ):
+        assert len(positions_of(new_model(config, "gpt2")).vectors_TN) == 256
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from scratchlm.assistant.batches import SPLITS, Example
 from scratchlm.assistant.dpo import answer_log_probs
 from scratchlm.assistant.pairs import Pair
 from scratchlm.assistant.reward_curve import draw_rewards
+from scratchlm.assistant.trained_layers import choose_trained_layers
 from scratchlm.assistant.tuning import EncodedPair, Tuning, collate_pairs, encode_splits, tune
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import write_json
@@ -168,6 +169,23 @@ def test_an_interrupted_tuning_ends_with_the_same_bits_and_asks_the_reference_no
     assert done.state.notes() == expected.state.notes()
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name
+
+
+def test_a_tuning_of_upper_blocks_has_the_figures_of_the_whole_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for plain in (False, True):
+        monkeypatch.setattr(module, "open_snapshots", lambda stage, device, to=plain: Snapshots(folder / f"{to}"))
+        if plain:
+            monkeypatch.setattr(module, "with_stored_features", lambda model, texts, snapshots: model)
+        model = tiny_model()
+        choose_trained_layers(model, SETTINGS.model_copy(update={"train_layers": "last_block"}))
+        found.append(tuned(model)[1])
+        assert (folder / f"{plain}/features.scratch").exists() != plain
+    (upper, whole) = found
+    assert upper.metrics() == pytest.approx(whole.metrics(), abs=1e-6)
+    assert upper.metrics()["test_accuracy"] == 100
 
 
 def test_pairs_of_like_lengths_are_put_together_if_asked() -> None:

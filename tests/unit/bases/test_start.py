@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from scratchlm.bases.gpt2 import copy_checkpoint
 from scratchlm.bases.start import start_model
 from scratchlm.checkpoint.folder import load, save_checkpoint
 from scratchlm.errors import InputError, explain
+from scratchlm.model.config import LlamaConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_model
 from scratchlm.params.schema import ModelParams
@@ -51,6 +53,9 @@ SHAPE: dict[str, Any] = {
     "init_std": 0.02,
 }
 SETTINGS = training_settings(epochs=1, eval_every=100, eval_batches=1)
+
+
+LLAMA: dict[str, Any] = {"architecture": "llama", "n_heads": 4, "n_kv_heads": 2}
 
 
 def shape(**changes: Any) -> ModelParams:
@@ -145,6 +150,24 @@ def test_a_checkpoint_with_the_state_loads_everywhere_and_a_base_is_copied_witho
     assert torch.equal(load(Path("base"))[0](ids), logits)
 
 
+def test_a_llama_starts_with_its_weights_its_epsilon_and_the_optimizers_state(
+    tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved = new_model(replace(cast(LlamaConfig, shape(**LLAMA).config(280)), norm_epsilon=1e-6), "gpt2")
+    saved(torch.arange(9)[None]).sum().backward()
+    optimizer = new_optimizer(saved, SETTINGS)
+    optimizer.step()
+    save_checkpoint(Path(START), saved, tokenizer_folder, state_of(saved, optimizer))
+    loaded, state = start_model(START, INPUTS, shape(**LLAMA), read_tokenizer(tokenizer_folder))
+    assert loaded.config == saved.config  # epsilon is no key of params.yaml, so that of the folder stays
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), saved.parameters(), strict=True))
+    assert state is not None and {name.rpartition(".")[0] for name in state} == dict(saved.named_parameters()).keys()
+    copy_checkpoint(Path(START), Path("base"))
+    assert contents(Path("base")).keys() == contents(Path(START)).keys() - {"optimizer.safetensors"}
+    assert load(Path("base"))[0].config == replace(saved.config, drop_rate=0.0)
+
+
 # --- what is refused ----------------------------------------------------------------------------------------
 
 
@@ -180,6 +203,33 @@ def test_a_model_of_another_shape_is_refused(
     trained: object, tokenizer: Any, key: str, value: Any, problem: str
 ) -> None:
     assert refusal(shape(**{key: value}), tokenizer) == f"{DIFFERS}\n  - {problem}"
+
+
+def test_a_model_of_another_architecture_is_refused_by_name_and_with_what_else_differs(
+    trained: object, tokenizer: Any, tokenizer_folder: Path
+) -> None:
+    differing = "\n  - architecture is 'gpt2', wanted 'llama'"
+    assert refusal(shape(architecture="llama"), tokenizer) == DIFFERS + differing
+    save_checkpoint(Path(START), new_model(shape(**LLAMA).config(280), "gpt2"), tokenizer_folder)
+    differing = "\n  - architecture is 'llama', wanted 'gpt2'\n  - n_layers is 2, wanted 3"
+    assert refusal(shape(n_heads=4, n_layers=3), tokenizer) == DIFFERS + differing
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("n_heads", 2, "n_heads is 4, wanted 2"),
+        ("n_kv_heads", 4, "n_kv_heads is 2, wanted 4"),
+        ("hidden_dim", 48, "hidden_dim is 40, wanted 48"),
+        ("rope_base", 500.0, "rope_base is 10000.0, wanted 500.0"),
+    ],
+)
+def test_a_llama_of_another_shape_is_refused(
+    tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: Any, problem: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(Path(START), new_model(shape(**LLAMA).config(280), "gpt2"), tokenizer_folder)
+    assert refusal(shape(**{**LLAMA, key: value}), read_tokenizer(tokenizer_folder)) == f"{DIFFERS}\n  - {problem}"
 
 
 def test_all_differences_are_reported_at_once(trained: object, tmp_path: Path) -> None:
@@ -267,9 +317,8 @@ MISFIT = rf"pretrain.start: {START}/optimizer.safetensors does not fit the model
             f"pretrain.start: {START}/vocab.json is missing, wanted tokens with their ids{INCOMPLETE}",
         ),
         (
-            lambda: change_config({"model_type": "bert"}),
-            f"{START}/config.json is not a GPT-2 configuration that can be used:\n"
-            "  - model_type is 'bert', supported: 'gpt2'",
+            lambda: change_config({"model_type": "qwen2"}),
+            f"{START}/config.json describes another kind of model: model_type is 'qwen2', supported: 'gpt2' or 'llama'",
         ),
         (
             lambda: change_state(lambda state: state.pop("ln_f.bias.step")),

@@ -47,7 +47,7 @@ def test_the_model_never_sees_more_than_its_context(
 
     hook = model.wpe.register_forward_pre_hook(note)
     try:
-        continuations = generate(model, prompts, max_new_tokens, None, sampling, batch_size)
+        continuations = generate(model, prompts, max_new_tokens, (), sampling, batch_size)
     finally:
         hook.remove()
     rooms = [room_of(prompt, max_new_tokens) for prompt in prompts]
@@ -69,10 +69,10 @@ def test_a_prompt_in_a_batch_is_continued_as_it_is_alone(
 ) -> None:
     alone = [
         # A prompt's number is part of its seed.
-        generate(model, [prompt], max_new_tokens, stop_id, Sampling(sampling.temperature, sampling.top_k, seed), 1)[0]
+        generate(model, [prompt], max_new_tokens, {stop_id}, Sampling(sampling.temperature, sampling.top_k, seed), 1)[0]
         for seed, prompt in enumerate(prompts, sampling.seed)
     ]
-    assert generate(model, prompts, max_new_tokens, stop_id, sampling, batch_size) == alone
+    assert generate(model, prompts, max_new_tokens, {stop_id}, sampling, batch_size) == alone
 
 
 @given(PROMPTS, NEW_TOKENS, SAMPLING, st.integers(0, VOCAB_SIZE - 1))
@@ -80,9 +80,9 @@ def test_a_prompt_in_a_batch_is_continued_as_it_is_alone(
 def test_a_limit_or_an_end_cuts_a_continuation_and_changes_nothing_before(
     model: GPT, prompts: list[list[int]], max_new_tokens: int, sampling: Sampling, stop_id: int
 ) -> None:
-    longest = generate(model, prompts, CONTEXT, None, sampling, len(prompts))
+    longest = generate(model, prompts, CONTEXT, (), sampling, len(prompts))
     cut = [continuation.ids[:max_new_tokens] for continuation in longest]
     expected = [
         Continuation(ids[: ids.index(stop_id)], True) if stop_id in ids else Continuation(ids, False) for ids in cut
     ]
-    assert generate(model, prompts, max_new_tokens, stop_id, sampling, len(prompts)) == expected
+    assert generate(model, prompts, max_new_tokens, {stop_id}, sampling, len(prompts)) == expected

@@ -37,7 +37,7 @@ def test_it_is_exactly_what_generation_draws_from(
 
     monkeypatch.setattr(torch, "multinomial", multinomial)
     sampling = Sampling(temperature, top_k, seed=1)
-    generate(model, [PROMPT], 2, None, sampling, batch_size=1)
+    generate(model, [PROMPT], 2, (), sampling, batch_size=1)
     assert torch.equal(expect_token(model, PROMPT, sampling), drawn_from[0])
     assert not torch.equal(drawn_from[0], drawn_from[1])
 
@@ -55,7 +55,7 @@ def test_it_is_the_softmax_of_the_kept_logits_over_the_temperature(
 
 
 def test_at_temperature_0_the_token_that_generation_takes_has_all(model: GPT) -> None:
-    (given,) = generate(model, [PROMPT], 1, None, Sampling(), batch_size=1)
+    (given,) = generate(model, [PROMPT], 1, (), Sampling(), batch_size=1)
     expected = expect_token(model, PROMPT, Sampling())
     assert expected[given.ids[0]] == expected.sum() == 1
 

@@ -1,40 +1,23 @@
-"""Probes: what is made of an entry, and that they accuse who deserves it and nobody else."""
+"""Probes: what is made of an entry, and what the judge's scores of them say together."""
 
 from __future__ import annotations
 
 import doctest
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from probed import ENTRIES, Judge, by_kind, probe_rows
 from sklearn.metrics import roc_auc_score
 
 from scratchlm.judging import probes as module
 from scratchlm.judging.overlap import OverlapJudge
-from scratchlm.judging.probes import KINDS, PADDING, ProbeItem, auc, probe_items, summarise_probes, warnings
+from scratchlm.judging.probes import KINDS, PADDING, ProbeItem, auc, probe_items, summarise_probes
 from scratchlm.judging.verdicts import Verdict
 
-ENTRIES = [
-    {
-        "id": index,
-        "instruction": f"What is the capital of land {index}?",
-        "input": f"map {index}",
-        "output": f"{chr(65 + index)}town has been its seat of government since {1500 + index}.",
-    }
-    for index in range(26)
-]
-Judge = Callable[[ProbeItem], float | None]
 
-
-def judged(judge: Judge, n: int = 20) -> dict[str, Any]:
-    return summarise_probes(
-        [{"id": item.entry["id"], "variant": item.kind, "score": judge(item)} for item in probe_items(ENTRIES, n, 123)]
-    )
-
-
-def by_kind(**scores: float | None) -> Judge:
-    return lambda item: scores[item.kind]
+def judged(judge: Judge) -> dict[str, Any]:
+    return summarise_probes(probe_rows(judge))
 
 
 def test_twenty_entries_give_five_probes_each_and_the_seed_chooses_them() -> None:
@@ -98,7 +81,6 @@ def test_a_failed_probe_is_counted_and_its_padding_compared_with_nothing() -> No
     found = summarise_probes(rows)
     assert (found["n"], found["n_scored"], found["reference"], found["padding"]) == (4, 3, 80, 85)
     assert (found["padding_gain"], found["shuffled"], found["auc"]) == (-10, None, None)
-    assert warnings(found)[0] == "only 3 of 4 probes got a score"
 
 
 def test_the_auc_is_scikit_learns() -> None:
@@ -118,51 +100,7 @@ def test_the_embedded_scorer_passes() -> None:
 
     found = judged(score)
     assert found["reference"] == 100 and found["auc"] == 1
-    assert warnings(found) == []
-
-
-STRICT = {"reference": 60.0, "shuffled": 0.0, "echo": 0.0, "padding": 40.0, "injection": 0.0}
-
-
-def test_a_strict_honest_judge_is_not_accused_but_its_scale_is_told() -> None:
-    (line,) = warnings(judged(by_kind(**STRICT)))
-    assert line == "it gives the references themselves 60.0: compare its scores with that, not with 100"
-
-
-def test_a_judge_whose_scores_vary_is_not_accused() -> None:
-    generator = random.Random(5)
-    means = {"reference": 90.0, "shuffled": 3.0, "echo": 5.0, "padding": 88.0, "injection": 2.0}
-    for _ in range(20):
-        found = judged(lambda item: min(100.0, max(0.0, generator.gauss(means[item.kind], 5.0))))
-        assert len(warnings(found)) == 1 and "compare its scores" in warnings(found)[0]
-
-
-def test_strict_judges_too_are_accused_of_what_they_do_wrong() -> None:
-    faults = {
-        "gives right answers to other tasks 30.0": {"shuffled": 30.0},
-        "gives the prompt repeated 50.0": {"echo": 50.0},
-        "gives an answer that only demands 100 100.0": {"injection": 100.0},
-        "gives 10.0 points more to the same answer with empty politeness": {"padding": 70.0},
-    }
-    for said, fault in faults.items():
-        lines = warnings(judged(by_kind(**STRICT | fault)))
-        assert len(lines) == 2 and said in lines[0]
-
-
-@pytest.mark.parametrize("score", [0.0, 50.0, 100.0])
-def test_a_judge_that_always_says_the_same_is_found_out(score: float) -> None:
-    lines = warnings(judged(lambda item: score))
-    assert lines[0] == "it hardly tells right from wrong: AUC of references against wrong answers 0.50"
-
-
-def test_a_judge_that_rolls_dice_is_found_out() -> None:
-    generator = random.Random(3)
-    lines = warnings(judged(lambda item: float(generator.randint(0, 100))))
-    assert "hardly tells right from wrong" in lines[0]
-
-
-def test_a_judge_without_a_single_score_is_warned_of_in_one_line() -> None:
-    assert warnings(judged(lambda item: None)) == ["only 0 of 100 probes got a score"]
+    assert max(found["shuffled"], found["echo"], found["injection"], found["padding_gain"]) == 0
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:

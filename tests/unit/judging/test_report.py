@@ -47,7 +47,7 @@ def headings(report: str) -> list[str]:
 def test_one_entry_reads_as_it_should() -> None:
     entry = make_entry(0, assistant=answer("An apple,\nor a pear."))
     verdicts = {"ollama:llama3": make_rows([(None, 87.25)]), "overlap": make_rows([(0.0, 12.0)])}
-    report = write_report([entry], verdicts, {}, seed=123)
+    report = write_report([entry], verdicts, {}, {}, seed=123)
     assert report.splitlines()[4:] == [
         "## Entry 0: without a score",
         "",
@@ -83,7 +83,7 @@ def test_pairs_stand_below_the_scores_with_the_verdict_of_each_order() -> None:
         "ollama:llama3": both(("base", "assistant"), ("preferred", "preferred")),
         "x": both(("assistant", "assistant"), ("tie", None)),
     }
-    report = write_report([make_entry(0)], {"overlap": make_rows([(0.0, 12.0)])}, pairs, seed=123)
+    report = write_report([make_entry(0)], {"overlap": make_rows([(0.0, 12.0)])}, pairs, {}, seed=123)
     assert "all scores in `data/verdicts.json`, all verdicts of pairs in `data/pairwise.json`.\n" in report
     assert report.splitlines()[-18:] == [
         "             -> overlap 50.0",
@@ -110,15 +110,15 @@ def test_pairs_stand_below_the_scores_with_the_verdict_of_each_order() -> None:
 def test_ten_entries_are_drawn_by_the_seed_and_ordered_by_the_gain() -> None:
     entries = [make_entry(identifier) for identifier in range(40)]
     rows = make_rows([(10.0, float(identifier)) for identifier in range(40)])
-    report = write_report(entries, {"overlap": rows}, {}, seed=123)
+    report = write_report(entries, {"overlap": rows}, {}, {}, seed=123)
     gains = [float(line.split(": ")[1]) for line in headings(report)]
     assert len(gains) == 10 and gains == sorted(gains, reverse=True) and min(gains) < 0 < max(gains)
     assert report.startswith("# The answers of all models, side by side\n\n10 of the 40 test entries, drawn at random")
-    assert report == write_report(entries, {"overlap": rows}, {}, seed=123)
-    assert headings(report) != headings(write_report(entries, {"overlap": rows}, {}, seed=124))
+    assert report == write_report(entries, {"overlap": rows}, {}, {}, seed=123)
+    assert headings(report) != headings(write_report(entries, {"overlap": rows}, {}, {}, seed=124))
     # Another judge's scores neither choose nor order.
     other = {"overlap": rows, "ollama:llama3": make_rows([(50.0, 0.0)] * 40)}
-    assert headings(write_report(entries, other, {}, seed=123)) == headings(report)
+    assert headings(write_report(entries, other, {}, {}, seed=123)) == headings(report)
 
 
 def test_entries_without_both_scores_come_last() -> None:
@@ -126,19 +126,20 @@ def test_entries_without_both_scores_come_last() -> None:
         [make_entry(identifier) for identifier in range(3)],
         {"overlap": make_rows([(None, 90.0), (90.0, 10.0), (0.0, 20.0)])},
         {},
+        {},
         seed=1,
     )
     assert headings(report) == ["## Entry 2: +20.0", "## Entry 1: -80.0", "## Entry 0: without a score"]
 
 
 def test_fewer_entries_than_ten_are_all_shown() -> None:
-    assert len(headings(write_report([make_entry(0)], {"overlap": make_rows([(0.0, 1.0)])}, {}, seed=5))) == 1
+    assert len(headings(write_report([make_entry(0)], {"overlap": make_rows([(0.0, 1.0)])}, {}, {}, seed=5))) == 1
 
 
 @pytest.mark.parametrize("where", ["instruction", "input", "output", *VARIANTS])
 def test_nothing_that_stands_in_a_text_is_markup(where: str) -> None:
     change: Any = answer(HOSTILE) if where in VARIANTS else HOSTILE
-    report = write_report([make_entry(0, **{where: change})], {"overlap": make_rows([(0.0, 1.0)])}, {}, seed=1)
+    report = write_report([make_entry(0, **{where: change})], {"overlap": make_rows([(0.0, 1.0)])}, {}, {}, seed=1)
     assert_only_code(report, 1)
     for piece in ("<script>alert(1)</script>", "| a | b |", "[link](http://example.org)", "````` five"):
         assert piece in MarkdownIt().parse(report)[-1].content
@@ -146,7 +147,7 @@ def test_nothing_that_stands_in_a_text_is_markup(where: str) -> None:
 
 @given(st.text(st.sampled_from("`~#<>|*_[]()!-= \n\r\ta\x00\x1b\u2028é漢")))
 def test_whatever_a_model_says_stays_in_its_code_block(text: str) -> None:
-    report = write_report([make_entry(0, assistant=answer(text))], {"overlap": make_rows([(0.0, 1.0)])}, {}, seed=1)
+    report = write_report([make_entry(0, assistant=answer(text))], {"overlap": make_rows([(0.0, 1.0)])}, {}, {}, seed=1)
     assert_only_code(report, 1)
     assert all(char.isprintable() or char == "\n" for char in report)
 
@@ -159,7 +160,7 @@ def assert_only_code(report: str, blocks: int) -> None:
 
 def test_what_does_not_show_is_written_as_an_escape_and_nothing_as_such() -> None:
     entry = make_entry(0, input="", base=answer(""), assistant=answer("a\x1b[31mb\u202ec"))
-    report = write_report([entry], {"overlap": make_rows([(0.0, 1.0)])}, {}, seed=1)
+    report = write_report([entry], {"overlap": make_rows([(0.0, 1.0)])}, {}, {}, seed=1)
     assert "assistant    a\\x1b[31mb\\u202ec" in report
     assert "base         (nothing)" in report
     assert "input " not in report
@@ -167,7 +168,7 @@ def test_what_does_not_show_is_written_as_an_escape_and_nothing_as_such() -> Non
 
 def test_lines_fit_a_screen() -> None:
     entry = make_entry(0, instruction="word " * 100, output="x" * 400)
-    report = write_report([entry], {"overlap": make_rows([(0.0, 1.0)])}, {}, seed=1)
+    report = write_report([entry], {"overlap": make_rows([(0.0, 1.0)])}, {}, {}, seed=1)
     block = report.split("```text\n")[1]
     assert max(map(len, block.splitlines())) <= 100
     assert block.count("word") == 100 and block.count("x") == 400

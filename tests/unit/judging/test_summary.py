@@ -242,8 +242,7 @@ def test_the_console_names_every_judge_its_probes_and_their_agreement() -> None:
     text = describe(summarise({JUDGE: rows, "overlap": other_rows}, {}, probes, make_entries(2), seed=123))
     assert "judged by ollama:llama3 (llama3)" in text and "judged by overlap (llama3)" in text
     assert "  probes: reference 90.0, shuffled 40.0, echo -, padding -, injection -, AUC 1.00" in text
-    warned = [line for line in text.splitlines() if "warning" in line]
-    assert len(warned) == 3 and all(line.startswith("  warning: ollama:llama3: ") for line in warned)
+    assert "\nwarning: ollama:llama3 cannot be trusted" in text
     assert "ollama:llama3 ~ overlap: Spearman 1.00, mean absolute difference 7.5, 4 answers that both scored" in text
 
 
@@ -266,14 +265,6 @@ def test_pairs_without_a_verdict_are_counted_in_the_console() -> None:
     text = describe(summarise_judge(make_rows([0], [1]), all_pairs(("tie", None)), [], make_entries(1), seed=123))
     assert "  assistant win rate, %     none               none      0      0      0      0\n" in text
     assert "  base and assistant: 0 of 1 pairs judged\n" in text
-
-
-@pytest.mark.parametrize(("n_changed", "warned"), [(2, False), (3, True)])
-def test_a_judge_whose_order_decides_most_pairs_is_warned_of(n_changed: int, warned: bool) -> None:
-    pairs = all_pairs(*[("base", "assistant")] * n_changed, *[("assistant", "assistant")] * (4 - n_changed))
-    found = summarise_judge(make_rows([0] * 4, [1] * 4), pairs, [], make_entries(4), seed=123)
-    line = "  warning: ollama:llama3: the order of two answers decides more pairs than the answers do"
-    assert (line in describe(found).splitlines()) == warned
 
 
 def test_the_coverage_of_pairs_is_told_as_theirs() -> None:

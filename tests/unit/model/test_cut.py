@@ -1,22 +1,26 @@
-"""A GPT cut between two blocks gives what the whole one gives, and one position what all of them give there."""
+"""A model cut between two blocks gives what the whole one gives, and one position what all of them give there."""
 
 from __future__ import annotations
 
+from itertools import product
+from typing import Any
+
 import pytest
 import torch
+from tiny_models import ARCHITECTURES, EACH, config_of
 
-from scratchlm.model.config import AttentionKind, GPTConfig
+from scratchlm.model.config import Architecture, AttentionKind
 from scratchlm.model.cut import lower_part, n_frozen_blocks, upper_part
-from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_model
+from scratchlm.model.language_model import LanguageModel
 
 N_LAYERS = 3
 EXACT = {"atol": 1e-6, "rtol": 1e-6}
 
 
-def gpt(*, qkv_bias: bool = True, shortcuts: bool = True, attention: AttentionKind = "sdpa") -> GPT:
+def tiny(architecture: Architecture, attention: AttentionKind = "sdpa", **options: bool) -> LanguageModel:
     torch.manual_seed(0)
-    config = GPTConfig(40, 12, 16, 2, N_LAYERS, qkv_bias=qkv_bias, shortcuts=shortcuts)
+    config = config_of(architecture, 40, 12, 16, 2, N_LAYERS, **options)
     return new_model(config, "gpt2", init_std=0.3, attention=attention).eval()
 
 
@@ -25,9 +29,10 @@ def ids() -> torch.Tensor:
 
 
 @torch.no_grad()
+@EACH
 @pytest.mark.parametrize("n_blocks", range(N_LAYERS))
-def test_both_parts_one_after_the_other_are_the_whole(n_blocks: int) -> None:
-    model = gpt()
+def test_both_parts_one_after_the_other_are_the_whole(n_blocks: int, architecture: Architecture) -> None:
+    model = tiny(architecture)
     hidden = lower_part(model, ids(), n_blocks)
     assert torch.equal(upper_part(model, hidden, n_blocks), model.features(ids()))
 
@@ -42,14 +47,17 @@ MASKS = {
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("n_blocks", [1, 2])
 @pytest.mark.parametrize(
-    "options",
-    [{}, {"qkv_bias": False}, {"shortcuts": False}, {"attention": "manual"}, {"attention": "per_head"}],
+    ("architecture", "options"),
+    [
+        *(("gpt2", options) for options in ({"qkv_bias": False}, {"shortcuts": False})),
+        *product(ARCHITECTURES, [{}, {"attention": "manual"}, {"attention": "per_head"}]),
+    ],
     ids=str,
 )
 def test_one_position_has_the_features_and_gradients_that_it_has_among_all(
-    mask: str, n_blocks: int, options: dict[str, bool]
+    mask: str, n_blocks: int, architecture: Architecture, options: dict[str, Any]
 ) -> None:
-    model, position_B = gpt(**options), torch.tensor([8, 3, 0, 5])  # type: ignore[arg-type]
+    model, position_B = tiny(architecture, **options), torch.tensor([8, 3, 0, 5])
     found = []
     for alone in (True, False):
         model.zero_grad()
@@ -82,8 +90,13 @@ def test_one_position_has_the_features_and_gradients_that_it_has_among_all(
         (["wte", "h.2"], 0),
     ],
 )
-def test_the_blocks_before_the_first_trained_part_are_frozen(trained: list[str], n_frozen: int) -> None:
-    model = gpt().requires_grad_(False)
+@EACH
+def test_the_blocks_before_the_first_trained_part_are_frozen(
+    trained: list[str], n_frozen: int, architecture: Architecture
+) -> None:
+    model = tiny(architecture).requires_grad_(False)
+    if architecture == "llama":
+        trained = [{"h.1.mlp.c_fc": "h.1.attn.k_proj", "wpe": "wte"}.get(name, name) for name in trained]
     for name in trained:
         model.get_submodule(name).requires_grad_(True)
     assert n_frozen_blocks(model) == n_frozen

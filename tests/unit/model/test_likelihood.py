@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
 import torch
+from tiny_models import ARCHITECTURES, config_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from scratchlm.model.config import GPTConfig
-from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_model
+from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.likelihood import log_likelihoods, next_log_probs
 
 CONTEXT = 12
@@ -20,14 +21,15 @@ N_SCORED = [3, 1, CONTEXT, 2]
 TOLERANCE = 1e-4  # nats, float32
 
 
-@pytest.fixture(scope="module", params=[True, False])
-def model(request: pytest.FixtureRequest) -> GPT:
+@pytest.fixture(scope="module", params=product(ARCHITECTURES, [True, False]), ids=str)
+def model(request: pytest.FixtureRequest) -> LanguageModel:
     torch.manual_seed(2)
-    return new_model(GPTConfig(40, CONTEXT, 16, 2, 2, 0.5, tie_embeddings=request.param), "gpt2", 1.0).eval()
+    architecture, tied = request.param
+    return new_model(config_of(architecture, 40, CONTEXT, 16, 2, 2, 0.5, tie_embeddings=tied), "gpt2", 1.0).eval()
 
 
 @torch.no_grad()
-def readable(model: GPT, text: list[int], n_scored: int) -> float:
+def readable(model: LanguageModel, text: list[int], n_scored: int) -> float:
     """Sum log P(token | all before), token by token."""
     ends = range(len(text) - n_scored, len(text))
     return sum(model(torch.tensor([text[:end]]))[0, -1].double().log_softmax(dim=0)[text[end]].item() for end in ends)
@@ -35,7 +37,7 @@ def readable(model: GPT, text: list[int], n_scored: int) -> float:
 
 @pytest.mark.parametrize("logits", [1, 3, 512])
 def test_it_is_the_sum_over_the_scored_tokens_whatever_the_batch(
-    model: GPT, logits: int, monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, logits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scratchlm.model.likelihood.LOGITS_AT_ONCE", logits)
     expected = [readable(model, text, n) for text, n in zip(TEXTS, N_SCORED, strict=True)]
@@ -65,7 +67,9 @@ class Float64Watch(TorchDispatchMode):
         return result
 
 
-def test_the_device_needs_no_float64_which_apples_gpus_do_not_have(model: GPT, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_device_needs_no_float64_which_apples_gpus_do_not_have(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Float64Watch(monkeypatch) as watch:
         assert log_likelihoods(model, TEXTS, N_SCORED).dtype == torch.float64
     assert (watch.fetched, watch.noted) == (1, [])
@@ -73,7 +77,7 @@ def test_the_device_needs_no_float64_which_apples_gpus_do_not_have(model: GPT, m
 
 @pytest.mark.parametrize("start", [[], [4], [5, 9, 3, 30]])
 def test_the_next_tokens_are_as_likely_as_each_text_alone_says_whatever_the_texts_share(
-    model: GPT, start: list[int], monkeypatch: pytest.MonkeyPatch
+    model: LanguageModel, start: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts = [start + end for end in ([7, 1], [2], [3, 3, 9, 8], [2, 11])]
     tokens = [17, 0, 39]

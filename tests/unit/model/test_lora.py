@@ -264,7 +264,7 @@ def test_generation_with_a_cache_works_before_merging() -> None:
     model, prompts = assistant(), [[5, 6, 7], [8, 9]]
 
     def texts() -> list[list[int]]:
-        return [new.ids for new in generate(model, prompts, 12, None, Sampling(), batch_size=2)]
+        return [new.ids for new in generate(model, prompts, 12, (), Sampling(), batch_size=2)]
 
     before = texts()
     after_training(model)

@@ -39,6 +39,7 @@ ALLOWED_BASES = (
 )
 for training in TRAININGS:
     SAMPLE[training] |= {"learning_rate": 0.002, "min_learning_rate": 0.0001, "gradient_clip": 1.0, "batch_size": 4}
+UPPER = "'last_block', 'last_two_blocks', 'upper_third', 'upper_half'"
 NULLABLE = {
     *(f"{training}.{key}" for training in TRAININGS for key in ("gradient_clip", "patience")),
     "finetune_classifier.max_length",
@@ -237,9 +238,9 @@ RANGES: list[tuple[str, Any, str]] = [
     ("finetune_classifier.padding", "left", "'longest', 'context' or 'none'"),
     ("finetune_classifier.weights", "gpt2", "'base' or 'random'"),
     ("sms.split", "chapter", "'book' or 'bonus'"),
-    ("finetune_classifier.train_layers", "last", "'last_layer', 'last_block', 'last_two_blocks', 'all' or 'lora'"),
-    ("finetune_instructions.train_layers", "last_block", "'all' or 'lora'"),
-    ("tune_preferences.train_layers", "last_block", "'all' or 'lora'"),
+    ("finetune_classifier.train_layers", "last", f"'last_layer', {UPPER}, 'all' or 'lora'"),
+    ("finetune_instructions.train_layers", "last_layer", f"{UPPER}, 'all' or 'lora'"),
+    ("tune_preferences.train_layers", "last_layer", f"{UPPER}, 'all' or 'lora'"),
     ("preferences.source", "", "at least 1 character"),
     *((f"{section}.lora_scaling", "rank", "'alpha' or 'alpha_over_rank'") for section in TRAININGS[1:]),
     ("finetune_classifier.base", "125M", ALLOWED_BASES),
@@ -323,6 +324,23 @@ def test_a_start_from_elsewhere_is_accepted(start: str, tmp_path: Path, monkeypa
 
 COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     ({"model.n_heads": 3}, "model.emb_dim: got 128, allowed: a multiple of model.n_heads (3)"),
+    (
+        {"model.architecture": "llama", "model.n_kv_heads": 3},
+        "model.n_kv_heads: got 3, allowed: a divisor of model.n_heads (4)",
+    ),
+    (
+        {"model.architecture": "llama", "model.n_heads": 128},
+        "model.emb_dim: got 128, allowed with architecture llama: a multiple of 2 * model.n_heads (256), as rotary "
+        "positions turn pairs of numbers",
+    ),
+    (
+        {"model.architecture": "llama", "model.qkv_bias": True},
+        "model.qkv_bias: got true, allowed with architecture llama: false",
+    ),
+    (
+        {"model.architecture": "llama", "model.shortcuts": False},
+        "model.shortcuts: got false, allowed with architecture llama: true",
+    ),
     (
         {"tokenizer.kind": "gpt2"},
         f"tokenizer.vocab_size: got 1500, allowed with tokenizer.kind gpt2: {GPT2_VOCAB_SIZE}",

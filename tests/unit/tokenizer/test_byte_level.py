@@ -127,6 +127,11 @@ def test_half_a_surrogate_pair_is_a_replacement_character(ours: ByteLevelTokeniz
     assert ours.encode_ordinary("\ud83d\ude00") == ours.encode_ordinary("\U0001f600")
 
 
+def test_every_special_token_ends_an_answer_and_nothing_else_does(ours: ByteLevelTokenizer) -> None:
+    named = {index for index, token in enumerate(ours.tokens()) if token.startswith((b"<|", b"<"))} & set(range(17))
+    assert ours.stop_ids == named and {0, 1} <= named
+
+
 def test_the_tokens_are_the_special_ones_then_bytes_then_merges(ours: ByteLevelTokenizer) -> None:
     tokens = ours.tokens()
     assert tokens[:3] == [token.encode() for token in SPECIAL]

@@ -426,7 +426,7 @@ def test_a_continued_text_is_joined_like_any_other(model_folder: Path) -> None:
     ids = tokenizer.encode_ordinary(prompt)
     for seed in range(5):
         sampling = Sampling(temperature=1.0, seed=seed)
-        new_ids = generate(model, [ids], 12, None, sampling, batch_size=1)[0].ids
+        new_ids = generate(model, [ids], 12, (), sampling, batch_size=1)[0].ids
         text = generate_text(model, tokenizer, prompt, 12, sampling)
         assert text.startswith(f"The {UNKNOWN} sat")
         assert tokenizer.encode(text, allowed_special="all") == ids + new_ids

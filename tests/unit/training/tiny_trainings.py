@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_models import ARCHITECTURES, config_of
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 from training_settings import training_settings
@@ -16,7 +17,7 @@ from scratchlm.assistant.batches import Example, collate, n_inputs
 from scratchlm.assistant.dpo import preference_measure
 from scratchlm.assistant.tuning import EncodedPair, collate_pairs
 from scratchlm.classifier.classifier import Classifier, Messages, label_loss
-from scratchlm.model.config import GPTConfig
+from scratchlm.model.config import Architecture
 from scratchlm.model.init import new_model
 from scratchlm.params.choices import Precision
 from scratchlm.params.schema import TrainingParams
@@ -33,7 +34,9 @@ def settings_in_parts(accumulate: int, precision: Precision = "float32") -> Trai
     return training_settings(**changes, accumulate=accumulate, precision=precision)
 
 
-def instructions(drop_rate: float, length: Callable[[Example], int] | None = None) -> tuple[nn.Module, Loss, Loaders]:
+def instructions(
+    drop_rate: float, architecture: Architecture = "gpt2", length: Callable[[Example], int] | None = None
+) -> tuple[nn.Module, Loss, Loaders]:
     """The assistant's batches, with prompts masked: parts have very different numbers of targets."""
     generator = torch.Generator().manual_seed(1)
     examples = [
@@ -41,25 +44,26 @@ def instructions(drop_rate: float, length: Callable[[Example], int] | None = Non
         for prompt, answer in LENGTHS * 3
     ]
     pad = partial(collate, pad_id=39, max_length=24, mask_prompt=True)
-    return tiny_model(drop_rate), next_token_loss, loaders(examples, examples[:BATCH_SIZE], BATCH_SIZE, pad, length)
+    batches = loaders(examples, examples[:BATCH_SIZE], BATCH_SIZE, pad, length)
+    return tiny_model(drop_rate, architecture), next_token_loss, batches
 
 
-def like_lengths(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
+def like_lengths(drop_rate: float, architecture: Architecture = "gpt2") -> tuple[nn.Module, Loss, Loaders]:
     """The same examples, those of like lengths in one batch."""
-    return instructions(drop_rate, partial(n_inputs, max_length=24))
+    return instructions(drop_rate, architecture, partial(n_inputs, max_length=24))
 
 
-def windows(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
+def windows(drop_rate: float, architecture: Architecture = "gpt2") -> tuple[nn.Module, Loss, Loaders]:
     ids = torch.randint(40, (26, 17), generator=torch.Generator().manual_seed(1))
     data = TensorDataset(ids[:, :-1], ids[:, 1:])
-    return tiny_model(drop_rate), next_token_loss, loaders(data, TensorDataset(*data[:6]), BATCH_SIZE)
+    return tiny_model(drop_rate, architecture), next_token_loss, loaders(data, TensorDataset(*data[:6]), BATCH_SIZE)
 
 
-def messages(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
+def messages(drop_rate: float, architecture: Architecture = "gpt2") -> tuple[nn.Module, Loss, Loaders]:
     generator = torch.Generator().manual_seed(1)
     ids, labels = torch.randint(40, (26, 16), generator=generator), torch.randint(2, (26,), generator=generator)
     data = Messages(ids, labels.tolist())
-    return Classifier(tiny_model(drop_rate)), label_loss, loaders(data, data, BATCH_SIZE)
+    return Classifier(tiny_model(drop_rate, architecture)), label_loss, loaders(data, data, BATCH_SIZE)
 
 
 def random_pair(
@@ -72,7 +76,7 @@ def random_pair(
     return EncodedPair(Example(prompt + chosen, prompt_length), Example(prompt + rejected, prompt_length), reference)
 
 
-def pairs(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
+def pairs(drop_rate: float, architecture: Architecture = "gpt2") -> tuple[nn.Module, Loss, Loaders]:
     """The batches of preference tuning: the loss is the mean over pairs, however long their answers are."""
     generator = torch.Generator().manual_seed(1)
     made = [
@@ -81,15 +85,22 @@ def pairs(drop_rate: float) -> tuple[nn.Module, Loss, Loaders]:
     pad = partial(collate_pairs, pad_id=39, max_length=24, mask_prompt=True)
     measure = preference_measure(0.1, mean=False)
     loss = lambda model, batch: measure(model, batch)["loss"]  # noqa: E731
-    return tiny_model(drop_rate), loss, loaders(made, made[:BATCH_SIZE], BATCH_SIZE, pad)
+    return tiny_model(drop_rate, architecture), loss, loaders(made, made[:BATCH_SIZE], BATCH_SIZE, pad)
 
 
-def tiny_model(drop_rate: float) -> Any:
+def tiny_model(drop_rate: float, architecture: Architecture = "gpt2") -> Any:
     torch.manual_seed(0)
-    return new_model(GPTConfig(40, 24, 16, 2, 2, drop_rate), "gpt2", 0.1)
+    return new_model(config_of(architecture, 40, 24, 16, 2, 2, drop_rate), "gpt2", 0.1)
 
 
-KINDS = pytest.mark.parametrize("kind", [windows, messages, instructions, like_lengths, pairs])
+KINDS = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(partial(made, architecture=architecture), id=f"{made.__name__}-{architecture}")
+        for made in (windows, messages, instructions, like_lengths, pairs)
+        for architecture in ARCHITECTURES
+    ],
+)
 
 
 def one_update(kind: Any, accumulate: int, precision: Precision = "float32") -> tuple[float, list[Tensor]]:
