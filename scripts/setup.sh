@@ -21,9 +21,9 @@ pip_install -e '.[test]'
 # The book's own code, to compare with. It asks for TensorFlow and Jupyter, which none of that code needs here.
 pip_install --no-deps llms-from-scratch ||
     echo "setup: llms-from-scratch cannot be installed: the tests that compare with the book's code will be skipped" >&2
-# llama.cpp and its file format, to compare with and to serve a real model to the judge's tests.
-pip_install --no-deps gguf xllamacpp ||
-    echo "setup: gguf and xllamacpp cannot be installed: the tests against llama.cpp will be skipped" >&2
+# llama.cpp, to compare with and to serve a real model to the judge's tests.
+pip_install --no-deps xllamacpp ||
+    echo "setup: xllamacpp cannot be installed: the tests against llama.cpp will be skipped" >&2
 # Sourced by make: the environment on PATH, which DVC needs to find `python`.
 printf '%s\n' 'PATH="$(pwd)/.venv/bin:$PATH"; export PATH' >.venv/activate-here
 printf '%s' "$wanted" >.venv/ready

@@ -34,7 +34,7 @@ from scratchlm.model.language_model import LanguageModel
 from scratchlm.params.schema import JudgeParams
 from scratchlm.tokenizer.folder import read_tokenizer
 
-REASON = "gguf and xllamacpp are not installed (scripts/setup.sh installs them where it can)"
+REASON = "xllamacpp is not installed (scripts/setup.sh installs it where it can)"
 gguf = pytest.importorskip("gguf", reason=REASON)
 pytest.importorskip("xllamacpp", reason=REASON)
 

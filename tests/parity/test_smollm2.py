@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,8 @@ print(server.listening_address, flush=True)
 sys.stdin.read()  # until the tests are over
 """
 PARALLEL = 4
+SUFFIXES = ("", ".txt", ".json", ".bpe")
+CHARACTERS = 10_000  # that llama.cpp's server gets at once
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +116,10 @@ def post(url: str, request: dict[str, Any]) -> dict[str, Any]:
     return answered
 
 
-def real_texts(mirror: Path) -> list[str]:
-    """Return the text of every file of the real data, whole and line by line."""
-    whole = [path.read_text(encoding="utf-8") for path in sorted(mirror.iterdir()) if path.name != "SHA256SUMS"]
-    return [*whole, *(line for text in whole for line in text.splitlines() if len(line) < 10_000)]
+def real_texts(mirror: Path, lines: bool = True) -> list[str]:
+    """Return the text of every file of the real data, as a whole, and line by line too."""
+    whole = [path.read_text(encoding="utf-8") for path in sorted(mirror.iterdir()) if path.suffix in SUFFIXES]
+    return [*whole, *(line for text in whole for line in text.splitlines() if lines)]
 
 
 # --- the tokenizer ------------------------------------------------------------------------------------------
@@ -128,12 +131,13 @@ def test_the_tokenizer_is_the_published_one_byte_for_byte(folder: Path) -> None:
 
 @pytest.mark.mirror
 def test_transformers_gives_the_same_ids_for_all_real_data(
-    ours: tuple[LanguageModel, Tokenizer], folder: Path, gguf_file: Path, mirror: Path
+    ours: tuple[LanguageModel, Tokenizer], folder: Path, mirror: Path
 ) -> None:
+    """From the folder: its reading of the GGUF file itself does not cut out digits, and differs in 55 texts."""
     tokenizer, texts = ours[1], real_texts(mirror)
     theirs = AutoTokenizer.from_pretrained(folder)
     for text, ids in zip(texts, theirs(texts).input_ids, strict=True):
-        assert tokenizer.encode_ordinary(text) == ids
+        assert tokenizer.encode(text, allowed_special="all") == ids
         assert tokenizer.decode(ids) == text
 
 
@@ -142,12 +146,11 @@ def test_llama_cpp_gives_the_same_ids_for_all_real_data(
     ours: tuple[LanguageModel, Tokenizer], server: str, mirror: Path
 ) -> None:
     tokenizer = ours[1]
-    for text in real_texts(mirror):
-        if len(text) >= 10_000:  # the files; its lines have all but the line ends
-            text = text[:10_000]
-        assert post(f"{server}/tokenize", {"content": text, "add_special": False})["tokens"] == (
-            tokenizer.encode_ordinary(text)
-        )
+    for text in real_texts(mirror, lines=False):
+        for start in range(0, len(text), CHARACTERS):
+            piece = text[start : start + CHARACTERS]
+            request = {"content": piece, "add_special": False, "parse_special": False}
+            assert post(f"{server}/tokenize", request)["tokens"] == tokenizer.encode_ordinary(piece)
 
 
 # --- the weights --------------------------------------------------------------------------------------------
@@ -234,10 +237,10 @@ def test_greedy_texts_are_llama_cpp_s_up_to_rounding(ours: tuple[LanguageModel, 
 
 def test_a_checkpoint_is_written_within_1_6_gb(gguf_file: Path, tmp_path: Path) -> None:
     code = (
-        "import resource, sys; from pathlib import Path; from scratchlm.bases.smollm2 import convert_gguf; "
-        "convert_gguf(Path(sys.argv[1]), Path(sys.argv[2])); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "import sys; from pathlib import Path; from scratchlm.bases.smollm2 import convert_gguf; "
+        "convert_gguf(Path(sys.argv[1]), Path(sys.argv[2])); print(Path('/proc/self/status').read_text())"
     )
     command = [sys.executable, "-c", code, str(gguf_file), str(tmp_path)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    assert int(done.stdout) * 1024 < 1.6e9  # Linux counts in KiB
+    peak = re.search(r"VmHWM:\s+(\d+) kB", done.stdout)  # rusage would begin with this process's own peak
+    assert peak is not None and int(peak[1]) * 1024 < 1.6e9

@@ -80,8 +80,8 @@ def read_tensor(gguf: GGUF, name: str) -> npt.NDArray[np.float32]:
     """Return one tensor as float32, in which nothing is lost.
 
     A weight of Q4_1 is a half-precision scale times a whole number from 0 to 15 plus a half-precision minimum, one of
-    Q8_0 a half-precision scale times a signed byte. The products are exact in float32, and so are all of SmolLM2's
-    sums; bfloat16 would round 75 % of them, float16 32 %.
+    Q8_0 a half-precision scale times a signed byte. The products are exact in float32, and so are all sums of
+    SmolLM2's; bfloat16 would round 75 % of them, float16 32 %.
 
     Raises InputError if the file has become shorter, or the tensor holds NaN or infinity.
     """

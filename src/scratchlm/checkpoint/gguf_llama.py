@@ -18,6 +18,7 @@ from scratchlm.files.text import bullets
 from scratchlm.model.config import LlamaConfig
 from scratchlm.tokenizer.byte_level import describe_byte_level
 
+EPSILON = "rms_norm_eps"
 # llama.cpp's keys, which begin with the architecture's name -> those of a config.json.
 KEYS = {
     "context_length": "max_position_embeddings",
@@ -26,7 +27,7 @@ KEYS = {
     "block_count": "num_hidden_layers",
     "attention.head_count": "num_attention_heads",
     "attention.head_count_kv": "num_key_value_heads",
-    "attention.layer_norm_rms_epsilon": "rms_norm_eps",
+    "attention.layer_norm_rms_epsilon": EPSILON,
     "rope.freq_base": "rope_theta",
     "rope.dimension_count": "head_dim",
     "rope.scaling.type": "rope_scaling",  # none is supported
@@ -65,21 +66,22 @@ def gguf_config(gguf: GGUF) -> LlamaConfig:
     found: dict[str, Any] = {
         theirs: gguf.values[key] for ours, theirs in KEYS.items() if (key := f"{architecture}.{ours}") in gguf.values
     }
-    found.setdefault("rms_norm_eps", None)  # a config.json may leave it out
     found["vocab_size"] = len(tokens) if isinstance(tokens, list) else None
     found["tie_word_embeddings"] = gguf_name("lm_head.weight") not in gguf.tensors
     problems = llama_layout.config_problems(found)
+    if EPSILON not in found:  # a config.json may leave it out, a GGUF file may not
+        problems = [f"{EPSILON} is missing", *problems]
     if not problems and found["num_hidden_layers"] > len(gguf.tensors):  # building so many to compare with takes long
         problems = [f"{len(gguf.tensors)} tensors are too few for {found['num_hidden_layers']} layers"]
     if not problems:
-        config = llama_layout.config_from_json({**found, "rms_norm_eps": shortest(found["rms_norm_eps"])})
+        config = llama_layout.config_from_json({**found, EPSILON: shortest(found[EPSILON])})
         problems = tensor_problems(gguf, config)
     if problems:
         raise InputError(f"{gguf.path} is no Llama that can be used:" + bullets(problems, SHOWN_PROBLEMS))
     return config
 
 
-def shortest(number: Any) -> Any:
+def shortest(number: float) -> float:
     """Return the shortest decimal number that is this one in single precision, as it was before it was stored so."""
     return float(str(np.float32(number)))
 

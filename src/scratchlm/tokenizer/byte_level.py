@@ -19,6 +19,9 @@ from scratchlm.files.atomic import write_json, write_text
 from scratchlm.tokenizer.bpe import byte_characters, decode_pieces
 from scratchlm.tokenizer.protocol import END_OF_TEXT, HF_SETTINGS, HF_TOKENIZER, encode_with_special
 
+# Random ids, and spellings of tokens that are not their bytes; with some the library panics.
+UNREAD = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
+
 
 class ByteLevelTokenizer:
     """What a tokenizer.json describes, with the interface of the other tokenizers.
@@ -189,6 +192,8 @@ def problem_of(description: Any) -> str | None:
         cutters = description["pre_tokenizer"].get("pretokenizers", [description["pre_tokenizer"]])
         if model["type"] != "BPE" or cutters[-1]["type"] != "ByteLevel" or description["normalizer"] is not None:
             return "wanted BPE over bytes, and no normalizer"
+        if any(model.get(key) for key in UNREAD) or model.get("unk_token") not in (None, *model["vocab"]):
+            return f"{', '.join(UNREAD)} or another unk_token than one of the tokens"
         if sorted(ids.values()) != list(range(len(ids))):
             return "the ids are not 0, 1, 2 and so on"
         if not isinstance(model["merges"], list) or END_OF_TEXT not in special:

@@ -98,8 +98,9 @@ BAD_INPUTS = [
     ),
     model(
         "config: another kind of model",
-        edited(f"{PRETRAINED}/config.json", model_type="llama"),
-        CONFIGURATION.format("model_type is 'llama', supported: 'gpt2'"),
+        edited(f"{PRETRAINED}/config.json", model_type="mistral"),
+        r"models/pretrained/config\.json describes another kind of model: model_type is 'mistral', "
+        "supported: 'gpt2' or 'llama'",
     ),
     model(
         "config: a million layers",

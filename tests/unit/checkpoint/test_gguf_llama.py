@@ -92,7 +92,7 @@ ONES = np.ones((64, 64), np.float32)
 PROBLEMS: dict[str, dict[str, Any]] = {
     "holds a model of the kind 'gpt2', wanted 'llama'": {"more": {"general.architecture": "gpt2"}},
     "hidden_size is None, expected a whole number": {"drop": "llama.embedding_length"},
-    "rms_norm_eps is None, expected a number": {"drop": "llama.attention.layer_norm_rms_epsilon"},
+    "rms_norm_eps is missing": {"drop": "llama.attention.layer_norm_rms_epsilon"},
     "num_hidden_layers is 1000000, expected": {"more": {"llama.block_count": 1_000_000}},
     "20 tensors are too few for 900 layers": {"more": {"llama.block_count": 900}},
     "rope_theta is nan": {"more": {"llama.rope.freq_base": float("nan")}},

@@ -66,7 +66,10 @@ def test_a_set_is_possible_in_every_profile_but_for_what_needs_the_book_s(
 ) -> None:
     _, runs = load_set(name, project(tmp_path / "project", profile))
     impossible = [run.experiment.name for run in runs if run.params is None]
-    assert impossible == ([] if profile == "book" else NEEDS_BOOK.get(name, []))
+    needs = [] if profile == "book" else NEEDS_BOOK.get(name, [])
+    if profile in ("laptop", "smol"):  # SmolLM2 sees texts of 8,192 tokens
+        needs = [run for run in needs if run != "alpaca-52k"]
+    assert impossible == needs
     assert all(bool(run.problem) == (run.params is None) for run in runs)
 
 

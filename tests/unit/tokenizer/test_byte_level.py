@@ -170,7 +170,10 @@ CHANGES: dict[str, Change] = {
     "a part is missing or of another kind": lambda found: found.pop("added_tokens"),
     "a part is missing .*": lambda found: found["model"].update(vocab=[1, 2]),
     "Token `.*` out of vocabulary": lambda found: found["model"]["merges"].append("lo zz"),
-    "invalid type": lambda found: found["model"].update(dropout="x"),
+    "dropout, continuing_subword_prefix": lambda found: found["model"].update(dropout=0.1),
+    "dropout, continuing_subword_prefix, .*": lambda found: found["model"].update(continuing_subword_prefix="x" * 50),
+    "or another unk_token": lambda found: found["model"].update(unk_token="none such"),
+    "invalid type": lambda found: found["model"].update(fuse_unk="x"),
 }
 
 
