@@ -52,9 +52,7 @@ def main() -> None:
             seconds[name].append(process_time() - started)
     once, each = (median(taken[1:]) for taken in seconds.values())  # the first batch warms up
     print(f"{given.precision}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads")  # type: ignore[no-untyped-call]
-    print(
-        f"a step with the shared words once {once:.2f} s, in each entry {each:.2f} s of the processor: {once / each:.2f}"
-    )
+    print(f"a step, shared words once: {once:.2f} s, in each entry: {each:.2f} s of the processor, {once / each:.2f}")
 
 
 if __name__ == "__main__":

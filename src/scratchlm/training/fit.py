@@ -25,7 +25,7 @@ from scratchlm.training.state import TrainingState
 
 @dataclass(frozen=True)
 class Fit:
-    """The result of a training; losses are nats per target of whole splits, at most 200 batches each."""
+    """The result of a training; losses are nats per target, as `measure_losses` returns them."""
 
     initial: Losses
     final: Losses
