@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from scratchlm.errors import InputError
 from scratchlm.judging.answer_cache import AnswerCache, cache_path
 from scratchlm.judging.comparison import agreement, spearman
 from scratchlm.judging.judges import open_judge
@@ -80,9 +81,9 @@ def shown_value(value: float | None) -> str:
 
 def main() -> None:
     named = os.environ.get("SCRATCHLM_MIRROR")
-    if len(sys.argv) != 2 or not named:
+    if len(sys.argv) != 2 or not sys.argv[1].startswith(("openai:", "ollama:")) or not named:
         sys.exit(
-            "python benchmarks/llm_judge.py openai:MODEL, with SCRATCHLM_MIRROR naming judged-answers.json's folder"
+            "python benchmarks/llm_judge.py openai:MODEL (or ollama:MODEL), with SCRATCHLM_MIRROR naming judged-answers.json's folder"
         )
     root, name = Path(__file__).parents[1], sys.argv[1]
     settings = load_params(root / "profiles/sample.yaml").judge
@@ -98,4 +99,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (InputError, FileNotFoundError) as error:
+        sys.exit(f"llm_judge: error: {error}")

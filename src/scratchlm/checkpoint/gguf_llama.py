@@ -128,7 +128,7 @@ def gguf_tokenizer(gguf: GGUF) -> dict[str, Any]:
         if (found := gguf.values.get(key)) != wanted:
             raise InputError(f"{gguf.path}: {key} is {found!r}, wanted {wanted!r}")
     tokens, merges, types = (gguf.values.get(key) for key in (TOKENS, MERGES, TYPES))
-    if not (isinstance(tokens, list) and isinstance(merges, list) and isinstance(types, list)):
+    if not (isinstance(tokens, list) and isinstance(merges, list) and isinstance(types, memoryview)):
         problem = "are not all there"
     elif not all(isinstance(text, str) for text in [*tokens, *merges]) or not len(set(tokens)) == len(tokens) == len(
         types

@@ -219,7 +219,7 @@ def copy_from_pip(source: Source, requirement: str, target: Path, session: WebSe
             check_room(Path(folder), 2 * source.size_bytes)  # pip's own copy, and the one that it leaves
             check_room(cache, source.size_bytes, OTHER_CACHE)
             print(f"{source.name}: pip downloads {source.size_bytes:,} bytes", file=sys.stderr)
-            download_wheel(requirement, source.sha256, Path(folder), session.check_time())
+            download_wheel(requirement, source.sha256, Path(folder), session)
             copy_verified(Path(folder) / source.name, source, cache / source.sha256)
         copy_verified(cache / source.sha256, source, target)
         return "pip"

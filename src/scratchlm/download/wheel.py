@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scratchlm.download.web import GaveUp
+from scratchlm.download.web import GaveUp, WebSession
 from scratchlm.files.text import one_line
 
 OUTPUT_CHARS = 2**16  # of pip's output, from its end, that are looked through
@@ -23,11 +23,11 @@ NO_CONNECTION = re.compile(r"connection broken by '(?:.*\[Errno -?\d+\] ([^']+)'
 OTHER_HASH = re.compile(r"Got +([0-9a-f]{64})")
 
 
-def download_wheel(requirement: str, sha256: str, folder: Path, timeout_s: float) -> None:
+def download_wheel(requirement: str, sha256: str, folder: Path, session: WebSession) -> None:
     """Let pip download the wheel of a pinned requirement, such as "numpy==2.0.0", into a folder.
 
     pip accepts no other file than the one with this hash. It obeys the user's settings: index, proxy, certificates.
-    It is killed after `timeout_s` and when this process is interrupted. Raises GaveUp with the reason if it fails.
+    It is killed when the session's time is over and when this process is interrupted. Raises GaveUp with the reason if it fails.
     """
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
@@ -50,24 +50,27 @@ def download_wheel(requirement: str, sha256: str, folder: Path, timeout_s: float
         except OSError as error:
             raise GaveUp(f"{sys.executable}: {(error.strerror or 'cannot be started').lower()}") from None
         try:
-            code = pip.wait(timeout_s)
+            code = pip.wait(session.check_time())
         except subprocess.TimeoutExpired:
-            raise GaveUp(f"not finished within {timeout_s:,.0f} s") from None
+            raise GaveUp(f"not finished within {session.limits.total_s:,g} s") from None
         finally:
             if pip.poll() is None:
                 os.killpg(pip.pid, signal.SIGKILL)
                 pip.wait()
         if code != 0:
             output.seek(-min(output.seek(0, os.SEEK_END), OUTPUT_CHARS), os.SEEK_END)
-            raise GaveUp(reason(output.read().decode(errors="replace"), code))
+            raise GaveUp(reason(output.read().decode(errors="replace"), code, sha256))
 
 
-def reason(output: str, code: int) -> str:
-    """Return why pip failed, in one line; the last line of its output says too little of the usual cases."""
+def reason(output: str, code: int, sha256: str) -> str:
+    """Return why pip failed to get the wheel with this hash, in one line.
+
+    The last line of its output says too little of the usual cases.
+    """
     if NO_PIP in output:
         return f"{sys.executable} has no pip: add it with `{sys.executable} -m ensurepip`"
     if got := OTHER_HASH.search(output):
-        return f"sha256 {got[1]}, expected another: the package index has another file under this name"
+        return f"sha256 {got[1]}, expected {sha256}: the package index has another file under this name"
     if (broken := NO_CONNECTION.search(output)) and NO_VERSIONS in output:
         return f"no connection to the package index ({(broken[1] or 'failed').lower()})"
     errors = [line.removeprefix(ERROR) for line in output.splitlines() if line.startswith(ERROR)]

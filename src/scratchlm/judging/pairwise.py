@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from scratchlm.assistant.instructions import Variant
+from scratchlm.judging.prompt import UNANSWERED
 from scratchlm.judging.verdicts import Row
 from scratchlm.stage.mean import mean_of
 
@@ -32,7 +33,8 @@ def summarise_pairs(rows: Sequence[Row], compared: tuple[Variant, Variant], seed
 
     `rows` are one judge's; those of other pairs than `compared` are left out. `n` counts the pairs and `n_judged` those
     with a verdict in both orders, of which `wins`, `ties` and `losses` are the second model's and `equal` are ties of
-    one and the same text, for which nobody was asked; `coverage` is the fraction of the questions that have a verdict.
+    one and the same text, for which nobody was asked; `coverage` is the fraction of the questions that have a verdict, and
+    `n_unanswered`, where there are some, counts those without an answer of the judge's server.
     `order_decided` is the share of pairs whose verdict changed with the order, of those that were asked about, and
     `first_preferred` the share of the answer shown first among the verdicts for either: 50 where the order plays no
     part. A share of nothing is None.
@@ -41,6 +43,7 @@ def summarise_pairs(rows: Sequence[Row], compared: tuple[Variant, Variant], seed
     shown_first = {shown: _by_entry(rows, shown, other) for shown, other in ((one, two), (two, one))}
     both = [(row["winner"], shown_first[two][key]["winner"]) for key, row in shown_first[one].items()]
     is_equal = [row["status"] == "equal" for row in shown_first[one].values()]
+    n_unanswered = sum(row["status"] == UNANSWERED for shown in shown_first.values() for row in shown.values())
     judged = [winners for winners in both if None not in winners]
     asked = [winners for winners, equal in zip(both, is_equal, strict=True) if None not in winners and not equal]
     outcomes = [winner_of(*winners) for winners in judged]
@@ -58,6 +61,7 @@ def summarise_pairs(rows: Sequence[Row], compared: tuple[Variant, Variant], seed
         "n": len(both),
         "n_judged": len(judged),
         "coverage": sum(winner is not None for winners in both for winner in winners) / (2 * len(both)),
+        **({"n_unanswered": n_unanswered} if n_unanswered else {}),
         "order_decided": _percent([first != second for first, second in asked]),
         "first_preferred": _percent([winner == shown for winner, shown in chosen if winner != "tie"]),
     }

@@ -10,6 +10,7 @@ import numpy as np
 
 from scratchlm.assistant.instructions import AnsweredEntry
 from scratchlm.judging.overlap import token_f1
+from scratchlm.judging.prompt import UNANSWERED
 from scratchlm.judging.verdicts import Row
 
 ProbeKind = Literal["reference", "shuffled", "echo", "padding", "injection"]
@@ -78,13 +79,16 @@ def summarise_probes(rows: Sequence[Row]) -> dict[str, float | int | None]:
     """Mean score of each kind of probe, and the AUC of references against shuffled ones.
 
     Rows are a judge's verdicts with the probe's kind as their `variant`. A mean is over the rows that have a
-    score, None where none has; `n` counts the rows, `n_scored` those with a score. `padding_gain` is the mean of
+    score, None where none has; `n` counts the rows, `n_scored` those with a score and
+    `n_unanswered`, where there are some, those without an answer of the judge's server. `padding_gain` is the mean of
     what padding adds to the score of the same reference. The AUC is the chance that a reference scores above a
     shuffled one, a tie counting half (Hanley and McNeil 1982): 1 tells them apart, 0.5 does not.
     """
     scored = [(row["variant"], row["id"], row["score"]) for row in rows if row["score"] is not None]
     by_kind = {kind: {key: score for variant, key, score in scored if variant == kind} for kind in KINDS}
     summary: dict[str, float | int | None] = {"n": len(rows), "n_scored": len(scored)}
+    if n_unanswered := sum(row["status"] == UNANSWERED for row in rows):
+        summary["n_unanswered"] = n_unanswered
     summary |= {kind: _mean(list(scores.values())) for kind, scores in by_kind.items()}
     references, padded = by_kind["reference"], by_kind["padding"]
     summary["padding_gain"] = _mean([score - references[key] for key, score in padded.items() if key in references])

@@ -17,6 +17,7 @@ from scratchlm.files.text import one_line
 from scratchlm.params.choices import PromptName
 
 Status = Literal["ok", "empty", "equal", "parse_error", "out_of_range", "truncated", "http_error"]
+UNANSWERED: Status = "http_error"  # the judge's server gave no answer, or was gone before it was asked
 
 SCORES = 0, 100  # from the lowest to the highest
 LEVELS = 1, 5  # the scores 0, 25, 50, 75, 100

@@ -19,6 +19,7 @@ from scratchlm.judging.client import MAX_ERROR_CHARS, WAY_OUT
 from scratchlm.judging.comparison import agreement, compare_scores
 from scratchlm.judging.pairwise import summarise_pairs
 from scratchlm.judging.probes import KINDS, summarise_probes
+from scratchlm.judging.prompt import UNANSWERED
 from scratchlm.judging.trust import find_doubts, find_scale
 from scratchlm.judging.verdicts import Row
 from scratchlm.stage.mean import mean_of, resamples
@@ -79,14 +80,19 @@ def summarise_judge(
 
 
 def summarise_variant(rows: Rows, variant: Variant, seed: int) -> dict[str, Any]:
-    """Mean, interval, median and coverage of one variant's answers; coverage is a fraction, scores 0-100."""
+    """Mean, interval, median and coverage of one variant's answers; coverage is a fraction, scores 0-100.
+
+    `n_unanswered` is there where the judge's server gave no answer to some.
+    """
     scores, n = _scores(rows, variant), sum(row["variant"] == variant for row in rows)
+    n_unanswered = sum(row["variant"] == variant and row["status"] == UNANSWERED for row in rows)
     return mean_of(scores, seed).as_metrics() | {
         "median": float(np.median(scores)) if scores.size else None,
         "n": n,
         "n_scored": int(scores.size),
         "coverage": scores.size / n,
         "mean_failures_as_zero": float(scores.sum() / n),
+        **({"n_unanswered": n_unanswered} if n_unanswered else {}),
     }
 
 

@@ -45,9 +45,9 @@ def find_scale(probes: Mapping[str, float | int | None]) -> str | None:
 
 def _doubts_of(summary: Mapping[str, Any]) -> Iterator[str]:
     variants = [summary[variant] for variant in VARIANTS]
-    yield from _scored("answers", sum(part["n_scored"] for part in variants), sum(part["n"] for part in variants))
+    yield from _scored("answers", sum(part["n_scored"] for part in variants), sum(map(_n_answered, variants)))
     if probes := summary.get("probes"):
-        yield from _scored("probes", probes["n_scored"], probes["n"])
+        yield from _scored("probes", probes["n_scored"], _n_answered(probes))
         area, gain = probes["auc"], probes["padding_gain"]
         if area is not None and area < AUC_AT_LEAST:
             yield f"AUC of references against wrong answers {area:.2f} (at least {AUC_AT_LEAST:g})"
@@ -64,9 +64,16 @@ def _doubts_of(summary: Mapping[str, Any]) -> Iterator[str]:
         if pairs := summary.get(f"{prefix}pairwise"):
             n_questions = 2 * pairs["n"]
             names, share = f"{one} and {two}", pairs["order_decided"]
-            yield from _scored(f"comparisons of {names}", round(pairs["coverage"] * n_questions), n_questions)
+            n_answered = n_questions - pairs.get("n_unanswered", 0)
+            yield from _scored(f"comparisons of {names}", round(pairs["coverage"] * n_questions), n_answered)
             if share is not None and share > ORDER_DECIDED_AT_MOST:
                 yield f"the order decides {share:.1f} % of the pairs of {names} (at most {ORDER_DECIDED_AT_MOST:g} %)"
+
+
+def _n_answered(part: Mapping[str, Any]) -> int:
+    """How many questions the judge answered: a server that is gone says nothing about the judge."""
+    count: int = part["n"] - part.get("n_unanswered", 0)
+    return count
 
 
 def _scored(what: str, n_scored: int, n: int) -> Iterator[str]:

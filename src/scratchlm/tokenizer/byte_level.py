@@ -7,7 +7,7 @@ out every digit first, its special tokens are the first ids and not the last, an
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from scratchlm.tokenizer.protocol import END_OF_TEXT, HF_SETTINGS, HF_TOKENIZER,
 
 # Random ids, and spellings of tokens that are not their bytes; with some the library panics.
 UNREAD = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
+WIDER = ("lstrip", "rstrip", "single_word")  # an added token that takes blanks beside it, or is none inside a word
 
 
 class ByteLevelTokenizer:
@@ -190,8 +191,12 @@ def problem_of(description: Any) -> str | None:
         special = {token["content"] for token in added if token["special"]}
         spelled = {character for token in model["vocab"].keys() - special for character in token}
         cutters = description["pre_tokenizer"].get("pretokenizers", [description["pre_tokenizer"]])
-        if model["type"] != "BPE" or cutters[-1]["type"] != "ByteLevel" or description["normalizer"] is not None:
-            return "wanted BPE over bytes, and no normalizer"
+        if model["type"] != "BPE" or description["normalizer"] is not None or not is_read(cutters):
+            return "wanted BPE over bytes, cut by ByteLevel after Digits or alone, and no normalizer"
+        if (description.get("post_processor") or {"type": "ByteLevel"})["type"] != "ByteLevel":
+            return "a post_processor that adds tokens"
+        if any(not token["content"] or not token["special"] or any(token[key] for key in WIDER) for token in added):
+            return f"an added token is empty, not special, or has one of {', '.join(WIDER)}"
         if any(model.get(key) for key in UNREAD) or model.get("unk_token") not in (None, *model["vocab"]):
             return f"{', '.join(UNREAD)} or another unk_token than one of the tokens"
         if sorted(ids.values()) != list(range(len(ids))):
@@ -201,6 +206,18 @@ def problem_of(description: Any) -> str | None:
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         return f"a part is missing or of another kind ({error!r})"
     return None if spelled <= set(byte_characters().values()) else "a token is not spelled in bytes"
+
+
+def is_read(cutters: Sequence[Mapping[str, Any]]) -> bool:
+    """Say whether a text is cut into words as this reader understands it: no letter is lost, none is added."""
+    if not cutters:
+        return False
+    *first, last = cutters
+    cuts_words = (
+        last["type"] == "ByteLevel" and last["add_prefix_space"] is False and last.get("use_regex", True) is True
+    )
+    cuts_digits = [one["type"] == "Digits" and one["individual_digits"] is True for one in first]
+    return cuts_words and cuts_digits in ([], [True])
 
 
 def pieces_of(description: dict[str, Any]) -> list[bytes]:

@@ -74,7 +74,8 @@ def encode_with_special(
     allowed = special_ids if allowed_special == "all" else special_ids.keys() & allowed_special
     if not allowed:
         return encode_ordinary(text)
+    longest_first = sorted(allowed, key=len, reverse=True)  # one may begin another
     ids = []
-    for index, part in enumerate(re.split(f"({'|'.join(map(re.escape, sorted(allowed)))})", text)):
+    for index, part in enumerate(re.split(f"({'|'.join(map(re.escape, longest_first))})", text)):
         ids += [special_ids[part]] if index % 2 else encode_ordinary(part)
     return ids

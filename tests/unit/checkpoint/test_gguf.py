@@ -118,8 +118,23 @@ def test_a_missing_file_is_said(tmp_path: Path) -> None:
 
 
 def test_a_header_that_is_too_large_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has more than 16,777,216 bytes"):
+    with pytest.raises(InputError, match="has more than 4,194,304 bytes"):
         read(tmp_path, file_of(key("a", 8, text(bytes(MAX_HEADER_BYTES)))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "one"),
+    [(1, b"\x9c"), (2, b"\xff\xff"), (10, b"\xff" * 8), (8, text("é")), (8, text("ab"))],
+)
+def test_the_largest_header_takes_little_memory(tmp_path: Path, kind: int, one: bytes) -> None:
+    count = (MAX_HEADER_BYTES - 200) // len(one)
+    content = file_of(key("a", 9, struct.pack("<IQ", kind, count) + one * count))
+    tracemalloc.start()
+    try:
+        assert len(read(tmp_path, content).values["a"]) == count
+        assert tracemalloc.get_traced_memory()[1] < 100_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @given(
@@ -164,7 +179,8 @@ def test_every_kind_of_tensor_gives_the_library_s_numbers(tmp_path: Path, kind: 
     found, theirs = read_gguf(path), gguf.GGUFReader(path)
     for name, field in theirs.fields.items():
         if not name.startswith("GGUF."):
-            assert found.values[name] == field.contents()
+            value = found.values[name]
+            assert (value.tolist() if isinstance(value, memoryview) else value) == field.contents()
     for stored in theirs.tensors:
         numbers = read_tensor(found, stored.name)
         assert np.array_equal(numbers, gguf.quants.dequantize(stored.data, stored.tensor_type))

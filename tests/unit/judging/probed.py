@@ -21,7 +21,10 @@ Judge = Callable[[ProbeItem], float | None]
 
 def probe_rows(judge: Judge, n: int = 20) -> list[dict[str, Any]]:
     """The rows of the probes of `n` entries."""
-    return [{"id": item.entry["id"], "variant": item.kind, "score": judge(item)} for item in probe_items(ENTRIES, n, 1)]
+    return [
+        {"id": item.entry["id"], "variant": item.kind, "status": "ok", "score": judge(item)}
+        for item in probe_items(ENTRIES, n, 1)
+    ]
 
 
 def by_kind(**scores: float | None) -> Judge:

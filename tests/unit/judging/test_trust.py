@@ -106,6 +106,17 @@ def test_a_judge_that_scores_few_answers_probes_or_pairs_is_found_out(n_scored: 
     assert found == (["89.0 % of the probes scored (at least 90 %)"] if is_doubted else [])
 
 
+@pytest.mark.parametrize(("status", "is_doubted"), [("http_error", False), ("parse_error", True)])
+def test_an_able_judge_is_not_accused_of_its_server_s_silence(status: str, is_doubted: bool) -> None:
+    def silent(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        half = len(rows) // 2
+        return [*rows[:half], *(row | {"status": status, "score": None, "winner": None} for row in rows[half:])]
+
+    answers, probes, pairs = silent(rows_of(HONEST)), silent(probe_rows(by_kind(**STRICT))), silent(both([WIN] * N))
+    summary = summarise({NAME: answers}, {NAME: pairs}, {NAME: probes}, ENTRIES, seed=123)
+    assert bool(find_doubts(summary)) is is_doubted
+
+
 def test_a_judge_without_a_single_score_for_a_probe_is_found_out() -> None:
     assert doubts_of(lambda item: None) == ["0.0 % of the probes scored (at least 90 %)"]
 

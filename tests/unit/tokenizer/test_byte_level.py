@@ -158,6 +158,29 @@ def test_a_tokenizer_written_by_the_library_is_read(ours: ByteLevelTokenizer, fo
     assert again.tokens() == ours.tokens() and again.encode_ordinary(TEXT) == ours.encode_ordinary(TEXT)
 
 
+DIGITS_CUT = {"type": "Digits", "individual_digits": True}
+WORDS_CUT = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
+def cut_by(*cutters: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Sequence", "pretokenizers": list(cutters)}
+
+
+@pytest.mark.parametrize("cutter", [WORDS_CUT, cut_by(WORDS_CUT), cut_by(DIGITS_CUT, WORDS_CUT)])
+@pytest.mark.parametrize("after", [None, WORDS_CUT])
+def test_words_cut_alone_or_after_digits_are_read(cutter: dict[str, Any], after: Any) -> None:
+    found = description() | {"pre_tokenizer": cutter, "post_processor": after}
+    read = ByteLevelTokenizer(found)
+    assert read.decode(read.encode_ordinary(TEXT)) == TEXT
+
+
+def test_of_two_special_tokens_the_longer_one_is_found() -> None:
+    found = description()
+    extra = ["<|im_start|>user", *(token for token in found["model"]["vocab"])]
+    longer = describe_byte_level(extra, found["model"]["merges"], [*SPECIAL, "<|im_start|>user"])
+    assert ByteLevelTokenizer(longer).encode("<|im_start|>user", allowed_special="all") == [0]
+
+
 Change = Callable[[dict[str, Any]], Any]
 CHANGES: dict[str, Change] = {
     "the ids are not 0, 1, 2 and so on": lambda found: found["model"]["vocab"].update(low=5000),
@@ -165,8 +188,34 @@ CHANGES: dict[str, Change] = {
     "a token is not spelled in bytes": lambda found: found["model"]["vocab"].update(
         {"中": len(found["model"]["vocab"])}
     ),
-    "wanted BPE over bytes, and no normalizer": lambda found: found.update(normalizer={"type": "NFC"}),
+    "wanted BPE over bytes, .* and no normalizer": lambda found: found.update(normalizer={"type": "NFC"}),
     "wanted BPE over bytes, .*": lambda found: found["pre_tokenizer"]["pretokenizers"].pop(),
+    **{
+        f"wanted BPE over bytes, cut by {'.' * number}": lambda found, one=one: found.update(pre_tokenizer=one)
+        for number, one in enumerate(
+            [
+                {"type": "FixedLength", "length": 0},  # at which the library panics
+                cut_by({"type": "FixedLength", "length": 0}, WORDS_CUT),
+                cut_by(
+                    {"type": "Split", "pattern": {"String": "e"}, "behavior": "Removed", "invert": False}, WORDS_CUT
+                ),
+                cut_by({"type": "Digits", "individual_digits": False}, WORDS_CUT),
+                cut_by(WORDS_CUT | {"add_prefix_space": True}),
+                cut_by(WORDS_CUT | {"use_regex": False}),
+                cut_by(DIGITS_CUT, DIGITS_CUT, WORDS_CUT),
+                cut_by(),
+            ]
+        )
+    },
+    "a post_processor that adds": lambda found: found.update(
+        post_processor={"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}}
+    ),
+    "an added token is empty": lambda found: found["added_tokens"][1].update(content=""),
+    "an added token is empty, not special": lambda found: found["added_tokens"][1].update(special=False),
+    **{
+        f"an added token .*{key}": lambda found, key=key: found["added_tokens"][1].update({key: True})
+        for key in ("lstrip", "rstrip", "single_word")
+    },
     "a part is missing or of another kind": lambda found: found.pop("added_tokens"),
     "a part is missing .*": lambda found: found["model"].update(vocab=[1, 2]),
     "Token `.*` out of vocabulary": lambda found: found["model"]["merges"].append("lo zz"),
