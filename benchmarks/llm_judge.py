@@ -83,7 +83,8 @@ def main() -> None:
     named = os.environ.get("SCRATCHLM_MIRROR")
     if len(sys.argv) != 2 or not sys.argv[1].startswith(("openai:", "ollama:")) or not named:
         sys.exit(
-            "python benchmarks/llm_judge.py openai:MODEL (or ollama:MODEL), with SCRATCHLM_MIRROR naming judged-answers.json's folder"
+            "python benchmarks/llm_judge.py openai:MODEL (or ollama:MODEL), with SCRATCHLM_MIRROR naming the folder of "
+            "judged-answers.json"
         )
     root, name = Path(__file__).parents[1], sys.argv[1]
     settings = load_params(root / "profiles/sample.yaml").judge

@@ -42,6 +42,12 @@ def mirror() -> Path:
 
 
 @pytest.fixture(scope="session")
+def real_texts(mirror: Path) -> list[str]:
+    """The text of every file of the real data."""
+    return [(mirror / name).read_text(encoding="utf-8") for name in MIRRORED]
+
+
+@pytest.fixture(scope="session")
 def smollm2_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SmolLM2-135M-Instruct as a GGUF file, out of the package that carries it; for slow tests."""
     try:

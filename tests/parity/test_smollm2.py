@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 import requests
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from llama_cpp_server import LlamaCppServer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from scratchlm.bases.smollm2 import CONFIG, convert_gguf
 from scratchlm.checkpoint.folder import load
-from scratchlm.download.fetch import fetch
-from scratchlm.download.sources import SMOLLM2_GGUF, SMOLLM2_TOKENIZER
-from scratchlm.errors import InputError
+from scratchlm.download.sources import SMOLLM2_TOKENIZER
 from scratchlm.files.checksum import measure
 from scratchlm.generation.decode import Sampling, generate
 from scratchlm.model.language_model import LanguageModel
@@ -53,36 +54,53 @@ PROMPTS = [
     *("The opposite of hot is", "import numpy as np\n", "My favourite book is", "It was a dark and stormy night;"),
     *("<|im_start|>user\nWhat is the capital of Italy?<|im_end|>\n<|im_start|>assistant\n", "Q: Who wrote Hamlet?\nA:"),
 ]
-SERVER = """
-import sys
-import xllamacpp
-params = xllamacpp.CommonParams()
-params.model.path, params.model_alias = sys.argv[1], {"smollm2"}
-params.n_parallel = int(sys.argv[2])
-params.n_ctx = params.n_parallel * 640
-params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-params.n_gpu_layers, params.warmup = 0, False
-server = xllamacpp.Server(params)
-print(server.listening_address, flush=True)
-sys.stdin.read()  # until the tests are over
-"""
 PARALLEL = 4
-SUFFIXES = ("", ".txt", ".json", ".bpe")
+CONTEXT = 640  # of each question
 CHARACTERS = 10_000  # that llama.cpp's server gets at once
+WINDOWS = 4
+PIECES = st.sampled_from(
+    [
+        *(
+            "the",
+            " cat",
+            "don't",
+            " We'LL",
+            "1999",
+            " 12",
+            "3.14",
+            "½",
+            "٣",
+            "naïve",
+            "e\u0301",
+            "über",
+            "中文",
+            "Привет",
+        ),
+        *(
+            "\U0001f600",
+            "\U0001f468\u200d\U0001f469",
+            " ",
+            "  ",
+            "\n",
+            "\r\n",
+            "\t",
+            "\u00a0",
+            "\u3000",
+            "...",
+            "=>",
+            "_",
+        ),
+        *("\x01", "\x04", "\x1d", "\x7f", "\x85", "\u200b", "\ufeff"),
+    ]
+)
+LETTERS = st.text(st.characters(codec="latin-1", exclude_characters="\0"), max_size=12)
+MIXED = st.lists(PIECES | LETTERS, min_size=1, max_size=12).map("".join)
 
 
 @pytest.fixture(scope="module")
-def gguf_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        return fetch(SMOLLM2_GGUF, tmp_path_factory.mktemp("gguf") / SMOLLM2_GGUF.name)
-    except InputError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def folder(gguf_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("smollm2")
-    convert_gguf(gguf_file, folder)
+    convert_gguf(smollm2_gguf, folder)
     return folder
 
 
@@ -92,21 +110,12 @@ def ours(folder: Path) -> tuple[LanguageModel, Tokenizer]:
 
 
 @pytest.fixture(scope="module")
-def server(gguf_file: Path) -> Iterator[str]:
-    """llama.cpp's own server of the file as it came, in a process of its own."""
+def server(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of llama.cpp's own server of the file as it came."""
     pytest.importorskip("xllamacpp", reason="xllamacpp is not installed (scripts/setup.sh installs it where it can)")
-    command = [sys.executable, "-c", SERVER, str(gguf_file), str(PARALLEL)]
-    log = gguf_file.with_suffix(".log")
-    with (
-        log.open("w") as errors,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
-    ):
-        assert process.stdout is not None and process.stdin is not None
-        url = process.stdout.readline().strip()
-        assert url.startswith("http://127.0.0.1:"), log.read_text()
-        yield url
-        process.stdin.close()
-        process.kill()
+    log = tmp_path_factory.mktemp("llama_cpp") / "log"
+    with LlamaCppServer(smollm2_gguf, "smollm2", log, CONTEXT, PARALLEL) as running:
+        yield running.host
 
 
 def post(url: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -114,12 +123,6 @@ def post(url: str, request: dict[str, Any]) -> dict[str, Any]:
         session.trust_env = False  # no proxy stands before this machine itself
         answered: dict[str, Any] = session.post(url, json=request, timeout=600).json()
     return answered
-
-
-def real_texts(mirror: Path, lines: bool = True) -> list[str]:
-    """Return the text of every file of the real data, as a whole, and line by line too."""
-    whole = [path.read_text(encoding="utf-8") for path in sorted(mirror.iterdir()) if path.suffix in SUFFIXES]
-    return [*whole, *(line for text in whole for line in text.splitlines() if lines)]
 
 
 # --- the tokenizer ------------------------------------------------------------------------------------------
@@ -130,27 +133,37 @@ def test_the_tokenizer_is_the_published_one_byte_for_byte(folder: Path) -> None:
 
 
 @pytest.mark.mirror
-def test_transformers_gives_the_same_ids_for_all_real_data(
+def test_transformers_gives_the_same_ids_for_a_real_file(
     ours: tuple[LanguageModel, Tokenizer], folder: Path, mirror: Path
 ) -> None:
-    """From the folder: its reading of the GGUF file itself does not cut out digits, and differs in 55 texts."""
-    tokenizer, texts = ours[1], real_texts(mirror)
-    theirs = AutoTokenizer.from_pretrained(folder)
-    for text, ids in zip(texts, theirs(texts).input_ids, strict=True):
-        assert tokenizer.encode(text, allowed_special="all") == ids
-        assert tokenizer.decode(ids) == text
+    """From the folder: its reading of the GGUF file itself does not cut out digits."""
+    tokenizer, text = ours[1], (mirror / "instruction-data.json").read_text(encoding="utf-8")
+    ids = AutoTokenizer.from_pretrained(folder)(text).input_ids
+    assert tokenizer.encode(text, allowed_special="all") == ids
+    assert tokenizer.decode(ids) == text
+
+
+def llama_cpp_ids(server: str, text: str) -> list[int]:
+    request = {"content": text, "add_special": False, "parse_special": False}
+    ids: list[int] = post(f"{server}/tokenize", request)["tokens"]
+    return ids
 
 
 @pytest.mark.mirror
 def test_llama_cpp_gives_the_same_ids_for_all_real_data(
-    ours: tuple[LanguageModel, Tokenizer], server: str, mirror: Path
+    ours: tuple[LanguageModel, Tokenizer], server: str, real_texts: list[str]
 ) -> None:
-    tokenizer = ours[1]
-    for text in real_texts(mirror, lines=False):
+    for text in real_texts:
         for start in range(0, len(text), CHARACTERS):
             piece = text[start : start + CHARACTERS]
-            request = {"content": piece, "add_special": False, "parse_special": False}
-            assert post(f"{server}/tokenize", request)["tokens"] == tokenizer.encode_ordinary(piece)
+            assert llama_cpp_ids(server, piece) == ours[1].encode_ordinary(piece)
+
+
+@given(text=MIXED)
+def test_llama_cpp_gives_the_same_ids_for_any_mixture(
+    ours: tuple[LanguageModel, Tokenizer], server: str, text: str
+) -> None:
+    assert llama_cpp_ids(server, text) == ours[1].encode_ordinary(text)
 
 
 # --- the weights --------------------------------------------------------------------------------------------
@@ -161,12 +174,12 @@ def test_the_shape_is_the_published_one(ours: tuple[LanguageModel, Tokenizer]) -
 
 
 def test_transformers_reads_the_same_weights_from_the_file(
-    ours: tuple[LanguageModel, Tokenizer], folder: Path, gguf_file: Path
+    ours: tuple[LanguageModel, Tokenizer], folder: Path, smollm2_gguf: Path
 ) -> None:
-    theirs = AutoModelForCausalLM.from_pretrained(gguf_file.parent, gguf_file=gguf_file.name, dtype=torch.float32)
+    theirs = AutoModelForCausalLM.from_pretrained(smollm2_gguf.parent, gguf_file=smollm2_gguf.name, dtype=torch.float32)
     written = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
     read = theirs.state_dict()
-    assert written.keys() == read.keys()
+    assert len(read) > 0 and written.keys() == read.keys()
     assert all(torch.equal(written[name], read[name]) for name in read)
     torch.manual_seed(1)
     ids_BT = torch.randint(CONFIG.vocab_size, (2, 300))
@@ -179,10 +192,11 @@ def test_transformers_reads_the_same_weights_from_the_file(
 def test_the_perplexity_of_the_verdict_is_llama_cpp_s(
     ours: tuple[LanguageModel, Tokenizer], server: str, mirror: Path
 ) -> None:
-    """Of every token but the first of windows of 512, after those before it in its window."""
+    """Of every token but the first of four windows of 512, after those before it in its window."""
     model, tokenizer = ours
     ids = tokenizer.encode_ordinary((mirror / "the-verdict.txt").read_text(encoding="utf-8"))
-    windows = [ids[start : start + WINDOW] for start in range(0, len(ids) - WINDOW + 1, WINDOW)]
+    windows = [ids[start : start + WINDOW] for start in range(0, WINDOWS * WINDOW, WINDOW)]
+    assert len(ids) >= WINDOWS * WINDOW
     our_sum = sum(float(log_likelihoods(model, [window], [WINDOW - 1])[0]) for window in windows)
     with ThreadPoolExecutor(PARALLEL) as pool:
         their_sum = sum(pool.map(lambda numbered: llama_cpp_log_likelihood(server, *numbered), enumerate(windows)))
@@ -223,6 +237,7 @@ def test_greedy_texts_are_llama_cpp_s_up_to_rounding(ours: tuple[LanguageModel, 
         (continuation,) = generate(model, [ids], NEW_TOKENS, (), Sampling(), batch_size=1)
         request = {"prompt": ids, "n_predict": NEW_TOKENS, "temperature": 0, "ignore_eos": False, "return_tokens": True}
         theirs = post(f"{server}/completion", request)["tokens"]
+        assert len(theirs) > 0
         pairs = enumerate(zip(continuation.ids, theirs, strict=False))
         differing = next((place for place, (our_id, their_id) in pairs if our_id != their_id), None)
         if differing is not None:
@@ -235,12 +250,12 @@ def test_greedy_texts_are_llama_cpp_s_up_to_rounding(ours: tuple[LanguageModel, 
     assert len(parted) < len(PROMPTS)
 
 
-def test_a_checkpoint_is_written_within_1_6_gb(gguf_file: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_is_written_within_1_6_gb(smollm2_gguf: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from scratchlm.bases.smollm2 import convert_gguf; "
         "convert_gguf(Path(sys.argv[1]), Path(sys.argv[2])); print(Path('/proc/self/status').read_text())"
     )
-    command = [sys.executable, "-c", code, str(gguf_file), str(tmp_path)]
+    command = [sys.executable, "-c", code, str(smollm2_gguf), str(tmp_path)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     peak = re.search(r"VmHWM:\s+(\d+) kB", done.stdout)  # rusage would begin with this process's own peak
     assert peak is not None and int(peak[1]) * 1024 < 1.6e9

@@ -173,8 +173,8 @@ class Header:
             raise Unusable(f"a value of type {kind}, which is unknown")
         kind, count = self.number("I"), self.number("Q")
         if kind in NUMBERS:
-            content = self.take(count * struct.calcsize(NUMBERS[kind]))
-            return memoryview(content).cast(NUMBERS[kind])  # a list would take ten times the memory
+            content: Any = memoryview(self.take(count * struct.calcsize(NUMBERS[kind])))
+            return content.cast(NUMBERS[kind])  # a list would take ten times the memory
         if kind != TEXT:
             raise Unusable(f"a list of type {kind}, wanted numbers or texts")
         return [self.text() for _ in range(count)]  # every turn takes bytes

@@ -27,7 +27,8 @@ def download_wheel(requirement: str, sha256: str, folder: Path, session: WebSess
     """Let pip download the wheel of a pinned requirement, such as "numpy==2.0.0", into a folder.
 
     pip accepts no other file than the one with this hash. It obeys the user's settings: index, proxy, certificates.
-    It is killed when the session's time is over and when this process is interrupted. Raises GaveUp with the reason if it fails.
+    It is killed when the session's time is over and when this process is interrupted. Raises GaveUp with the reason if
+    it fails.
     """
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")

@@ -33,7 +33,7 @@ def summarise_pairs(rows: Sequence[Row], compared: tuple[Variant, Variant], seed
 
     `rows` are one judge's; those of other pairs than `compared` are left out. `n` counts the pairs and `n_judged` those
     with a verdict in both orders, of which `wins`, `ties` and `losses` are the second model's and `equal` are ties of
-    one and the same text, for which nobody was asked; `coverage` is the fraction of the questions that have a verdict, and
+    one and the same text, for which nobody was asked; `coverage` is the fraction of the questions that have a verdict.
     `n_unanswered`, where there are some, counts those without an answer of the judge's server.
     `order_decided` is the share of pairs whose verdict changed with the order, of those that were asked about, and
     `first_preferred` the share of the answer shown first among the verdicts for either: 50 where the order plays no

@@ -73,10 +73,10 @@ def test_the_summary_holds_means_gain_and_auc() -> None:
 
 def test_a_failed_probe_is_counted_and_its_padding_compared_with_nothing() -> None:
     rows = [
-        {"id": 0, "variant": "reference", "score": None},
-        {"id": 0, "variant": "padding", "score": 100.0},
-        {"id": 1, "variant": "reference", "score": 80.0},
-        {"id": 1, "variant": "padding", "score": 70.0},
+        {"id": 0, "variant": "reference", "status": "parse_error", "score": None},
+        {"id": 0, "variant": "padding", "status": "ok", "score": 100.0},
+        {"id": 1, "variant": "reference", "status": "ok", "score": 80.0},
+        {"id": 1, "variant": "padding", "status": "ok", "score": 70.0},
     ]
     found = summarise_probes(rows)
     assert (found["n"], found["n_scored"], found["reference"], found["padding"]) == (4, 3, 80, 85)

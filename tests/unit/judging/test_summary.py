@@ -72,7 +72,9 @@ def all_pairs(*winners: Winners) -> list[dict[str, Any]]:
 
 
 def probe_rows(**scores: float | None) -> list[dict[str, Any]]:
-    return [{"id": 0, "variant": kind, "judge": JUDGE, "score": score} for kind, score in scores.items()]
+    return [
+        {"id": 0, "variant": kind, "judge": JUDGE, "status": "ok", "score": score} for kind, score in scores.items()
+    ]
 
 
 def test_failures_lower_the_coverage_and_not_the_mean() -> None:
