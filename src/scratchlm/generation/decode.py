@@ -3,7 +3,7 @@
 Prompts of different lengths are padded on the left; positions count from the first token of each prompt. Finished
 rows leave the batch. `generate_uncached` is the book's readable form for one prompt; tests hold both equal.
 
-Shape suffixes as in model.py: B batch, T new tokens of a call, S tokens in view, V vocab_size.
+Shape suffixes as in gpt.py: B batch, T new tokens of a call, S tokens in view, V vocab_size.
 """
 
 from __future__ import annotations
