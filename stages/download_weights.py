@@ -4,8 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import get_args
 
-from scratchlm.bases.gpt2 import copy_checkpoint, download_checkpoint
+from scratchlm.bases.gpt2 import download_checkpoint
 from scratchlm.bases.measure import measure_base
+from scratchlm.bases.own import copy_checkpoint
 from scratchlm.bases.smollm2 import download_smollm2
 from scratchlm.checkpoint.folder import check_vocabulary, load
 from scratchlm.files.atomic import atomic_path, write_text

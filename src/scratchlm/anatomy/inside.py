@@ -207,8 +207,8 @@ def positions_of(model: LanguageModel) -> Positions:
     """
     n_positions = min(model.config.context_length, POSITIONS)
     if isinstance(model, Llama):
-        turned = model.rotation(n_positions)
-        return Positions(torch.cat(turned, dim=-1), f"the cosines and sines of {turned.cos.shape[-1]} angles")
+        angles = model.rotation_of(n_positions)
+        return Positions(torch.cat(angles, dim=-1), f"the cosines and sines of {angles.cos.shape[-1]} angles")
     learned_TD = cast(GPT, model).wpe.weight[:n_positions].detach().float()
     return Positions(learned_TD, f"{learned_TD.shape[-1]} learned numbers each")
 

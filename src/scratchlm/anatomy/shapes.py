@@ -142,8 +142,8 @@ def _gpt_block(run: Pass, block: Block) -> Iterator[Step]:
 
 
 def _llama_block(run: Pass, block: LlamaBlock) -> Iterator[Step]:
-    x_BTD, turned, *_ = run.got["h.0.attn"]
-    q_BHTK, k_BGTK, v_BGTK = block.attn.queries_keys_values(x_BTD, turned)
+    x_BTD, angles, *_ = run.got["h.0.attn"]
+    q_BHTK, k_BGTK, v_BGTK = block.attn.queries_keys_values(x_BTD, angles)
     weights_BHTT = attention_weights(q_BHTK, for_each_query_head(k_BGTK, q_BHTK.shape[1]))
     for_groups = ("B", "T", "GK")
     yield run.in_block("ln_1", BTD, "4.2 RMS norm")

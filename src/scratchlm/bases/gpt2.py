@@ -1,18 +1,15 @@
-"""Getting a base: one of GPT-2's four sizes (chapter 5.5), or a checkpoint of our own."""
+"""Getting a base: one of GPT-2's four sizes (chapter 5.5)."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from scratchlm.checkpoint.config_json import write_config
-from scratchlm.checkpoint.folder import check_checkpoint
 from scratchlm.checkpoint.gpt2_layout import GPT2Layout
-from scratchlm.checkpoint.optimizer import OPTIMIZER
 from scratchlm.checkpoint.weights import WEIGHTS, check_weights
 from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import GPT2_WEIGHTS
-from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, GPTConfig, ModelConfig
+from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, GPTConfig
 from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_tokenizer
 
 # emb_dim, n_heads, n_layers (Radford et al. 2019, table 2); the names count the parameters of the released files.
@@ -45,13 +42,4 @@ def download_checkpoint(size: str, folder: Path, tokenizer_folder: Path) -> GPTC
     write_config(folder, config, read_tokenizer(tokenizer_folder).eot_token)
     copy_tokenizer_for_hugging_face(tokenizer_folder, folder)
     check_weights(GPT2Layout(config), folder / WEIGHTS)
-    return config
-
-
-def copy_checkpoint(source: Path, folder: Path) -> ModelConfig:
-    """Copy a checkpoint without its optimizer, after the checks that a downloaded one gets."""
-    config = check_checkpoint(source)
-    folder.mkdir(parents=True)
-    for path in sorted(path for path in source.iterdir() if path.is_file() and path.name != OPTIMIZER):
-        shutil.copyfile(path, folder / path.name)
     return config

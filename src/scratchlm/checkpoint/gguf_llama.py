@@ -102,10 +102,7 @@ def tensor_problems(gguf: GGUF, config: LlamaConfig) -> list[str]:
 
 def gguf_name(name: str) -> str:
     """Return llama.cpp's name of a tensor of our model."""
-    for ours, theirs in NAMES.items():
-        if name.startswith(ours) or ours.startswith("."):
-            name = name.replace(ours, theirs, 1)
-    return name
+    return llama_layout.renamed(name, NAMES)
 
 
 def read_parameter(gguf: GGUF, config: LlamaConfig, name: str) -> npt.NDArray[np.float32]:

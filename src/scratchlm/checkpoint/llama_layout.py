@@ -197,7 +197,15 @@ class LlamaLayout:
 
 
 def _stored_name(name: str) -> str:
-    for ours, theirs in NAMES.items():
+    return renamed(name, NAMES)
+
+
+def renamed(name: str, names: Mapping[str, str]) -> str:
+    """Return a tensor's name with parts of ours replaced, in the order of `names`.
+
+    A part that begins with a dot may stand anywhere, any other only at the beginning.
+    """
+    for ours, theirs in names.items():
         if name.startswith(ours) or ours.startswith("."):
             name = name.replace(ours, theirs, 1)
     return name

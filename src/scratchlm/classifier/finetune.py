@@ -22,7 +22,7 @@ from scratchlm.classifier.classifier import (
     measure_labels,
     measure_logits,
 )
-from scratchlm.classifier.frozen import with_stored_features
+from scratchlm.classifier.frozen import classifier_with_stored_features
 from scratchlm.classifier.labels import read_labels
 from scratchlm.classifier.messages import read_split_csv
 from scratchlm.params.choices import Padding
@@ -134,7 +134,7 @@ def finetune(
     snapshots = open_snapshots("finetune_classifier", classifier.head.weight.device)
     prompted_accuracy = snapshots.once("prompted", measure_prompted)
     with autocast(classifier, params.precision):
-        model = with_stored_features(classifier, messages.values(), snapshots)
+        model = classifier_with_stored_features(classifier, messages.values(), snapshots)
     initial = snapshots.once("initial", measure)
     batches = loaders(
         messages["train"],

@@ -35,7 +35,9 @@ class UpperClassifier(nn.Module):
         return classifier.head(chosen_features(classifier, x_BTD, ids_BT, self.n_lower))  # type: ignore[no-any-return]
 
 
-def with_stored_features(classifier: Classifier, splits: Iterable[Messages], snapshots: Snapshots) -> nn.Module:
+def classifier_with_stored_features(
+    classifier: Classifier, splits: Iterable[Messages], snapshots: Snapshots
+) -> nn.Module:
     """Compute what the frozen blocks make of all messages, and return the rest of the classifier.
 
     Returns the classifier itself if that would not help: no block is frozen, or dropout changes what the frozen ones

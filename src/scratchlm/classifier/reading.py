@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from scratchlm.params.choices import Padding, Token
+from scratchlm.params.choices import Padding, Token, sees_padding
 
 NO_TOKEN = -1  # the padding of texts that have none
 
@@ -36,8 +36,10 @@ class Reading:
         return (ids_BT != self.pad_id).sum(dim=1).clamp(min=1)
 
     def trim(self, ids_BT: Tensor) -> Tensor:
-        """Return the ids without the columns in which nothing but padding stands, where padding is not to be seen."""
-        return ids_BT[:, : int(self.lengths(ids_BT).max())] if self.padding == "none" else ids_BT
+        """Return the ids without the last columns that can change no label, which are padding that is not seen."""
+        if self._sees_padding:
+            return ids_BT
+        return ids_BT[:, : int(self.n_needed(ids_BT).max())]
 
     def collate(self, messages: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Put messages, each ids [T] and a label, into one batch: ids [B, T], trimmed, and labels [B]."""
@@ -76,9 +78,13 @@ class Reading:
         """Return how many tokens of each text, from the first, can change its label, [B] int64."""
         if self.causal_mask and self.token == "first":
             return torch.ones_like(ids_BT[:, 0])
-        if self.padding != "none" and (not self.causal_mask or self.token in ("last", "mean")):
+        if self._sees_padding:
             return torch.full_like(ids_BT[:, 0], ids_BT.shape[1])
         return self.lengths(ids_BT)
+
+    @property
+    def _sees_padding(self) -> bool:
+        return sees_padding(self.token, self.padding, self.causal_mask)
 
     def _is_real(self, ids_BT: Tensor) -> Tensor:
         # By the length, not by the id: the one token of an empty text is padding.

@@ -3,7 +3,7 @@
 Prompts of different lengths are padded on the left; positions count from the first token of each prompt. Finished
 rows leave the batch. `generate_uncached` is the book's readable form for one prompt; tests hold both equal.
 
-Shape suffixes as in model.py: B batch, T new tokens of a call, S tokens in view, V vocab_size.
+Shape suffixes as in gpt.py: B batch, T new tokens of a call, S tokens in view, V vocab_size.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -51,7 +52,7 @@ def generate(
     """Continue every prompt by at most `max_new_tokens`, in the order given.
 
     A continuation also ends at one of `stop_ids`, or when it fills the model's context; a prompt that fills the context
-    alone gets an empty one. Every prompt must have at least one token.
+    alone gets an empty one. Every prompt must have at least one token. Raises InputError as `decode` does.
     """
     continuations: dict[int, Continuation] = {}
     for numbers in batches_by_length(prompts, batch_size):
@@ -116,7 +117,8 @@ def decode(
     """Yield (row, token) for each new token of a batch of prompts as soon as it is chosen, stops included.
 
     Each prompt has its own generator, seeded with `sampling.seed` plus its number, so that what is drawn does not
-    depend on the batch. Prompt 0 draws what the book's code draws.
+    depend on the batch. Prompt 0 draws what the book's code draws. Raises InputError if the keys and values of the
+    batch exceed the machine's memory.
     """
     device = model.device
     context = model.config.context_length
@@ -127,6 +129,7 @@ def decode(
     longest = max(len(prompts[row]) for row in rows)
     shortest = min(len(prompts[row]) for row in rows)
     capacity = min(longest + max_new_tokens, longest + context - shortest)
+    _check_memory(model, len(rows), capacity)
     cache = model.new_cache(len(rows), capacity)
     logits_BV = prefill(model, [prompts[row] for row in rows], cache)
     padding_B = torch.tensor([longest - len(prompts[row]) for row in rows], device=device)
@@ -153,6 +156,20 @@ def decode(
         if ragged:
             mask = (columns_S[: cache.length + 1] >= padding_B[:, None])[:, None, None]  # [B, 1, 1, S]
         logits_BV = model.head(model.features(token_B[:, None], positions_B1, mask, cache)[:, -1])
+
+
+def _check_memory(model: LanguageModel, n_texts: int, capacity: int) -> None:
+    """Raise InputError if a cache exceeds this machine's memory; on the CPU, filling it would kill the process."""
+    config = model.config
+    count = 2 * config.n_layers * n_texts * config.n_cached_heads * capacity * config.head_dim
+    size_bytes = count * model.wte.weight.element_size()
+    memory_bytes = psutil.virtual_memory().total
+    if model.device.type == "cpu" and size_bytes > memory_bytes:  # a GPU's own error says what it lacks
+        raise InputError(
+            f"keys and values of {n_texts:,} texts of up to {capacity:,} tokens take {size_bytes / 2**30:,.1f} GiB, "
+            f"this machine has {memory_bytes / 2**30:,.1f} GiB: make generate.batch_size or generate.max_new_tokens "
+            "smaller"
+        )
 
 
 def prefill(model: LanguageModel, prompts: Sequence[Sequence[int]], cache: KVCache) -> Tensor:

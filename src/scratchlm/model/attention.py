@@ -1,6 +1,6 @@
 """Multi-head causal attention (chapter 3.6): one set of weights, three ways to compute with it.
 
-Shape suffixes as in model.py: B batch, T tokens of this call, S tokens in view (cache included), D emb_dim,
+Shape suffixes as in llama.py: B batch, T tokens of this call, S tokens in view (cache included), D emb_dim,
 H n_heads, G heads of keys and values, K head_dim = D / H.
 """
 

@@ -72,15 +72,17 @@ def _check_memory(config: ModelConfig) -> None:
     if isinstance(config, LlamaConfig):
         n_vectors = copies * config.vocab_size
         block = 2 * width * (width + config.n_kv_heads * config.head_dim) + 3 * width * config.hidden_dim
+        third = "hidden_dim"
     else:
         n_vectors = copies * config.vocab_size + config.context_length
         block = 12 * width**2
+        third = "context_length"
     count = n_vectors * width + config.n_layers * block  # without biases and norms
     needed_gib, memory_gib = (size_bytes / 2**30 for size_bytes in (4 * count, psutil.virtual_memory().total))
     if needed_gib > memory_gib:
         raise InputError(
             f"a model of {count:,} parameters takes {needed_gib:,.0f} GiB, this machine has {memory_gib:,.0f} GiB: "
-            "make model.emb_dim, model.n_layers or model.context_length smaller"
+            f"make model.emb_dim, model.n_layers or model.{third} smaller"
         )
 
 

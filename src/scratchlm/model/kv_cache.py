@@ -10,37 +10,38 @@ from torch import Tensor
 
 
 class LayerCache(NamedTuple):
-    """One block's keys and values, [B, H, capacity, K]; the first `length` tokens are in use."""
+    """One block's keys and values, [B, G, capacity, K]; the first `length` tokens are in use."""
 
     keys: Tensor
     values: Tensor
     length: int
 
-    def append(self, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
-        """Store new keys and values; return all that are in view, each [B, H, S, K]."""
-        end = self.length + k_BHTK.shape[2]
-        self.keys[:, :, self.length : end] = k_BHTK
-        self.values[:, :, self.length : end] = v_BHTK
+    def append(self, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Store new keys and values; return all that are in view, each [B, G, S, K]."""
+        end = self.length + k_BGTK.shape[2]
+        self.keys[:, :, self.length : end] = k_BGTK
+        self.values[:, :, self.length : end] = v_BGTK
         return self.keys[:, :, :end], self.values[:, :, :end]
 
 
 class KVCache:
-    """The cache of all blocks; shape suffixes as in model.py.
+    """The cache of all blocks; shape suffixes as in llama.py.
 
-    `keys` and `values` are [n_layers, B, H, capacity, K]; the first `length` of the capacity are in use.
+    `keys` and `values` are [n_layers, B, G, capacity, K], of G heads of keys and values, which in GPT-2 are all H; the
+    first `length` of the capacity are in use.
     """
 
     def __init__(
         self,
         n_layers: int,
         batch_size: int,
-        n_heads: int,
+        n_kv_heads: int,
         capacity: int,
         head_dim: int,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (n_layers, batch_size, n_heads, capacity, head_dim)
+        shape = (n_layers, batch_size, n_kv_heads, capacity, head_dim)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
         self.length = 0
@@ -70,11 +71,21 @@ class SharedStart:
 
     def __init__(self, n_layers: int) -> None:
         self.layers = [SharedLayer() for _ in range(n_layers)]
-        self.length = 0
+
+    @property
+    def length(self) -> int:
+        """The number of tokens of the start: 0 until it was computed up to the last block."""
+        start = self.layers[-1].start  # the first blocks may be left out
+        return start[0].shape[2] if start is not None else 0
 
     def layer(self, index: int) -> SharedLayer:
         """Return one block's part."""
         return self.layers[index]
+
+
+def n_alike(ids_BT: Tensor) -> int:
+    """Return with how many tokens all texts of a batch begin."""
+    return int((ids_BT == ids_BT[0]).all(dim=0).long().cumprod(0).sum())
 
 
 class SharedLayer:

@@ -61,7 +61,7 @@ class LanguageModel(nn.Module):
         ids_BT: Tensor,
         positions_BT: Tensor | None = None,
         mask: Tensor | None = None,
-        cache: AnyCache | None = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
         """Return the final hidden state of every position, [B, T, D].
 
@@ -121,7 +121,6 @@ class LanguageModel(nn.Module):
             return self.ln_f(self.run_blocks(x_BTD, first))  # type: ignore[no-any-return]
         start = SharedStart(self.config.n_layers)
         self.run_blocks(x_BTD[:1, :n_shared], first, cache=start)
-        start.length = n_shared
         return self.ln_f(self.run_blocks(x_BTD[:, n_shared:], first, cache=start))  # type: ignore[no-any-return]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
+from scratchlm.model.kv_cache import n_alike
 from scratchlm.model.language_model import LanguageModel
 
 LOGITS_AT_ONCE = 512  # rows; of GPT-2's vocabulary they take 100 MB in float32
@@ -53,8 +54,3 @@ def next_log_probs(model: LanguageModel, texts: Sequence[Sequence[int]], tokens:
     features_BTD = model.features_after_start(model.embed(ids_BT.to(model.device)), n_shared)
     features_BD = features_BTD[torch.arange(len(texts)), last_B - n_shared]
     return model.head(features_BD).float().log_softmax(dim=-1)[:, list(tokens)].cpu()
-
-
-def n_alike(ids_BT: Tensor) -> int:
-    """Return with how many tokens all texts of a batch begin."""
-    return int((ids_BT == ids_BT[0]).all(dim=0).long().cumprod(0).sum())

@@ -56,14 +56,14 @@ def rotation(positions: Tensor, head_dim: int, base: float) -> Rotation:
     return Rotation(angles.cos(), angles.sin())
 
 
-def rotate(x_BHTK: Tensor, turned: Rotation) -> Tensor:
+def rotate(x_BHTK: Tensor, angles: Rotation) -> Tensor:
     """Turn each pair of dimensions of queries or keys by its angle; [B, H, T, K].
 
     The product of a query and a key then depends on how far apart they are, and not on where they stand. A pair is a
     dimension of the first half of a head with the same one of the second half, as in transformers' files.
     """
     first, second = x_BHTK.chunk(2, dim=-1)  # each [B, H, T, K / 2]
-    cos, sin = turned
+    cos, sin = angles
     # In bfloat16 the angles stay in float32: near positions would get the same one.
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x_BHTK.dtype)
 
@@ -84,15 +84,15 @@ class GroupedQueryAttention(nn.Module):
         self.v_proj = Linear(config.emb_dim, kv_dim, bias=False)
         self.o_proj = Linear(config.emb_dim, config.emb_dim, bias=False)
 
-    def forward(self, x_BTD: Tensor, turned: Rotation, mask: Tensor | None, cache: AnyLayerCache | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, angles: Rotation, mask: Tensor | None, cache: AnyLayerCache | None) -> Tensor:
         """Attend from every token to those it may see, [B, T, D] to [B, T, D]; `mask` as for `MultiHeadAttention`."""
-        q, k, v = self.queries_keys_values(x_BTD, turned)
+        q, k, v = self.queries_keys_values(x_BTD, angles)
         if cache is not None:
             k, v = cache.append(k, v)  # [B, G, S, K]
         y_BHTK = attend(q, k, v, mask, self.kind, self.drop_rate if self.training else 0.0)
         return self.o_proj(y_BHTK.transpose(1, 2).reshape(x_BTD.shape))  # type: ignore[no-any-return]
 
-    def at(self, x_BTD: Tensor, turned: Rotation, position_B: Tensor, mask: Tensor | None) -> Tensor:
+    def at(self, x_BTD: Tensor, angles: Rotation, position_B: Tensor, mask: Tensor | None) -> Tensor:
         """Attend from one position of each text alone, [B, T, D] and [B] int64 to [B, D], without dropout."""
         assert not (self.training and self.drop_rate)
         B, T, D = x_BTD.shape
@@ -100,16 +100,16 @@ class GroupedQueryAttention(nn.Module):
         if mask is None:
             mask = causal_mask(T, T, x_BTD.device)
         mask_B11T = mask.expand(B, 1, T, T)[rows_B, :, position_B][:, :, None]
-        at_B1 = Rotation(*(part[position_B][:, None, None] for part in turned))  # each [B, 1, 1, K / 2]
+        at_B1 = Rotation(*(part[position_B][:, None, None] for part in angles))  # each [B, 1, 1, K / 2]
         q_BH1K = rotate(self._heads(self.q_proj(x_BTD[rows_B, position_B][:, None])), at_B1)
-        k_BGTK, v_BGTK = rotate(self._heads(self.k_proj(x_BTD)), turned), self._heads(self.v_proj(x_BTD))
+        k_BGTK, v_BGTK = rotate(self._heads(self.k_proj(x_BTD)), angles), self._heads(self.v_proj(x_BTD))
         y_BH1K = attend(q_BH1K, k_BGTK, v_BGTK, mask_B11T, self.kind, drop_rate=0.0)
         return self.o_proj(y_BH1K.reshape(B, D))  # type: ignore[no-any-return]
 
-    def queries_keys_values(self, x_BTD: Tensor, turned: Rotation) -> tuple[Tensor, Tensor, Tensor]:
+    def queries_keys_values(self, x_BTD: Tensor, angles: Rotation) -> tuple[Tensor, Tensor, Tensor]:
         """Project the input and turn queries and keys: [B, H, T, K], and twice [B, G, T, K]."""
         q, k, v = (self._heads(projection(x_BTD)) for projection in (self.q_proj, self.k_proj, self.v_proj))
-        return rotate(q, turned), rotate(k, turned), v
+        return rotate(q, angles), rotate(k, angles), v
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)  # [B, T, H * K] to [B, H, T, K]
@@ -143,12 +143,12 @@ class LlamaBlock(nn.Module):
         self.mlp = GatedFeedForward(config)
         self.dropout = nn.Dropout(config.drop_rate)
 
-    def forward(self, x_BTD: Tensor, turned: Rotation, mask: Tensor | None, cache: AnyLayerCache | None) -> Tensor:
-        return self._after_attention(x_BTD, self.attn(self.ln_1(x_BTD), turned, mask, cache))
+    def forward(self, x_BTD: Tensor, angles: Rotation, mask: Tensor | None, cache: AnyLayerCache | None) -> Tensor:
+        return self._after_attention(x_BTD, self.attn(self.ln_1(x_BTD), angles, mask, cache))
 
-    def at(self, x_BTD: Tensor, turned: Rotation, position_B: Tensor, mask: Tensor | None) -> Tensor:
+    def at(self, x_BTD: Tensor, angles: Rotation, position_B: Tensor, mask: Tensor | None) -> Tensor:
         """Return what `forward` does at one position of each text, [B] int64, without dropout of attention: [B, D]."""
-        attended_BD = self.attn.at(self.ln_1(x_BTD), turned, position_B, mask)
+        attended_BD = self.attn.at(self.ln_1(x_BTD), angles, position_B, mask)
         return self._after_attention(x_BTD[torch.arange(len(x_BTD), device=x_BTD.device), position_B], attended_BD)
 
     def _after_attention(self, x: Tensor, attended: Tensor) -> Tensor:
@@ -188,16 +188,16 @@ class Llama(LanguageModel):
         cache: AnyCache | None = None,
     ) -> Tensor:
         """Return the hidden states after some blocks; see `LanguageModel`."""
-        turned = self.rotation(x_BTD.shape[1], positions_BT, cache.length if cache is not None else 0)
+        angles = self.rotation_of(x_BTD.shape[1], positions_BT, cache.length if cache is not None else 0)
         for layer, block in enumerate(self.h[first:end], first):
-            x_BTD = block(x_BTD, turned, mask, cache.layer(layer) if cache is not None else None)
+            x_BTD = block(x_BTD, angles, mask, cache.layer(layer) if cache is not None else None)
         return x_BTD
 
     def last_block_at(self, x_BTD: Tensor, position_B: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return what the last block does at one position of each text; see `LanguageModel`."""
-        return cast(LlamaBlock, self.h[-1]).at(x_BTD, self.rotation(x_BTD.shape[1]), position_B, mask)
+        return cast(LlamaBlock, self.h[-1]).at(x_BTD, self.rotation_of(x_BTD.shape[1]), position_B, mask)
 
-    def rotation(self, n_tokens: int, positions_BT: Tensor | None = None, start: int = 0) -> Rotation:
+    def rotation_of(self, n_tokens: int, positions_BT: Tensor | None = None, start: int = 0) -> Rotation:
         """Return the rotation of tokens whose positions count from `start` if not given, the same for all heads."""
         if positions_BT is None:
             positions = torch.arange(start, start + n_tokens, device=self.device)  # [T]

@@ -22,3 +22,8 @@ Split = Literal["book", "bonus"]  # of messages
 LoraScaling = Literal["alpha", "alpha_over_rank"]
 PromptStyle = Literal["alpaca", "phi3"]  # of the assistant
 PromptName = Literal["book", "rubric"]  # of the judge
+
+
+def sees_padding(token: Token, padding: Padding, causal_mask: bool) -> bool:
+    """Return whether the padding of a message can change its label: it stands after the message's own tokens."""
+    return padding != "none" and (not causal_mask or token in ("last", "mean"))

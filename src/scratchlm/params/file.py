@@ -19,7 +19,7 @@ from scratchlm.errors import InputError
 from scratchlm.files.folders import from_root
 from scratchlm.files.text import one_line, shorten
 from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, SMOLLM2_CONTEXT_LENGTH
-from scratchlm.params.choices import BYTES_AND_END, Size
+from scratchlm.params.choices import BYTES_AND_END, Size, SmolLM2, sees_padding
 from scratchlm.params.schema import (
     ClassifierParams,
     JudgeParams,
@@ -146,6 +146,11 @@ def _bad_shape(model: ModelParams) -> Iterator[str]:
             )
         if model.n_heads % model.n_kv_heads:
             yield f"model.n_kv_heads: got {model.n_kv_heads}, allowed: a divisor of model.n_heads ({model.n_heads})"
+        if model.activation != "gelu_tanh":
+            yield (
+                f"model.activation: got {model.activation}, allowed with architecture llama: gelu_tanh, which it does "
+                "not use, since its feed-forward always has silu"
+            )
         if model.qkv_bias:
             yield "model.qkv_bias: got true, allowed with architecture llama: false"
         if not model.shortcuts:
@@ -247,6 +252,18 @@ def _bad_bases(valid: dict[str, Any]) -> Iterator[str]:
         yield (
             f"finetune_classifier.max_length: got {classifier.max_length}, allowed with finetune_classifier.padding "
             "context: null, which is the context of the base"
+        )
+    if (
+        classifier
+        and classifier.padding == "context"
+        and classifier.base in get_args(SmolLM2)
+        and sees_padding(classifier.token, classifier.padding, classifier.causal_mask)
+    ):
+        token = f"token {classifier.token}" if classifier.causal_mask else "causal_mask false"
+        yield (
+            f"finetune_classifier.padding: got context, allowed with base {classifier.base} and {token}: longest or "
+            f"none, as {SMOLLM2_CONTEXT_LENGTH:,} tokens of every message exceed most memories; or set "
+            "finetune_classifier.token to last_real, with causal_mask true, which needs no padding"
         )
     if {"finetune_instructions", "model"} <= valid.keys():
         base_length = _context_length(valid["finetune_instructions"].base, valid["model"])

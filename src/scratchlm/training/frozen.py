@@ -28,6 +28,7 @@ class UpperModel(nn.Module):
         """Return the logits of N of the B * T positions, [N, V]; see `LanguageModel.forward`.
 
         The text of a row ends at its last chosen position, as what follows changes no logits; no row is without one.
+        Its features are looked up by its ids on the CPU: with a GPU, this waits for them to come back.
         """
         B, T = ids_BT.shape
         row_N, column_N = chosen_N // T, chosen_N % T

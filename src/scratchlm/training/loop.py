@@ -157,7 +157,9 @@ class Training:
         self.learning_rate = params.learning_rate  # of the last step
 
     def update(self, batch: Batch) -> None:
-        """Take one step on a batch that is still on the CPU, without a wait for the GPU.
+        """Take one step on a batch that is still on the CPU, without a wait for the GPU, except for stored features.
+
+        These are looked up on the CPU, by ids that come back from the device; see `frozen.UpperModel`.
 
         The parts of the batch, `accumulate` many, are computed one after the other: only one of them needs memory. The
         loss is computed in `precision`; the gradients, the optimizer's state and the weights are float32.
@@ -340,7 +342,7 @@ def batch_sums(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Return sums and numbers of targets of the first `n_batches` batches (all if None), a value for each batch.
 
-    All are on the CPU. No batch waits for the device.
+    All are on the CPU. No batch waits for the device, except for stored features, which are looked up on the CPU.
     """
     rows, counts = [], []
     with evaluation_mode(model):

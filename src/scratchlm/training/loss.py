@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scratchlm.model.kv_cache import n_alike
+
 IGNORED = -100  # a target that does not count; torch's default
 
 FEWEST_SHARED = 8  # tokens with which all texts begin: fewer are not worth a call of every layer
@@ -42,7 +44,7 @@ def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
     logits: with masked prompts that is a fifth of them.
     """
     inputs_BT, targets_BT = batch
-    n_shared = shared_start(inputs_BT, targets_BT)  # on the CPU, as the next line: nothing waits for the GPU
+    n_shared = shared_start(inputs_BT, targets_BT)  # on the CPU, as the next line, to wait for no GPU
     counted_N = (targets_BT.flatten() != IGNORED).nonzero().squeeze(1)
     inputs_BT, targets_N, counted_N = on_device((inputs_BT, targets_BT.flatten()[counted_N], counted_N), model)
     return F.cross_entropy(model(inputs_BT, counted_N, n_shared), targets_N, reduction="sum")
@@ -53,8 +55,8 @@ def shared_start(inputs_BT: Tensor, targets_BT: Tensor) -> int:
 
     Of masked instructions in the Alpaca style these are the words before the instruction, two fifths of all tokens.
     """
-    alike_T = ((inputs_BT == inputs_BT[0]) & (targets_BT == IGNORED)).all(dim=0)
-    n_shared = int(alike_T.long().cumprod(0).sum())
+    n_ignored = int((targets_BT == IGNORED).long().cumprod(1).sum(1).min())
+    n_shared = min(n_alike(inputs_BT), n_ignored)
     return n_shared if len(inputs_BT) > 1 and FEWEST_SHARED <= n_shared < inputs_BT.shape[1] else 0
 
 

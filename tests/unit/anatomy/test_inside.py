@@ -221,7 +221,7 @@ def test_positions_of_a_llama_are_as_alike_as_a_query_and_the_same_key_turned_to
     assert vectors_TN.shape == (32, 12)
     # The same in all pairs, at every position.
     same_BHTK = torch.cat([torch.full((1, 1, 32, 6), 0.6), torch.full((1, 1, 32, 6), 0.8)], dim=-1)
-    turned_TK = rotate(same_BHTK, model.rotation(32))[0, 0]
+    turned_TK = rotate(same_BHTK, model.rotation_of(32))[0, 0]
     expected_TT = F.cosine_similarity(turned_TK[:, None], turned_TK[None], dim=-1)
     found_TT = F.cosine_similarity(vectors_TN[:, None], vectors_TN[None], dim=-1)
     assert torch.allclose(found_TT, expected_TT, atol=TOLERANCE)

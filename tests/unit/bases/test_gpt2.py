@@ -15,6 +15,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from scratchlm.bases import gpt2
+from scratchlm.bases.own import copy_checkpoint
 from scratchlm.checkpoint.folder import load, save_checkpoint
 from scratchlm.download.sources import GPT2_WEIGHTS
 from scratchlm.errors import InputError
@@ -81,14 +82,14 @@ def test_a_checkpoint_of_transformers_is_downloaded_from_a_server(
 
 def test_our_own_checkpoint_is_copied_after_the_same_checks(tokenizer_folder: Path, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "pretrained", new_model(small_config(), "gpt2"), tokenizer_folder)
-    gpt2.copy_checkpoint(tmp_path / "pretrained", tmp_path / "gpt2" / "pretrained")
+    copy_checkpoint(tmp_path / "pretrained", tmp_path / "gpt2" / "pretrained")
     copied = load(tmp_path / "gpt2" / "pretrained")[0]
     assert copied.config.n_layers == 2
     weights = tmp_path / "pretrained" / "model.safetensors"
     save_checkpoint(tmp_path / "deeper", new_model(small_config(3), "gpt2"), tokenizer_folder)
     weights.write_bytes((tmp_path / "deeper" / "model.safetensors").read_bytes())
     with pytest.raises(InputError, match="12 differences"):
-        gpt2.copy_checkpoint(tmp_path / "pretrained", tmp_path / "gpt2" / "other")
+        copy_checkpoint(tmp_path / "pretrained", tmp_path / "gpt2" / "other")
     assert not (tmp_path / "gpt2" / "other").exists()
 
 

@@ -17,7 +17,7 @@ from torch.utils.data import TensorDataset
 from training_settings import training_settings
 from transformers import GPT2LMHeadModel
 
-from scratchlm.bases.gpt2 import copy_checkpoint
+from scratchlm.bases.own import copy_checkpoint
 from scratchlm.bases.start import start_model
 from scratchlm.checkpoint.folder import load, save_checkpoint
 from scratchlm.errors import InputError, explain

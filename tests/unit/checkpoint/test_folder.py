@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from scratchlm.assistant.folder import load_assistant, save_assistant
-from scratchlm.bases.gpt2 import copy_checkpoint
+from scratchlm.bases.own import copy_checkpoint
 from scratchlm.checkpoint.config_json import read_config
 from scratchlm.checkpoint.folder import check_vocabulary, load, load_checkpoint, save_checkpoint
 from scratchlm.classifier.classifier import Classifier

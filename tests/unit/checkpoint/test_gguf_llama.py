@@ -13,6 +13,7 @@ from gguf_files import SPECIAL, tiny_vocabulary, write_llama
 from safetensors.torch import load_file
 
 from scratchlm.bases.smollm2 import convert_gguf
+from scratchlm.checkpoint import llama_layout
 from scratchlm.checkpoint.folder import check_vocabulary, load
 from scratchlm.checkpoint.gguf import QUANTIZATIONS
 from scratchlm.checkpoint.gguf_llama import gguf_name
@@ -125,3 +126,9 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, problem: str) -> No
 def test_names_are_llama_cpp_s() -> None:
     assert gguf_name("h.12.attn.o_proj.weight") == "blk.12.attn_output.weight"
     assert gguf_name("ln_f.weight") == "output_norm.weight"
+
+
+def test_a_part_of_a_name_without_a_dot_before_it_is_renamed_at_the_beginning_only() -> None:
+    names = {"h.": "blk.", ".q.": ".attn_q."}
+    assert llama_layout.renamed("h.0.h.q.weight", names) == "blk.0.h.attn_q.weight"
+    assert llama_layout.renamed("q.weight", names) == "q.weight"

@@ -16,7 +16,7 @@ from training_settings import classifier_settings
 from scratchlm.classifier import finetune as module
 from scratchlm.classifier.classifier import Classifier, Messages, choose_trained_layers
 from scratchlm.classifier.finetune import Finetuning, finetune
-from scratchlm.classifier.frozen import UpperClassifier, with_stored_features
+from scratchlm.classifier.frozen import UpperClassifier, classifier_with_stored_features
 from scratchlm.classifier.reading import Reading
 from scratchlm.model.config import Architecture
 from scratchlm.model.cut import n_frozen_blocks
@@ -62,7 +62,7 @@ def run(
 ) -> Finetuning:
     monkeypatch.setattr(module, "open_snapshots", lambda stage, device: Snapshots(folder))
     if plain:
-        monkeypatch.setattr(module, "with_stored_features", lambda classifier, splits, snapshots: classifier)
+        monkeypatch.setattr(module, "classifier_with_stored_features", lambda classifier, splits, snapshots: classifier)
     return finetune(classifier, messages_of(settings.padding), settings, 1, lambda: None)
 
 
@@ -146,14 +146,14 @@ def test_where_nothing_is_frozen_or_dropout_changes_it_the_whole_classifier_is_t
 ) -> None:
     classifier = classifier_of(settings_of(**changes), n_layers)
     snapshots = Snapshots(tmp_path)
-    assert with_stored_features(classifier, messages_of("longest").values(), snapshots) is classifier
+    assert classifier_with_stored_features(classifier, messages_of("longest").values(), snapshots) is classifier
     assert [path.name for path in tmp_path.iterdir()] == ["lock"]
 
 
 def test_one_block_that_is_frozen_whole_is_enough(tmp_path: Path) -> None:
     classifier = classifier_of(settings_of(train_layers="last_layer"), n_layers=1)
     messages = messages_of("longest")["test"]
-    upper = with_stored_features(classifier, [messages], Snapshots(tmp_path))
+    upper = classifier_with_stored_features(classifier, [messages], Snapshots(tmp_path))
     assert isinstance(upper, UpperClassifier) and upper.features.rows_ND.shape == (len(messages.ids.unique(dim=0)), 16)
     torch.testing.assert_close(upper(messages.ids), classifier(messages.ids), atol=1e-6, rtol=1e-6)
 

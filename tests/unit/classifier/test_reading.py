@@ -74,6 +74,16 @@ def test_without_padding_a_text_in_a_batch_is_read_as_alone(token: Token, causal
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("token", "width"), [("first", 1), ("last_real", 12), ("mean_real", 12), ("last", 16)])
+def test_padding_that_changes_no_label_is_not_computed(token: Token, width: int) -> None:
+    model, ids_BT, widths = classifier_of(token=token, padding="context"), texts(width=16), []
+    model.gpt.h[0].register_forward_pre_hook(lambda _, inputs: widths.append(inputs[0].shape[1]))
+    model(ids_BT)
+    model(Reading(token, "context", pad_id=PAD).collate([(ids_T, torch.tensor(0)) for ids_T in ids_BT])[0])
+    assert widths == [width, width]
+
+
+@torch.no_grad()
 def test_the_mean_of_the_real_tokens_leaves_the_padding_out() -> None:
     model, ids_BT = classifier_of(token="mean_real"), texts()
     logits_BTN = model.head(model.gpt.features(ids_BT))

@@ -69,6 +69,8 @@ def test_a_set_is_possible_in_every_profile_but_for_what_needs_the_book_s(
     needs = [] if profile == "book" else NEEDS_BOOK.get(name, [])
     if profile in ("laptop", "smol"):  # SmolLM2 sees texts of 8,192 tokens
         needs = [run for run in needs if run != "alpaca-52k"]
+    if (name, profile) == ("classifier_variants", "laptop"):  # so many of each message need too much memory
+        needs = [*needs, "context-length"]
     assert impossible == needs
     assert all(bool(run.problem) == (run.params is None) for run in runs)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from scratchlm.errors import InputError
 from scratchlm.generation.decode import Continuation, Sampling, generate
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
@@ -86,3 +90,16 @@ def test_a_limit_or_an_end_cuts_a_continuation_and_changes_nothing_before(
         Continuation(ids[: ids.index(stop_id)], True) if stop_id in ids else Continuation(ids, False) for ids in cut
     ]
     assert generate(model, prompts, max_new_tokens, {stop_id}, sampling, len(prompts)) == expected
+
+
+def test_a_batch_whose_keys_and_values_exceed_the_memory_is_refused(
+    model: GPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 2 * 2 * 3 * 16 * 12 * 8  # keys and values, blocks, texts, width, tokens, bytes of float64
+    sampling = Sampling()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=needed))
+    assert len(generate(model, [[1, 2]] * 3, 10, (), sampling, batch_size=3)) == 3
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=needed - 1))
+    with pytest.raises(InputError, match=r"of 3 texts of up to 12 tokens take .* generate\.batch_size or "):
+        generate(model, [[1, 2]] * 3, 10, (), sampling, batch_size=3)
+    assert len(generate(model, [[1, 2]] * 3, 10, (), sampling, batch_size=2)) == 3

@@ -333,6 +333,14 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
         "model.emb_dim: got 128, allowed with architecture llama: a multiple of 2 * model.n_heads (256), as rotary "
         "positions turn pairs of numbers",
     ),
+    *(
+        (
+            {"model.architecture": "llama", "model.activation": activation},
+            f"model.activation: got {activation}, allowed with architecture llama: gelu_tanh, which it does not use, "
+            "since its feed-forward always has silu",
+        )
+        for activation in ("relu", "gelu")
+    ),
     (
         {"model.architecture": "llama", "model.qkv_bias": True},
         "model.qkv_bias: got true, allowed with architecture llama: false",
@@ -406,6 +414,25 @@ COMBINATIONS: list[tuple[dict[str, Any], str]] = [
     (
         {"finetune_instructions.base": "smollm2-135M"},
         "finetune_instructions.base: got smollm2-135M, allowed: one of weights.bases (pretrained)",
+    ),
+    *(
+        (
+            {
+                "weights.bases": ["pretrained", "smollm2-135M"],
+                "finetune_classifier.base": "smollm2-135M",
+                "finetune_classifier.padding": "context",
+                "finetune_classifier.token": token,
+                "finetune_classifier.causal_mask": causal_mask,
+            },
+            f"finetune_classifier.padding: got context, allowed with base smollm2-135M and {why}: longest or none, as "
+            "8,192 tokens of every message exceed most memories; or set finetune_classifier.token to last_real, with "
+            "causal_mask true, which needs no padding",
+        )
+        for token, causal_mask, why in (
+            ("last", True, "token last"),
+            ("mean", True, "token mean"),
+            ("last_real", False, "causal_mask false"),
+        )
     ),
     (
         {"judge.pairwise": True},

@@ -16,7 +16,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scratchlm.bases.gpt2 import copy_checkpoint
+from scratchlm.bases.own import copy_checkpoint
 from scratchlm.checkpoint.folder import check_vocabulary, load, save_checkpoint
 from scratchlm.corpus import documents
 from scratchlm.corpus.documents import read_documents
