@@ -1,0 +1,1 @@
+"""What the page asks for: one module per view, each with its routes below /page/."""
