@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from scratchlm.serving.bodies import Refused, error_response
 from scratchlm.serving.shelf import Shelf
+from scratchlm.serving.views import examples, next_token, prompt, tokens
 
 PAGE = Path(__file__).parent / "page"
 
@@ -24,7 +25,10 @@ def make_app(shelf: Shelf) -> Starlette:
         return error_response(error)
 
     routes = [
-        # Mount("/v1", ...), *next_token.routes(shelf), ...
+        *examples.routes(shelf),
+        *next_token.routes(shelf),
+        *prompt.routes(shelf),
+        *tokens.routes(shelf),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     return Starlette(routes=routes, exception_handlers={Refused: on_refused})
