@@ -81,10 +81,10 @@ class Answer:
 
     def _take(self, event: NewToken | End) -> Piece:
         if isinstance(event, End):
-            if event.reason == "cancelled":
-                raise Refused(500, "the model could not go on; the server's output says why")
-            self.finish = event.reason
-            return Piece(self._text.end())
+            if event.reason == "stop" or event.reason == "length":
+                self.finish = event.reason
+                return Piece(self._text.end())
+            raise Refused(500, "the model could not go on; the server's output says why")
         if event.id in self._end_ids:
             self.finish = "stop"
             self.cancel()

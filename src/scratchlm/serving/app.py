@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from scratchlm.errors import InputError, OutputError, explain
-from scratchlm.serving import chat, models
+from scratchlm.serving import chat, completions, models
 from scratchlm.serving.bodies import Refused, error_response
 from scratchlm.serving.guards import Guards
 from scratchlm.serving.shelf import Shelf
@@ -27,6 +27,7 @@ def make_app(shelf: Shelf) -> ASGIApp:
     routes = [
         *models.routes(shelf),
         *chat.routes(shelf),
+        *completions.routes(shelf),
         *examples.routes(shelf),
         *next_token.routes(shelf),
         *prompt.routes(shelf),

@@ -46,6 +46,6 @@ export function errorLine() {
 
 /** A line that says which keys do what: pairs of a key and its meaning. */
 export function hint(...keys) {
-  const parts = keys.flatMap(([key, meaning]) => [element("kbd", {}, key), ` ${meaning}  `]);
+  const parts = keys.map(([key, meaning]) => element("span", {}, element("kbd", {}, key), ` ${meaning}`));
   return element("p", { class: "note keys" }, ...parts);
 }

@@ -56,12 +56,14 @@ export async function mount(section) {
           field("Temperature", temperature.control, temperature.value),
           field("Top-k", topK.control, topK.value)),
         element("h3", {}, "Next token"),
-        empty, list, others,
-        hint(["↑ ↓", "move"], ["Enter", "takes the token"], ["1–9", "take by place"], ["⌫", "undoes"],
-          ["Esc", "goes to the text and back"]),
-        element("p", { class: "note" },
-          "The bar is the probability from which the next token is drawn. The thin mark is the model's own: " +
-          "temperature 1, all tokens."),
+        empty,
+        element("div", { class: "stack", hidden: true },
+          list, others,
+          hint(["↑ ↓", "move"], ["Enter", "takes the token"], ["1–9", "take by place"], ["⌫", "undoes"],
+            ["Esc", "to the text and back"]),
+          element("p", { class: "note" },
+            "The bar is the probability from which the next token is drawn. The thin mark is the model's own: " +
+            "temperature 1, all tokens.")),
       ),
     ),
   );
@@ -143,7 +145,7 @@ export async function mount(section) {
     text.scrollTop = text.scrollHeight;
     fresh = true;
     empty.hidden = true;
-    list.hidden = !answer.tokens.length;
+    list.parentElement.hidden = false;
     answer.tokens.forEach((token, place) => fillRow(rows[place], token));
     rows.forEach((row, place) => { row.item.hidden = place >= answer.tokens.length; });
     count.textContent = `${answer.ids.length} of ${answer.context} tokens`;
@@ -170,9 +172,9 @@ export async function mount(section) {
     fresh = false;
     text.readOnly = false;
     text.value = typed;
-    list.hidden = true;
+    list.parentElement.hidden = true;
     empty.hidden = false;
-    count.textContent = others.textContent = "";
+    count.textContent = "";
   }
 
   function fail(problem) {
@@ -205,7 +207,7 @@ export async function mount(section) {
   function onTextKey(event) {
     if (event.key === "Escape") {
       if (writing) writing.abort();
-      else if (!list.hidden) focusRow(rows.findIndex((row) => row.button.tabIndex === 0));
+      else if (fresh) focusRow(rows.findIndex((row) => row.button.tabIndex === 0));
     } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) startOrStop();
     else return;
     event.preventDefault();

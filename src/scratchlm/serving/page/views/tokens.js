@@ -4,7 +4,7 @@ import { choice, element, errorLine, examples, field } from "/elements.js";
 
 export const title = "Tokens";
 
-const STRANGE = "Unbelievable! 3.14159 naïve cafés in 東京 🦜"; // pieces of words, of numbers and of characters
+const STRANGE = "Unbelievable! 3.14159 naïve cafés in Αθήνα ☂"; // pieces of words, of numbers and of characters
 
 export async function mount(section) {
   const names = await modelNames();
