@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Thread
 
 import pytest
@@ -77,16 +78,31 @@ def chromium() -> Iterator[Chrome]:
 @pytest.fixture
 def browser(chromium: Chrome, address: str) -> Iterator[Chrome]:
     """Chromium with nothing open. After the test: it asked no other host, and the page reported no error."""
+    with watched(chromium, address):
+        yield chromium
+    # A refused request (4xx) is reported too; tests of errors expect just these.
+    assert [entry["message"] for entry in chromium.get_log("browser") if "status of 4" not in entry["message"]] == []
+
+
+@pytest.fixture
+def file_browser(chromium: Chrome) -> Iterator[Chrome]:
+    """The same for pages that are files: they ask no host at all. Vega's warnings are no errors."""
+    with watched(chromium, "file:"):
+        yield chromium
+    assert [entry["message"] for entry in chromium.get_log("browser") if entry["level"] != "WARNING"] == []
+
+
+@contextmanager
+def watched(chromium: Chrome, own: str) -> Iterator[None]:
+    """Empty the browser; after the block, check that all addresses which it asked begin with `own`."""
     chromium.get("about:blank")
     for log in LOGS:
         chromium.get_log(log)  # what is read is gone: only this test's entries remain
     chromium.set_window_size(1200, 900)
-    yield chromium
+    yield
     asked = requested_urls(chromium)
-    assert [url for url in asked if not url.startswith((address, "about:", "data:", "blob:"))] == []
+    assert [url for url in asked if not url.startswith((own, "about:", "data:", "blob:"))] == []
     assert asked, "the test has loaded no page"
-    # A refused request (4xx) is reported too; tests of errors expect just these.
-    assert [entry["message"] for entry in chromium.get_log("browser") if "status of 4" not in entry["message"]] == []
 
 
 def requested_urls(browser: Chrome) -> list[str]:
