@@ -1,4 +1,7 @@
-"""How a chat becomes a prompt, in Jinja: the template that transformers and llama.cpp read."""
+"""The prompt of an assistant as a chat template in Jinja, which transformers, llama.cpp and others fill in.
+
+https://huggingface.co/docs/transformers/chat_templating
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,22 @@ import json
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.params.choices import PromptStyle
 
+TEMPLATE = "chat_template.jinja"  # Hugging Face's name
+CONTENT = "\0"  # where the message stands; no prompt has it
+NO_MESSAGE = "wanted a message with the role user and a text as its content: this model answers the last of them"
+
 
 def jinja_template(style: PromptStyle) -> str:
-    """Return the template that renders the last user message as `format_prompt` does, without an input."""
-    before, after = format_prompt(Entry(instruction="\0", input="", output=""), style).split("\0")
-    last = "(messages | selectattr('role', 'equalto', 'user') | list | last)['content']"
-    return f"{{{{ {json.dumps(before)} + {last} + {json.dumps(after)} }}}}"
+    """Return a template that renders a chat's last message of the user as `format_prompt` does an instruction.
+
+    All other messages are left out: the training had single turns, and a history is nothing that the model has seen.
+    """
+    before, after = format_prompt(Entry(instruction=CONTENT, input="", output=""), style).split(CONTENT)
+    # The texts are literals, because Jinja drops a line end after a block, and at the end of a template.
+    return f"""\
+{{%- set asked = messages | selectattr("role", "equalto", "user") | list -%}}
+{{%- if not asked or asked[-1]["content"] is not string -%}}
+{{{{- raise_exception({json.dumps(NO_MESSAGE)}) -}}}}
+{{%- endif -%}}
+{{{{- {json.dumps(before)} + asked[-1]["content"] + {json.dumps(after)} -}}}}
+"""
