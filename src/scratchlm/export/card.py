@@ -6,45 +6,22 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from scratchlm.export.last_run import BASES_STAGE, LastRun
-from scratchlm.export.origin import Origin
-from scratchlm.model.config import LlamaConfig, ModelConfig
-from scratchlm.params.choices import PromptStyle
+from scratchlm.export.exported_model import YOU, ExportedModel
+from scratchlm.export.last_run import LastRun
+from scratchlm.model.config import LlamaConfig
 
-YOU = "YOU"  # stands for the name of an account
-QUESTION, BEGINNING = "What is the opposite of hot?", "One morning"
 SOURCES = ("corpus.source", "instructions.source", "preferences.source", "pretrain.start")  # may name a user's files
 EMBEDDED = re.compile(r"[a-z]+(-[a-z]+)*")  # names of data that the project has, or knows where to get
 OWN_FILES = "files of the author's own"
 PACKAGES = ("scratchlm", "torch", "safetensors", "gguf")
 
 
-@dataclass(frozen=True)
-class Described:
-    """What a card says of."""
-
-    name: str
-    config: ModelConfig
-    n_parameters: int
-    style: PromptStyle | None  # None for a model that continues texts
-    gguf_name: str
-    licence: str | None  # as the hub names it
-    origin: Origin | None
-    run: LastRun | None
-
-    @property
-    def is_base(self) -> bool:
-        """Whether it holds the weights of other people as they are."""
-        return self.run is not None and self.run.stage == BASES_STAGE and self.origin is not None
-
-
-def write_card(model: Described) -> str:
+def write_card(model: ExportedModel) -> str:
     """Return the README.md of a model's folder on the Hugging Face hub, in Markdown with a header in YAML."""
     parts = [
         f"# {model.name}",
@@ -66,7 +43,7 @@ def write_card(model: Described) -> str:
     return f"---\n{header(model)}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def header(model: Described) -> str:
+def header(model: ExportedModel) -> str:
     """Return what the hub reads: YAML."""
     fields: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if model.licence is not None:
@@ -82,7 +59,7 @@ def header(model: Described) -> str:
     return stream.getvalue()
 
 
-def introduction(model: Described) -> str:
+def introduction(model: ExportedModel) -> str:
     """Return in a paragraph what the model is."""
     kind = "Llama" if isinstance(model.config, LlamaConfig) else "GPT-2"
     does = "continues a text" if model.style is None else "answers one instruction at a time"
@@ -106,10 +83,9 @@ def introduction(model: Described) -> str:
     return " ".join(lines)
 
 
-def usage(model: Described) -> Iterator[str]:
+def usage(model: ExportedModel) -> Iterator[str]:
     """Yield how three programs run the model."""
-    prompt = BEGINNING if model.style is None else QUESTION
-    repository = f"{YOU}/{model.name}"
+    prompt, repository = model.example, f"{YOU}/{model.name}"
     yield f"With [Ollama](https://ollama.com), where {YOU} is the account that the folder was uploaded to:"
     yield fenced("sh", f'ollama run hf.co/{repository} "{prompt}"')
     yield "or, with the folder on your disk, in the folder:"
@@ -126,7 +102,7 @@ def usage(model: Described) -> Iterator[str]:
     yield fenced("python", "\n".join(lines))
 
 
-def figures(model: Described) -> Iterator[str]:
+def figures(model: ExportedModel) -> Iterator[str]:
     """Yield what was measured of the model, as a table."""
     rows = list(measured(model.run)) if model.run is not None else []
     if not rows:
@@ -155,7 +131,7 @@ def measured(run: LastRun) -> Iterator[tuple[str, str]]:
     if run.variant is None:
         return
     judged, asked = run.metrics.get("judge_responses", {}), run.metrics.get("benchmark_models", {})
-    scores = [(run.variant, "mean score of its answers")]
+    scores: list[tuple[str, str]] = [(run.variant, "mean score of its answers")]
     if run.variant != "base":
         scores.append(("base", "the same of the model before it was fine-tuned"))
     if run.variant == "assistant":
@@ -178,7 +154,7 @@ def with_interval(found: dict[str, Any], key: str, interval: str, count: str) ->
     return f"{value}, {count}"
 
 
-def training(model: Described) -> Iterator[str]:
+def training(model: ExportedModel) -> Iterator[str]:
     """Yield the params and the data of the run that trained the model."""
     if model.run is None:
         yield "There is no record of the run that trained the model in this folder."
@@ -201,7 +177,7 @@ def shown(key: str, value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def licence(model: Described) -> str:
+def licence(model: ExportedModel) -> str:
     """Return a paragraph on what may be done with the model."""
     if model.licence is None:
         lines = ["No licence was chosen for these weights. Ask their author before you use or pass them on."]

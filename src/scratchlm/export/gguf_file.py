@@ -6,7 +6,6 @@ The `gguf` library lays out the file. Format: https://github.com/ggml-org/ggml/b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -18,7 +17,6 @@ from gguf.constants import (
     GGML_QUANT_SIZES,
     GGML_QUANT_VERSION,
     GGMLQuantizationType,
-    Keys,
     LlamaFileType,
     TokenType,
 )
@@ -60,12 +58,12 @@ class Planned(NamedTuple):
     kind: GGMLQuantizationType
 
 
-def write_gguf(path: Path, folder: Path, dtype: Dtype, general: Mapping[str, str], chat_template: str | None) -> None:
-    """Write the model in `folder` as a GGUF file, with its tokenizer and the template of its prompts, if it has one.
+def write_gguf(path: Path, folder: Path, dtype: Dtype, name: str, chat_template: str | None) -> None:
+    """Write the model in `folder`, a checkpoint as `save_checkpoint` writes it, as a GGUF file with its tokenizer.
 
-    `general` are more texts of the header, such as general.name. Weights of one dimension and positions are in float32
-    whatever the `dtype`. With q8_0, weights whose rows are not whole blocks of 32 numbers are in float16. A program
-    that reads the header's temperature takes the likeliest token. Memory is needed for the largest tensor, twice.
+    `name` is what programs show; a `chat_template`, in Jinja, makes prompts of chats. Weights of one dimension and
+    positions are in float32 whatever the `dtype`. With q8_0, weights whose rows are not whole blocks of 32 numbers are
+    in float16. The header asks for greedy answers. Memory is needed for the largest tensor, twice.
 
     Raises InputError for a model that llama.cpp would not compute as we do, for weights that float16 cannot hold, and
     for a full disk; OutputError for a damaged folder.
@@ -81,9 +79,10 @@ def write_gguf(path: Path, folder: Path, dtype: Dtype, general: Mapping[str, str
     with writable(path.parent, size_bytes):
         writer = GGUFWriter(path, architecture_of(config))
         try:
-            add_header(writer, config, vocabulary, dtype, general, chat_template)
-            for name, shape, kind in tensors:
-                stored_as = gguf_name(config, name)
+            add_shape(writer, folder, config, dtype, name)
+            add_tokenizer(writer, vocabulary, chat_template)
+            for parameter, shape, kind in tensors:
+                stored_as = gguf_name(config, parameter)
                 writer.add_tensor_info(stored_as, shape, np.dtype(np.float32), size_of(shape, kind), raw_dtype=kind)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
@@ -92,40 +91,36 @@ def write_gguf(path: Path, folder: Path, dtype: Dtype, general: Mapping[str, str
             writer.close()
         with path.open("ab") as file:
             file.write(bytes(-file.tell() % ALIGNMENT))
-            for name, shape, kind in tensors:
-                if name in stored_names:
-                    values = read_checked(folder / WEIGHTS, layout, name, stored_names[name])
+            for parameter, shape, kind in tensors:
+                if parameter in stored_names:
+                    values = read_checked(folder / WEIGHTS, layout, parameter, stored_names[parameter])
                 else:
                     values = np.zeros(shape, np.float32)
-                if is_absent(config, name) and values.any():
-                    raise OutputError(f"{folder} cannot be used: {layout.surplus_problem([stored_names[name]])}")
-                content = encoded(in_gguf_order(config, name, values), kind, name)
+                if is_absent(config, parameter) and values.any():
+                    raise OutputError(f"{folder} cannot be used: {layout.surplus_problem([stored_names[parameter]])}")
+                content = encoded(in_gguf_order(config, parameter, values), kind, parameter)
                 file.write(content.data)
                 file.write(bytes(-content.nbytes % ALIGNMENT))
 
 
-def add_header(
-    writer: GGUFWriter,
-    config: ModelConfig,
-    vocabulary: Vocabulary,
-    dtype: Dtype,
-    general: Mapping[str, str],
-    chat_template: str | None,
-) -> None:
-    """Add the keys of a model and its tokenizer to a file, all but the architecture, which is there already."""
+def add_shape(writer: GGUFWriter, folder: Path, config: ModelConfig, dtype: Dtype, name: str) -> None:
+    """Add what a file's header says of the model, all but the architecture, which is there already."""
     writer.add_type("model")
-    for key, text in general.items():
-        writer.add_string(key, text)
+    writer.add_name(name)
     writer.add_file_type(FILE_TYPES[dtype])
     writer.add_quantization_version(GGML_QUANT_VERSION)
-    writer.add_float32(Keys.General.SAMPLING_TEMP, 0.0)
-    for key, value in describe_shape(config).items():
+    writer.add_sampling_temp(0.0)
+    for key, value in describe_shape(folder, config).items():
         writer.add_float32(key, value) if isinstance(value, float) else writer.add_uint32(key, value)
+
+
+def add_tokenizer(writer: GGUFWriter, vocabulary: Vocabulary, chat_template: str | None) -> None:
+    """Add what a file's header says of the tokenizer."""
+    special = vocabulary.special_ids
+    kinds = [TokenType.CONTROL if index in special else TokenType.NORMAL for index in range(len(vocabulary.tokens))]
     writer.add_tokenizer_model(BPE)
     writer.add_tokenizer_pre(vocabulary.cut)
     writer.add_token_list(vocabulary.tokens)
-    special = vocabulary.special_ids
-    kinds = [TokenType.CONTROL if index in special else TokenType.NORMAL for index in range(len(vocabulary.tokens))]
     writer.add_token_types(kinds)
     writer.add_token_merges(vocabulary.merges)
     writer.add_bos_token_id(vocabulary.end_of_text_id)

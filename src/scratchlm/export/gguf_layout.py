@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from scratchlm.checkpoint import gguf_llama, gpt2_layout, llama_layout
+from scratchlm.checkpoint import gguf_llama, llama_layout
+from scratchlm.checkpoint.config_json import CONFIG, read_description
 from scratchlm.errors import InputError
 from scratchlm.model.config import Architecture, GPTConfig, LlamaConfig, ModelConfig
 
@@ -58,16 +60,13 @@ def check_expressible(config: ModelConfig) -> None:
     )
 
 
-def describe_shape(config: ModelConfig) -> dict[str, int | float]:
-    """Return the keys of a GGUF's header that describe a model's shape, in the order of `GPT2_KEYS` or Llama's."""
-    end_of_text_id = 0  # of no key here
+def describe_shape(folder: Path, config: ModelConfig) -> dict[str, int | float]:
+    """Return the keys of a GGUF's header that describe a model's shape."""
+    described = read_description(folder / CONFIG, "model")
     if isinstance(config, LlamaConfig):
-        described, keys = llama_layout.config_to_json(config, end_of_text_id), gguf_llama.KEYS
-        more = {"vocab_size": config.vocab_size}
+        keys, more = gguf_llama.KEYS, {"vocab_size": config.vocab_size}
     else:
-        gpt = cast(GPTConfig, config)
-        described, keys = gpt2_layout.config_to_json(gpt, end_of_text_id), GPT2_KEYS
-        more = {"feed_forward_length": 4 * config.emb_dim}
+        keys, more = GPT2_KEYS, {"feed_forward_length": 4 * config.emb_dim}
     found: dict[str, Any] = {ours: described[theirs] for ours, theirs in keys.items()} | more
     return {f"{architecture_of(config)}.{key}": value for key, value in found.items() if value is not None}
 
