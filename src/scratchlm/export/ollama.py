@@ -39,7 +39,7 @@ def parameters(context_length: int, stops: Sequence[str]) -> dict[str, Any]:
 
 
 def modelfile(gguf_name: str, template: str, params: dict[str, Any], licence: str) -> str:
-    """Return the Modelfile of a GGUF file beside it, for `ollama create`; a `licence`, if it is not empty, goes with it."""
+    """Return the Modelfile of a GGUF file beside it, for `ollama create`, with a `licence` if there is one."""
     lines = [f"FROM ./{gguf_name}", f'TEMPLATE """{template}"""']
     for key, value in params.items():
         lines += [f"PARAMETER {key} {json.dumps(one)}" for one in (value if isinstance(value, list) else [value])]
