@@ -176,8 +176,8 @@ def test_a_model_that_llama_cpp_would_compute_otherwise_is_refused(
 
 def test_a_tokenizer_of_words_is_refused(tmp_path: Path) -> None:
     words = tmp_path / "words"
-    write_vocabulary(words, build_vocabulary(["the cat sat"]))
-    save_checkpoint(tmp_path / "checkpoint", new_model(replace(GPT, vocab_size=5), "gpt2"), words)
+    write_vocabulary(words, build_vocabulary(["the cat"], 5))
+    save_checkpoint(tmp_path / "checkpoint", new_model(replace(GPT, vocab_size=4), "gpt2"), words)
     with pytest.raises(InputError, match=r"llama\.cpp knows no tokenizer of words: set tokenizer.kind to bpe or gpt2"):
         write_gguf(tmp_path / "a.gguf", tmp_path / "checkpoint", "f16", "a", None)
 
