@@ -58,6 +58,7 @@ def _group(runs: Sequence[Run], several: bool, apart: bool) -> Iterator[Block]:
             instruction=_text(entry.get("instruction")),
             input=_text(entry.get("input")),
             reference=_text(entry.get("output")),
+            columns=len(runs) if several else len(VARIANTS),
             answers=[
                 _answered(
                     given, variant, f"{variant}, {name}" if several else variant, scores[name].get((key, variant), [])

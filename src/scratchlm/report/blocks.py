@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from markupsafe import Markup
 
-MISSING = "–"
+MISSING = "-"
 
 Row = Sequence[str]
 
@@ -58,11 +58,19 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Key:
+    """Which run has which colour in the drawings."""
+
+    kind: ClassVar[str] = "key"
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Side:
     """Blocks beside each other, where the screen is wide enough."""
 
     kind: ClassVar[str] = "side"
-    blocks: Sequence[Chart | Matrix]
+    blocks: Sequence[Chart | Matrix | Table]
 
 
 @dataclass(frozen=True)
@@ -129,10 +137,11 @@ class Task:
     instruction: str
     input: str
     reference: str
+    columns: int  # of answers beside each other
     answers: Sequence[Answered]
 
 
-Block = Table | Matrix | Chart | Side | Tiles | Words | Image | Fold | Task
+Block = Table | Matrix | Chart | Key | Side | Tiles | Words | Image | Fold | Task
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,7 @@ def written(value: float | None, form: str, unit: str = "") -> str:
     """Write a figure, or a dash for one that is not there.
 
     >>> written(98.5765, ".2f", " %"), written(None, ".2f")
-    ('98.58 %', '–')
+    ('98.58 %', '-')
     """
     return MISSING if value is None else f"{value:{form}}{unit}"
 

@@ -9,12 +9,11 @@ from math import log
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from scratchlm.report.blocks import Block, Chart, Section, Side
-from scratchlm.report.clean import clean
-from scratchlm.report.drawing import FAINT, INK, MODELS, SERIES, TRAIN, VALIDATION, draw
+from scratchlm.report.blocks import Block, Chart, Key, Section, Side
+from scratchlm.report.drawing import FAINT, INK, MODELS, SERIES, TRAIN, VALIDATION, WIDTH_IN, draw
 from scratchlm.report.run import Run, missing
 
-SIZE_IN = (5.2, 3.3)
+SIZE_IN = (WIDTH_IN, 3.3)
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class Curve:
     x: str
     y_label: str
     lines: Sequence[Line]
+    form: str = ".3f"
     from_zero: bool = True
     level: float | None = None  # a value to compare with
     level_label: str = ""
@@ -65,6 +65,7 @@ def _curves() -> Iterator[Curve]:
         "epoch",
         "accuracy (%)",
         (Line("train_accuracy", "train", TRAIN, "--"), Line("validation_accuracy", "validation", VALIDATION, "-")),
+        form=".2f",
         from_zero=False,
     )
     tuned = "data/plots/tune_preferences.csv"
@@ -90,6 +91,8 @@ def curves(runs: Sequence[Run]) -> Section:
     found = list(_curves())
     charts = [chart for curve in found if (chart := _chart(curve, runs)) is not None]
     blocks: list[Block] = [Side(charts)] if charts else []
+    if charts and len(runs) > 1:
+        blocks.insert(0, Key([run.name for run in runs]))
     return Section("curves", "Curves", blocks, missing(runs, *dict.fromkeys(curve.path for curve in found)))
 
 
@@ -107,10 +110,11 @@ def _chart(curve: Curve, runs: Sequence[Run]) -> Chart | None:
     def paint(axes: Axes) -> None:
         if curve.level is not None:
             axes.axhline(curve.level, color=FAINT, linewidth=1, linestyle=":", label=curve.level_label)
-        for name, number, line, x, y in series:
+        for _, number, line, x, y in series:
             color = line.color if len(runs) == 1 else SERIES[number % len(SERIES)]
-            label = line.label if len(runs) == 1 else clean(f"{name}, {line.label}")
-            axes.plot(x, y, line.style, color=color, label=label, marker="o", clip_on=False)
+            axes.plot(x, y, line.style, color=color, marker="o", clip_on=False)
+        for line in curve.lines:
+            axes.plot([], [], line.style, color=line.color if len(runs) == 1 else INK, label=line.label)
         if curve.from_zero:
             axes.set_ylim(bottom=0)
         axes.set_xlabel(curve.x, color=INK)
@@ -121,6 +125,7 @@ def _chart(curve: Curve, runs: Sequence[Run]) -> Chart | None:
         axes.legend(fontsize=9)
 
     note = "; ".join(
-        f"{name + ', ' if len(runs) > 1 else ''}{line.label} {y[0]:.3f} → {y[-1]:.3f}" for name, _, line, _, y in series
+        f"{name + ', ' if len(runs) > 1 else ''}{line.label} {y[0]:{curve.form}} → {y[-1]:{curve.form}}"
+        for name, _, line, _, y in series
     )
     return Chart(curve.title, draw(curve.name, SIZE_IN, paint), note)

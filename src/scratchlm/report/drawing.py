@@ -6,12 +6,14 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib.style
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scratchlm.files.text import shorten
 from scratchlm.report.clean import clean
 from scratchlm.stage.picture import STYLE
 
@@ -47,6 +49,8 @@ OWN_STYLE = {
     "lines.linewidth": 1.8,
     "lines.markersize": 3.5,
 }
+WIDTH_IN = 5.2  # with letters of 10.5 pt, which a phone shows as 10 px
+LONGEST_NAME = 32  # characters
 TAG = re.compile("<[^>]*>")
 REFERENCE = re.compile(r'(\bid="|href="#|url\(#)')
 COLOR = re.compile("#0101[01][0-9a-f]")
@@ -56,7 +60,7 @@ SIZE = re.compile(r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>')
 
 def draw(name: str, size_in: tuple[float, float], paint: Callable[[Axes], None]) -> Markup:
     """Return the SVG element that `paint` draws; `name` makes the ids in it unique on the page."""
-    style = ["default", STYLE | OWN_STYLE | {"svg.hashsalt": name}]
+    style: list[str | dict[str, Any]] = ["default", {**STYLE, **OWN_STYLE, "svg.hashsalt": name}]
     with matplotlib.style.context(style, after_reset=True), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the reader's browser has more fonts
         figure = Figure(size_in, layout="constrained")
@@ -92,11 +96,11 @@ def draw_intervals(
         if chance is not None:
             axes.axvline(chance, color=INK, linestyle="--", linewidth=1, label="chance")
             axes.legend(loc="lower right")
-        axes.set_yticks(range(len(rows)), [clean(row[0]) for row in rows])
+        axes.set_yticks(range(len(rows)), [shorten(clean(row[0]), LONGEST_NAME) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlim(-2, 102)
         axes.set_xlabel(label)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
 
-    return draw(name, (6.4, 1.0 + 0.36 * len(rows)), paint)
+    return draw(name, (WIDTH_IN, 0.9 + 0.34 * len(rows)), paint)

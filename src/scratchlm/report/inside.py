@@ -46,10 +46,10 @@ def attention(runs: Sequence[Run]) -> Section:
     """Return the attention maps of each run."""
     blocks = [
         Image(
-            f"Attention maps, {run.name}" if len(runs) > 1 else "Attention maps",
+            "What the pretrained model looks at" + (f", {run.name}" if len(runs) > 1 else ""),
             f"data:image/png;base64,{base64.b64encode(run.files[ATTENTION]).decode()}",
         )
         for run in runs
         if run.files.get(ATTENTION, b"").startswith(PNG)
     ]
-    return Section("attention", "What the pretrained model looks at", blocks, missing(runs, ATTENTION))
+    return Section("attention", "Attention", blocks, missing(runs, ATTENTION))

@@ -7,37 +7,34 @@ from collections.abc import Sequence
 
 from scratchlm.classifier.baseline import COMPARED
 from scratchlm.report.blocks import Block, Matrix, Section, Side
-from scratchlm.report.overview import by_run, figure
+from scratchlm.report.cells import by_run, figure
 from scratchlm.report.run import Run, missing
 
 CONFUSION = "data/plots/classifier_confusion.csv"
 STAGE = "finetune_classifier"
+FURTHER = {
+    "test_precision": "precision",
+    "test_recall": "recall",
+    "test_f1": "F1",
+    "test_macro_f1": "macro F1",
+    "test_calibration_error": "calibration error",
+    "test_calibration_error_before": "the same before calibration",
+}
 MOST_LABELS = 20  # a larger matrix has no room
 
 
 def messages(runs: Sequence[Run]) -> Section:
     """Return accuracies beside those of the baselines, and the confusion matrix of each run."""
     blocks: list[Block] = []
-    accuracies = [(name, figure(f"{STAGE}.{key}", ".2f", " %")) for key, name in COMPARED.items()]
-    table = by_run(runs, "Accuracy on the test messages", accuracies)
-    if table.rows:
-        blocks.append(table)
-    further = [
-        ("precision", figure(f"{STAGE}.test_precision", ".2f", " %")),
-        ("recall", figure(f"{STAGE}.test_recall", ".2f", " %")),
-        ("F1", figure(f"{STAGE}.test_f1", ".2f", " %")),
-        ("macro F1", figure(f"{STAGE}.test_macro_f1", ".2f", " %")),
-        ("accuracy on the training messages", figure(f"{STAGE}.train_accuracy", ".2f", " %")),
-        ("accuracy on the validation messages", figure(f"{STAGE}.validation_accuracy", ".2f", " %")),
-        ("calibration error", figure(f"{STAGE}.test_calibration_error", ".2f", " %")),
-        ("the same before calibration", figure(f"{STAGE}.test_calibration_error_before", ".2f", " %")),
-    ]
-    table = by_run(runs, "More of the classifier", further)
-    if table.rows:
-        blocks.append(table)
+    rows = [(f"accuracy of {name}", figure(f"{STAGE}.{key}", ".2f", " %")) for key, name in COMPARED.items()]
+    rows += [(name, figure(f"{STAGE}.{key}", ".2f", " %")) for key, name in FURTHER.items()]
+    table = by_run(runs, "On the test messages", rows)
     matrices = [_matrix(run, several=len(runs) > 1) for run in runs if run.table(CONFUSION)]
-    if matrices:
-        blocks.append(Side(matrices))
+    if len(runs) == 1 and table.rows and matrices:
+        blocks.append(Side([table, *matrices]))
+    else:
+        blocks += [table] if table.rows else []
+        blocks += [Side(matrices)] if matrices else []
     return Section("classifier", "The classifier", blocks, missing(runs, CONFUSION))
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from scratchlm.assistant.instructions import COMPARED, VARIANTS
 from scratchlm.report.blocks import MISSING, Block, Chart, Column, Section, Table, Words, with_interval, written
+from scratchlm.report.cells import by_run, count, estimate, figure
 from scratchlm.report.drawing import MODELS, draw_intervals
-from scratchlm.report.overview import by_run, count, estimate, figure
 from scratchlm.report.run import Run, missing
 
 STAGE = "benchmark_models"

@@ -36,6 +36,7 @@ OUTPUTS = {
     VERDICTS: "judge_responses",
     "data/plots/benchmark.csv": "benchmark_models",
 }
+METRICS = "metrics"
 PINS = "constraints.txt"
 PROFILES = "profiles"
 ERROR_CHARS = 200
@@ -49,13 +50,20 @@ class Run:
     name: str  # as the user named it
     commit: str | None  # None for the workspace
     params: Mapping[str, Any]  # those that its stages ran with, by keys such as `model.emb_dim`
-    changed: Sequence[str]  # keys that do not have that value in params.yaml, or not in all stages
+    outdated: Mapping[str, Sequence[str]]  # by stage, the params and other stages' outputs that it ran with others of
     profiles: Mapping[str, Mapping[str, Any]]  # as params, by name
     pins: Mapping[str, str]  # versions of packages
     hashes: Mapping[str, str]  # MD5 of the stages' outputs, by path
     metrics: Mapping[str, Any]  # by stage
     files: Mapping[str, bytes]  # those of OUTPUTS that are there
     stages: Sequence[str]  # that have run
+    waiting: Sequence[str]  # that have not
+    lost: Sequence[str]  # metrics that dvc.lock names and that are gone
+
+    @property
+    def title(self) -> str:
+        """The name with the commit that it stands for."""
+        return self.name if self.commit is None else f"{self.name} ({self.commit})"
 
     def figure(self, name: str) -> Any:
         """Return a figure such as `judge_responses.assistant.mean`; None if it is not there."""
@@ -107,29 +115,50 @@ def read_run(repo: Any, revision: str) -> Run:
         if not ran:
             raise InputError(f"{revision} has no results, for none of its stages has run: run `make repro` first")
         by_stage = {name: _flat(dict(_params_of(stages[name]))) for name in ran}
-        params = {key: value for found in by_stage.values() for key, value in found.items()}
-        now = _flat(_read_yaml(files, str(PARAMS)))
-        changed = {
-            key
-            for found in by_stage.values()
-            for key, value in found.items()
-            if value != params[key] or now.get(key) != value
+        present = _flat(_read_yaml(files, str(PARAMS)))
+        hashes = {str(out.def_path): out.hash_info.value for name in ran for out in stages[name].outs if out.hash_info}
+        outdated = {
+            name: [
+                *(key for key in found if present.get(key) != found[key]),
+                *(path for path, value in _inputs_of(stages[name]) if hashes.get(path, value) != value),
+            ]
+            for name, found in by_stage.items()
         }
-        metrics = {name: _read_json(files, f"metrics/{name}.json", revision) for name in ran}
+        # Where stages ran with different values, the present one is the run's.
+        used = {key: value for found in by_stage.values() for key, value in found.items()}
+        params = used | {
+            key: present[key]
+            for found in by_stage.values()
+            for key in found
+            if key in present and found[key] == present[key]
+        }
+        metrics = {name: _read_json(files, f"{METRICS}/{name}.json", revision) for name in ran}
         return Run(
             name=revision,
             commit=None if revision == WORKSPACE else repo.get_rev()[:COMMIT_CHARS],
             params=params,
-            changed=sorted(changed),
+            outdated={name: keys for name, keys in outdated.items() if keys},
             profiles=dict(_profiles(files)),
             pins=dict(re.findall(r"^([\w.-]+)==(\S+)", _read(files, PINS).decode(), re.MULTILINE)),
-            hashes={
-                str(out.def_path): out.hash_info.value for name in ran for out in stages[name].outs if out.hash_info
-            },
+            hashes=hashes,
             metrics={stage: found for stage, found in metrics.items() if found},
             files={path: content for path in OUTPUTS if (content := _read(files, path))},
             stages=ran,
+            waiting=[name for name in stages if name not in by_stage],
+            lost=[path for path in hashes if path.startswith(f"{METRICS}/") and not _read(files, path)],
         )
+
+
+def unfinished(runs: Sequence[Run]) -> list[str]:
+    """Say, a sentence each, which stages of a run have not run, and which of its metrics are gone."""
+    lines = []
+    for run in runs:
+        prefix = f"{run.name}: " if len(runs) > 1 else ""
+        if run.waiting:
+            lines.append(f"{prefix}not run yet: {', '.join(run.waiting)}. `make repro` runs what is missing.")
+        if run.lost:
+            lines.append(f"{prefix}missing: {', '.join(run.lost)}. `make repro` makes it again.")
+    return lines
 
 
 def missing(runs: Sequence[Run], *paths: str) -> list[str]:
@@ -142,11 +171,9 @@ def missing(runs: Sequence[Run], *paths: str) -> list[str]:
             if stage not in run.stages:
                 lines.append(f"{prefix}{stage} has not run: `dvc repro {stage}` runs it.")
                 continue
-            lost = " and ".join(path for path in gone if OUTPUTS[path] == stage)
-            lines.append(
-                f"{prefix}{lost} is missing, in DVC's cache and its remote too: `dvc pull` gets what the remote "
-                f"holds, `dvc repro {stage}` makes it again."
-            )
+            lost = ", ".join(path for path in gone if OUTPUTS[path] == stage)
+            remedy = f": `dvc repro {stage}` makes it again" if run.commit is None else ""
+            lines.append(f"{prefix}{lost} of {stage} is neither in DVC's cache nor in its remote{remedy}.")
     return lines
 
 
@@ -157,6 +184,13 @@ def _params_of(stage: Any) -> Iterator[tuple[str, Any]]:
     for dependency in stage.deps:
         if isinstance(dependency, ParamsDependency) and dependency.hash_info:
             yield from dependency.hash_info.value.items()
+
+
+def _inputs_of(stage: Any) -> Iterator[tuple[str, str]]:
+    """Yield the paths that a stage read, and the hashes that they had, from dvc.lock."""
+    for dependency in stage.deps:
+        if dependency.hash_info and isinstance(dependency.hash_info.value, str):
+            yield str(dependency.def_path), dependency.hash_info.value
 
 
 def _flat(found: Mapping[str, Any], before: str = "") -> dict[str, Any]:

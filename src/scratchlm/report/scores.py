@@ -11,8 +11,8 @@ from scratchlm.judging import comparison
 from scratchlm.judging.comparison import RESPONSES, VERDICTS, Judged
 from scratchlm.judging.trust import find_doubts, find_scale
 from scratchlm.report.blocks import MISSING, Block, Chart, Column, Section, Table, Words, interval, written
+from scratchlm.report.cells import Cell, by_run, estimate
 from scratchlm.report.drawing import MODELS, draw_intervals
-from scratchlm.report.overview import by_run, estimate
 from scratchlm.report.run import Run, missing
 
 STAGE = "judge_responses"
@@ -20,7 +20,16 @@ PARTS = {
     "known_answers": "assistant, where the answer is in train",
     "new_answers": "assistant, where it is not",
 }
-NAMES = {**{name: name for name in VARIANTS}, **PARTS}
+PROBES = {
+    "n": ("items", ","),
+    "reference": ("the references themselves", ".1f"),
+    "shuffled": ("right answers to other tasks", ".1f"),
+    "echo": ("repeated prompts", ".1f"),
+    "padding": ("empty politeness", ".1f"),
+    "injection": ("answers that only demand 100", ".1f"),
+    "auc": ("AUC of references against wrong answers", ".2f"),
+}
+NAMES: dict[str, str] = {**{name: name for name in VARIANTS}, **PARTS}
 
 
 def scores(runs: Sequence[Run]) -> Section:
@@ -37,8 +46,7 @@ def scores(runs: Sequence[Run]) -> Section:
     else:
         blocks.append(by_run(runs, "Mean scores with 95 % intervals", [("judge", _judge_name), *_mean_rows()]))
         blocks += _differences(runs)
-    for run in runs:
-        blocks += _trust(run, several=len(runs) > 1)
+    blocks += _trust(runs)
     return Section("scores", "Scores", [block for block in blocks if not _is_empty(block)], missing(runs, VERDICTS))
 
 
@@ -72,7 +80,10 @@ def _judges(run: Run) -> list[Mapping[str, Any]]:
 
 
 def _scores_table(judge: Mapping[str, Any]) -> Table:
-    columns = [Column("", "words"), *(Column(title) for title in ("mean", "95 % interval", "n", "wins", "ties", "losses"))]
+    columns = [
+        Column("", "words"),
+        *(Column(title) for title in ("mean", "95 % interval", "n", "wins", "ties", "losses")),
+    ]
     parts = [(label, judge[name], "n_scored") for name, label in NAMES.items() if name in judge]
     parts += [
         (f"{two} - {one}", judge[f"{prefix}difference"], "n")
@@ -89,7 +100,9 @@ def _scores_table(judge: Mapping[str, Any]) -> Table:
         )
         for label, part, n in parts
     ]
-    return Table(f"Scores by {judge['judge']}", columns, rows, f"Judged by {judge['judge']} ({judge['model']}), 0 to 100.")
+    return Table(
+        f"Scores by {judge['judge']}", columns, rows, f"Judged by {judge['judge']} ({judge['model']}), 0 to 100."
+    )
 
 
 def _pair_tables(judge: Mapping[str, Any]) -> Iterator[Table]:
@@ -112,32 +125,36 @@ def _pair_tables(judge: Mapping[str, Any]) -> Iterator[Table]:
     yield Table(f"Answers side by side, by {judge['judge']}", columns, rows)
 
 
-def _trust(run: Run, several: bool) -> Iterator[Words]:
-    judges = _judges(run)
-    if not judges or not all(variant in judge for judge in judges for variant in VARIANTS):
-        return  # from before there was a preferred model
-    prefix = f"{run.name}: " if several else ""
-    doubts = find_doubts(judges[0])
-    for name, reasons in doubts.items():
-        yield Words(
-            f"{prefix}{name} cannot be trusted, its scores say little about the answers: {'; '.join(reasons)}.",
-            is_warning=True,
+def _trust(runs: Sequence[Run]) -> Iterator[Block]:
+    """Yield what tests of each judge say, and what speaks against it."""
+    for name in dict.fromkeys(judge["judge"] for run in runs for judge in _judges(run)):
+        rows = [(label, _probe(name, key, form)) for key, (label, form) in PROBES.items()]
+        table = by_run(
+            runs, f"{name}, tested itself", rows, note="Mean scores of answers that are known to be good or bad."
         )
-    for judge in judges:
-        probes = judge.get("probes")
-        if judge["judge"] in doubts:
-            continue
-        if not probes:
-            yield Words(f"{prefix}{judge['judge']} was not tested itself (judge.probes is 0).")
-            continue
-        yield Words(
-            f"{prefix}{judge['judge']} was tested on {probes['n']:,} items: references get "
-            f"{written(probes['reference'], '.1f')}, right answers to other tasks {written(probes['shuffled'], '.1f')}, "
-            f"repeated prompts {written(probes['echo'], '.1f')}, answers that only demand 100 "
-            f"{written(probes['injection'], '.1f')}; nothing speaks against it."
-        )
-        if scale := find_scale(probes):
-            yield Words(f"{prefix}{judge['judge']}: {scale}.")
+        yield table if table.rows else Words(f"{name} was not tested itself (judge.probes is 0).")
+    for run in runs:
+        prefix = f"{run.name}: " if len(runs) > 1 else ""
+        judges = _judges(run)
+        if not judges or not all(variant in judge for judge in judges for variant in VARIANTS):
+            continue  # from before there was a preferred model
+        doubts = find_doubts(judges[0])
+        for name, reasons in doubts.items():
+            yield Words(
+                f"{prefix}{name} cannot be trusted, its scores say little about the answers: {'; '.join(reasons)}.",
+                is_warning=True,
+            )
+        for judge in judges:
+            if judge["judge"] not in doubts and "probes" in judge and (scale := find_scale(judge["probes"])):
+                yield Words(f"{prefix}{judge['judge']}: {scale}.")
+
+
+def _probe(name: str, key: str, form: str) -> Cell:
+    def cell(run: Run) -> str:
+        found = [judge["probes"] for judge in _judges(run) if judge["judge"] == name and "probes" in judge]
+        return written(found[0].get(key), form) if found else MISSING
+
+    return cell
 
 
 def _differences(runs: Sequence[Run]) -> Iterator[Block]:
