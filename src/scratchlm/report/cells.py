@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from scratchlm.params.file import show_value
-from scratchlm.report.blocks import MISSING, Column, Table, interval, written
+from scratchlm.report.blocks import MISSING, Column, Table, with_interval, written
 from scratchlm.report.run import Run
 
 HASH_CHARS = 12
@@ -48,8 +48,7 @@ def estimate(name: str, value: str = "mean", prefix: str = "") -> Cell:
         found = run.figure(name)
         if not isinstance(found, dict) or found.get(value) is None:
             return MISSING
-        limits = interval(found.get(f"{prefix}ci95_low"), found.get(f"{prefix}ci95_high"))
-        return written(found[value], ".2f") + ("" if limits == MISSING else f" ({limits})")
+        return with_interval(found[value], found.get(f"{prefix}ci95_low"), found.get(f"{prefix}ci95_high"))
 
     return cell
 

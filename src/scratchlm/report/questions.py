@@ -19,7 +19,10 @@ def questions(runs: Sequence[Run]) -> Section:
     """Return the accuracies of all models, those of each subject, and of guessing."""
     asked = [run for run in runs if run.figure(f"{STAGE}.questions")]
     blocks: list[Block] = [
-        Words(f"{run.name}: no questions were asked (benchmark.source is {run.figure(f'{STAGE}.source')}).")
+        Words(
+            f"{f'{run.name}: no' if len(runs) > 1 else 'No'} questions were asked "
+            f"(benchmark.source is {run.figure(f'{STAGE}.source')})."
+        )
         for run in runs
         if run.figure(f"{STAGE}.questions") == 0
     ]

@@ -113,7 +113,9 @@ def read_run(repo: Any, revision: str) -> Run:
         stages = {stage.name: stage for stage in repo.index.stages if getattr(stage, "name", None)}
         ran = [name for name, stage in stages.items() if any(out.hash_info for out in stage.outs)]
         if not ran:
-            raise InputError(f"{revision} has no results, for none of its stages has run: run `make repro` first")
+            raise InputError(
+                f"{revision} has no results, for none of its stages has run: run `make repro`, or name another revision"
+            )
         by_stage = {name: _flat(dict(_params_of(stages[name]))) for name in ran}
         present = _flat(_read_yaml(files, str(PARAMS)))
         hashes = {str(out.def_path): out.hash_info.value for name in ran for out in stages[name].outs if out.hash_info}
@@ -172,8 +174,8 @@ def missing(runs: Sequence[Run], *paths: str) -> list[str]:
                 lines.append(f"{prefix}{stage} has not run: `dvc repro {stage}` runs it.")
                 continue
             lost = ", ".join(path for path in gone if OUTPUTS[path] == stage)
-            remedy = f": `dvc repro {stage}` makes it again" if run.commit is None else ""
-            lines.append(f"{prefix}{lost} of {stage} is neither in DVC's cache nor in its remote{remedy}.")
+            remedy = f"; `dvc repro {stage}` makes it again" if run.commit is None else ""
+            lines.append(f"{prefix}{lost}: neither DVC's cache nor its remote holds what {stage} made{remedy}.")
     return lines
 
 
