@@ -152,6 +152,10 @@ class Page(HTMLParser):
                 found |= set(re.findall(r"url\(([^)]*)\)", value or ""))
         return found
 
+    def rows(self, name: str) -> list[list[str]]:
+        """Return the cells of all rows with this name."""
+        return [row[1:] for row in self.cells if row and row[0] == name]
+
     def row(self, name: str) -> list[str]:
-        """Return the cells of the first row with this name."""
-        return next(row[1:] for row in self.cells if row and row[0] == name)
+        """Return the cells of the first of them."""
+        return self.rows(name)[0]
