@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from scratchlm.report.blocks import Block, Chart, Key, Section, Side
-from scratchlm.report.drawing import FAINT, INK, MODELS, SERIES, TRAIN, VALIDATION, WIDTH_IN, draw
+from scratchlm.report.drawing import INK, MODELS, SERIES, TRAIN, VALIDATION, WIDTH_IN, draw
 from scratchlm.report.run import Run, missing
 
 SIZE_IN = (WIDTH_IN, 3.3)
@@ -109,7 +109,7 @@ def _chart(curve: Curve, runs: Sequence[Run]) -> Chart | None:
 
     def paint(axes: Axes) -> None:
         if curve.level is not None:
-            axes.axhline(curve.level, color=FAINT, linewidth=1, linestyle=":", label=curve.level_label)
+            axes.axhline(curve.level, color=INK, linewidth=1, linestyle=":", label=curve.level_label)
         for _, number, line, x, y in series:
             color = line.color if len(runs) == 1 else SERIES[number % len(SERIES)]
             axes.plot(x, y, line.style, color=color, marker="o", clip_on=False)
