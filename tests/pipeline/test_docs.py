@@ -64,6 +64,7 @@ SHOWN = [
     "scratchlm next",
     "scratchlm compare",
     "scratchlm table",
+    "scratchlm report",
     "make sweep",
 ]
 
