@@ -84,7 +84,7 @@ class Answer:
             if event.reason == "stop" or event.reason == "length":
                 self.finish = event.reason
                 return Piece(self._text.end())
-            raise Refused(500, "the model could not go on; the server's output says why")
+            raise Refused(500, event.message or "the answer was cancelled")
         if event.id in self._end_ids:
             self.finish = "stop"
             self.cancel()

@@ -135,7 +135,7 @@ async def chunks(body: ChatBody, served: Served, ids: Sequence[int], answer: Ans
 def _details(body: ChatBody, tokenizer: Tokenizer, tokens: Sequence[NewToken]) -> dict[str, Any]:
     """Return what a choice says of its tokens, as far as it was asked for."""
     found: dict[str, Any] = {"logprobs": None}
-    if body.logprobs:
+    if body.logprobs and tokens:
         found["logprobs"] = {"content": [_described(tokenizer, token) for token in tokens], "refusal": None}
     if body.return_token_ids:
         found["token_ids"] = [token.id for token in tokens]
