@@ -70,7 +70,7 @@ class ChatBody(GenerationBody):
 
 
 def routes(shelf: Shelf) -> list[Route]:
-    """Return the route."""
+    """Return the route, below /v1."""
 
     async def chat(request: Request) -> Response:
         body = await read_body(request, ChatBody)
@@ -87,7 +87,7 @@ def routes(shelf: Shelf) -> list[Route]:
             return EventStream(chunks(body, served, ids, answer), [answer])
         return JSONResponse(await unless_left(request, whole(body, served, ids, answer), [answer]))
 
-    return [Route("/v1/chat/completions", chat, methods=["POST"])]
+    return [Route("/chat/completions", chat, methods=["POST"])]
 
 
 def prompt_ids(served: Served, instruction: str) -> list[int]:

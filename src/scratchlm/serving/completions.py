@@ -146,7 +146,7 @@ class Logprobs:
 
 
 def routes(shelf: Shelf) -> list[Route]:
-    """Return the route."""
+    """Return the route, below /v1."""
 
     async def complete(request: Request) -> Response:
         body = await read_body(request, CompletionBody)
@@ -163,7 +163,7 @@ def routes(shelf: Shelf) -> list[Route]:
             return EventStream(chunks(body, choices, echoed), answers)
         return JSONResponse(await unless_left(request, whole(body, choices, echoed), answers))
 
-    return [Route("/v1/completions", complete, methods=["POST"])]
+    return [Route("/completions", complete, methods=["POST"])]
 
 
 def encode(tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> list[list[int]]:
