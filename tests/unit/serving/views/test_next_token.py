@@ -86,7 +86,7 @@ def test_what_cannot_be_answered_is_refused(page: TestClient, changed: dict[str,
 
 
 def test_words_that_were_taken_have_blanks_between(served: Served) -> None:
-    words = " ".join(["the cat sat .", *map(str, range(served.model.config.vocab_size))])
+    words = " ".join([2 * "the cat sat . ", *map(str, range(served.model.config.vocab_size))])
     tokenizer = WordTokenizer(build_vocabulary([words], served.model.config.vocab_size))
     asked = Text(model="pretrained", text="the", taken=tokenizer.encode_ordinary("cat sat."))
     assert expect_next(replace(served, tokenizer=tokenizer), asked)["taken_text"] == " cat sat."
