@@ -10,8 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from scratchlm.errors import InputError, explain
 from scratchlm.serving.bodies import Refused, error_response
 from scratchlm.serving.shelf import Shelf
+from scratchlm.serving.views import attention, compare, spam
 
 PAGE = Path(__file__).parent / "page"
 
@@ -23,8 +25,15 @@ def make_app(shelf: Shelf) -> Starlette:
         assert isinstance(error, Refused)
         return error_response(error)
 
+    async def on_mistake(request: Request, error: Exception) -> Response:
+        assert isinstance(error, InputError)
+        return error_response(Refused(400, explain(error)))
+
     routes = [
         # Mount("/v1", ...), *next_token.routes(shelf), ...
+        *spam.routes(shelf),
+        *attention.routes(shelf),
+        *compare.routes(shelf),
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
-    return Starlette(routes=routes, exception_handlers={Refused: on_refused})
+    return Starlette(routes=routes, exception_handlers={Refused: on_refused, InputError: on_mistake})
