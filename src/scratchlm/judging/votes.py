@@ -108,6 +108,8 @@ def read_votes(path: Path) -> Votes:
         try:
             vote = VOTE.validate_json(line)
         except ValidationError:
+            vote = None
+        if vote is None or vote["winner"] not in (*vote["pair"], "tie", None):
             n_damaged += 1
             continue
         found.pop(vote["question"], None)  # so that the last vote is at the end
