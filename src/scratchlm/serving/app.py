@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 from scratchlm.errors import InputError, explain
 from scratchlm.serving.bodies import Refused, error_response
 from scratchlm.serving.shelf import Shelf
-from scratchlm.serving.views import attention, compare, spam
+from scratchlm.serving.views import attention, compare, examples, next_token, prompt, spam, tokens
 
 PAGE = Path(__file__).parent / "page"
 
@@ -30,7 +30,10 @@ def make_app(shelf: Shelf) -> Starlette:
         return error_response(Refused(400, explain(error)))
 
     routes = [
-        # Mount("/v1", ...), *next_token.routes(shelf), ...
+        *examples.routes(shelf),
+        *next_token.routes(shelf),
+        *prompt.routes(shelf),
+        *tokens.routes(shelf),
         *spam.routes(shelf),
         *attention.routes(shelf),
         *compare.routes(shelf),

@@ -1,0 +1,7 @@
+import { element } from "/elements.js";
+
+export const title = "Complete";
+
+export function mount(section) {
+  section.append(element("p", { class: "lead" }, "This view is not there yet."));
+}
