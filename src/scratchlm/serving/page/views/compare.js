@@ -1,6 +1,6 @@
 // Compare: two answers to a test instruction, seen blind; which one is better?
 import { post } from "/api.js";
-import { element, errorLine, field } from "/elements.js";
+import { element, errorLine, field, newId } from "/elements.js";
 
 export const title = "Compare";
 
@@ -183,7 +183,7 @@ const figure = (value, digits = 1) => (value === null ? "–" : value.toFixed(di
 
 function winTable(pairs) {
   return table(
-    "How often the second is better, in percent; a tie is half a win",
+    "How often the first of the two is better, in percent; a tie is half a win",
     ["Pair", "Win rate", "95 % interval", "Wins", "Ties", "Losses", "Votes"],
     pairs.map((one) => [
       `${one.pair[1]} over ${one.pair[0]}`,
@@ -197,11 +197,10 @@ function winTable(pairs) {
 function judgeTable(pairs) {
   return table(
     "How far the judges agree with you: the same winner, and Cohen's kappa (0 is chance, 1 is always)",
-    ["Pair", "Judge", "Same, %", "Kappa", "Questions"],
+    ["Pair and judge", "Same, %", "Kappa", "Questions"],
     pairs.flatMap(({ pair, judges }) =>
       judges.map(({ judge, by, agreement, kappa, n }) => [
-        `${pair[1]} over ${pair[0]}`,
-        by === "scores" ? `${judge}, the higher score wins` : `${judge}, asked which is better`,
+        `${pair[1]} over ${pair[0]}, ${judge} (${by === "scores" ? "its scores" : "asked which is better"})`,
         figure(agreement),
         figure(kappa, 2),
         n,
@@ -218,22 +217,20 @@ function leftOut({ pair, n_equal, n_earlier }) {
   return said;
 }
 
-function table(caption, heads, rows) {
+function table(heading, heads, rows) {
+  const id = newId("table");
+  const head = element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name))));
+  const lines = rows.map(([name, ...cells]) =>
+    element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, String(cell)))),
+  );
   return element(
     "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    { class: "stack" },
+    element("h3", { id }, heading),
     element(
-      "table",
-      {},
-      element("caption", {}, caption),
-      element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
-      element(
-        "tbody",
-        {},
-        ...rows.map(([name, ...cells]) =>
-          element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, String(cell)))),
-        ),
-      ),
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": id },
+      element("table", { "aria-labelledby": id }, head, element("tbody", {}, ...lines)),
     ),
   );
 }
