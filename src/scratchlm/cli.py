@@ -210,6 +210,27 @@ def judge(
 
 
 @cli.command()
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 8000,
+) -> None:
+    """Serve the models to the browser and to other programs of this machine, as OpenAI's API; Ctrl-C ends it."""
+    from scratchlm.serving.app import make_app
+    from scratchlm.serving.server import announce, listen, run
+    from scratchlm.serving.shelf import Shelf
+    from scratchlm.stage.device import find_device
+
+    shelf = Shelf(Path())
+    if not shelf.names():
+        raise InputError("models/ holds no language model yet: run `make repro` first")
+    find_device()  # before a model is asked for, so that a mistake shows now
+    app = make_app(shelf)
+    with listen(port) as listener:
+        print(announce(listener, shelf.names()), flush=True)
+        run(app, listener)
+    shelf.close()
+
+
+@cli.command()
 def compare(
     rev1: Annotated[str, typer.Argument(help="A Git revision, a DVC experiment, or workspace.")],
     rev2: Annotated[str, typer.Argument(help="The revision to compare it with.")],

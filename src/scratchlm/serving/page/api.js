@@ -57,11 +57,12 @@ export async function* stream(path, body, signal) {
 
 /**
  * One question at a time: returns a function that asks, and drops the question before if that still runs.
- * `ask(signal, ...values)` returns a promise; `show` gets the newest answer alone, `fail` its error.
+ * `ask(signal, ...values)` returns a promise; `show` gets the newest answer alone, `fail` its error. `drop` forgets
+ * the question that runs.
  */
 export function latest(ask, show, fail) {
   let running;
-  return async (...values) => {
+  const update = async (...values) => {
     running?.abort();
     const mine = (running = new AbortController());
     try {
@@ -71,6 +72,11 @@ export function latest(ask, show, fail) {
       if (mine === running && error.name !== "AbortError") fail(error);
     }
   };
+  update.drop = () => {
+    running?.abort();
+    running = undefined;
+  };
+  return update;
 }
 
 /** Call `act` once `delay_ms` have passed without another call. */

@@ -43,3 +43,9 @@ export function examples(label, values, take, show = (value) => value) {
 export function errorLine() {
   return element("p", { class: "error", role: "alert" });
 }
+
+/** A line that says which keys do what: pairs of a key and its meaning. */
+export function hint(...keys) {
+  const parts = keys.map(([key, meaning]) => element("span", {}, element("kbd", {}, key), ` ${meaning}`));
+  return element("p", { class: "note keys" }, ...parts);
+}

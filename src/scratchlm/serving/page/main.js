@@ -24,7 +24,15 @@ function show(name) {
   document.querySelector(".skip").href = `#view-${name}`;
   if (!panels[name].hasChildNodes()) {
     panels[name].append(element("h2", {}, views[name].title));
-    views[name].mount(panels[name]);
+    mount(name);
+  }
+}
+
+async function mount(name) {
+  try {
+    await views[name].mount(panels[name]);
+  } catch (error) {
+    panels[name].append(element("p", { class: "error", role: "alert" }, error.message));
   }
 }
 

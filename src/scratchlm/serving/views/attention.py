@@ -7,12 +7,12 @@ from typing import Any
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from scratchlm.anatomy.inside import attention_maps, token_labels
 from scratchlm.serving.bodies import Body, Refused, read_body
-from scratchlm.serving.shelf import Shelf
+from scratchlm.serving.shelf import Served, Shelf
 
 MOST_TOKENS = 64  # more rows than a page can show
 MOST_CHARACTERS = 2_000
@@ -28,21 +28,21 @@ class Sentence(Body):
 
 
 def routes(shelf: Shelf) -> list[Route]:
-    """Return where the attention maps of a layer are."""
+    """Return the route that maps a layer's attention."""
 
-    async def attention(request: Request) -> Response:
+    async def attention(request: Request) -> JSONResponse:
         sentence = await read_body(request, Sentence)
-        return JSONResponse(await run_in_threadpool(map_layer, shelf, sentence))
+        return JSONResponse(await run_in_threadpool(map_layer, await shelf.find(sentence.model), sentence))
 
     return [Route("/page/attention", attention, methods=["POST"])]
 
 
-def map_layer(shelf: Shelf, sentence: Sentence) -> dict[str, Any]:
+def map_layer(served: Served, sentence: Sentence) -> dict[str, Any]:
     """Return the tokens of a sentence and, for each head of a layer, the weights of each token.
 
-    The weights of token t are those of tokens 0 to t; it sees no others.
+    The weights of token t are those of tokens 0 to t; it sees no others. Raises Refused for a text with no token or
+    more than 64, and for a layer that is not there.
     """
-    served = shelf.get(sentence.model)
     config = served.model.config
     ids = served.tokenizer.encode(sentence.text, allowed_special="all")
     most = min(MOST_TOKENS, config.context_length)

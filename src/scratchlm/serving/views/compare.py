@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from scratchlm.assistant.instructions import COMPARED
@@ -36,22 +36,22 @@ class NewVote(Choice):
 
 
 def routes(shelf: Shelf) -> list[Route]:
-    """Return where a question is asked, answered and taken back, and what came of all."""
+    """Return the routes that ask a question, keep a vote, take it back, and tell what came of all."""
     ballots = Ballots(shelf.root / "data")
 
-    async def ask(request: Request) -> Response:
+    async def ask(request: Request) -> JSONResponse:
         choice = await read_body(request, Choice)
         return JSONResponse(await run_in_threadpool(ballots.ask, choice.pair))
 
-    async def vote(request: Request) -> Response:
+    async def vote(request: Request) -> JSONResponse:
         new = await read_body(request, NewVote)
         return JSONResponse(await run_in_threadpool(ballots.vote, new))
 
-    async def undo(request: Request) -> Response:
+    async def undo(request: Request) -> JSONResponse:
         choice = await read_body(request, Choice)
         return JSONResponse(await run_in_threadpool(ballots.undo, choice.pair))
 
-    async def results(request: Request) -> Response:
+    async def results(request: Request) -> JSONResponse:
         await read_body(request, Body)
         return JSONResponse(await run_in_threadpool(ballots.results))
 

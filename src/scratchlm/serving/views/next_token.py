@@ -33,11 +33,9 @@ class Text(Body):
 def routes(shelf: Shelf) -> list[Route]:
     """Return the route that tells what may follow."""
 
-    def expect(asked: Text) -> dict[str, Any]:
-        return expect_next(shelf.get(asked.model), asked)
-
     async def next_token(request: Request) -> JSONResponse:
-        return JSONResponse(await run_in_threadpool(expect, await read_body(request, Text)))
+        asked = await read_body(request, Text)
+        return JSONResponse(await run_in_threadpool(expect_next, await shelf.find(asked.model), asked))
 
     return [Route("/page/next_token", next_token, methods=["POST"])]
 

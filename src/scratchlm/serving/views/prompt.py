@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -26,13 +24,10 @@ class Instruction(Body):
 def routes(shelf: Shelf) -> list[Route]:
     """Return the route that shows a prompt."""
 
-    def write(asked: Instruction) -> dict[str, Any]:
-        served = shelf.get(asked.model)
-        entry = Entry(instruction=asked.instruction, input=asked.input, output="")
-        text = format_prompt(entry, served.style)
-        return {"prompt": text, "ids": served.tokenizer.encode_ordinary(text)}
-
     async def prompt(request: Request) -> JSONResponse:
-        return JSONResponse(await run_in_threadpool(write, await read_body(request, Instruction)))
+        asked = await read_body(request, Instruction)
+        served = await shelf.find(asked.model)
+        text = format_prompt(Entry(instruction=asked.instruction, input=asked.input, output=""), served.style)
+        return JSONResponse({"prompt": text, "ids": await run_in_threadpool(served.tokenizer.encode_ordinary, text)})
 
     return [Route("/page/prompt", prompt, methods=["POST"])]

@@ -7,13 +7,16 @@ from typing import Any
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from scratchlm.classifier.classifier import Classifier
+from scratchlm.classifier.folder import Description
 from scratchlm.classifier.parts import take_apart
 from scratchlm.serving.bodies import Body, read_body
 from scratchlm.serving.shelf import Shelf
 from scratchlm.tokenizer.pieces import token_label
+from scratchlm.tokenizer.protocol import Tokenizer
 
 MOST_CHARACTERS = 2_000
 
@@ -25,18 +28,22 @@ class Message(Body):
 
 
 def routes(shelf: Shelf) -> list[Route]:
-    """Return where messages are classified."""
+    """Return the route that classifies a message."""
 
-    async def classify(request: Request) -> Response:
+    async def classify(request: Request) -> JSONResponse:
         message = await read_body(request, Message)
-        return JSONResponse(await run_in_threadpool(take_message_apart, shelf, message.text))
+        return JSONResponse(await run_in_threadpool(take_message_apart, *await shelf.find_classifier(), message.text))
 
     return [Route("/page/spam", classify, methods=["POST"])]
 
 
-def take_message_apart(shelf: Shelf, text: str) -> dict[str, Any]:
-    """Return the label of a message with all probabilities, and its tokens with what each of them does."""
-    classifier, tokenizer, description = shelf.classifier()
+def take_message_apart(
+    classifier: Classifier, tokenizer: Tokenizer, description: Description, text: str
+) -> dict[str, Any]:
+    """Return a message's label and the probabilities of all, and its tokens, each with its part and what it made.
+
+    `part` is what a token adds to the label's log-odds (see `Parts`), `probability` the label's after that token.
+    """
     ids = tokenizer.encode_ordinary(text)
     found = take_apart(classifier, ids, description.max_length, description.temperature)
     n_read = len(found.parts_T)

@@ -29,11 +29,10 @@ class Text(Body):
 def routes(shelf: Shelf) -> list[Route]:
     """Return the route that cuts a text."""
 
-    def cut(asked: Text) -> dict[str, Any]:
-        return cut_text(shelf.get(asked.model).tokenizer, asked.text)
-
     async def tokens(request: Request) -> JSONResponse:
-        return JSONResponse(await run_in_threadpool(cut, await read_body(request, Text)))
+        asked = await read_body(request, Text)
+        served = await shelf.find(asked.model)
+        return JSONResponse(await run_in_threadpool(cut_text, served.tokenizer, asked.text))
 
     return [Route("/page/tokens", tokens, methods=["POST"])]
 

@@ -1,6 +1,6 @@
 // Attention: which tokens of a sentence each head of a layer looks at.
 import { debounced, latest, modelNames, offeredExamples, post } from "/api.js";
-import { element, errorLine, examples, field } from "/elements.js";
+import { choice, element, errorLine, examples, field } from "/elements.js";
 import { tokenLine } from "/token_line.js";
 
 export const title = "Attention";
@@ -8,13 +8,14 @@ export const title = "Attention";
 const SHOWN = 6; // tokens that get a bar
 const LABELLED = 36; // with more tokens, the names beside the map would be too small to read
 
-export function mount(section) {
+export async function mount(section) {
+  const names = await modelNames();
   let maps = null; // {tokens, n_layers, heads}
   let head = 0;
   let place = -1; // the token whose row is shown
 
   const text = element("input", { type: "text", maxlength: "2000", spellcheck: "false", oninput: debounced(ask, 250) });
-  const model = element("select", { onchange: ask });
+  const model = choice(names, { onchange: ask });
   const layer = element("input", { type: "range", min: "1", max: "1", value: "1", oninput: ask });
   const layerName = element("output", { class: "note" });
   const tries = element("div");
@@ -81,7 +82,7 @@ export function mount(section) {
   let columnNames = [];
 
   function ask() {
-    if (text.value && model.value) read({ model: model.value, text: text.value, layer: Number(layer.value) - 1 });
+    if (text.value) read({ model: model.value, text: text.value, layer: Number(layer.value) - 1 });
   }
 
   function showTokens() {
@@ -167,20 +168,14 @@ export function mount(section) {
     showRow();
   });
 
-  Promise.all([modelNames(), offeredExamples()]).then(
-    ([names, { texts }]) => {
-      model.append(...names.map((name) => element("option", { value: name }, name)));
-      if (texts.length) tries.replaceChildren(examples("Try", texts, take));
-      if (!text.value) text.value = texts[0] ?? "";
-      ask();
-    },
-    (problem) => { error.textContent = problem.message; },
-  );
-
   function take(words) {
     text.value = words;
     ask();
   }
+
+  const { texts } = await offeredExamples();
+  if (texts.length) tries.append(examples("Try", texts, take));
+  if (texts.length && !text.value) take(texts[0]);
 }
 
 function bar(name, weight) {

@@ -1,6 +1,6 @@
 // Compare: two answers to a test instruction, seen blind; which one is better?
 import { post } from "/api.js";
-import { element, errorLine, field, newId } from "/elements.js";
+import { element, errorLine, field, hint, newId } from "/elements.js";
 
 export const title = "Compare";
 
@@ -34,7 +34,7 @@ export function mount(section) {
     element(
       "p",
       { class: "lead" },
-      "Which answer is better? You see whose they are after your vote. Keys: 1, 2, 3, then Enter for the next.",
+      "Two answers to one instruction. Which is better? You see whose they are once you have voted.",
     ),
     element(
       "div",
@@ -47,6 +47,7 @@ export function mount(section) {
     question,
     status,
     actions,
+    hint(["1", "the first is better"], ["2", "the second is"], ["3", "both are equally good"], ["Enter", "the next question"]),
     results,
   );
   document.addEventListener("keydown", (event) => {

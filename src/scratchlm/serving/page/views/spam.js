@@ -1,6 +1,6 @@
 // Spam: the label of a message, what each of its tokens adds to it, and the probability while reading.
 import { latest, offeredExamples, post } from "/api.js";
-import { element, errorLine, examples, field } from "/elements.js";
+import { element, errorLine, examples, field, hint } from "/elements.js";
 import { tokenLine } from "/token_line.js";
 
 export const title = "Spam";
@@ -11,7 +11,7 @@ const MINUS = "\u2212";
 const percent = (probability) => `${(100 * probability).toFixed(1)} %`;
 const signed = (part) => `${part < 0 ? MINUS : "+"}${Math.abs(part).toFixed(2)}`;
 
-export function mount(section) {
+export async function mount(section) {
   const text = element("textarea", { rows: "4", maxlength: "2000", spellcheck: "false", placeholder: "Write a message" });
   const button = element("button", { class: "button" }, "Classify");
   const error = errorLine();
@@ -21,7 +21,7 @@ export function mount(section) {
     "form",
     { class: "card stack", onsubmit: submit },
     field("Message", text),
-    element("div", { class: "row" }, button, element("p", { class: "note" }, "Enter classifies, Shift + Enter begins a new line.")),
+    element("div", { class: "row" }, button, hint(["Enter", "classifies"], ["Shift + Enter", "begins a new line"])),
     tries,
     error,
   );
@@ -57,10 +57,9 @@ export function mount(section) {
     form.requestSubmit();
   }
 
-  offeredExamples().then(({ messages }) => {
-    if (messages.length) tries.replaceChildren(examples("Try", messages, take, shortened));
-    if (messages.length && !text.value) take(messages.at(-1));
-  }, () => {});
+  const { messages } = await offeredExamples();
+  if (messages.length) tries.append(examples("Try", messages, take, shortened));
+  if (messages.length && !text.value) take(messages.at(-1));
 }
 
 function shortened(message) {
