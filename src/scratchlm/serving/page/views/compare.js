@@ -1,6 +1,6 @@
 // Compare: two answers to a test instruction, seen blind; which one is better?
 import { post } from "/api.js";
-import { element, errorLine, field, hint, newId } from "/elements.js";
+import { element, errorLine, field, newId } from "/elements.js";
 
 export const title = "Compare";
 
@@ -18,7 +18,7 @@ export function mount(section) {
   const pair = element("select", { onchange: next }, element("option", { value: "" }, MIXED));
   const progress = element("progress", { "aria-label": "Questions with your vote" });
   const counted = element("p", { class: "note" });
-  const undoButton = element("button", { type: "button", class: "quiet-button", onclick: undo }, "Undo the last vote");
+  const undoButton = element("button", { type: "button", class: "button quiet", onclick: undo }, "Undo the last vote");
   const error = errorLine();
   const question = element("div", { class: "stack" });
   const status = element("p", { role: "status" });
@@ -47,7 +47,6 @@ export function mount(section) {
     question,
     status,
     actions,
-    hint(["1", "the first is better"], ["2", "the second is"], ["3", "both are equally good"], ["Enter", "the next question"]),
     results,
   );
   document.addEventListener("keydown", (event) => {
@@ -121,7 +120,7 @@ export function mount(section) {
       ...CHOICES.map(({ key, better, text }) =>
         element(
           "button",
-          { type: "button", class: "quiet-button", "aria-keyshortcuts": key, onclick: () => vote(better) },
+          { type: "button", class: "button quiet", "aria-keyshortcuts": key, onclick: () => vote(better) },
           element("kbd", { "aria-hidden": "true" }, key),
           text,
         ),
@@ -139,7 +138,8 @@ export function mount(section) {
     });
     const chosen = { first: `You chose ${names[0]}.`, second: `You chose ${names[1]}.`, same: "You chose neither." }[better];
     status.textContent = `${chosen} Answer 1 is by ${names[0]}, answer 2 by ${names[1]}.`;
-    const button = element("button", { type: "button", class: "button", onclick: next }, "Next question");
+    const enter = element("kbd", { "aria-hidden": "true" }, "Enter");
+    const button = element("button", { type: "button", class: "button", onclick: next }, enter, "Next question");
     actions.replaceChildren(button);
     button.focus();
   }

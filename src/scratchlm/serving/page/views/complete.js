@@ -158,6 +158,7 @@ export async function mount(section) {
     row.id = token.id;
     row.label.textContent = token.label;
     row.label.classList.toggle("special", token.special);
+    row.label.classList.toggle("partial", token.partial);
     row.percent.textContent = percent(token.probability);
     row.fill.style.setProperty("--part", token.probability);
     row.own.style.setProperty("--part", token.at_1);

@@ -21,7 +21,7 @@ export async function mount(section) {
     "form",
     { class: "card stack", onsubmit: submit },
     field("Message", text),
-    element("div", { class: "row" }, button, hint(["Enter", "classifies"], ["Shift + Enter", "begins a new line"])),
+    element("div", { class: "row between" }, button, hint(["Enter", "classifies"], ["Shift+Enter", "new line"])),
     tries,
     error,
   );

@@ -51,10 +51,13 @@ export async function mount(section) {
       element("div", {}, element("dt", {}, name), element("dd", {}, value.toLocaleString("en")))));
     pieces.replaceChildren(...answer.tokens.map((token) =>
       element("li", { class: token.special ? "special" : "" },
-        element("span", { class: "piece" }, token.label),
+        element("span", { class: token.partial ? "piece partial" : "piece" }, token.label),
         element("span", { class: "id" }, String(token.id)),
         element("span", { class: "bytes" }, token.bytes))));
     const n_left = answer.n_tokens - answer.tokens.length;
-    more.textContent = n_left ? `… and ${n_left.toLocaleString("en")} more tokens` : "";
+    more.textContent = [
+      n_left ? `… and ${n_left.toLocaleString("en")} more tokens.` : "",
+      answer.tokens.some((token) => token.partial) ? "A piece with \\x holds only some bytes of a character." : "",
+    ].filter(Boolean).join(" ");
   }
 }
