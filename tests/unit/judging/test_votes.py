@@ -132,7 +132,7 @@ def test_damaged_lines_are_counted_and_stay_as_they_are(tmp_path: Path, damage: 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "votes.jsonl").mkdir()
-    with pytest.raises(InputError, match="the vote is not kept: .*votes.jsonl cannot be written"):
+    with pytest.raises(InputError, match=r"the vote is not kept: .*votes\.jsonl cannot be written"):
         add_vote(tmp_path / "votes.jsonl", question(0).vote("tie"))
     with pytest.raises(InputError, match="cannot be read"):
         read_votes(tmp_path / "votes.jsonl")

@@ -11,7 +11,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from scratchlm.assistant.instructions import COMPARED
+from scratchlm.errors import OutputError
 from scratchlm.files.text import read_json
+from scratchlm.judging.comparison import ROW_KEYS
 from scratchlm.judging.responses import read_responses
 from scratchlm.judging.verdicts import Row
 from scratchlm.judging.votes import Question, Votes, Winner, add_vote, questions_of, read_votes, summarise_votes
@@ -138,5 +140,10 @@ class Ballots:
         return read_votes(self.data / VOTES)
 
     def _rows(self, name: str) -> list[Row]:
-        path = self.data / name
-        return read_json(path, "a list of verdicts") if path.exists() else []
+        path, wanted = self.data / name, f"a list of objects with {', '.join(ROW_KEYS)}"
+        if not path.exists():
+            return []
+        rows: list[Row] = read_json(path, wanted, OutputError)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= {*ROW_KEYS} for row in rows):
+            raise OutputError(f"{path} holds something else, wanted {wanted}")
+        return rows

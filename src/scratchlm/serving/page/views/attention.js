@@ -15,7 +15,7 @@ export async function mount(section) {
   let place = -1; // the token whose row is shown
 
   const text = element("input", { type: "text", maxlength: "2000", spellcheck: "false", oninput: debounced(ask, 250) });
-  const model = choice(names, { onchange: ask });
+  const model = choice(names, { onchange: () => { layer.value = "1"; ask(); } }); // another one may have fewer layers
   const layer = element("input", { type: "range", min: "1", max: "1", value: "1", oninput: ask });
   const layerName = element("output", { class: "note" });
   const tries = element("div");
@@ -38,9 +38,9 @@ export async function mount(section) {
       element(
         "p",
         { class: "note" },
-        "Point at a token, or walk with the arrow keys: the darker another one, the more this head takes from it. A row " +
+        "Point at a token, or walk with the arrow keys: the more colour another one has, the more this head takes from it. A row " +
           "of the map is one token; it spreads 100 % over itself and the tokens before it, and never sees what comes " +
-          "later. Shades grow with the square root, so that small shares show.",
+          "later. Colour grows with the square root, so that small shares show.",
       ),
     ),
   );
@@ -61,6 +61,7 @@ export async function mount(section) {
     (signal, asked) => post("/page/attention", asked, signal),
     (answer, asked) => {
       error.textContent = "";
+      const same = maps?.tokens.join() === answer.tokens.join(); // only the layer or the model is another one
       maps = answer;
       layer.max = String(maps.n_layers);
       layerName.textContent = `layer ${asked.layer + 1} of ${maps.n_layers}`;
@@ -69,7 +70,7 @@ export async function mount(section) {
       showTokens();
       showHeads();
       const last = maps.tokens.length - 1;
-      line.choose(place < 0 ? last : Math.min(place, last));
+      line.choose(same ? place : last);
     },
     (problem) => {
       error.textContent = problem.message;
