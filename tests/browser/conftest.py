@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
 
 import pytest
-import uvicorn
-from selenium import webdriver
+from chromium import LOGS, missing_programs, open_chromium
 from selenium.webdriver import Chrome
+from served_shelf import serve_in_thread
 from tiny_project import make_project
 
-from scratchlm.serving.app import make_app
 from scratchlm.serving.shelf import Shelf
-
-LOGS = {"browser": "ALL", "performance": "ALL"}
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",  # containers run tests as root
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--window-size=1200,900",
-    # No name but this machine's address can be resolved, and the browser itself asks nobody either.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-    "--no-proxy-server",
-)
 
 
 @pytest.fixture(scope="session")
@@ -47,30 +28,16 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
 @pytest.fixture(scope="session")
 def address(shelf: Shelf) -> Iterator[str]:
     """The address of a server with tiny models, such as http://127.0.0.1:41234."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()  # from here on nobody is refused
-        server = uvicorn.Server(uvicorn.Config(make_app(shelf), log_level="warning", timeout_graceful_shutdown=1))
-        thread = Thread(target=server.run, args=([listening],))
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=10)
+    with serve_in_thread(shelf) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Chrome]:
     """One browser for all tests of a process: starting it takes longer than a test."""
-    places = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    missing = [name for name, place in places.items() if place is None]
-    if missing:
-        pytest.skip(f"no {' and no '.join(missing)} on PATH: the page is not tested")
-    options = webdriver.ChromeOptions()
-    options.binary_location = places["chromium"]
-    options.set_capability("goog:loggingPrefs", LOGS)
-    for argument in ARGUMENTS:
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(places["chromedriver"]))
+    if reason := missing_programs():
+        pytest.skip(f"{reason}: the page is not tested")
+    driver = open_chromium()
     yield driver
     driver.quit()
 

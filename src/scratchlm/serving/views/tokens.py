@@ -50,16 +50,20 @@ def cut_text(tokenizer: Tokenizer, text: str) -> dict[str, Any]:
 
 
 def describe_tokens(tokenizer: Tokenizer, ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Return what the page shows of each token: its id, its text in printable form, its bytes, whether it is special.
+    """Return what the page shows of each token: its id, its text in printable form, its bytes, and of which kind it is.
 
-    Special are the tokens that end a text or an answer: they stand for no characters.
+    `special` are the tokens that end a text or an answer, and the one for unknown words: they stand for no characters.
+    `partial` are those that hold only some bytes of a character.
     """
-    return [
-        {
-            "id": token,
-            "label": token_label(tokenizer, token, SHOWN_CHARACTERS),
-            "bytes": tokenizer.decode_single_token_bytes(token).hex(" "),
-            "special": token in tokenizer.stop_ids or token == tokenizer.unk_token,
-        }
-        for token in ids
-    ]
+    return [_describe_token(tokenizer, token) for token in ids]
+
+
+def _describe_token(tokenizer: Tokenizer, token: int) -> dict[str, Any]:
+    content = tokenizer.decode_single_token_bytes(token)
+    return {
+        "id": token,
+        "label": token_label(tokenizer, token, SHOWN_CHARACTERS),
+        "bytes": content.hex(" "),
+        "special": token in tokenizer.stop_ids or token == tokenizer.unk_token,
+        "partial": "\ufffd" in content.decode(errors="replace") and "\ufffd".encode() not in content,
+    }

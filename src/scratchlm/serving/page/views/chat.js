@@ -20,7 +20,7 @@ export async function mount(section) {
   const instruction = element("textarea", {
     rows: 2, placeholder: "What is the opposite of hot?", onkeydown: onKey, class: "short",
   });
-  const input = element("textarea", { rows: 1, placeholder: "A text to work on, such as a sentence to rewrite.",
+  const input = element("textarea", { rows: 2, placeholder: "A text to work on, such as a sentence to rewrite.",
     onkeydown: onKey, class: "short" });
   const ask = element("button", { type: "submit", class: "button" }, "Ask");
   const stop = element("button", { type: "button", class: "button quiet", disabled: true, onclick: () => running?.abort() }, "Stop");
@@ -29,8 +29,7 @@ export async function mount(section) {
   const form = element("form", { class: "card stack", onsubmit: (event) => { event.preventDefault(); send(); } },
     element("fieldset", {}, element("legend", {}, "Who answers"),
       ...asked.map((box) => element("span", { class: "check" }, box, element("label", { for: box.id }, box.value)))),
-    field("Instruction", instruction),
-    field("Input (optional)", input),
+    element("div", { class: "columns" }, field("Instruction", instruction), field("Input (optional)", input)),
     element("div", { class: "row between" }, element("div", { class: "row" }, ask, stop),
       hint(["Enter", "asks"], ["Shift+Enter", "new line"], ["Esc", "stops"])),
     error,
@@ -68,11 +67,13 @@ export async function mount(section) {
     ask.disabled = true;
     stop.disabled = false;
     const answers = chosen.map(newAnswer);
-    exchanges.prepend(element("article", { class: "exchange stack" },
+    const exchange = element("article", { class: "exchange stack" },
       element("div", { class: "question" },
         element("h3", {}, question.instruction),
         ...(question.input ? [element("p", {}, question.input)] : [])),
-      element("div", { class: "answers" }, ...answers.map((answer) => answer.card))));
+      element("div", { class: "replies" }, ...answers.map((answer) => answer.card)));
+    exchanges.prepend(exchange);
+    exchange.scrollIntoView({ block: "nearest" });
     await Promise.all(answers.map((answer) => answer.write(question, running.signal)));
     running = null;
     ask.disabled = false;
@@ -82,7 +83,7 @@ export async function mount(section) {
 
 /** The place of one model's answer: a card, and how it is filled. */
 function newAnswer(name) {
-  const text = element("p", { class: "answer", "aria-live": "polite", "aria-busy": "true" });
+  const text = element("p", { class: "reply", "aria-live": "polite", "aria-busy": "true" });
   const end = element("p", { class: "note" }, "reads the prompt …");
   const prompt = element("pre", { class: "mono prompt", tabindex: "0" });
   const seen = element("details", { hidden: true }, element("summary", {}, "The prompt as the model sees it"), prompt);
