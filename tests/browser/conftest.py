@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from collections.abc import Iterator
-from threading import Thread
 
 import pytest
-import uvicorn
 from selenium import webdriver
 from selenium.webdriver import Chrome
+from served_shelf import serve_in_thread
 from tiny_project import make_project
 
-from scratchlm.serving.app import make_app
 from scratchlm.serving.shelf import Shelf
 
 LOGS = {"browser": "ALL", "performance": "ALL"}
@@ -46,15 +43,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
 @pytest.fixture(scope="session")
 def address(shelf: Shelf) -> Iterator[str]:
     """The address of a server with tiny models, such as http://127.0.0.1:41234."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()  # from here on nobody is refused
-        server = uvicorn.Server(uvicorn.Config(make_app(shelf), log_level="warning", timeout_graceful_shutdown=1))
-        thread = Thread(target=server.run, args=([listening],))
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=10)
+    with serve_in_thread(shelf) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,9 @@ def score_tokens(model: LanguageModel, texts: Sequence[Sequence[int]], n_likelie
     features_ND = features_BTD[is_read_BT.to(model.device)]
     targets_N1 = ids_BT[:, 1:][is_read_BT].to(model.device)[:, None]
     parts = []
-    for part_ND, part_N1 in zip(torch.split(features_ND, LOGITS_AT_ONCE), torch.split(targets_N1, LOGITS_AT_ONCE), strict=True):
+    for part_ND, part_N1 in zip(
+        torch.split(features_ND, LOGITS_AT_ONCE), torch.split(targets_N1, LOGITS_AT_ONCE), strict=True
+    ):
         log_probs_NV = model.head(part_ND).float().log_softmax(dim=-1)
         top = log_probs_NV.topk(min(n_likeliest, log_probs_NV.shape[1]))
         parts.append((log_probs_NV.gather(1, part_N1)[:, 0].cpu(), top.indices.cpu(), top.values.cpu()))

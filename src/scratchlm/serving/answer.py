@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from starlette.requests import Request as HttpRequest
 
 from scratchlm.generation.decode import Sampling
-from scratchlm.serving.bodies import Refused
+from scratchlm.serving.bodies import Refused, client_left
 from scratchlm.serving.engine import End, NewToken, QueueFull, Request
 from scratchlm.serving.shelf import Served
 from scratchlm.serving.text_stream import TextStream
@@ -19,7 +19,6 @@ from scratchlm.serving.text_stream import TextStream
 T = TypeVar("T")
 
 RETRY_AFTER_S = 1
-CLIENT_LEFT = 499  # nginx's status for it, which nobody reads
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ class Answer:
         request = Request(tuple(ids), min(max_new_tokens, n_free), stop_ids, sampling, n_logprobs)
         try:
             self._running = served.engine.submit(request, deliver)
-        except QueueFull as error:
+        except QueueFull:
             wait = {"Retry-After": str(RETRY_AFTER_S)}
-            raise Refused(429, f"too many requests wait ({error}): ask again", None, "queue_full", wait) from None
+            raise Refused(429, "too many requests wait: ask again", None, "queue_full", wait) from None
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """Yield what comes until the answer ends; raise Refused if the model fails."""
@@ -84,7 +83,7 @@ class Answer:
             if event.reason == "stop" or event.reason == "length":
                 self.finish = event.reason
                 return Piece(self._text.end())
-            raise Refused(500, "the model could not go on; the server's output says why")
+            raise Refused(500, event.message or "the answer was cancelled")
         if event.id in self._end_ids:
             self.finish = "stop"
             self.cancel()
@@ -104,7 +103,7 @@ async def unless_left(request: HttpRequest, work: Coroutine[Any, Any, T], answer
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise Refused(CLIENT_LEFT, "the client has left")
+            raise client_left()
         return working.result()
     finally:
         working.cancel()

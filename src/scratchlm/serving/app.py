@@ -7,8 +7,8 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -24,23 +24,22 @@ PAGE = Path(__file__).parent / "page"
 
 def make_app(shelf: Shelf) -> ASGIApp:
     """Return the application that serves the models of a shelf."""
+    openai = [*models.routes(shelf), *chat.routes(shelf), *completions.routes(shelf)]
+    views = (attention, compare, examples, next_token, prompt, spam, tokens)
     routes = [
-        *models.routes(shelf),
-        *chat.routes(shelf),
-        *completions.routes(shelf),
-        *examples.routes(shelf),
-        *next_token.routes(shelf),
-        *prompt.routes(shelf),
-        *tokens.routes(shelf),
-        *spam.routes(shelf),
-        *attention.routes(shelf),
-        *compare.routes(shelf),
-        Mount("/v1", routes=[]),  # nothing else there: 404, whatever the method
-        Mount("/page", routes=[]),
+        Mount("/v1", routes=openai),
+        Route("/health", health),
+        *(route for view in views for route in view.routes(shelf)),
+        Mount("/page", routes=[]),  # no others
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     handlers = {Refused: on_refused, InputError: on_input_error, HTTPException: on_http_error, Exception: on_defect}
     return Guards(Starlette(routes=routes, exception_handlers=handlers))  # outermost, so that a defect is guarded too
+
+
+async def health(request: Request) -> Response:
+    """Say that the server answers, as llama-server does."""
+    return JSONResponse({"status": "ok"})
 
 
 async def on_refused(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 
 from scratchlm.files.text import one_line
@@ -16,6 +16,7 @@ from scratchlm.params.file import show_value
 
 MAX_BODY_BYTES = 2**20
 MAX_MESSAGE_CHARS = 1_000
+CLIENT_LEFT = 499  # nginx's status for it
 
 
 class Body(BaseModel):
@@ -45,6 +46,11 @@ class Refused(Exception):
         self.status, self.message, self.param, self.code, self.headers = status, message, param, code, headers
 
 
+def client_left() -> Refused:
+    """Return what ends the work for a client that has left; nobody reads it."""
+    return Refused(CLIENT_LEFT, "the client has left")
+
+
 async def read_body(request: Request, wanted: type[AnyBody]) -> AnyBody:
     """Read a request's JSON; raise Refused that names every mistake."""
     try:
@@ -64,10 +70,13 @@ async def read_json(request: Request) -> Any:
     if kind != "application/json":
         raise Refused(415, f"Content-Type: got {kind or 'none'}, wanted application/json")
     content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MAX_BODY_BYTES:
-            raise Refused(413, f"the body has more than {MAX_BODY_BYTES:,} bytes")
+    try:
+        async for part in request.stream():
+            content += part
+            if len(content) > MAX_BODY_BYTES:
+                raise Refused(413, f"the body has more than {MAX_BODY_BYTES:,} bytes")
+    except ClientDisconnect:
+        raise client_left() from None
     try:
         found = json.loads(content.decode("utf-8"))
         json.dumps(found, ensure_ascii=False, allow_nan=False).encode("utf-8")

@@ -70,7 +70,7 @@ class ChatBody(GenerationBody):
 
 
 def routes(shelf: Shelf) -> list[Route]:
-    """Return the route."""
+    """Return the route, below /v1."""
 
     async def chat(request: Request) -> Response:
         body = await read_body(request, ChatBody)
@@ -87,7 +87,7 @@ def routes(shelf: Shelf) -> list[Route]:
             return EventStream(chunks(body, served, ids, answer), [answer])
         return JSONResponse(await unless_left(request, whole(body, served, ids, answer), [answer]))
 
-    return [Route("/v1/chat/completions", chat, methods=["POST"])]
+    return [Route("/chat/completions", chat, methods=["POST"])]
 
 
 def prompt_ids(served: Served, instruction: str) -> list[int]:
@@ -135,7 +135,7 @@ async def chunks(body: ChatBody, served: Served, ids: Sequence[int], answer: Ans
 def _details(body: ChatBody, tokenizer: Tokenizer, tokens: Sequence[NewToken]) -> dict[str, Any]:
     """Return what a choice says of its tokens, as far as it was asked for."""
     found: dict[str, Any] = {"logprobs": None}
-    if body.logprobs:
+    if body.logprobs and tokens:
         found["logprobs"] = {"content": [_described(tokenizer, token) for token in tokens], "refusal": None}
     if body.return_token_ids:
         found["token_ids"] = [token.id for token in tokens]

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from scratchlm.model.likelihood import score_tokens
-from scratchlm.serving.answer import Answer, check_length, unless_left
+from scratchlm.serving.answer import Answer, Piece, check_length, unless_left
 from scratchlm.serving.bodies import Refused, read_body
 from scratchlm.serving.engine import NewToken
 from scratchlm.serving.events import EventStream
@@ -76,27 +76,49 @@ class Choice:
         self.answer = answer
         return answer
 
+    async def whole(self, echoed: Sequence[NewToken]) -> dict[str, Any]:
+        """Return the choice when the answer has ended."""
+        pieces = [piece async for piece in self._pieces()]
+        text = self._echo() + "".join(piece.text for piece in pieces)
+        return self._part(text, echoed, [token for piece in pieces for token in piece.tokens], self._finish(), True)
+
     async def parts(self, echoed: Sequence[NewToken]) -> AsyncIterator[dict[str, Any]]:
-        """Yield the choice in parts: the echo or nothing, what comes, and in the last the reason of the end."""
-        first = self._part(self._served.tokenizer.decode(self.ids) if self._body.echo else "", echoed)
-        if self._body.return_token_ids:
-            first |= {"token_ids": [], "prompt_token_ids": self.ids}
-        yield first
-        if self.answer is not None:
-            async for piece in self.answer.pieces():
-                yield self._part(piece.text, piece.tokens)
-        yield self._part("", (), "length" if self.answer is None else self.answer.finish)
+        """Yield the choice in parts: the echo if there is one, what comes, and in the last the reason of the end."""
+        yield self._part(self._echo(), echoed, (), is_first=True)
+        async for piece in self._pieces():
+            yield self._part(piece.text, (), piece.tokens)
+        yield self._part("", (), (), self._finish())
 
     def n_new(self) -> int:
         """Return how many tokens were added to the prompt."""
         return 0 if self.answer is None else self.answer.n_tokens
 
-    def _part(self, text: str, tokens: Sequence[NewToken], finish: str | None = None) -> dict[str, Any]:
+    def _echo(self) -> str:
+        return self._served.tokenizer.decode(self.ids) if self._body.echo else ""
+
+    def _finish(self) -> str | None:
+        return "length" if self.answer is None else self.answer.finish
+
+    async def _pieces(self) -> AsyncIterator[Piece]:
+        if self.answer is not None:
+            async for piece in self.answer.pieces():
+                yield piece
+
+    def _part(
+        self,
+        text: str,
+        echoed: Sequence[NewToken],
+        new: Sequence[NewToken],
+        finish: str | None = None,
+        is_first: bool = False,
+    ) -> dict[str, Any]:
         part: dict[str, Any] = {"index": self.index, "text": text, "logprobs": None, "finish_reason": finish}
-        if self._logprobs is not None:
-            part["logprobs"] = self._logprobs.describe(tokens)
+        if self._logprobs is not None and (echoed or new):
+            part["logprobs"] = self._logprobs.describe([*echoed, *new])
         if self._body.return_token_ids:
-            part["token_ids"] = [token.id for token in tokens]
+            part["token_ids"] = [token.id for token in new]
+            if is_first:
+                part["prompt_token_ids"] = self.ids
         return part
 
 
@@ -124,7 +146,7 @@ class Logprobs:
 
 
 def routes(shelf: Shelf) -> list[Route]:
-    """Return the route."""
+    """Return the route, below /v1."""
 
     async def complete(request: Request) -> Response:
         body = await read_body(request, CompletionBody)
@@ -141,7 +163,7 @@ def routes(shelf: Shelf) -> list[Route]:
             return EventStream(chunks(body, choices, echoed), answers)
         return JSONResponse(await unless_left(request, whole(body, choices, echoed), answers))
 
-    return [Route("/v1/completions", complete, methods=["POST"])]
+    return [Route("/completions", complete, methods=["POST"])]
 
 
 def encode(tokenizer: Tokenizer, prompts: Sequence[Prompt]) -> list[list[int]]:
@@ -199,18 +221,7 @@ async def whole(
 ) -> dict[str, Any]:
     """Return the reply when all answers have ended."""
 
-    async def one(choice: Choice, tokens: Sequence[NewToken]) -> dict[str, Any]:
-        first, *rest = [part async for part in choice.parts(tokens)]
-        for part in rest:
-            first["text"] += part["text"]
-            first["finish_reason"] = part["finish_reason"]
-            for key, values in (part["logprobs"] or {}).items():
-                first["logprobs"][key] += values
-            if body.return_token_ids:
-                first["token_ids"] += part["token_ids"]
-        return first
-
-    found = await asyncio.gather(*map(one, choices, echoed))
+    found = await asyncio.gather(*(choice.whole(tokens) for choice, tokens in zip(choices, echoed, strict=True)))
     return head("cmpl", "text_completion", body.model) | {"choices": found, "usage": _usage(choices)}
 
 

@@ -7,6 +7,7 @@ browser ask for them: by a name of theirs that leads to 127.0.0.1 (DNS rebinding
 from __future__ import annotations
 
 import re
+import traceback
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,7 +31,10 @@ HEADERS = {
 
 
 class Guards:
-    """An application that refuses foreign names and other sites' pages, and adds `HEADERS` to every answer."""
+    """An application that refuses foreign names and other sites' pages, and adds `HEADERS` to every answer.
+
+    It also prints the traceback of a defect, after which the application has answered or cannot go on.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,7 +49,10 @@ class Guards:
             return
         problem = _problem(Headers(scope=scope))
         app = self._app if problem is None else error_response(problem)
-        await app(scope, receive, send_guarded)
+        try:
+            await app(scope, receive, send_guarded)
+        except Exception:
+            traceback.print_exc()
 
 
 def _problem(headers: Headers) -> Refused | None:

@@ -1,4 +1,4 @@
-"""Which models there are: GET /v1/models, and GET /health as llama-server has it."""
+"""GET /v1/models: which models there are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scratchlm.serving.shelf import Shelf
 
 
 def routes(shelf: Shelf) -> list[Route]:
-    """Return the routes."""
+    """Return the routes, below /v1."""
 
     def describe(name: str) -> dict[str, Any]:
         try:
@@ -31,7 +31,4 @@ def routes(shelf: Shelf) -> list[Route]:
     async def model(request: Request) -> JSONResponse:
         return JSONResponse(describe(request.path_params["name"]))
 
-    async def health(request: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok"})
-
-    return [Route("/v1/models", models), Route("/v1/models/{name}", model), Route("/health", health)]
+    return [Route("/models", models), Route("/models/{name}", model)]

@@ -51,20 +51,23 @@ def announce(listener: socket.socket, names: Sequence[str]) -> str:
     )
 
 
-def run(app: ASGIApp, listener: socket.socket) -> None:
-    """Answer requests until SIGINT or SIGTERM; return when the running answers have ended, or after `GRACE_S`.
+def make_server(app: ASGIApp) -> Server:
+    """Return a server of which `run` answers requests until SIGINT or SIGTERM.
 
-    Nothing is logged but defects: a line per request would hide them.
+    Then it returns when the running answers have ended, or after `GRACE_S`. It logs nothing, neither requests nor what
+    it cuts off in the end; the application prints its defects.
     """
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_S,
+    return Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
     )
-    Server(config).run(sockets=[listener])

@@ -82,4 +82,5 @@ def _read_if_built(read: Callable[[Path], list[Any]], data: Path) -> list[Any]:
 
 def _spread(values: Sequence[Example]) -> list[Example]:
     """Return N_EXAMPLES values from beginning to end; neighbours are often alike."""
-    return [values[len(values) * place // N_EXAMPLES] for place in range(min(N_EXAMPLES, len(values)))]
+    n_taken = min(N_EXAMPLES, len(values))
+    return [values[len(values) * place // n_taken] for place in range(n_taken)]

@@ -50,10 +50,13 @@ def expect_next(served: Served, asked: Text) -> dict[str, Any]:
     unknown = [token for token in asked.taken if not 0 <= token < tokenizer.n_vocab]
     if unknown:
         raise Refused(400, f"taken: got {unknown[0]}, wanted ids from 0 to {tokenizer.n_vocab - 1}", "taken")
-    prompt = tokenizer.encode(asked.text, allowed_special="all") + asked.taken
+    typed = tokenizer.encode(asked.text, allowed_special="all")
+    prompt = typed + asked.taken
     if not prompt:
         raise Refused(400, "the text has no tokens: type a word, and the model says what may follow", "text")
-    known = {"ids": prompt, "context": context, "taken_text": tokenizer.decode(asked.taken)}
+    # Not the taken tokens decoded alone: a word tokenizer puts blanks between words.
+    taken_text = tokenizer.decode(prompt)[len(tokenizer.decode(typed)) :]
+    known = {"ids": prompt, "context": context, "taken_text": taken_text}
     if len(prompt) >= context:
         return known | {"tokens": [], "n_others": 0, "others": 0.0}
     samplings = [Sampling(temperature=1.0), Sampling(asked.temperature, asked.top_k)]

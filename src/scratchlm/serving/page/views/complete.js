@@ -29,7 +29,8 @@ export async function mount(section) {
   const count = element("p", { class: "note count" });
   const status = element("p", { class: "hidden-text", role: "status" });
   const error = errorLine();
-  const model = choice(names, { onchange: refresh });
+  // Another model may have another vocabulary: what was taken becomes text.
+  const model = choice(names, { onchange: () => setText(text.value) });
   const temperature = slider(0, 40, 20, (place) => (place / 20).toFixed(2)); // 0 to 2
   const topK = slider(0, TOP_K.length - 1, TOP_K.length - 1, (place) => TOP_K[place] ?? "all");
   const rows = Array.from({ length: N_ROWS }, (_, place) => newRow(place));
@@ -39,6 +40,15 @@ export async function mount(section) {
   const empty = element("p", { class: "empty" },
     "Type a word, or choose an example. Here you will see which tokens the model expects next, and how sure it is. " +
     "Take one with a click, and it is appended.");
+
+  const update = latest(
+    (signal) => post("/page/next_token", {
+      model: model.value, text: typed, taken, temperature: temperature.get() / 20, top_k: TOP_K[topK.get()],
+    }, signal),
+    show,
+    fail,
+  );
+  const updateSoon = debounced(refresh);
 
   section.append(
     element("p", { class: "lead" },
@@ -67,17 +77,9 @@ export async function mount(section) {
       ),
     ),
   );
+  clearRows();
   const { texts } = await offeredExamples();
   if (texts.length) text.closest(".card").append(examples("Try", texts, (value) => { setText(value); text.focus(); }));
-  const update = latest(
-    (signal) => post("/page/next_token", {
-      model: model.value, text: typed, taken, temperature: temperature.get() / 20, top_k: TOP_K[topK.get()],
-    }, signal),
-    show,
-    fail,
-  );
-  const updateSoon = debounced(refresh);
-  clearRows();
 
   function slider(min, max, value, say) {
     const shown = element("output", {}, String(say(value)));
@@ -118,11 +120,12 @@ export async function mount(section) {
   }
 
   function refresh() {
+    if (writing) return null; // what is written is shown already
     fresh = false;
     error.textContent = "";
     undo.disabled = !taken.length;
     if (typed || taken.length) return update();
-    clearRows();
+    return clearRows();
   }
 
   function take(row) {
@@ -217,6 +220,7 @@ export async function mount(section) {
   async function startOrStop() {
     if (writing) return writing.abort();
     error.textContent = "";
+    update.drop();
     writing = new AbortController();
     write.textContent = "Stop";
     status.textContent = "Writing.";

@@ -20,6 +20,11 @@ export async function mount(section) {
     "Models do not see letters. A tokenizer cuts the text into pieces that were frequent in its training, and each " +
     "piece becomes a number. Rare words fall apart, and rare characters into single bytes.");
 
+  const update = latest(
+    (signal) => post("/page/tokens", { model: model.value, text: text.value }, signal), show,
+    (problem) => { error.textContent = problem.message; },
+  );
+
   section.append(
     element("p", { class: "lead" }, "How a text is cut before a model reads it: each piece with its id and its bytes."),
     element("div", { class: "card stack" },
@@ -30,10 +35,6 @@ export async function mount(section) {
   const { texts, instructions } = await offeredExamples();
   const offered = [...texts.slice(0, 2), ...instructions.slice(0, 1).map((entry) => entry.instruction), STRANGE];
   text.closest(".card").append(examples("Try", offered, (value) => { text.value = value; refresh(); }));
-  const update = latest(
-    (signal) => post("/page/tokens", { model: model.value, text: text.value }, signal), show,
-    (problem) => { error.textContent = problem.message; },
-  );
 
   function refresh() {
     error.textContent = "";
