@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from selenium import webdriver
+from chromium import LOGS, missing_programs, open_chromium
 from selenium.webdriver import Chrome
 from served_shelf import serve_in_thread
 from tiny_project import make_project
 
 from scratchlm.serving.shelf import Shelf
-
-LOGS = {"browser": "ALL", "performance": "ALL"}
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",  # containers run tests as root
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--window-size=1200,900",
-    # No name but this machine's address can be resolved, and the browser itself asks nobody either.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--no-first-run",
-    "--no-proxy-server",
-)
 
 
 @pytest.fixture(scope="session")
@@ -50,16 +35,9 @@ def address(shelf: Shelf) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Chrome]:
     """One browser for all tests of a process: starting it takes longer than a test."""
-    places = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    missing = [name for name, place in places.items() if place is None]
-    if missing:
-        pytest.skip(f"no {' and no '.join(missing)} on PATH: the page is not tested")
-    options = webdriver.ChromeOptions()
-    options.binary_location = places["chromium"]
-    options.set_capability("goog:loggingPrefs", LOGS)
-    for argument in ARGUMENTS:
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options, webdriver.ChromeService(places["chromedriver"]))
+    if reason := missing_programs():
+        pytest.skip(f"{reason}: the page is not tested")
+    driver = open_chromium()
     yield driver
     driver.quit()
 
@@ -67,16 +45,31 @@ def chromium() -> Iterator[Chrome]:
 @pytest.fixture
 def browser(chromium: Chrome, address: str) -> Iterator[Chrome]:
     """Chromium with nothing open. After the test: it asked no other host, and the page reported no error."""
+    with watched(chromium, address):
+        yield chromium
+    # A refused request (4xx) is reported too; tests of errors expect just these.
+    assert [entry["message"] for entry in chromium.get_log("browser") if "status of 4" not in entry["message"]] == []
+
+
+@pytest.fixture
+def file_browser(chromium: Chrome) -> Iterator[Chrome]:
+    """The same for pages that are files: they ask no host at all. Vega's warnings are no errors."""
+    with watched(chromium, "file:"):
+        yield chromium
+    assert [entry["message"] for entry in chromium.get_log("browser") if entry["level"] != "WARNING"] == []
+
+
+@contextmanager
+def watched(chromium: Chrome, own: str) -> Iterator[None]:
+    """Empty the browser; after the block, check that all addresses which it asked begin with `own`."""
     chromium.get("about:blank")
     for log in LOGS:
         chromium.get_log(log)  # what is read is gone: only this test's entries remain
     chromium.set_window_size(1200, 900)
-    yield chromium
+    yield
     asked = requested_urls(chromium)
-    assert [url for url in asked if not url.startswith((address, "about:", "data:", "blob:"))] == []
+    assert [url for url in asked if not url.startswith((own, "about:", "data:", "blob:"))] == []
     assert asked, "the test has loaded no page"
-    # A refused request (4xx) is reported too; tests of errors expect just these.
-    assert [entry["message"] for entry in chromium.get_log("browser") if "status of 4" not in entry["message"]] == []
 
 
 def requested_urls(browser: Chrome) -> list[str]:

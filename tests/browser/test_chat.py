@@ -30,7 +30,7 @@ def cards(panel: WebElement) -> dict[str, WebElement]:
 
 
 def text_of(card: WebElement) -> str:
-    return str(card.find_element(By.CLASS_NAME, "answer").get_property("textContent"))
+    return str(card.find_element(By.CLASS_NAME, "reply").get_property("textContent"))
 
 
 def ended(panel: WebElement) -> bool:
@@ -107,7 +107,7 @@ def test_stop_frees_the_models(browser: Chrome, panel: WebElement, shelf: Shelf,
         browser.execute_async_script("setTimeout(arguments[0], 200)")
         assert len(steps) == n_steps < N_NEW, "the model went on"
     assert cards(panel)["base"].text.count("stopped by you") == 1
-    assert cards(panel)["base"].find_element(By.CLASS_NAME, "answer").get_attribute("aria-busy") == "false"
+    assert cards(panel)["base"].find_element(By.CLASS_NAME, "reply").get_attribute("aria-busy") == "false"
 
 
 def test_shift_and_enter_is_a_new_line(browser: Chrome, panel: WebElement) -> None:

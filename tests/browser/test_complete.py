@@ -63,7 +63,7 @@ def test_the_bars_are_the_probabilities_and_move_with_temperature_and_top_k(
     assert [row["id"] for row in rows(browser)] == likeliest(own_V)
     for row in rows(browser):
         assert row["part"] == row["probability"]
-        assert row["percent"].endswith(" %") and abs(float(row["percent"][:-2]) / 100 - row["probability"]) < 6e-4
+        assert row["percent"].endswith(" %") and abs(float(row["percent"][:-2]) / 100 - row["probability"]) < 6e-5
 
     labelled(panel, "Temperature").send_keys(Keys.ARROW_LEFT * 10)
     assert panel.find_element(By.CSS_SELECTOR, "output").text == "0.50"

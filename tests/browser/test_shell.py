@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from looking import button, contrasts, labelled, open_view
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 
@@ -63,3 +64,46 @@ def test_every_control_has_a_name(name: str, browser: Chrome, address: str) -> N
     for control in browser.find_elements(By.CSS_SELECTOR, "button, input, select, textarea, [role]"):
         if control.is_displayed() and control.get_attribute("role") not in ("alert", "status", "log", "none"):
             assert control.accessible_name, control.get_attribute("outerHTML")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_enough_contrast_in_light_and_dark(browser: Chrome, address: str, scheme: str) -> None:
+    """4.5:1, as WCAG 2.2 asks for (1.4.3); controls that cannot be used may have less."""
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        {"name": "prefers-reduced-motion", "value": "reduce"},
+    ]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        for title in TITLES:
+            open_view(browser, address, title.lower())
+            pale = {text: ratio for text, ratio in contrasts(browser).items() if ratio < 4.5}
+            assert pale == {}, title
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_nothing_moves_for_those_who_want_no_motion(browser: Chrome, address: str) -> None:
+    moving = "return [...document.querySelectorAll('*')].filter((one) => !/^0s(, 0s)*$/.test(" + (
+        "getComputedStyle(one).transitionDuration)).length"
+    )
+    open_view(browser, address, "complete")
+    assert browser.execute_script(moving) > 0
+    features = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        assert browser.execute_script(moving) == 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_focus_can_be_seen(browser: Chrome, address: str) -> None:
+    panel = open_view(browser, address, "complete")
+    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    seen = set()
+    while (focused := browser.switch_to.active_element).tag_name != "body":
+        outline = browser.execute_script("return getComputedStyle(arguments[0]).outline", focused)
+        assert "solid" in outline or "auto" in outline, focused.get_attribute("outerHTML")
+        seen.add(focused.id)
+        focused.send_keys(Keys.TAB)
+    assert labelled(panel, "Text").id in seen and button(panel, "Let it write").id in seen

@@ -133,5 +133,5 @@ def gguf_tokenizer(gguf: GGUF) -> dict[str, Any]:
         problem = "are not different texts, texts, and a number for each of the first"
     else:
         special = [token for token, kind in zip(tokens, types, strict=True) if kind == SPECIAL]
-        return describe_byte_level(tokens, merges, special)
+        return describe_byte_level(tokens, merges, special, cut_digits=True)
     raise InputError(f"{gguf.path}: {TOKENS}, {MERGES} and {TYPES} {problem}; get the file again")

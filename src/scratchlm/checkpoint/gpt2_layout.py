@@ -63,6 +63,7 @@ def config_to_json(config: GPTConfig, end_of_text_id: int) -> dict[str, Any]:
         "activation_function": f"{activation}{ending}",
         **{key: allowed[0] for key, allowed in FIXED.items()},
         **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
+        "n_ctx": config.context_length,  # GPT-2's old name of n_positions, which llama.cpp's converter reads
         **dict.fromkeys(DROP_RATES, config.drop_rate),
         "qkv_bias": config.qkv_bias,
         "shortcuts": config.shortcuts,

@@ -71,7 +71,7 @@ export async function mount(section) {
       element("div", { class: "question" },
         element("h3", {}, question.instruction),
         ...(question.input ? [element("p", {}, question.input)] : [])),
-      element("div", { class: "answers" }, ...answers.map((answer) => answer.card)));
+      element("div", { class: "replies" }, ...answers.map((answer) => answer.card)));
     exchanges.prepend(exchange);
     exchange.scrollIntoView({ block: "nearest" });
     await Promise.all(answers.map((answer) => answer.write(question, running.signal)));
@@ -83,7 +83,7 @@ export async function mount(section) {
 
 /** The place of one model's answer: a card, and how it is filled. */
 function newAnswer(name) {
-  const text = element("p", { class: "answer", "aria-live": "polite", "aria-busy": "true" });
+  const text = element("p", { class: "reply", "aria-live": "polite", "aria-busy": "true" });
   const end = element("p", { class: "note" }, "reads the prompt …");
   const prompt = element("pre", { class: "mono prompt", tabindex: "0" });
   const seen = element("details", { hidden: true }, element("summary", {}, "The prompt as the model sees it"), prompt);

@@ -77,7 +77,7 @@ export async function mount(section) {
       ),
     ),
   );
-  clearRows();
+  refresh();
   const { texts } = await offeredExamples();
   if (texts.length) text.closest(".card").append(examples("Try", texts, (value) => { setText(value); text.focus(); }));
 
@@ -254,5 +254,5 @@ export async function mount(section) {
 }
 
 function percent(probability) {
-  return `${(100 * probability).toFixed(probability > 0 && probability < 0.001 ? 3 : 1)} %`;
+  return probability ? `${(100 * probability).toFixed(2)} %` : "0 %";
 }
