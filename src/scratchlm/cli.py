@@ -236,6 +236,27 @@ def judge(
 
 
 @cli.command()
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 8000,
+) -> None:
+    """Serve the models to the browser and to other programs of this machine, as OpenAI's API; Ctrl-C ends it."""
+    from scratchlm.serving.app import make_app
+    from scratchlm.serving.server import announce, listen, make_server
+    from scratchlm.serving.shelf import Shelf
+    from scratchlm.stage.device import find_device
+
+    shelf = Shelf(Path())
+    if not shelf.names():
+        raise InputError("models/ holds no language model yet: run `make repro` first")
+    find_device()  # before a model is asked for, so that a mistake shows now
+    server = make_server(make_app(shelf))
+    with listen(port) as listener:
+        print(announce(listener, shelf.names()), flush=True)
+        server.run([listener])
+    shelf.close()
+
+
+@cli.command()
 def compare(
     rev1: Annotated[str, typer.Argument(help="A Git revision, a DVC experiment, or workspace.")],
     rev2: Annotated[str, typer.Argument(help="The revision to compare it with.")],
@@ -275,6 +296,22 @@ def table(
         from scratchlm.experiments.figure import draw_set
 
         draw_set(plot, experiments, found)
+
+
+@cli.command()
+def report(
+    revisions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="REV", help="Git revisions, DVC experiments, or workspace, which is the default."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+) -> None:
+    """Write what a run did and what came of it as one HTML page to mail or print; several revisions side by side."""
+    from scratchlm.files.revisions import WORKSPACE
+    from scratchlm.report.page import write_report
+
+    write_report(out, revisions or [WORKSPACE], Path())
+    print(f"{out}: {out.stat().st_size:,} bytes, open it in a browser")
 
 
 @cli.command()
