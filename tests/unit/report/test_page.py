@@ -10,6 +10,7 @@ from fabricated import Page, make_run
 
 from scratchlm.report import answers, blocks, clean
 from scratchlm.report.clean import CONTROL
+from scratchlm.report.drawing import MODELS, draw_intervals
 from scratchlm.report.page import render
 from scratchlm.report.run import Run
 
@@ -101,14 +102,12 @@ def test_texts_of_models_and_users_are_shown_and_never_markup(names: tuple[str, 
     assert len(answers_shown) >= 10 * (2 + 3 * len(names))  # instruction, reference, and the answers of all models
 
 
-def test_texts_in_drawings_stay_as_they_are() -> None:
-    """Ids and colours are rewritten in a drawing's tags, not in what its texts say."""
-    page = check_is_harmless(render([make_run('#010101 id="a', 0.0), make_run("other", 1.0)]))
-    assert 'assistant, #010101 id="a' in page.texts
-
-
-def test_a_dollar_in_a_drawing_is_no_mathematics() -> None:
-    assert "assistant, $x_1$" in Page(render([make_run("$x_1$"), make_run("other")])).texts
+@pytest.mark.parametrize("text", ['#010101 id="a', "$x_1$", "<b>url(#x)</b>", "<script>alert(1)</script>"])
+def test_texts_in_drawings_stay_as_they_are(text: str) -> None:
+    """Ids and colours are rewritten in a drawing's tags, not in what its texts say, and a dollar is no mathematics."""
+    svg = draw_intervals("one", [(text, 50.0, 40.0, 60.0, MODELS["base"])], "accuracy (%)", chance=25.0)
+    assert {text, "chance", "accuracy (%)"} <= set(Page(svg).texts)
+    assert "var(--base)" in svg and "var(--ink)" in svg and "#0101" not in svg.replace(text, "")
 
 
 def test_characters_that_html_or_utf8_lack_are_replaced() -> None:

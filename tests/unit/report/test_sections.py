@@ -160,11 +160,14 @@ def test_runs_with_the_same_instructions_share_a_task_and_others_do_not() -> Non
 
 
 def test_a_judge_that_cannot_be_trusted_is_named() -> None:
-    page = Page(render([make_run(probes=HONEST | {"shuffled": 70.0})]))
+    page = Page(render([make_run(probes=HONEST | {"reference": 90.0, "shuffled": 70.0})]))
     (line,) = [text for text in page.texts if "cannot be trusted" in text]
     assert "right answers to other tasks get 70.0 (at most 10)" in line
     assert page.row("right answers to other tasks") == ["70.0"]
-    assert not any("cannot be trusted" in text for text in Page(render([make_run()])).texts)
+    assert not any("compare its scores with that" in text for text in page.texts)
+    strict = Page(render([make_run(probes=HONEST | {"reference": 90.0})]))
+    assert any("compare its scores with that, not with 100" in text for text in strict.texts)
+    assert not any("cannot be trusted" in text for text in strict.texts)
 
 
 def test_pairs_have_win_rates() -> None:
