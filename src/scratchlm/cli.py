@@ -120,6 +120,32 @@ def ask(
     stream(gpt.to(device), tokenizer, ids, tokens, tokenizer.stop_ids, Sampling(temperature, top_k, seed))
 
 
+class Dtype(StrEnum):
+    """How the weights of a GGUF file are stored."""
+
+    F32 = "f32"
+    F16 = "f16"
+    Q8_0 = "q8_0"
+
+
+@cli.command()
+def export(
+    model: Annotated[Path, typer.Option(help="The model folder.")] = Path("models/assistant"),
+    out: Annotated[Path | None, typer.Option(help="Where to write it; by default exports/NAME.")] = None,
+    dtype: Annotated[Dtype, typer.Option(help="How the GGUF file stores the weights.")] = Dtype.F16,
+    name: Annotated[str | None, typer.Option(help="The model's name; by default the folder's.")] = None,
+    license: Annotated[
+        str | None, typer.Option(help="Its licence, as the Hugging Face hub names it; by default the base's, or none.")
+    ] = None,
+) -> None:
+    """Write a model for Ollama, llama.cpp and the Hugging Face hub: GGUF, templates, and a card with its figures."""
+    from scratchlm.export.commands import describe_commands
+    from scratchlm.export.folder import export_model
+
+    out = out or Path("exports") / (name or model.resolve().name)
+    print("\n".join(describe_commands(export_model(model, out, dtype.value, name, license), out)))
+
+
 @cli.command()
 def shapes(
     texts: Annotated[
@@ -207,6 +233,27 @@ def judge(
         print(f"{path}: {cache.count():,} answers, {cache.size_bytes():,} bytes")
         for name, latencies_s in cache.latencies_by_judge().items():
             print(f"  {name}\t{len(latencies_s):,}\t{median(latencies_s):.2f} s each (median)")
+
+
+@cli.command()
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 8000,
+) -> None:
+    """Serve the models to the browser and to other programs of this machine, as OpenAI's API; Ctrl-C ends it."""
+    from scratchlm.serving.app import make_app
+    from scratchlm.serving.server import announce, listen, make_server
+    from scratchlm.serving.shelf import Shelf
+    from scratchlm.stage.device import find_device
+
+    shelf = Shelf(Path())
+    if not shelf.names():
+        raise InputError("models/ holds no language model yet: run `make repro` first")
+    find_device()  # before a model is asked for, so that a mistake shows now
+    server = make_server(make_app(shelf))
+    with listen(port) as listener:
+        print(announce(listener, shelf.names()), flush=True)
+        server.run([listener])
+    shelf.close()
 
 
 @cli.command()

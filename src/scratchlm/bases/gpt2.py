@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scratchlm.checkpoint.config_json import write_config
+from scratchlm.checkpoint.folder import write_descriptions
 from scratchlm.checkpoint.gpt2_layout import GPT2Layout
 from scratchlm.checkpoint.weights import WEIGHTS, check_weights
 from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import GPT2_WEIGHTS
 from scratchlm.model.config import GPT2_CONTEXT_LENGTH, GPT2_VOCAB_SIZE, GPTConfig
-from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_tokenizer
+from scratchlm.tokenizer.folder import write_hugging_face_tokenizer
 
 # emb_dim, n_heads, n_layers (Radford et al. 2019, table 2); the names count the parameters of the released files.
 SHAPES = {"124M": (768, 12, 12), "355M": (1024, 16, 24), "774M": (1280, 20, 36), "1558M": (1600, 25, 48)}
@@ -39,7 +39,7 @@ def download_checkpoint(size: str, folder: Path, tokenizer_folder: Path) -> GPTC
     config = gpt2_config(size)
     folder.mkdir(parents=True)
     fetch(GPT2_WEIGHTS[size], folder / WEIGHTS)
-    write_config(folder, config, read_tokenizer(tokenizer_folder).eot_token)
-    copy_tokenizer_for_hugging_face(tokenizer_folder, folder)
+    write_hugging_face_tokenizer(tokenizer_folder, folder)
+    write_descriptions(folder, config)
     check_weights(GPT2Layout(config), folder / WEIGHTS)
     return config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from scratchlm.checkpoint.config_json import write_config
+from scratchlm.checkpoint.folder import write_descriptions
 from scratchlm.checkpoint.gguf import read_gguf
 from scratchlm.checkpoint.gguf_llama import gguf_config, gguf_tokenizer, read_parameter
 from scratchlm.checkpoint.llama_layout import LlamaLayout
@@ -13,8 +13,7 @@ from scratchlm.checkpoint.weights import WEIGHTS, check_weights, write_tensors
 from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import SMOLLM2_GGUF, SMOLLM2_TOKENIZER, SMOLLM2_WEIGHTS
 from scratchlm.model.config import SMOLLM2_CONTEXT_LENGTH, LlamaConfig
-from scratchlm.tokenizer.byte_level import write_byte_level, write_settings
-from scratchlm.tokenizer.folder import read_hugging_face_tokenizer
+from scratchlm.tokenizer.byte_level import write_byte_level
 from scratchlm.tokenizer.protocol import HF_TOKENIZER
 
 # The config.json of HuggingFaceTB/SmolLM2-135M; the file with the 4-bit weights says the same.
@@ -41,9 +40,8 @@ def download_smollm2(base: str, folder: Path) -> LlamaConfig:
     if base in SMOLLM2_WEIGHTS:
         fetch(SMOLLM2_WEIGHTS[base], folder / WEIGHTS)
         fetch(SMOLLM2_TOKENIZER, folder / HF_TOKENIZER)
-        write_settings(folder)
         config = CONFIG
-        write_config(folder, config, read_hugging_face_tokenizer(folder).eot_token)
+        write_descriptions(folder, config)
     else:
         with tempfile.TemporaryDirectory() as temporary:
             config = convert_gguf(fetch(SMOLLM2_GGUF, Path(temporary) / SMOLLM2_GGUF.name), folder)
@@ -59,7 +57,7 @@ def convert_gguf(path: Path, folder: Path) -> LlamaConfig:
     gguf = read_gguf(path)
     config = gguf_config(gguf)
     write_byte_level(folder, gguf_tokenizer(gguf))
-    write_config(folder, config, read_hugging_face_tokenizer(folder).eot_token)
+    write_descriptions(folder, config)
     layout = LlamaLayout(config)
     shapes = {stored: layout.shapes[name] for stored, name in layout.names.items()}
     write_tensors(folder / WEIGHTS, shapes, lambda name: read_parameter(gguf, config, layout.names[name]))

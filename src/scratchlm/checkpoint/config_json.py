@@ -1,4 +1,4 @@
-"""Reading and writing the config.json of a checkpoint."""
+"""Reading and writing the config.json of a checkpoint, and writing generation_config.json beside it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,31 @@ from scratchlm.errors import InputError, OutputError
 from scratchlm.files.atomic import write_json
 from scratchlm.files.text import bullets, read_json
 from scratchlm.model.config import GPTConfig, LlamaConfig, ModelConfig
+from scratchlm.tokenizer.protocol import Tokenizer
 
-CONFIG = "config.json"
+CONFIG, GENERATION = "config.json", "generation_config.json"
 SHOWN_PROBLEMS = 50
 
 
-def write_config(folder: Path, config: ModelConfig, end_of_text_id: int) -> None:
-    """Write config.json with Hugging Face's names."""
+def write_config(folder: Path, config: ModelConfig, tokenizer: Tokenizer) -> None:
+    """Write config.json with Hugging Face's names, and how transformers generates: greedily, and within the context."""
+    end_of_text_id = tokenizer.eot_token
     if isinstance(config, LlamaConfig):
         described = llama_layout.config_to_json(config, end_of_text_id)
     else:
         described = gpt2_layout.config_to_json(cast(GPTConfig, config), end_of_text_id)
     write_json(folder / CONFIG, described)
+    stop_ids = sorted(tokenizer.stop_ids)
+    write_json(
+        folder / GENERATION,
+        {
+            "bos_token_id": end_of_text_id,
+            "eos_token_id": stop_ids if len(stop_ids) > 1 else end_of_text_id,
+            "pad_token_id": end_of_text_id,
+            "max_length": config.context_length,
+            "do_sample": False,
+        },
+    )
 
 
 def read_config(folder: Path) -> ModelConfig:

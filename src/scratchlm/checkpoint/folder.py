@@ -1,4 +1,4 @@
-"""Saving, loading and checking a checkpoint: config.json, model.safetensors and the tokenizer's files."""
+"""Saving, loading and checking a checkpoint: the weights, the tokenizer, and the JSON that describes both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scratchlm.files.atomic import atomic_path
 from scratchlm.model.config import AttentionKind, ModelConfig
 from scratchlm.model.init import empty_model
 from scratchlm.model.language_model import LanguageModel
-from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer
+from scratchlm.tokenizer.folder import read_hugging_face_tokenizer, write_hugging_face_tokenizer, write_settings
 from scratchlm.tokenizer.protocol import Tokenizer
 
 
@@ -31,10 +31,17 @@ def save_checkpoint(
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         save_tensors(temporary / WEIGHTS, layout_of(model.config).stored_tensors(model))
-        copy_tokenizer_for_hugging_face(tokenizer_folder, temporary)
-        write_config(temporary, model.config, read_hugging_face_tokenizer(temporary).eot_token)
+        write_hugging_face_tokenizer(tokenizer_folder, temporary)
+        write_descriptions(temporary, model.config)
         if optimizer_state is not None:
             save_tensors(temporary / OPTIMIZER, optimizer_state)
+
+
+def write_descriptions(folder: Path, config: ModelConfig) -> None:
+    """Write what transformers and others must know of a model and its tokenizer, whose tokenizer.json is there."""
+    tokenizer = read_hugging_face_tokenizer(folder)
+    write_config(folder, config, tokenizer)
+    write_settings(folder, tokenizer, config.context_length)
 
 
 def check_checkpoint(folder: Path) -> ModelConfig:

@@ -63,6 +63,7 @@ def config_to_json(config: GPTConfig, end_of_text_id: int) -> dict[str, Any]:
         "activation_function": f"{activation}{ending}",
         **{key: allowed[0] for key, allowed in FIXED.items()},
         **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
+        "n_ctx": config.context_length,  # GPT-2's old name of n_positions, which llama.cpp's converter reads
         **dict.fromkeys(DROP_RATES, config.drop_rate),
         "qkv_bias": config.qkv_bias,
         "shortcuts": config.shortcuts,
@@ -161,7 +162,7 @@ class GPT2Layout:
         with torch.device("meta"):
             parameters = empty_model(self.config).state_dict()
         shapes = {name: tuple(self.turned(name, tensor).shape) for name, tensor in parameters.items()}
-        return shapes | dict.fromkeys(self.qkv_biases, (3 * self.config.emb_dim,))
+        return shapes | dict.fromkeys(sorted(self.qkv_biases), (3 * self.config.emb_dim,))
 
     def parameter_name(self, stored_name: str) -> str | None:
         """Return the model's name of a stored tensor; None for a mask or a tied head, which are redundant."""

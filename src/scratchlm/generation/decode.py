@@ -18,7 +18,7 @@ from torch import Tensor
 from scratchlm.errors import InputError
 from scratchlm.model.kv_cache import KVCache
 from scratchlm.model.language_model import LanguageModel
-from scratchlm.model.next_token import likeliest, probabilities
+from scratchlm.model.next_token import draw, likeliest, probabilities
 from scratchlm.tokenizer.protocol import Tokenizer
 
 PREFILL_TOKENS = 512
@@ -129,7 +129,7 @@ def decode(
     longest = max(len(prompts[row]) for row in rows)
     shortest = min(len(prompts[row]) for row in rows)
     capacity = min(longest + max_new_tokens, longest + context - shortest)
-    _check_memory(model, len(rows), capacity)
+    check_memory(model, len(rows), capacity, "make generate.batch_size or generate.max_new_tokens smaller")
     cache = model.new_cache(len(rows), capacity)
     logits_BV = prefill(model, [prompts[row] for row in rows], cache)
     padding_B = torch.tensor([longest - len(prompts[row]) for row in rows], device=device)
@@ -158,7 +158,7 @@ def decode(
         logits_BV = model.head(model.features(token_B[:, None], positions_B1, mask, cache)[:, -1])
 
 
-def _check_memory(model: LanguageModel, n_texts: int, capacity: int) -> None:
+def check_memory(model: LanguageModel, n_texts: int, capacity: int, advice: str) -> None:
     """Raise InputError if a cache exceeds this machine's memory; on the CPU, filling it would kill the process."""
     config = model.config
     count = 2 * config.n_layers * n_texts * config.n_cached_heads * capacity * config.head_dim
@@ -167,8 +167,7 @@ def _check_memory(model: LanguageModel, n_texts: int, capacity: int) -> None:
     if model.device.type == "cpu" and size_bytes > memory_bytes:  # a GPU's own error says what it lacks
         raise InputError(
             f"keys and values of {n_texts:,} texts of up to {capacity:,} tokens take {size_bytes / 2**30:,.1f} GiB, "
-            f"this machine has {memory_bytes / 2**30:,.1f} GiB: make generate.batch_size or generate.max_new_tokens "
-            "smaller"
+            f"this machine has {memory_bytes / 2**30:,.1f} GiB: {advice}"
         )
 
 
@@ -209,12 +208,7 @@ def choose(logits_BV: Tensor, sampling: Sampling, generators: Sequence[torch.Gen
     """Choose the next token of every row, [B] int64, with one generator per row (chapter 5.3)."""
     if sampling.temperature == 0:
         return likeliest(logits_BV)
-    probabilities_BV = probabilities(logits_BV, sampling.temperature, sampling.top_k)
-    drawn = [
-        torch.multinomial(probabilities_V, num_samples=1, generator=generator)
-        for probabilities_V, generator in zip(probabilities_BV, generators, strict=True)
-    ]
-    return torch.cat(drawn)
+    return draw(probabilities(logits_BV, sampling.temperature, sampling.top_k), generators)
 
 
 @torch.no_grad()

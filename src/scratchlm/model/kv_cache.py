@@ -10,17 +10,22 @@ from torch import Tensor
 
 
 class LayerCache(NamedTuple):
-    """One block's keys and values, [B, G, capacity, K]; the first `length` tokens are in use."""
+    """One block's keys and values, [B, G, capacity, K]; `length` and `columns` as in `KVCache`."""
 
     keys: Tensor
     values: Tensor
     length: int
+    columns: Tensor | None = None
 
     def append(self, k_BGTK: Tensor, v_BGTK: Tensor) -> tuple[Tensor, Tensor]:
         """Store new keys and values; return all that are in view, each [B, G, S, K]."""
         end = self.length + k_BGTK.shape[2]
-        self.keys[:, :, self.length : end] = k_BGTK
-        self.values[:, :, self.length : end] = v_BGTK
+        if self.columns is None:
+            self.keys[:, :, self.length : end] = k_BGTK
+            self.values[:, :, self.length : end] = v_BGTK
+        else:
+            self.keys.scatter_(2, self.columns.expand_as(k_BGTK), k_BGTK)
+            self.values.scatter_(2, self.columns.expand_as(v_BGTK), v_BGTK)
         return self.keys[:, :, :end], self.values[:, :, :end]
 
 
@@ -28,8 +33,11 @@ class KVCache:
     """The cache of all blocks; shape suffixes as in llama.py.
 
     `keys` and `values` are [n_layers, B, G, capacity, K], of G heads of keys and values, which in GPT-2 are all H; the
-    first `length` of the capacity are in use.
+    first `length` of the capacity are in use. If the texts differ in length, and `length` is that of the longest, then
+    `columns` says where the one new token of each goes, [B, 1, 1, 1] int64.
     """
+
+    columns: Tensor | None = None
 
     def __init__(
         self,
@@ -48,7 +56,7 @@ class KVCache:
 
     def layer(self, index: int) -> LayerCache:
         """Return one block's part of the cache; writes reach this cache."""
-        return LayerCache(self.keys[index], self.values[index], self.length)
+        return LayerCache(self.keys[index], self.values[index], self.length, self.columns)
 
     def part(self, first_row: int, last_row: int, first_column: int) -> KVCache:
         """Return a view of rows [first, last) from a column on, of length 0; writes reach this cache."""

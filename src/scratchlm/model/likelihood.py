@@ -1,11 +1,13 @@
 """How likely a model finds the last tokens of a text after those before them.
 
-Shape suffixes as in gpt.py: B batch, T tokens, D emb_dim; N scored tokens of the batch.
+Shape suffixes as in gpt.py: B batch, T tokens, D emb_dim; N scored tokens of the batch,
+S those of one text, V vocab_size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -54,3 +56,39 @@ def next_log_probs(model: LanguageModel, texts: Sequence[Sequence[int]], tokens:
     features_BTD = model.features_after_start(model.embed(ids_BT.to(model.device)), n_shared)
     features_BD = features_BTD[torch.arange(len(texts)), last_B - n_shared]
     return model.head(features_BD).float().log_softmax(dim=-1)[:, list(tokens)].cpu()
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """How likely a model finds each token of a text but the first, S of them, in nats; float32 on the CPU."""
+
+    log_probs_S: Tensor
+    likeliest: Tensor  # the K likeliest tokens of each place, likeliest first, [S, K] int64
+    likeliest_log_probs: Tensor  # [S, K]
+
+
+@torch.no_grad()
+def score_tokens(model: LanguageModel, texts: Sequence[Sequence[int]], n_likeliest: int) -> list[TokenScores]:
+    """Return how likely every token of each text but its first one is after those before it.
+
+    The texts have at least one token, and at most one more than the model can see; they are one batch, as for
+    `log_likelihoods`. `model` is in evaluation mode.
+    """
+    n_scored = [len(text) - 1 for text in texts]
+    if not any(n_scored):
+        nothing = torch.zeros(0, n_likeliest)
+        return [TokenScores(torch.zeros(0), nothing.long(), nothing) for _ in texts]
+    ids_BT = pad_sequence([torch.tensor(text) for text in texts], batch_first=True)
+    is_read_BT = torch.arange(ids_BT.shape[1] - 1) < torch.tensor(n_scored)[:, None]
+    features_BTD = model.features(ids_BT[:, :-1].to(model.device))
+    features_ND = features_BTD[is_read_BT.to(model.device)]
+    targets_N1 = ids_BT[:, 1:][is_read_BT].to(model.device)[:, None]
+    parts = []
+    for part_ND, part_N1 in zip(
+        torch.split(features_ND, LOGITS_AT_ONCE), torch.split(targets_N1, LOGITS_AT_ONCE), strict=True
+    ):
+        log_probs_NV = model.head(part_ND).float().log_softmax(dim=-1)
+        top = log_probs_NV.topk(min(n_likeliest, log_probs_NV.shape[1]))
+        parts.append((log_probs_NV.gather(1, part_N1)[:, 0].cpu(), top.indices.cpu(), top.values.cpu()))
+    columns = [torch.split(torch.cat(column), n_scored) for column in zip(*parts, strict=True)]
+    return [TokenScores(*scores) for scores in zip(*columns, strict=True)]

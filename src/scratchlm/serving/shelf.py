@@ -6,20 +6,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, get_args
+from typing import Any
 
-from scratchlm.assistant.folder import DESCRIPTION
-from scratchlm.checkpoint.config_json import CONFIG, read_description
+from starlette.concurrency import run_in_threadpool
+
+from scratchlm.assistant.folder import DESCRIPTION, load_assistant
+from scratchlm.checkpoint.config_json import CONFIG
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.classifier import Classifier
 from scratchlm.classifier.folder import Description, load_classifier
-from scratchlm.errors import BUILD_AGAIN, InputError
+from scratchlm.errors import BUILD_AGAIN, InputError, explain
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.params.choices import PromptStyle
 from scratchlm.params.file import load_params
+from scratchlm.serving.bodies import Refused
 from scratchlm.serving.engine import Engine
 from scratchlm.stage.device import find_device
 from scratchlm.tokenizer.protocol import Tokenizer
+
+CLASSIFIER = "classifier"
 
 
 @dataclass(frozen=True)
@@ -50,21 +55,38 @@ class Shelf:
         }
         self._folders = {name: folder for name, folder in folders.items() if (folder / CONFIG).exists()}
         self._loaded: dict[str, Any] = {}
-        self._lock = Lock()
+        self._locks = {name: Lock() for name in (*self._folders, CLASSIFIER)}
 
     def names(self) -> list[str]:
         """Return the names of the language models, those that were built."""
         return list(self._folders)
 
-    def get(self, name: str) -> Served:
-        """Return a language model, loaded on first use. Raises InputError if there is none of this name."""
+    def folder(self, name: str) -> Path:
+        """Return the folder of a language model. Raises InputError if there is none of this name."""
         if name not in self._folders:
-            raise InputError(f"no model {name!r}: got {', '.join(self._folders) or 'none at all'}; {BUILD_AGAIN}")
+            raise InputError(f"no model {name!r}, wanted {' or '.join(self._folders) or f'some: {BUILD_AGAIN}'}")
+        return self._folders[name]
+
+    def get(self, name: str) -> Served:
+        """Return a language model, loaded on first use. Raises InputError as `folder` does, OutputError if damaged."""
+        self.folder(name)
         return self._once(name, lambda: self._load(name))  # type: ignore[no-any-return]
 
     def classifier(self) -> tuple[Classifier, Tokenizer, Description]:
         """Return the classifier, loaded on first use. Raises OutputError if it was not built."""
-        return self._once("classifier", lambda: load_classifier(self.root / "models" / "classifier"))  # type: ignore[no-any-return]
+        return self._once(CLASSIFIER, self._load_classifier)  # type: ignore[no-any-return]
+
+    async def find(self, name: str) -> Served:
+        """Return `get(name)`, while other requests go on; raise Refused if there is no such model, or it is damaged."""
+        try:
+            self.folder(name)
+        except InputError as error:
+            raise Refused(404, str(error), "model", "model_not_found") from None
+        return await self._in_thread(lambda: self.get(name))  # type: ignore[no-any-return]
+
+    async def find_classifier(self) -> tuple[Classifier, Tokenizer, Description]:
+        """Return `classifier()`, while other requests go on; raise Refused if there is none, or it is damaged."""
+        return await self._in_thread(self.classifier)  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """End the engines after the answers that run."""
@@ -74,17 +96,28 @@ class Shelf:
 
     def _load(self, name: str) -> Served:
         folder = self._folders[name]
-        model, tokenizer = load(folder)
         device, _ = find_device()
-        style: Any = self._style
+        style = self._style
         if (folder / DESCRIPTION).exists():
-            style = read_description(folder / DESCRIPTION, "assistant").get("prompt_style")
-            if style not in get_args(PromptStyle):
-                raise InputError(f"{folder / DESCRIPTION}: prompt_style is {style!r}")
-        return Served(name, folder, model.to(device), tokenizer, style, Engine(model))
+            model, tokenizer, style = load_assistant(folder)
+        else:
+            model, tokenizer = load(folder)
+        model = model.to(device)
+        return Served(name, folder, model, tokenizer, style, Engine(model))
+
+    def _load_classifier(self) -> tuple[Classifier, Tokenizer, Description]:
+        device, _ = find_device()
+        classifier, tokenizer, description = load_classifier(self.root / "models" / CLASSIFIER)
+        return classifier.to(device), tokenizer, description
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
-        with self._lock:
+        with self._locks[name]:  # one of its own, so that a large model does not hold up a small one
             if name not in self._loaded:
                 self._loaded[name] = make()
             return self._loaded[name]
+
+    async def _in_thread(self, get: Callable[[], Any]) -> Any:
+        try:
+            return await run_in_threadpool(get)
+        except InputError as error:  # of a folder that is there: what the user gave is not at fault
+            raise Refused(503, explain(error)) from None

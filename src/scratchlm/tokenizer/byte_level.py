@@ -1,7 +1,7 @@
 """A byte pair encoding as one tokenizer.json, which also says how text is cut into words: that of SmolLM2 and others.
 
-Beside GPT-2's two files, `bpe.py` has the same kind of tokenizer with GPT-2's way of cutting built in. SmolLM2 cuts
-out every digit first, its special tokens are the first ids and not the last, and not every byte is a token.
+`bpe.py` has the same kind of tokenizer with GPT-2's way of cutting built in. SmolLM2 cuts out every digit first, its
+special tokens are the first ids and not the last, and not every byte is a token.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from scratchlm.errors import OutputError
-from scratchlm.files.atomic import write_json, write_text
+from scratchlm.files.atomic import write_text
 from scratchlm.tokenizer.bpe import byte_characters, decode_pieces
-from scratchlm.tokenizer.protocol import END_OF_TEXT, HF_SETTINGS, HF_TOKENIZER, encode_with_special
+from scratchlm.tokenizer.protocol import END_OF_TEXT, HF_TOKENIZER, encode_with_special
 
 # Random ids, and spellings of tokens that are not their bytes; with some the library panics.
 UNREAD = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
@@ -110,14 +110,17 @@ class ByteLevelTokenizer:
         return decode_pieces(map(self.decode_single_token_bytes, tokens))
 
 
-def describe_byte_level(tokens: Sequence[str], merges: Sequence[str], special_tokens: Sequence[str]) -> dict[str, Any]:
-    """Return the tokenizer.json of a tokenizer that cuts out digits, and then words as GPT-2 does.
+def describe_byte_level(
+    tokens: Sequence[str], merges: Sequence[str], special_tokens: Sequence[str], cut_digits: bool
+) -> dict[str, Any]:
+    """Return the tokenizer.json of a tokenizer that cuts words as GPT-2 does, with `cut_digits` every digit before.
 
     `tokens` are in the order of their ids, spelled with GPT-2's character for each byte; `merges` are pairs of them
     in order of rank, with a blank between. For SmolLM2 it is what the model's authors published, byte for byte.
     """
     ids = {token: index for index, token in enumerate(tokens)}
     cut_words = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    digits = {"type": "Digits", "individual_digits": True}
     return {
         "version": "1.0",
         "truncation": None,
@@ -135,10 +138,7 @@ def describe_byte_level(tokens: Sequence[str], merges: Sequence[str], special_to
             for token in special_tokens
         ],
         "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [{"type": "Digits", "individual_digits": True}, cut_words],
-        },
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [digits, cut_words]} if cut_digits else cut_words,
         "post_processor": None,
         "decoder": {**cut_words, "add_prefix_space": True},  # which a decoder does not use
         "model": {
@@ -157,22 +157,8 @@ def describe_byte_level(tokens: Sequence[str], merges: Sequence[str], special_to
 
 
 def write_byte_level(folder: Path, description: dict[str, Any]) -> None:
-    """Write tokenizer.json, and the settings with which transformers' AutoTokenizer reads it."""
+    """Write tokenizer.json as SmolLM2's authors did: without a line end."""
     write_text(folder / HF_TOKENIZER, json.dumps(description, indent=2, ensure_ascii=False))
-    write_settings(folder)
-
-
-def write_settings(folder: Path) -> None:
-    """Write the file that tells transformers how to read a tokenizer.json."""
-    write_json(
-        folder / HF_SETTINGS,
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "clean_up_tokenization_spaces": False,
-            "bos_token": END_OF_TEXT,
-            "eos_token": END_OF_TEXT,
-        },
-    )
 
 
 def checked_byte_level(description: Any, path: Path) -> ByteLevelTokenizer:
@@ -191,7 +177,7 @@ def problem_of(description: Any) -> str | None:
         special = {token["content"] for token in added if token["special"]}
         spelled = {character for token in model["vocab"].keys() - special for character in token}
         cutters = description["pre_tokenizer"].get("pretokenizers", [description["pre_tokenizer"]])
-        if model["type"] != "BPE" or description["normalizer"] is not None or not is_read(cutters):
+        if model.get("type", "BPE") != "BPE" or description["normalizer"] is not None or not is_read(cutters):
             return "wanted BPE over bytes, cut by ByteLevel after Digits or alone, and no normalizer"
         if (description.get("post_processor") or {"type": "ByteLevel"})["type"] != "ByteLevel":
             return "a post_processor that adds tokens"

@@ -13,7 +13,6 @@ END_OF_TEXT = "<|endoftext|>"  # between documents, after an answer, and as padd
 UNKNOWN = "<|unk|>"  # a word that is not in the vocabulary; byte pair encoding does not need it
 
 HF_TOKENIZER = "tokenizer.json"  # Hugging Face's name for a tokenizer in one file
-HF_SETTINGS = "tokenizer_config.json"  # and for what transformers must know beside it
 
 
 class Tokenizer(Protocol):

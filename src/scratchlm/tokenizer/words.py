@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scratchlm.errors import InputError, OutputError
 from scratchlm.files.atomic import write_json
 from scratchlm.files.text import read_json
-from scratchlm.tokenizer.protocol import END_OF_TEXT, HF_SETTINGS, HF_TOKENIZER, UNKNOWN, encode_with_special
+from scratchlm.tokenizer.protocol import END_OF_TEXT, HF_TOKENIZER, UNKNOWN, encode_with_special
 
 SPECIAL_TOKENS = (END_OF_TEXT, UNKNOWN)  # the last two ids, in this order
 VOCABULARY = "vocabulary.json"
@@ -147,7 +147,7 @@ def read_word_tokenizer(folder: Path) -> WordTokenizer:
 
 
 def write_hugging_face_words(model_folder: Path, vocabulary: Mapping[str, int]) -> None:
-    """Write files with which transformers' AutoTokenizer encodes and decodes like `WordTokenizer`."""
+    """Write a tokenizer.json with which transformers encodes and decodes like `WordTokenizer`."""
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers
 
@@ -167,16 +167,6 @@ def write_hugging_face_words(model_folder: Path, vocabulary: Mapping[str, int]) 
         [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
     )
     write_json(model_folder / HF_TOKENIZER, json.loads(theirs.to_str()))
-    write_json(
-        model_folder / HF_SETTINGS,
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "clean_up_tokenization_spaces": False,
-            "bos_token": END_OF_TEXT,
-            "eos_token": END_OF_TEXT,
-            "unk_token": UNKNOWN,
-        },
-    )
 
 
 def checked_hugging_face_words(description: Any, path: Path) -> WordTokenizer:

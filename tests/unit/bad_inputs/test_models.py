@@ -169,9 +169,9 @@ BAD_INPUTS = [
     ),
     model("weights: a folder", folder_at(WEIGHTS), UNREADABLE.format("")),
     model(
-        "merges: missing",
-        removed(f"{PRETRAINED}/merges.txt"),
-        rf"models/pretrained/merges\.txt is missing, wanted merges of byte pairs; {BUILD_AGAIN}",
+        "tokenizer: missing",
+        removed(f"{PRETRAINED}/tokenizer.json"),
+        rf"models/pretrained/tokenizer\.json is missing, wanted a tokenizer; {BUILD_AGAIN}",
     ),
     model(
         "of another vocabulary",

@@ -313,8 +313,8 @@ MISFIT = rf"pretrain.start: {START}/optimizer.safetensors does not fit the model
             f"pretrain.start: {START}/model.safetensors is missing{INCOMPLETE}",
         ),
         (
-            lambda: Path(START, "vocab.json").unlink(),
-            f"pretrain.start: {START}/vocab.json is missing, wanted tokens with their ids{INCOMPLETE}",
+            lambda: Path(START, "tokenizer.json").unlink(),
+            f"pretrain.start: {START}/tokenizer.json is missing, wanted a tokenizer{INCOMPLETE}",
         ),
         (
             lambda: change_config({"model_type": "qwen2"}),

@@ -297,7 +297,7 @@ def test_a_truncated_file_is_refused(folder: Path) -> None:
         load_checkpoint(folder)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.json", "merges.txt"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
 def test_a_missing_file_is_an_output_to_build_again(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(OutputError, match=f"{name} is missing"):

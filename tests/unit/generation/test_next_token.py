@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
+from scratchlm.generation import decode
 from scratchlm.generation.decode import Sampling, generate
 from scratchlm.generation.next_token import bar, describe_expected, expect_token
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_model
+from scratchlm.model.next_token import draw
 from scratchlm.tokenizer.folder import read_tokenizer
 
 PROMPT = [5, 90, 17, 3]
@@ -29,13 +32,12 @@ def test_it_is_exactly_what_generation_draws_from(
     model: GPT, temperature: float, top_k: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn_from = []
-    draw = torch.multinomial
 
-    def multinomial(probabilities: torch.Tensor, **options: object) -> torch.Tensor:
-        drawn_from.append(probabilities)
-        return draw(probabilities, **options)
+    def note(probabilities_BV: torch.Tensor, generators: Sequence[torch.Generator]) -> torch.Tensor:
+        drawn_from.append(probabilities_BV[0])
+        return draw(probabilities_BV, generators)
 
-    monkeypatch.setattr(torch, "multinomial", multinomial)
+    monkeypatch.setattr(decode, "draw", note)
     sampling = Sampling(temperature, top_k, seed=1)
     generate(model, [PROMPT], 2, (), sampling, batch_size=1)
     assert torch.equal(expect_token(model, PROMPT, sampling), drawn_from[0])

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,9 +25,10 @@ from scratchlm.model.config import GPT2_VOCAB_SIZE
 from scratchlm.tokenizer.bpe import BytePairTokenizer, byte_characters, train_bpe, without_endless_words
 from scratchlm.tokenizer.folder import (
     GPT2_SPLIT_PATTERN,
-    copy_tokenizer_for_hugging_face,
     read_hugging_face_tokenizer,
     read_tokenizer,
+    write_hugging_face_tokenizer,
+    write_settings,
     write_tokenizer,
 )
 from scratchlm.tokenizer.measures import unknown_percent
@@ -282,7 +284,8 @@ def hugging_face(tokenizer_folder: Path, model_folder: Path) -> tuple[Any, Any]:
     """The folder as GPT2TokenizerFast and as AutoTokenizer read it."""
     from transformers import AutoTokenizer, GPT2TokenizerFast
 
-    copy_tokenizer_for_hugging_face(tokenizer_folder, model_folder)
+    write_hugging_face_tokenizer(tokenizer_folder, model_folder)
+    write_settings(model_folder, read_tokenizer(tokenizer_folder), 1024)
     return GPT2TokenizerFast.from_pretrained(str(model_folder)), AutoTokenizer.from_pretrained(str(model_folder))
 
 
@@ -321,7 +324,7 @@ def test_transformers_gives_gpt_2_s_ids(gpt2: BytePairTokenizer, gpt2_hugging_fa
 def test_transformers_knows_the_end_of_text(trained: BytePairTokenizer, trained_hugging_face: tuple[Any, Any]) -> None:
     for tokenizer in trained_hugging_face:
         assert len(tokenizer) == trained.n_vocab
-        assert tokenizer.eos_token == tokenizer.bos_token == tokenizer.unk_token == END_OF_TEXT
+        assert tokenizer.eos_token == tokenizer.bos_token == tokenizer.pad_token == END_OF_TEXT
         assert tokenizer.eos_token_id == trained.eot_token
 
 
@@ -339,22 +342,80 @@ def test_repetitive_texts_have_the_same_ids_in_transformers(tmp_path: Path) -> N
         assert_same(ours, theirs, unseen)
 
 
+def assert_equal(one: BytePairTokenizer, other: BytePairTokenizer) -> None:
+    assert type(one) is type(other)
+    assert one._mergeable_ranks == other._mergeable_ranks
+    assert one._special_tokens == other._special_tokens
+
+
 def test_a_model_folder_gives_the_same_tokenizer_back(
     trained: BytePairTokenizer, trained_folder: Path, tmp_path: Path
 ) -> None:
-    copy_tokenizer_for_hugging_face(trained_folder, tmp_path)
-    again = read_hugging_face_tokenizer(tmp_path)
-    assert again._mergeable_ranks == trained._mergeable_ranks
-    assert again._special_tokens == trained._special_tokens
+    write_hugging_face_tokenizer(trained_folder, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+    assert_equal(read_hugging_face_tokenizer(tmp_path), trained)
 
 
-def test_the_tokenizer_json_of_a_byte_pair_folder_is_ignored(
-    trained: BytePairTokenizer, trained_folder: Path, trained_hugging_face: tuple[Any, Any], tmp_path: Path
+@pytest.mark.mirror
+def test_a_model_folder_gives_gpt_2_s_tokenizer_back(gpt2: BytePairTokenizer, mirror: Path, tmp_path: Path) -> None:
+    write_hugging_face_tokenizer(mirror, tmp_path)
+    assert_equal(read_hugging_face_tokenizer(tmp_path), gpt2)
+
+
+@pytest.fixture
+def old_folder(trained_folder: Path, tmp_path: Path) -> Path:
+    """The tokenizer of a model folder as it was written before tokenizer.json: GPT-2's two files."""
+    (tmp_path / "old").mkdir()
+    for ours, theirs in (("encoder.json", "vocab.json"), ("vocab.bpe", "merges.txt")):
+        shutil.copyfile(trained_folder / ours, tmp_path / "old" / theirs)
+    return tmp_path / "old"
+
+
+@pytest.mark.parametrize("merges", ["a b", ["a b c"], ["中 a"], [None], [["a"]]])
+def test_a_tokenizer_json_with_other_merges_is_refused(trained_folder: Path, tmp_path: Path, merges: Any) -> None:
+    write_hugging_face_tokenizer(trained_folder, tmp_path)
+    found = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    found["model"]["merges"] = merges
+    (tmp_path / "tokenizer.json").write_text(json.dumps(found), encoding="utf-8")
+    with pytest.raises(OutputError, match=r"tokenizer\.json is not a byte-level BPE that can be used"):
+        read_hugging_face_tokenizer(tmp_path)
+
+
+def test_a_folder_with_gpt_2_s_two_files_is_read_and_written_as_one(
+    trained: BytePairTokenizer, trained_folder: Path, old_folder: Path, tmp_path: Path
 ) -> None:
-    copy_tokenizer_for_hugging_face(trained_folder, tmp_path)
-    trained_hugging_face[0].backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
-    again = read_hugging_face_tokenizer(tmp_path)
-    assert again.encode_ordinary(TEXTS[0]) == trained.encode_ordinary(TEXTS[0])
+    assert_equal(read_hugging_face_tokenizer(old_folder), trained)
+    for name, folder in (("new", trained_folder), ("again", old_folder)):
+        (tmp_path / name).mkdir()
+        write_hugging_face_tokenizer(folder, tmp_path / name)
+    one, other = ((tmp_path / name / "tokenizer.json").read_bytes() for name in ("new", "again"))
+    assert one == other
+
+
+def test_a_folder_as_hugging_face_has_gpt_2_is_read(
+    trained: BytePairTokenizer, old_folder: Path, tmp_path: Path
+) -> None:
+    # All three files, and a tokenizer.json of an old form: no type, empty prefixes, pairs instead of texts.
+    write_hugging_face_tokenizer(old_folder, tmp_path)
+    found = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    model = found["model"]
+    found["added_tokens"][0]["normalized"] = True
+    found["post_processor"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False}
+    found["model"] = {
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": "",
+        "end_of_word_suffix": "",
+        "fuse_unk": False,
+        "vocab": model["vocab"],
+        "merges": [merge.split() for merge in model["merges"]],
+    }
+    (old_folder / "tokenizer.json").write_text(json.dumps(found), encoding="utf-8")
+    read = read_hugging_face_tokenizer(old_folder)
+    assert read.tokens() == trained.tokens() and read.stop_ids == trained.stop_ids
+    for text in (*TEXTS, f"a  {END_OF_TEXT}  b"):
+        assert read.encode_ordinary(text) == trained.encode_ordinary(text)
+        assert read.encode(text, allowed_special="all") == trained.encode(text, allowed_special="all")
 
 
 # --- files that cannot be used ------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scratchlm.errors import OutputError
 from scratchlm.tokenizer.bpe import byte_characters, train_bpe
 from scratchlm.tokenizer.byte_level import ByteLevelTokenizer, describe_byte_level, write_byte_level
-from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face, read_hugging_face_tokenizer
+from scratchlm.tokenizer.folder import read_hugging_face_tokenizer, write_hugging_face_tokenizer, write_settings
 from scratchlm.tokenizer.measures import unknown_percent
 from scratchlm.tokenizer.pieces import describe_pieces
 from scratchlm.tokenizer.protocol import END_OF_TEXT
@@ -43,13 +43,14 @@ def description() -> dict[str, Any]:
     encoder, merges = train_bpe([TEXT], 330)
     lacking = {characters[byte] for byte in MISSING}
     tokens = [token for token in encoder if token not in lacking and token != END_OF_TEXT]
-    return describe_byte_level([*SPECIAL, *tokens], merges, SPECIAL)
+    return describe_byte_level([*SPECIAL, *tokens], merges, SPECIAL, cut_digits=True)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("byte_level")
     write_byte_level(folder, description())
+    write_settings(folder, read_hugging_face_tokenizer(folder), 2048)
     return folder
 
 
@@ -143,10 +144,20 @@ def test_the_tokens_are_the_special_ones_then_bytes_then_merges(ours: ByteLevelT
 
 def test_a_model_folder_s_tokenizer_is_copied_as_it_is(folder: Path, tmp_path: Path) -> None:
     (folder / "other.txt").write_text("not copied", encoding="utf-8")
-    copy_tokenizer_for_hugging_face(folder, tmp_path)
-    names = ["tokenizer.json", "tokenizer_config.json"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == names
-    assert all((tmp_path / name).read_bytes() == (folder / name).read_bytes() for name in names)
+    write_hugging_face_tokenizer(folder, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["tokenizer.json"]
+    assert (tmp_path / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
+
+
+def test_gpt_2_s_two_files_beside_a_tokenizer_json_are_not_read(
+    ours: ByteLevelTokenizer, folder: Path, tmp_path: Path
+) -> None:
+    # So the hub has SmolLM2: the two files say nothing of digits and special tokens.
+    found = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    (tmp_path / "vocab.json").write_text(json.dumps(found["model"]["vocab"]), encoding="utf-8")
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *found["model"]["merges"]]), encoding="utf-8")
+    (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    assert read_hugging_face_tokenizer(tmp_path).tokens() == ours.tokens()
 
 
 def test_a_tokenizer_written_by_the_library_is_read(ours: ByteLevelTokenizer, folder: Path, tmp_path: Path) -> None:
@@ -177,7 +188,7 @@ def test_words_cut_alone_or_after_digits_are_read(cutter: dict[str, Any], after:
 def test_of_two_special_tokens_the_longer_one_is_found() -> None:
     found = description()
     extra = ["<|im_start|>user", *(token for token in found["model"]["vocab"])]
-    longer = describe_byte_level(extra, found["model"]["merges"], [*SPECIAL, "<|im_start|>user"])
+    longer = describe_byte_level(extra, found["model"]["merges"], [*SPECIAL, "<|im_start|>user"], True)
     assert ByteLevelTokenizer(longer).encode("<|im_start|>user", allowed_special="all") == [0]
 
 

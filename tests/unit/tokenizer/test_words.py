@@ -26,9 +26,9 @@ from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_model
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import (
-    copy_tokenizer_for_hugging_face,
     read_hugging_face_tokenizer,
     read_tokenizer,
+    write_hugging_face_tokenizer,
     write_tokenizer,
 )
 from scratchlm.tokenizer.measures import unknown_percent
@@ -277,11 +277,11 @@ def test_the_files_have_the_same_bytes_in_every_process(folder: Path, tmp_path: 
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from scratchlm.tokenizer.folder import copy_tokenizer_for_hugging_face\n"
+        "from scratchlm.tokenizer.folder import write_hugging_face_tokenizer\n"
         "from scratchlm.tokenizer.words import build_vocabulary, write_vocabulary\n"
         "folder = Path(sys.argv[1])\n"
         "write_vocabulary(folder, build_vocabulary([sys.argv[2]], 15))\n"
-        "copy_tokenizer_for_hugging_face(folder, folder)\n"
+        "write_hugging_face_tokenizer(folder, folder)\n"
     )
     runs = [
         subprocess.Popen(
@@ -291,7 +291,7 @@ def test_the_files_have_the_same_bytes_in_every_process(folder: Path, tmp_path: 
         for seed in ("0", "12345")
     ]
     assert [run.wait(timeout=60) for run in runs] == [0, 0]
-    for name in ("vocabulary.json", "tokenizer.json", "tokenizer_config.json"):
+    for name in ("vocabulary.json", "tokenizer.json"):
         one, other = ((tmp_path / seed / name).read_bytes() for seed in ("0", "12345"))
         assert one == other
 
@@ -327,7 +327,7 @@ def test_a_file_that_is_not_a_vocabulary_of_words_is_refused(
     folder: Path, tmp_path: Path, name: str, damage: Callable[[str], str]
 ) -> None:
     (tmp_path / "vocabulary.json").write_bytes((folder / "vocabulary.json").read_bytes())
-    copy_tokenizer_for_hugging_face(folder, tmp_path)
+    write_hugging_face_tokenizer(folder, tmp_path)
     read = read_tokenizer if name == "vocabulary.json" else read_hugging_face_tokenizer
     assert read(tmp_path).n_vocab == N_VOCAB
     (tmp_path / name).write_text(damage((tmp_path / name).read_text(encoding="utf-8")), encoding="utf-8")
@@ -394,7 +394,7 @@ def test_a_model_folder_gives_the_same_tokenizer_back(model_folder: Path, words:
     _, tokenizer = load(model_folder)
     assert isinstance(tokenizer, WordTokenizer) and tokenizer.vocabulary == words.vocabulary
     assert sorted(path.name for path in model_folder.iterdir()) == [
-        *("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
+        *("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"),
     ]
 
 

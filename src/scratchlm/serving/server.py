@@ -1,0 +1,73 @@
+"""Listening on 127.0.0.1, and ending in good order."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from scratchlm.errors import InputError
+
+HOST = "127.0.0.1"  # no other machine can ask, and there is no option for it
+GRACE_S = 30  # that running answers have to end after a request to stop
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which the second signal of either kind ends at once, and neither kills."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop listening and let running answers end; the second time do not wait for them."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket at a port of 127.0.0.1, 0 for any free one; raise InputError if it is not to be had."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the same port again right after a stop
+    try:
+        listener.bind((HOST, port))
+        listener.listen()
+    except OSError as error:
+        listener.close()
+        why = "another program has it" if error.errno == errno.EADDRINUSE else error.strerror
+        raise InputError(f"--port: cannot listen on port {port} ({why}): give another one, or 0 for any free") from None
+    return listener
+
+
+def announce(listener: socket.socket, names: Sequence[str]) -> str:
+    """Return where the page is, which models there are, and how a program asks the last one."""
+    address = f"http://{HOST}:{listener.getsockname()[1]}"
+    question = f'{{"model": "{names[-1]}", "messages": [{{"role": "user", "content": "Name a colour."}}]}}'
+    return (
+        f"page:    {address} (Ctrl-C ends the server)\n"
+        f"models:  {', '.join(names)}\n"
+        f"openai:  OPENAI_BASE_URL={address}/v1 OPENAI_API_KEY=none\n"
+        f"curl:    curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d '{question}'"
+    )
+
+
+def make_server(app: ASGIApp) -> Server:
+    """Return a server of which `run` answers requests until SIGINT or SIGTERM.
+
+    Then it returns when the running answers have ended, or after `GRACE_S`. It logs nothing, neither requests nor what
+    it cuts off in the end; the application prints its defects.
+    """
+    return Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
