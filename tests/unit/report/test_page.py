@@ -6,12 +6,11 @@ import doctest
 import re
 
 import pytest
-from fabricated import Page, make_run
+from fabricated import Page, html_of, make_run
 
 from scratchlm.report import answers, blocks, clean
 from scratchlm.report.clean import CONTROL
 from scratchlm.report.drawing import MODELS, draw_intervals
-from scratchlm.report.page import render
 from scratchlm.report.run import Run
 
 EVIL = '<script>alert(1)</script><img src=x onerror=alert(1)>"\'&amp;{{ 7 * 7 }} id="x #010101'
@@ -20,12 +19,12 @@ RUN_NAMES = ("first", "second")
 
 @pytest.fixture(scope="module")
 def one() -> str:
-    return render([make_run()])
+    return html_of(make_run())
 
 
 @pytest.fixture(scope="module")
 def two() -> str:
-    return render([make_run(name, gain, pairs=True) for name, gain in zip(RUN_NAMES, (0.0, 5.0), strict=True)])
+    return html_of(*(make_run(name, gain, pairs=True) for name, gain in zip(RUN_NAMES, (0.0, 5.0), strict=True)))
 
 
 def evil_run(name: str) -> Run:
@@ -95,7 +94,7 @@ def test_every_section_is_there_and_has_a_link(one: str) -> None:
 
 @pytest.mark.parametrize("names", [("workspace",), (EVIL, "other")])
 def test_texts_of_models_and_users_are_shown_and_never_markup(names: tuple[str, ...]) -> None:
-    page = check_is_harmless(render([evil_run(name) for name in names]))
+    page = check_is_harmless(html_of(*(evil_run(name) for name in names)))
     assert [attributes for tag, attributes in page.tags if tag == "img" and "onerror" in attributes] == []
     assert "{{ 7 * 7 }}" in page.text and "49" not in page.texts
     answers_shown = [text for text in page.texts if text == EVIL]
@@ -111,14 +110,14 @@ def test_texts_in_drawings_stay_as_they_are(text: str) -> None:
 
 
 def test_characters_that_html_or_utf8_lack_are_replaced() -> None:
-    html = render([make_run(text="a\x00b\x1bc\ud800d\ufffee\r\nf")])
+    html = html_of(make_run(text="a\x00b\x1bc\ud800d\ufffee\r\nf"))
     assert not CONTROL.search(html)
     html.encode()
     assert "a\ufffdb\ufffdc\ufffdd\ufffde\nf" in Page(html).texts
 
 
 def test_the_same_runs_give_the_same_page(one: str) -> None:
-    assert render([make_run()]) == one
+    assert html_of(make_run()) == one
 
 
 def test_the_examples_of_the_package_hold() -> None:
