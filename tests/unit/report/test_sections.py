@@ -57,8 +57,8 @@ def test_params_are_compared_with_the_nearest_profile() -> None:
     assert page.row("corpus.source") == ["sample", "mine.txt"]
 
 
-def test_passwords_are_not_shown() -> None:
-    source = ["https://me:secret@host/texts.txt"]
+def test_secrets_in_urls_are_not_shown() -> None:
+    source = ["https://me:secret@host/texts.txt?key=secret"]
     html = html_of(make_run(params=PROFILE | {"corpus.source": source}))
     assert "secret" not in html and "host/texts.txt" in html
 
