@@ -1,9 +1,10 @@
-"""The figures of benchmark_models beside those of lm-evaluation-harness: python benchmarks/lm_eval_parity.py
+"""The figures of benchmark_models beside those of lm-evaluation-harness: python benchmarks/lm_eval_parity.py [ADDRESS]
 
 Gives the harness the questions of data/benchmark.json as a task of its own, and has it score base, assistant and
-preferred. It makes the prompt of a model that has a chat template with that template; the base gets the prompts of the
-last run. Prints both accuracies, and how far the log-likelihoods of the choices are apart. Exits with 1 if an answer
-differs. lm-eval is no dependency of the project: install it into an environment of its own.
+preferred: their folders or, with an address such as http://127.0.0.1:8000, through `scratchlm serve` there. In a folder
+that has a chat template, the harness makes the prompts with it; elsewhere it gets those of the last run. Prints both
+accuracies, and how far the log-likelihoods of the choices are apart. Exits with 1 if an answer differs. lm-eval is no
+dependency of the project: install it into an environment of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ruamel.yaml import YAML
 
 from scratchlm.assistant.chat_template import TEMPLATE
 from scratchlm.assistant.instructions import Entry, format_prompt
+from scratchlm.checkpoint.config_json import read_config
 from scratchlm.params.file import PARAMS, load_params
 
 BENCHMARK = Path("data/benchmark.json")
@@ -52,16 +54,29 @@ def write_task(folder: Path, rows: Sequence[Row], prompts: Sequence[str]) -> Non
     YAML().dump(task, folder / "task.yaml")
 
 
-def ask_harness(folder: Path, model: Path, chat: bool) -> list[Row]:
+def in_folder(model: Path) -> dict[str, Any]:
+    """Return how the harness is told to load a model itself."""
+    return {"model": "hf", "model_args": {"pretrained": str(model), "dtype": "float32"}, "device": "cpu"}
+
+
+def at_server(address: str, name: str, model: Path) -> dict[str, Any]:
+    """Return how the harness is told to ask `scratchlm serve`."""
+    arguments = {"model": name, "base_url": f"{address}/v1/completions", "tokenizer": str(model)}
+    # The harness takes one off, for the token that it lets the server add.
+    return {
+        "model": "local-completions",
+        "model_args": arguments | {"max_length": read_config(model).context_length + 1},
+    }
+
+
+def ask_harness(folder: Path, asked: Row, chat: bool) -> list[Row]:
     """Let the harness score the questions, as messages of a chat or as prompts; return its samples in their order."""
     import lm_eval
     from lm_eval.tasks import TaskManager
 
     results = lm_eval.simple_evaluate(
-        model="hf",
-        model_args={"pretrained": str(model), "dtype": "float32"},
+        **asked,
         tasks=[TASK],
-        device="cpu",
         batch_size=16,
         log_samples=True,
         bootstrap_iters=0,
@@ -107,10 +122,11 @@ def main() -> None:
         os.environ |= {"HF_HOME": folder, "HF_HUB_OFFLINE": "1"}  # read when the harness is imported
         samples = {}
         for name, path in models.items():
-            chat = (path / TEMPLATE).exists()
+            chat = not sys.argv[1:] and (path / TEMPLATE).exists()
+            asked = at_server(sys.argv[1], name, path.resolve()) if sys.argv[1:] else in_folder(path.resolve())
             (Path(folder) / name).mkdir()
             write_task(Path(folder) / name, rows, [row["question"] for row in rows] if chat else prompts)
-            samples[name] = ask_harness(Path(folder) / name, path.resolve(), chat)
+            samples[name] = ask_harness(Path(folder) / name, asked, chat)
     print(f"{len(rows)} questions {'':6} {'ours':>6} {'harness':>9} {'different':>10}")
     if not all([compare(rows, samples[name], name) for name in models]):
         sys.exit("lm_eval_parity: error: the harness gives other answers")
