@@ -27,7 +27,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
 @pytest.fixture(scope="session")
 def address(shelf: Shelf) -> Iterator[str]:
     """The address of a server, such as http://127.0.0.1:41234."""
-    server = make_server(make_app(shelf))
+    server = make_server(make_app(shelf), "ready")
     with listen(0) as listener:
         thread = Thread(target=server.run, args=([listener],))
         thread.start()
