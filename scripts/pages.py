@@ -1,4 +1,4 @@
-"""Update what README.md and docs/ show of a real run: the output in their console blocks, and the two pictures.
+"""Update what README.md and docs/ show of a real run: the output in their console blocks, and the pictures.
 
 `make docs` does this after `make repro`; `python scripts/pages.py FILE...` updates single pages. Pages are Markdown. In
 a console block with this comment above it, the commands (`$ ...`) are run one by one and get their output:
@@ -24,8 +24,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from chromium import missing_programs
 from dvc_deps import ROOT, read_yaml, working_tree
 from pictures import SOURCES, draw_results
+from screenshots import SERVED, take_screenshots
 
 PROFILE = "profiles/sample.yaml"
 RESULTS = "docs/results.png"
@@ -192,6 +194,10 @@ def main() -> None:
             draw_results(ROOT / RESULTS, finished, hashes(SOURCES))
             for source, picture in ATTENTION.items():
                 shutil.copyfile(finished / source, ROOT / picture)
+            if reason := missing_programs():
+                print(f"pages: {reason}: the pictures of the page stay as they are", flush=True)
+            else:
+                take_screenshots(ROOT, finished, hashes(SERVED))
 
 
 if __name__ == "__main__":

@@ -297,6 +297,22 @@ def table(
 
 
 @cli.command()
+def report(
+    revisions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="REV", help="Git revisions, DVC experiments, or workspace, which is the default."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+) -> None:
+    """Write what a run did and what came of it as one HTML page to mail or print; several revisions side by side."""
+    from scratchlm.files.revisions import WORKSPACE
+    from scratchlm.report.page import write_report
+
+    write_report(out, revisions or [WORKSPACE], Path())
+    print(f"{out}: {out.stat().st_size:,} bytes, open it in a browser")
+
+
+@cli.command()
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove the downloads; the judges' answers stay.")] = False,
 ) -> None:

@@ -21,6 +21,7 @@ from pages import ATTENTION, BLOCK, RESULTS, hashes
 from pictures import SOURCES
 from PIL import Image
 from project import Project, copy_project
+from screenshots import SCREENSHOTS, SERVED
 
 from scratchlm.classifier.baseline import COMPARED
 from scratchlm.cli import cli
@@ -64,6 +65,7 @@ SHOWN = [
     "scratchlm next",
     "scratchlm compare",
     "scratchlm table",
+    "scratchlm report",
     "scratchlm serve",
     "make sweep",
 ]
@@ -486,10 +488,12 @@ def test_the_pictures_are_those_of_the_last_run() -> None:
     for source, picture in ATTENTION.items():
         digest = hashlib.md5((ROOT / picture).read_bytes()).hexdigest()
         assert hashes((source,)) == f"{digest} {source}", "run `make docs`"
-    assert Image.open(ROOT / RESULTS).info["Description"] == hashes(SOURCES), "run `make docs`"
+    described = {RESULTS: hashes(SOURCES)} | dict.fromkeys(SCREENSHOTS, hashes(SERVED))
+    for picture, sources in described.items():
+        assert Image.open(ROOT / picture).info["Description"] == sources, f"{picture}: run `make docs`"
 
 
 def test_the_pictures_are_small() -> None:
     pictures = [path for path in working_tree(ROOT) if path.suffix == ".png"]
-    assert {str(path) for path in pictures} == {RESULTS, *ATTENTION.values()}
+    assert {str(path) for path in pictures} == {RESULTS, *ATTENTION.values(), *SCREENSHOTS}
     assert sum((ROOT / path).stat().st_size for path in pictures) < 500_000

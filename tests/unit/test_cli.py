@@ -158,7 +158,7 @@ def test_ask_formats_the_prompt_as_in_training(project: Path, given_input: str) 
         (("next", ""), "the prompt has 0 tokens"),
         (("next", "x " * 400), "this model takes 1 to 199"),
         (("tokenize", ""), "the text '' has no tokens: give a text with words in it"),
-        (("tokenize", "a", "--model", "nowhere"), r"nowhere/vocab\.json is missing.*; run `make repro`"),
+        (("tokenize", "a", "--model", "nowhere"), r"nowhere/tokenizer\.json is missing.*; run `make repro`"),
     ],
 )
 def test_a_users_mistake_ends_in_one_line(project: Path, words: tuple[str, ...], message: str) -> None:

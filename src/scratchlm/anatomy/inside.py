@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from threading import get_ident
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -47,8 +48,11 @@ def attention_maps(model: LanguageModel, ids: Sequence[int]) -> Tensor:
     Raises InputError if the text has no token, or more than the model can see.
     """
     maps_HTT = []
+    ours = get_ident()
 
     def keep(attention: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if get_ident() != ours:
+            return  # another thread generates with the same model
         *given, _mask, _cache = inputs  # the tokens and, in a Llama, the rotation of their positions
         q, k, _ = cast(MultiHeadAttention | GroupedQueryAttention, attention).queries_keys_values(*given)
         maps_HTT.append(attention_weights(q, for_each_query_head(k, q.shape[1]))[0])

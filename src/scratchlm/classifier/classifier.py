@@ -85,8 +85,13 @@ def choose_trained_layers(classifier: Classifier, params: ClassifierParams) -> N
 
 def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> Tensor:
     """Tokenize texts, cut or padded with `<|endoftext|>` to `max_length`, [n, max_length] int64."""
-    padded = torch.full((len(texts), max_length), tokenizer.eot_token)
-    for row, ids in enumerate(tokenizer.encode_ordinary_batch(list(texts))):
+    return pad_messages(tokenizer.encode_ordinary_batch(list(texts)), tokenizer.eot_token, max_length)
+
+
+def pad_messages(messages: Sequence[Sequence[int]], pad_id: int, max_length: int) -> Tensor:
+    """Cut or pad the ids of messages to `max_length`, [n, max_length] int64."""
+    padded = torch.full((len(messages), max_length), pad_id)
+    for row, ids in enumerate(messages):
         kept = ids[:max_length]
         padded[row, : len(kept)] = torch.tensor(kept, dtype=torch.int64)
     return padded

@@ -17,6 +17,7 @@ from scratchlm.export.gguf_file import Dtype
 from scratchlm.export.gguf_layout import check_expressible, is_absent
 from scratchlm.export.last_run import BASES_STAGE, LastRun, find_run
 from scratchlm.export.origin import Origin, find_origin
+from scratchlm.export.vocabulary import check_bytes
 from scratchlm.model.config import ModelConfig
 from scratchlm.params.choices import PromptStyle
 from scratchlm.tokenizer.folder import read_hugging_face_tokenizer
@@ -76,7 +77,9 @@ def read_exported(folder: Path, dtype: Dtype, name: str | None, licence: str | N
     check_expressible(config)
     layout = layout_of(config)
     check_weights(layout, folder / WEIGHTS)
-    check_vocabulary(folder, read_hugging_face_tokenizer(folder))
+    tokenizer = read_hugging_face_tokenizer(folder)
+    check_bytes(tokenizer)
+    check_vocabulary(folder, tokenizer)
     shapes = layout.stored_shapes()
     n_parameters = sum(math.prod(shape) for key, shape in shapes.items() if not is_absent(config, key))
     style = read_style(folder) if (folder / DESCRIPTION).exists() else None

@@ -15,7 +15,7 @@ from scratchlm.export.card import write_card
 from scratchlm.export.exported_model import ExportedModel, read_exported
 from scratchlm.export.gguf_file import Dtype, write_gguf
 from scratchlm.export.ollama import go_template, modelfile, parameters
-from scratchlm.export.origin import licence_texts, notice
+from scratchlm.export.origin import licence_of, notice
 from scratchlm.export.vocabulary import read_vocabulary
 from scratchlm.files.atomic import atomic_path, write_json, write_text
 from scratchlm.files.checksum import measure
@@ -50,6 +50,8 @@ def export_model(
         write_checkpoint(new, model)
         write_gguf(new / model.gguf_name, new, dtype, model.name, chat_template_of(model))
         write_for_ollama(new, model)
+        for path, text in licence_texts(model).items():
+            write_text(new / path, text)
         write_text(new / CARD, write_card(model))
         write_text(new / SUMS, "".join(f"{measure(new / file)[1]}  {file}\n" for file in files_in(new)))
     return model
@@ -74,16 +76,19 @@ def chat_template_of(model: ExportedModel) -> str | None:
 
 
 def write_for_ollama(new: Path, model: ExportedModel) -> None:
-    """Write a Modelfile, the same as two files for the hub, and what must go with others' weights."""
+    """Write a Modelfile, and the same as two files for the hub."""
     template, params = go_template(model.style), parameters(model.config.context_length, read_vocabulary(new).stops)
     write_text(new / GO_TEMPLATE, template)
     write_json(new / PARAMETERS, params)
-    texts = {}
-    if model.origin is not None:
-        texts = {Path(NOTICE): notice(model.name, model.origin), **licence_texts(model.origin)}
-    for path, text in texts.items():
-        write_text(new / path, text)
-    write_text(new / MODELFILE, modelfile(model.gguf_name, template, params, "\n".join(texts.values())))
+    licences = "\n".join(licence_texts(model).values())
+    write_text(new / MODELFILE, modelfile(model.gguf_name, template, params, licences))
+
+
+def licence_texts(model: ExportedModel) -> dict[str, str]:
+    """Return what must go with weights that came from others, by its path: the notice, and the licence's text."""
+    if model.origin is None:
+        return {}
+    return {NOTICE: notice(model.name, model.origin), **licence_of(model.origin)}
 
 
 def foreign_file(out: Path) -> str | None:

@@ -14,7 +14,7 @@ from scratchlm.files.text import read_text
 from scratchlm.model.config import LlamaConfig, ModelConfig
 from scratchlm.params.choices import Base, Size, SmolLM2
 
-APACHE = Path("LICENSES/Apache-2.0.txt")  # in the project, and in what is exported
+APACHE = "LICENSES/Apache-2.0.txt"  # in the project, and in what is exported
 PROJECT = Path(__file__).parents[3]
 START, FROM_SCRATCH = "pretrain.start", "random"
 
@@ -73,8 +73,8 @@ def origin_of(base: Base) -> Origin:
     return Origin(f"GPT-2 {base}", f"openai-community/{name}", "mit", GPT2_CREDIT)
 
 
-def licence_texts(origin: Origin) -> dict[Path, str]:
-    """Return the texts of licences that must go with a model, by their path in what is exported."""
+def licence_of(origin: Origin) -> dict[str, str]:
+    """Return the text of a licence that asks to be passed on with the weights, by its path in what is exported."""
     if origin.licence != "apache-2.0":
         return {}
     return {APACHE: read_text(PROJECT / APACHE, "the text of the licence", OutputError)}

@@ -9,7 +9,7 @@ from scratchlm.errors import InputError, OutputError
 from scratchlm.files.text import read_json
 from scratchlm.tokenizer.bpe import byte_characters
 from scratchlm.tokenizer.folder import read_hugging_face_tokenizer
-from scratchlm.tokenizer.protocol import END_OF_TEXT, HF_TOKENIZER
+from scratchlm.tokenizer.protocol import END_OF_TEXT, HF_TOKENIZER, Tokenizer
 from scratchlm.tokenizer.words import WordTokenizer
 
 GPT2, SMOLLM = "gpt-2", "smollm"  # llama.cpp's names of how a text is cut into words; the second cuts out digits too
@@ -40,11 +40,7 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     Raises OutputError as `read_hugging_face_tokenizer` does, and InputError for a tokenizer of words.
     """
     tokenizer = read_hugging_face_tokenizer(folder)
-    if isinstance(tokenizer, WordTokenizer):
-        raise InputError(
-            "this model cannot be exported, because llama.cpp knows no tokenizer of words: set tokenizer.kind to bpe "
-            "or gpt2, and train it again"
-        )
+    check_bytes(tokenizer)
     description = read_json(folder / HF_TOKENIZER, "a tokenizer", OutputError)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in description["model"]["merges"]]
     cutter = description["pre_tokenizer"]
@@ -56,3 +52,12 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         for index, piece in enumerate(map(tokenizer.decode_single_token_bytes, range(tokenizer.n_vocab)))
     ]
     return Vocabulary(tokens, special_ids, merges, SMOLLM if cuts_digits else GPT2, tokenizer.eot_token)
+
+
+def check_bytes(tokenizer: Tokenizer) -> None:
+    """Raise InputError for a tokenizer of words."""
+    if isinstance(tokenizer, WordTokenizer):
+        raise InputError(
+            "this model cannot be exported, because llama.cpp knows no tokenizer of words: set tokenizer.kind to bpe "
+            "or gpt2, and train it again"
+        )

@@ -17,14 +17,19 @@ BAR = 40  # columns of a probability of 1
 EIGHTHS = " ▏▎▍▌▋▊▉"  # the block characters, from none to seven eighths of a column
 
 
-@torch.no_grad()
 def expect_token(model: LanguageModel, ids: Sequence[int], sampling: Sampling) -> Tensor:
     """Return the probabilities from which `generate` draws the token after `ids`, [V] float32 on the CPU.
 
     At temperature 0 the likeliest token has all. There must be at least one id, and no more than the model can see.
     """
+    return expect_token_of_each(model, ids, [sampling])[0]
+
+
+@torch.no_grad()
+def expect_token_of_each(model: LanguageModel, ids: Sequence[int], samplings: Sequence[Sampling]) -> list[Tensor]:
+    """Return what `expect_token` returns for each of some samplings; the model reads the text once."""
     logits_1V = prefill(model, [ids], model.new_cache(1, len(ids)))
-    return probabilities(logits_1V, sampling.temperature, sampling.top_k)[0].cpu()
+    return [probabilities(logits_1V, sampling.temperature, sampling.top_k)[0].cpu() for sampling in samplings]
 
 
 def describe_expected(tokenizer: Tokenizer, probabilities_V: Tensor, n_rows: int) -> str:

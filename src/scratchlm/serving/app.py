@@ -17,6 +17,7 @@ from scratchlm.serving import chat, completions, models
 from scratchlm.serving.bodies import Refused, error_response
 from scratchlm.serving.guards import Guards
 from scratchlm.serving.shelf import Shelf
+from scratchlm.serving.views import attention, compare, examples, next_token, prompt, spam, tokens
 
 PAGE = Path(__file__).parent / "page"
 
@@ -24,10 +25,11 @@ PAGE = Path(__file__).parent / "page"
 def make_app(shelf: Shelf) -> ASGIApp:
     """Return the application that serves the models of a shelf."""
     openai = [*models.routes(shelf), *chat.routes(shelf), *completions.routes(shelf)]
+    views = (attention, compare, examples, next_token, prompt, spam, tokens)
     routes = [
         Mount("/v1", routes=openai),
         Route("/health", health),
-        # *next_token.routes(shelf), ...: the views of the page
+        *(route for view in views for route in view.routes(shelf)),
         Mount("/page", routes=[]),  # no others
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]

@@ -19,17 +19,18 @@ GRACE_S = 30  # that running answers have to end after a request to stop
 class Server(uvicorn.Server):
     """uvicorn's server, which the second signal of either kind ends at once, and neither kills.
 
-    When it is ready for requests and signals it prints `greeting`.
+    When it is ready for requests and signals it prints `greeting`, if there is one.
     """
 
-    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+    def __init__(self, config: uvicorn.Config, greeting: str | None) -> None:
         super().__init__(config)
         self._greeting = greeting
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer."""
         await super().startup(sockets)
-        print(self._greeting, flush=True)
+        if self._greeting is not None:
+            print(self._greeting, flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop listening and let running answers end; the second time do not wait for them."""
@@ -63,7 +64,7 @@ def describe(listener: socket.socket, names: Sequence[str]) -> str:
     )
 
 
-def make_server(app: ASGIApp, greeting: str) -> Server:
+def make_server(app: ASGIApp, greeting: str | None = None) -> Server:
     """Return a server of which `run` prints the greeting, and answers requests until SIGINT or SIGTERM.
 
     Then it returns when the running answers have ended, or after `GRACE_S`. It logs nothing, neither requests nor what

@@ -14,15 +14,15 @@ from tiny_exports import GPT, random_model
 
 from scratchlm.assistant.chat_template import jinja_template
 from scratchlm.assistant.folder import load_assistant
-from scratchlm.bases.smollm2 import CONFIG
 from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.checkpoint.gguf import read_gguf
 from scratchlm.classifier.classifier import Classifier
 from scratchlm.classifier.folder import Description, save_classifier
 from scratchlm.errors import InputError, OutputError
+from scratchlm.export import exported_model
 from scratchlm.export import folder as exporting
 from scratchlm.export.exported_model import ExportedModel
-from scratchlm.export.folder import export_model, write_for_ollama
+from scratchlm.export.folder import export_model
 from scratchlm.export.gguf_file import Dtype
 from scratchlm.export.ollama import go_template
 from scratchlm.export.origin import origin_of
@@ -194,14 +194,17 @@ def test_a_licence_is_a_name_that_the_hub_knows(assistant: Path, out: Path) -> N
     assert "license: cc-by-4.0\n" in (out / "README.md").read_text()
 
 
-def test_others_weights_carry_their_licence_and_authors(assistant: Path, out: Path) -> None:
-    origin = origin_of("smollm2-135M")
-    out.mkdir(parents=True)
-    shutil.copytree(assistant, out, dirs_exist_ok=True)
-    write_for_ollama(out, ExportedModel(assistant, "mine", "f16", CONFIG, 1, "phi3", "apache-2.0", origin, None))
+def test_others_weights_carry_their_licence_and_authors(
+    assistant: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exported_model, "find_origin", lambda config, run: origin_of("smollm2-135M"))
+    export_model(assistant, out, "f16")
     notice, licence = (out / "NOTICE").read_text(), (out / "LICENSES" / "Apache-2.0.txt").read_text()
-    assert "SmolLM2-135M-Instruct" in notice and "Apache License" in licence
+    assert "assistant is a changed version of SmolLM2-135M-Instruct" in notice and "Apache License" in licence
     assert f'LICENSE """{notice}\n{licence}"""' in (out / "Modelfile").read_text()
+    assert "license: apache-2.0\n" in (out / "README.md").read_text()
+    export_model(assistant, out, "f16", licence="cc-by-4.0")
+    assert "license: cc-by-4.0\n" in (out / "README.md").read_text() and (out / "NOTICE").exists()
 
 
 def test_a_classifier_is_refused(tokenizer_folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tiny_exports import GPT, LLAMA
 
 from scratchlm.bases.gpt2 import gpt2_config
 from scratchlm.bases.smollm2 import CONFIG
-from scratchlm.export.origin import APACHE, find_origin, licence_texts, notice, origin_of
+from scratchlm.export.origin import APACHE, find_origin, licence_of, notice, origin_of
 
 
 @pytest.mark.parametrize(
@@ -67,5 +67,5 @@ def test_the_notice_names_authors_licence_source_and_change() -> None:
 
 
 def test_the_apache_licence_goes_along_in_full() -> None:
-    assert "END OF TERMS AND CONDITIONS" in licence_texts(origin_of("smollm2-135M-base"))[APACHE]
-    assert licence_texts(origin_of("124M")) == {}
+    assert "END OF TERMS AND CONDITIONS" in licence_of(origin_of("smollm2-135M-base"))[APACHE]
+    assert licence_of(origin_of("124M")) == {}

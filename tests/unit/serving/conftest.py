@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from threading import Thread
 
 import pytest
 from openai import OpenAI
+from served_shelf import serve_in_thread
 from tiny_project import make_project
 
-from scratchlm.serving.app import make_app
-from scratchlm.serving.server import listen, make_server
 from scratchlm.serving.shelf import Shelf
 
 
@@ -27,13 +25,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
 @pytest.fixture(scope="session")
 def address(shelf: Shelf) -> Iterator[str]:
     """The address of a server, such as http://127.0.0.1:41234."""
-    server = make_server(make_app(shelf), "ready")
-    with listen(0) as listener:
-        thread = Thread(target=server.run, args=([listener],))
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(timeout=10)
+    with serve_in_thread(shelf) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -149,6 +149,17 @@ def test_a_model_folder_s_tokenizer_is_copied_as_it_is(folder: Path, tmp_path: P
     assert (tmp_path / "tokenizer.json").read_bytes() == (folder / "tokenizer.json").read_bytes()
 
 
+def test_gpt_2_s_two_files_beside_a_tokenizer_json_are_not_read(
+    ours: ByteLevelTokenizer, folder: Path, tmp_path: Path
+) -> None:
+    # So the hub has SmolLM2: the two files say nothing of digits and special tokens.
+    found = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    (tmp_path / "vocab.json").write_text(json.dumps(found["model"]["vocab"]), encoding="utf-8")
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *found["model"]["merges"]]), encoding="utf-8")
+    (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    assert read_hugging_face_tokenizer(tmp_path).tokens() == ours.tokens()
+
+
 def test_a_tokenizer_written_by_the_library_is_read(ours: ByteLevelTokenizer, folder: Path, tmp_path: Path) -> None:
     encoder = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     encoder.enable_truncation(3)

@@ -1,3 +1,71 @@
 // The tabs: one view each, made when it is first shown. The address keeps which one (#complete).
-const views = {};  // name -> module, in the order of the tabs: complete, spam, chat, compare, tokens, attention
-export { views };
+import * as attention from "/views/attention.js";
+import * as chat from "/views/chat.js";
+import * as compare from "/views/compare.js";
+import * as complete from "/views/complete.js";
+import * as spam from "/views/spam.js";
+import * as tokens from "/views/tokens.js";
+import { element } from "/elements.js";
+
+const views = { complete, spam, chat, compare, tokens, attention };
+const names = Object.keys(views);
+const tabs = {};
+const panels = {};
+
+/** Show a view and hide the others; only the shown view's tab can be reached with the Tab key (WAI-ARIA: tabs). */
+function show(name) {
+  for (const other of names) {
+    const chosen = other === name;
+    tabs[other].setAttribute("aria-selected", chosen);
+    tabs[other].tabIndex = chosen ? 0 : -1;
+    panels[other].hidden = !chosen;
+  }
+  document.title = `${views[name].title} · scratchlm`;
+  document.querySelector(".skip").href = `#view-${name}`;
+  if (!panels[name].hasChildNodes()) {
+    panels[name].append(element("h2", {}, views[name].title));
+    mount(name);
+  }
+}
+
+async function mount(name) {
+  try {
+    await views[name].mount(panels[name]);
+  } catch (error) {
+    panels[name].append(element("p", { class: "error", role: "alert" }, error.message));
+  }
+}
+
+function showAddress() {
+  const name = location.hash.slice(1).replace(/^view-/, "");
+  show(names.includes(name) ? name : names[0]);
+}
+
+function moveFocus(event) {
+  const place = names.indexOf(event.target.id.replace(/^tab-/, ""));
+  const wanted = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: names.length - 1 }[event.key];
+  if (wanted === undefined) return;
+  event.preventDefault();
+  const name = names.at(wanted % names.length);
+  open(name);
+  tabs[name].focus();
+}
+
+function open(name) {
+  show(name);
+  location.hash = name;
+}
+
+for (const name of names) {
+  tabs[name] = element(
+    "button",
+    { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `view-${name}`, onkeydown: moveFocus,
+      onclick: () => open(name) },
+    views[name].title,
+  );
+  panels[name] = element("section", { role: "tabpanel", id: `view-${name}`, "aria-labelledby": `tab-${name}`, tabindex: "-1" });
+}
+document.getElementById("tabs").append(...Object.values(tabs));
+document.getElementById("views").replaceChildren(...Object.values(panels));
+addEventListener("hashchange", showAddress);
+showAddress();

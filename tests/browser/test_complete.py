@@ -1,0 +1,209 @@
+"""Complete: bars are the server's probabilities, a token that is taken stays that token, writing streams and stops."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from looking import button, labelled, open_view, slow_model, wait_for
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from torch import Tensor
+
+from scratchlm.generation.decode import Sampling, generate
+from scratchlm.generation.next_token import expect_token
+from scratchlm.serving.shelf import Served, Shelf
+
+OWN = Sampling(temperature=1.0)
+ROWS = """
+    return [...document.querySelectorAll("#view-complete .candidates li:not([hidden]) button")]
+      .filter((button) => button.checkVisibility()).map((button) => ({
+      id: Number(button.dataset.id), probability: Number(button.dataset.probability),
+      label: button.querySelector(".piece").textContent, percent: button.querySelector(".percent").textContent,
+      part: Number(getComputedStyle(button.querySelector(".fill")).getPropertyValue("--part")),
+    }));
+"""
+
+
+@pytest.fixture
+def served(shelf: Shelf) -> Served:
+    return shelf.get("pretrained")
+
+
+@pytest.fixture
+def panel(browser: Chrome, address: str) -> WebElement:
+    return open_view(browser, address, "complete")
+
+
+def rows(browser: Chrome) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = browser.execute_script(ROWS)
+    return found
+
+
+def shows(browser: Chrome, probabilities_V: Tensor) -> bool:
+    """Whether the bars are these probabilities, of the 12 likeliest tokens."""
+    found = rows(browser)
+    right = [abs(row["probability"] - float(probabilities_V[row["id"]])) < 1e-6 for row in found]
+    return len(found) == 12 and all(right)
+
+
+def likeliest(probabilities_V: Tensor) -> list[int]:
+    order: list[int] = probabilities_V.sort(descending=True, stable=True).indices[:12].tolist()
+    return order
+
+
+def test_the_bars_are_the_probabilities_and_move_with_temperature_and_top_k(
+    browser: Chrome, panel: WebElement, served: Served
+) -> None:
+    labelled(panel, "Text").send_keys("the cat")
+    ids = served.tokenizer.encode_ordinary("the cat")
+    own_V = expect_token(served.model, ids, OWN)
+    wait_for(browser, lambda: shows(browser, own_V))
+    assert [row["id"] for row in rows(browser)] == likeliest(own_V)
+    for row in rows(browser):
+        assert row["part"] == row["probability"]
+        assert row["percent"].endswith(" %") and abs(float(row["percent"][:-2]) / 100 - row["probability"]) < 6e-5
+
+    labelled(panel, "Temperature").send_keys(Keys.ARROW_LEFT * 10)
+    assert panel.find_element(By.CSS_SELECTOR, "output").text == "0.50"
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, ids, Sampling(0.5))))
+
+    labelled(panel, "Top-k").send_keys(Keys.HOME + 2 * Keys.ARROW_RIGHT)
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, ids, Sampling(0.5, 3))))
+    assert [row["probability"] > 0 for row in rows(browser)] == [True] * 3 + [False] * 9
+    assert [row["id"] for row in rows(browser)] == likeliest(own_V), "the rows must stay, so that their bars move"
+
+    labelled(panel, "Temperature").send_keys(Keys.HOME)
+    wait_for(browser, lambda: [row["probability"] for row in rows(browser)] == [1.0] + 11 * [0.0])
+
+
+def test_a_taken_token_is_appended_as_that_token(browser: Chrome, panel: WebElement, served: Served) -> None:
+    """Also where its text would be cut otherwise if it had been typed."""
+    encode, decode = served.tokenizer.encode_ordinary, served.tokenizer.decode
+    typed, token = next(
+        (text, token)
+        for text in ("th", "h", "do", "s", "o", "ru", "m", "hi")
+        for token in likeliest(expect_token(served.model, encode(text), OWN))
+        if encode(text + decode([token])) != [*encode(text), token] and "�" not in decode([token])
+    )
+    text = labelled(panel, "Text")
+    text.send_keys(typed)
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, encode(typed), OWN)))
+    panel.find_element(By.CSS_SELECTOR, f'button[data-id="{token}"]').click()
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, [*encode(typed), token], OWN)))
+    assert text.get_property("value") == typed + decode([token])
+
+    button(panel, "Undo").click()
+    wait_for(browser, lambda: text.get_property("value") == typed)
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, encode(typed), OWN)))
+    assert not button(panel, "Undo").is_enabled()
+
+
+def test_edited_text_is_typed_text(browser: Chrome, panel: WebElement, served: Served) -> None:
+    text = labelled(panel, "Text")
+    text.send_keys("the")
+    wait_for(browser, lambda: rows(browser))
+    button_of_first = panel.find_element(By.CSS_SELECTOR, ".candidates button")
+    button_of_first.click()
+    wait_for(browser, lambda: text.get_property("value") != "the")
+    text.send_keys(" dog")
+    value = text.get_property("value")
+    assert value.endswith(" dog")
+    expected_V = expect_token(served.model, served.tokenizer.encode(value, allowed_special="all"), OWN)
+    wait_for(browser, lambda: shows(browser, expected_V))
+
+
+def test_it_works_by_keyboard_alone(browser: Chrome, panel: WebElement, served: Served) -> None:
+    decode, text = served.tokenizer.decode, labelled(panel, "Text")
+    text.send_keys("the cat")
+    wait_for(browser, lambda: rows(browser))
+
+    def press(keys: str) -> None:
+        browser.switch_to.active_element.send_keys(keys)
+
+    def taken(token: int) -> None:
+        wait_for(browser, lambda: text.get_property("value") == before + decode([token]))
+        wait_for(browser, lambda: text.get_property("readOnly") is False)
+
+    before = "the cat"
+    press(Keys.ESCAPE)
+    second = rows(browser)[1]["id"]
+    press(Keys.ARROW_DOWN)
+    press(Keys.ENTER)
+    taken(second)
+    before += decode([second])
+    fourth = rows(browser)[3]["id"]
+    press("4")
+    taken(fourth)
+    press(Keys.BACKSPACE)
+    wait_for(browser, lambda: text.get_property("value") == before)
+    press(Keys.ESCAPE)
+    assert browser.switch_to.active_element == text
+
+
+def test_it_writes_token_by_token_and_stops(browser: Chrome, panel: WebElement, served: Served) -> None:
+    text = labelled(panel, "Text")
+    text.send_keys("the cat")
+    wait_for(browser, lambda: rows(browser))
+    with slow_model(served.model) as steps:
+        button(panel, "Let it write").click()
+        lengths = {len("the cat")}
+        wait_for(browser, lambda: lengths.add(len(text.get_property("value"))) or len(lengths) > 4)
+        button(panel, "Stop").click()
+        wait_for(browser, lambda: button(panel, "Let it write"))
+        wait_for(browser, lambda: shows_nothing_new(browser, steps))
+        assert len(steps) < 200, "it went on to its limit"
+    written = text.get_property("value")
+    assert written.startswith("the cat") and len(written) > len("the cat")
+    assert panel.find_element(By.CSS_SELECTOR, '[role="status"]').get_property("textContent").startswith("Wrote: ")
+    assert button(panel, "Undo").is_enabled()
+
+
+def shows_nothing_new(browser: Chrome, steps: list[int]) -> bool:
+    """Whether the model has stopped: its place is free again."""
+    before = len(steps)
+    browser.execute_async_script("setTimeout(arguments[0], 200)")
+    return len(steps) == before
+
+
+def test_what_is_written_is_a_draw_at_these_settings(browser: Chrome, panel: WebElement, served: Served) -> None:
+    labelled(panel, "Temperature").send_keys(Keys.HOME)
+    text = labelled(panel, "Text")
+    text.send_keys("the cat")
+    wait_for(browser, lambda: rows(browser))
+    button(panel, "Let it write").click()
+    ids = served.tokenizer.encode_ordinary("the cat")
+    (expected,) = generate(served.model, [ids], 200, served.tokenizer.stop_ids, Sampling(), batch_size=1)
+    whole = served.tokenizer.decode(ids + expected.ids)
+    wait_for(browser, lambda: text.get_property("value") == whole)
+
+
+def test_another_model_gets_the_text_not_the_ids(browser: Chrome, panel: WebElement, shelf: Shelf) -> None:
+    other = shelf.get("assistant")
+    labelled(panel, "Text").send_keys("the cat")
+    wait_for(browser, lambda: rows(browser))
+    labelled(panel, "Model").send_keys("assistant")
+    expected_V = expect_token(other.model, other.tokenizer.encode_ordinary("the cat"), OWN)
+    wait_for(browser, lambda: shows(browser, expected_V))
+
+
+def test_a_text_that_fills_the_context_says_so(browser: Chrome, panel: WebElement, served: Served) -> None:
+    labelled(panel, "Text").send_keys("~" * served.model.config.context_length)
+    wait_for(browser, lambda: "fills what the model can see" in panel.text)
+    assert rows(browser) == []
+
+
+def test_only_the_newest_answer_counts(browser: Chrome, panel: WebElement) -> None:
+    """The first question is answered last."""
+    shown = browser.execute_async_script("""
+        const done = arguments[0];
+        import("/api.js").then(async ({ latest }) => {
+          const shown = [];
+          const answer = (_, name, delay) => new Promise((resolve) => setTimeout(() => resolve(name), delay));
+          const ask = latest(answer, (name) => shown.push(name), (error) => shown.push(error));
+          await Promise.all([ask("first", 80), ask("second", 20)]);
+          done(shown);
+        });
+    """)
+    assert shown == ["second"]

@@ -1,0 +1,109 @@
+"""The page's frame: tabs by mouse and keyboard, the address, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+from looking import button, contrasts, labelled, open_view
+from selenium.webdriver import Chrome, Keys
+from selenium.webdriver.common.by import By
+
+TITLES = ["Complete", "Spam", "Chat", "Compare", "Tokens", "Attention"]
+
+
+def chosen(browser: Chrome) -> str:
+    (tab,) = browser.find_elements(By.CSS_SELECTOR, '[role="tab"][aria-selected="true"]')
+    (panel,) = [one for one in browser.find_elements(By.CSS_SELECTOR, '[role="tabpanel"]') if one.is_displayed()]
+    assert panel.get_attribute("aria-labelledby") == tab.get_attribute("id")
+    assert tab.get_attribute("aria-controls") == panel.get_attribute("id")
+    assert browser.title == f"{tab.text} · scratchlm"
+    return tab.text
+
+
+def test_a_tab_shows_its_view_and_the_address_keeps_it(browser: Chrome, address: str) -> None:
+    browser.get(address)
+    tabs = browser.find_elements(By.CSS_SELECTOR, '[role="tablist"] [role="tab"]')
+    assert [tab.text for tab in tabs] == TITLES
+    assert chosen(browser) == "Complete"
+    for tab in tabs:
+        tab.click()
+        assert chosen(browser) == tab.text
+        assert browser.current_url == f"{address}/#{tab.text.lower()}"
+    browser.back()
+    assert chosen(browser) == "Tokens"
+    browser.refresh()
+    assert chosen(browser) == "Tokens"
+
+
+def test_arrow_keys_home_and_end_move_along_the_tabs(browser: Chrome, address: str) -> None:
+    browser.get(f"{address}/#chat")
+    for key, title in [
+        *((Keys.ARROW_RIGHT, "Compare"), (Keys.ARROW_LEFT, "Chat"), (Keys.END, "Attention")),
+        *((Keys.ARROW_RIGHT, "Complete"), (Keys.ARROW_LEFT, "Attention"), (Keys.HOME, "Complete")),
+    ]:
+        browser.find_element(By.CSS_SELECTOR, '[role="tab"][tabindex="0"]').send_keys(key)
+        assert chosen(browser) == title
+        assert browser.switch_to.active_element.text == title
+
+
+@pytest.mark.parametrize("name", [title.lower() for title in TITLES])
+def test_a_phone_needs_no_sideways_scrolling(name: str, browser: Chrome, address: str) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    )
+    try:
+        browser.get(f"{address}/#{name}")
+        assert browser.execute_script("return innerWidth") == 390
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("name", [title.lower() for title in TITLES])
+def test_every_control_has_a_name(name: str, browser: Chrome, address: str) -> None:
+    browser.get(f"{address}/#{name}")
+    for control in browser.find_elements(By.CSS_SELECTOR, "button, input, select, textarea, [role]"):
+        if control.is_displayed() and control.get_attribute("role") not in ("alert", "status", "log", "none"):
+            assert control.accessible_name, control.get_attribute("outerHTML")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_enough_contrast_in_light_and_dark(browser: Chrome, address: str, scheme: str) -> None:
+    """4.5:1, as WCAG 2.2 asks for (1.4.3); controls that cannot be used may have less."""
+    features = [
+        {"name": "prefers-color-scheme", "value": scheme},
+        {"name": "prefers-reduced-motion", "value": "reduce"},
+    ]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        for title in TITLES:
+            open_view(browser, address, title.lower())
+            pale = {text: ratio for text, ratio in contrasts(browser).items() if ratio < 4.5}
+            assert pale == {}, title
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_nothing_moves_for_those_who_want_no_motion(browser: Chrome, address: str) -> None:
+    moving = "return [...document.querySelectorAll('*')].filter((one) => !/^0s(, 0s)*$/.test(" + (
+        "getComputedStyle(one).transitionDuration)).length"
+    )
+    open_view(browser, address, "complete")
+    assert browser.execute_script(moving) > 0
+    features = [{"name": "prefers-reduced-motion", "value": "reduce"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        assert browser.execute_script(moving) == 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_focus_can_be_seen(browser: Chrome, address: str) -> None:
+    panel = open_view(browser, address, "complete")
+    browser.find_element(By.TAG_NAME, "body").send_keys(Keys.TAB)
+    seen = set()
+    while (focused := browser.switch_to.active_element).tag_name != "body":
+        outline = browser.execute_script("return getComputedStyle(arguments[0]).outline", focused)
+        assert "solid" in outline or "auto" in outline, focused.get_attribute("outerHTML")
+        seen.add(focused.id)
+        focused.send_keys(Keys.TAB)
+    assert labelled(panel, "Text").id in seen and button(panel, "Let it write").id in seen
