@@ -61,7 +61,7 @@ def in_folder(model: Path) -> dict[str, Any]:
 
 def at_server(address: str, name: str, model: Path) -> dict[str, Any]:
     """Return how the harness is told to ask `scratchlm serve`."""
-    arguments = {"model": name, "base_url": f"{address}/v1/completions", "tokenizer": str(model)}
+    arguments: dict[str, Any] = {"model": name, "base_url": f"{address}/v1/completions", "tokenizer": str(model)}
     # The harness takes one off, for the token that it lets the server add.
     return {
         "model": "local-completions",
