@@ -53,6 +53,17 @@ def likeliest(probabilities_V: Tensor) -> list[int]:
     return order
 
 
+def cut_otherwise(served: Served) -> tuple[str, int]:
+    """Return a text and one of its likeliest next tokens which, if both were typed, would be cut into others."""
+    encode, decode = served.tokenizer.encode_ordinary, served.tokenizer.decode
+    return next(
+        (text, token)
+        for text in ("th", "h", "do", "s", "o", "ru", "m", "hi")
+        for token in likeliest(expect_token(served.model, encode(text), OWN))
+        if encode(text + decode([token])) != [*encode(text), token] and "�" not in decode([token])
+    )
+
+
 def test_the_bars_are_the_probabilities_and_move_with_temperature_and_top_k(
     browser: Chrome, panel: WebElement, served: Served
 ) -> None:
@@ -81,12 +92,7 @@ def test_the_bars_are_the_probabilities_and_move_with_temperature_and_top_k(
 def test_a_taken_token_is_appended_as_that_token(browser: Chrome, panel: WebElement, served: Served) -> None:
     """Also where its text would be cut otherwise if it had been typed."""
     encode, decode = served.tokenizer.encode_ordinary, served.tokenizer.decode
-    typed, token = next(
-        (text, token)
-        for text in ("th", "h", "do", "s", "o", "ru", "m", "hi")
-        for token in likeliest(expect_token(served.model, encode(text), OWN))
-        if encode(text + decode([token])) != [*encode(text), token] and "�" not in decode([token])
-    )
+    typed, token = cut_otherwise(served)
     text = labelled(panel, "Text")
     text.send_keys(typed)
     wait_for(browser, lambda: shows(browser, expect_token(served.model, encode(typed), OWN)))
@@ -100,6 +106,7 @@ def test_a_taken_token_is_appended_as_that_token(browser: Chrome, panel: WebElem
     assert not button(panel, "Undo").is_enabled()
 
 
+@pytest.mark.slow
 def test_edited_text_is_typed_text(browser: Chrome, panel: WebElement, served: Served) -> None:
     text = labelled(panel, "Text")
     text.send_keys("the")
@@ -167,6 +174,7 @@ def shows_nothing_new(browser: Chrome, steps: list[int]) -> bool:
     return len(steps) == before
 
 
+@pytest.mark.slow
 def test_what_is_written_is_a_draw_at_these_settings(browser: Chrome, panel: WebElement, served: Served) -> None:
     labelled(panel, "Temperature").send_keys(Keys.HOME)
     text = labelled(panel, "Text")
@@ -179,15 +187,24 @@ def test_what_is_written_is_a_draw_at_these_settings(browser: Chrome, panel: Web
     wait_for(browser, lambda: text.get_property("value") == whole)
 
 
-def test_another_model_gets_the_text_not_the_ids(browser: Chrome, panel: WebElement, shelf: Shelf) -> None:
+def test_another_model_gets_the_text_not_the_ids(
+    browser: Chrome, panel: WebElement, served: Served, shelf: Shelf
+) -> None:
+    """It may have another vocabulary."""
     other = shelf.get("assistant")
-    labelled(panel, "Text").send_keys("the cat")
+    typed, token = cut_otherwise(served)
+    text = labelled(panel, "Text")
+    text.send_keys(typed)
     wait_for(browser, lambda: rows(browser))
+    panel.find_element(By.CSS_SELECTOR, f'button[data-id="{token}"]').click()
+    whole = typed + served.tokenizer.decode([token])
+    wait_for(browser, lambda: text.get_property("value") == whole)
     labelled(panel, "Model").send_keys("assistant")
-    expected_V = expect_token(other.model, other.tokenizer.encode_ordinary("the cat"), OWN)
+    expected_V = expect_token(other.model, other.tokenizer.encode_ordinary(whole), OWN)
     wait_for(browser, lambda: shows(browser, expected_V))
 
 
+@pytest.mark.slow
 def test_a_text_that_fills_the_context_says_so(browser: Chrome, panel: WebElement, served: Served) -> None:
     labelled(panel, "Text").send_keys("~" * served.model.config.context_length)
     wait_for(browser, lambda: "fills what the model can see" in panel.text)
@@ -200,10 +217,13 @@ def test_only_the_newest_answer_counts(browser: Chrome, panel: WebElement) -> No
         const done = arguments[0];
         import("/api.js").then(async ({ latest }) => {
           const shown = [];
-          const answer = (_, name, delay) => new Promise((resolve) => setTimeout(() => resolve(name), delay));
+          const answer = (signal, name, delay) => {
+            signal.onabort = () => shown.push(`${name} dropped`);
+            return new Promise((resolve) => setTimeout(() => resolve(name), delay));
+          };
           const ask = latest(answer, (name) => shown.push(name), (error) => shown.push(error));
           await Promise.all([ask("first", 80), ask("second", 20)]);
           done(shown);
         });
     """)
-    assert shown == ["second"]
+    assert shown == ["first dropped", "second"]
