@@ -120,6 +120,32 @@ def ask(
     stream(gpt.to(device), tokenizer, ids, tokens, tokenizer.stop_ids, Sampling(temperature, top_k, seed))
 
 
+class Dtype(StrEnum):
+    """How the weights of a GGUF file are stored."""
+
+    F32 = "f32"
+    F16 = "f16"
+    Q8_0 = "q8_0"
+
+
+@cli.command()
+def export(
+    model: Annotated[Path, typer.Option(help="The model folder.")] = Path("models/assistant"),
+    out: Annotated[Path | None, typer.Option(help="Where to write it; by default exports/NAME.")] = None,
+    dtype: Annotated[Dtype, typer.Option(help="How the GGUF file stores the weights.")] = Dtype.F16,
+    name: Annotated[str | None, typer.Option(help="The model's name; by default the folder's.")] = None,
+    license: Annotated[
+        str | None, typer.Option(help="Its licence, as the Hugging Face hub names it; by default the base's, or none.")
+    ] = None,
+) -> None:
+    """Write a model for Ollama, llama.cpp and the Hugging Face hub: GGUF, templates, and a card with its figures."""
+    from scratchlm.export.commands import describe_commands
+    from scratchlm.export.folder import export_model
+
+    out = out or Path("exports") / (name or model.resolve().name)
+    print("\n".join(describe_commands(export_model(model, out, dtype.value, name, license), out)))
+
+
 @cli.command()
 def shapes(
     texts: Annotated[
@@ -270,6 +296,22 @@ def table(
         from scratchlm.experiments.figure import draw_set
 
         draw_set(plot, experiments, found)
+
+
+@cli.command()
+def report(
+    revisions: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="REV", help="Git revisions, DVC experiments, or workspace, which is the default."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+) -> None:
+    """Write what a run did and what came of it as one HTML page to mail or print; several revisions side by side."""
+    from scratchlm.files.revisions import WORKSPACE
+    from scratchlm.report.page import write_report
+
+    write_report(out, revisions or [WORKSPACE], Path())
+    print(f"{out}: {out.stat().st_size:,} bytes, open it in a browser")
 
 
 @cli.command()

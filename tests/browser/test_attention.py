@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from looking import wait_for
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 from scratchlm.anatomy.inside import attention_maps
 from scratchlm.serving.shelf import Shelf
@@ -25,11 +25,11 @@ def shown_text(browser: Chrome) -> str:
 
 def open_with(browser: Chrome, address: str, text: str = TEXT) -> None:
     browser.get(f"{address}/#attention")
-    WebDriverWait(browser, 20).until(lambda _: all_of(browser, ".token"))
+    wait_for(browser, lambda: all_of(browser, ".token"))
     (box,) = all_of(browser, "input[type=text]")
     box.clear()
     box.send_keys(text)
-    WebDriverWait(browser, 20).until(lambda _: shown_text(browser) == text)
+    wait_for(browser, lambda: shown_text(browser) == text)
 
 
 def shares(browser: Chrome) -> list[float]:
@@ -57,7 +57,7 @@ def test_keys_choose_token_head_and_layer(browser: Chrome, address: str, shelf: 
     assert shares(browser) == pytest.approx(expected(shelf, 0, 3, last - 1), abs=2e-6)
     (layer,) = all_of(browser, "input[type=range]")
     layer.send_keys(Keys.ARROW_RIGHT)
-    WebDriverWait(browser, 20).until(lambda _: "layer 2 of 2" in all_of(browser, "output")[0].text)
+    wait_for(browser, lambda: "layer 2 of 2" in all_of(browser, "output")[0].text)
     assert shares(browser) == pytest.approx(expected(shelf, 1, 3, last - 1), abs=2e-6)
 
 
@@ -83,9 +83,9 @@ def test_too_long_a_sentence_says_the_limit(browser: Chrome, address: str) -> No
     (box,) = all_of(browser, "input[type=text]")
     box.send_keys("z" * 80)
     (error,) = all_of(browser, ".error")
-    WebDriverWait(browser, 20).until(lambda _: "wanted 1 to 64" in error.text)
+    wait_for(browser, lambda: "wanted 1 to 64" in error.text)
     assert not all_of(browser, ".heads")[0].is_displayed()
     box.clear()
     box.send_keys("the dog")
-    WebDriverWait(browser, 20).until(lambda _: shown_text(browser) == "the dog")
+    wait_for(browser, lambda: shown_text(browser) == "the dog")
     assert error.text == ""

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from looking import wait_for
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
 from scratchlm.serving.shelf import Shelf
 
@@ -38,8 +39,9 @@ def all_of(browser: Chrome, selector: str) -> list[WebElement]:
     return browser.find_elements(By.CSS_SELECTOR, f"#view-compare {selector}")
 
 
-def wait_for(browser: Chrome, selector: str, n: int = 1) -> list[WebElement]:
-    return WebDriverWait(browser, 20).until(lambda _: len(found := all_of(browser, selector)) >= n and found)
+def several(browser: Chrome, selector: str, n: int = 1) -> list[WebElement]:
+    """Return the elements once there are at least `n`."""
+    return wait_for(browser, lambda: len(found := all_of(browser, selector)) >= n and found)
 
 
 def texts(browser: Chrome, selector: str) -> list[str]:
@@ -54,7 +56,7 @@ def press(browser: Chrome, key: str) -> None:
 
 
 def revealed(browser: Chrome) -> list[str]:
-    return WebDriverWait(browser, 20).until(lambda _: [name for name in texts(browser, ".who") if name])
+    return wait_for(browser, lambda: [name for name in texts(browser, ".who") if name])
 
 
 def kept(votes: Path) -> list[dict[str, Any]]:
@@ -64,8 +66,8 @@ def kept(votes: Path) -> list[dict[str, Any]]:
 def test_keys_1_2_3_vote_and_enter_goes_on(browser: Chrome, address: str, votes: Path) -> None:
     browser.get(f"{address}/#compare")
     for n, key in enumerate("123", 1):
-        wait_for(browser, "[aria-keyshortcuts]", 3)
-        wait_for(browser, ".words", 2)
+        several(browser, "[aria-keyshortcuts]", 3)
+        several(browser, ".words", 2)
         answers = texts(browser, ".words")
         assert all(SCRIPT in text for text in answers), "an answer became HTML"
         assert texts(browser, ".who") == ["", ""], "the names stand there before the vote"
@@ -79,15 +81,15 @@ def test_keys_1_2_3_vote_and_enter_goes_on(browser: Chrome, address: str, votes:
         assert browser.switch_to.active_element.text.endswith("Next question")
         press(browser, "1")  # a second vote on the same question
         press(browser, Keys.ENTER)
-        wait_for(browser, "[aria-keyshortcuts]", 3)
+        several(browser, "[aria-keyshortcuts]", 3)
     assert len(kept(votes)) == 3
     assert "3 of 6 questions" in texts(browser, ".note")[0]
 
 
 def test_keys_do_nothing_in_another_view_or_in_a_field(browser: Chrome, address: str, votes: Path) -> None:
     browser.get(f"{address}/#compare")
-    wait_for(browser, "[aria-keyshortcuts]", 3)
-    wait_for(browser, "select option", 3)
+    several(browser, "[aria-keyshortcuts]", 3)
+    several(browser, "select option", 3)
     all_of(browser, "select")[0].send_keys("1")
     browser.find_element(By.ID, "tab-tokens").click()
     browser.find_element(By.TAG_NAME, "body").send_keys("1")
@@ -99,16 +101,16 @@ def test_keys_do_nothing_in_another_view_or_in_a_field(browser: Chrome, address:
 
 def test_a_click_votes_and_undo_asks_again(browser: Chrome, address: str, votes: Path) -> None:
     browser.get(f"{address}/#compare")
-    wait_for(browser, ".words", 2)
+    several(browser, ".words", 2)
     before = texts(browser, ".words")
     undo = next(one for one in all_of(browser, "button") if "Undo" in one.text)
     assert not undo.is_enabled()
-    wait_for(browser, "[aria-keyshortcuts]", 3)[1].click()
+    several(browser, "[aria-keyshortcuts]", 3)[1].click()
     names = revealed(browser)
     assert kept(votes)[0]["winner"] == names[1]
     assert [one.get_attribute("class").split().count("chosen") for one in all_of(browser, ".answer")] == [0, 1]
     undo.click()
-    wait_for(browser, "[aria-keyshortcuts]", 3)
+    several(browser, "[aria-keyshortcuts]", 3)
     assert texts(browser, ".words") == before
     assert [vote["winner"] for vote in kept(votes)] == [names[1], None]
     assert not undo.is_enabled()
@@ -116,18 +118,18 @@ def test_a_click_votes_and_undo_asks_again(browser: Chrome, address: str, votes:
 
 def test_a_pair_can_be_chosen_and_the_end_shows_the_results(browser: Chrome, address: str, votes: Path) -> None:
     browser.get(f"{address}/#compare")
-    wait_for(browser, "select option", 3)
+    several(browser, "select option", 3)
     Select(all_of(browser, "select")[0]).select_by_visible_text("base and assistant")
-    WebDriverWait(browser, 20).until(lambda _: "0 of 3" in texts(browser, ".note")[0])
+    wait_for(browser, lambda: "0 of 3" in texts(browser, ".note")[0])
     for _ in range(3):
-        wait_for(browser, ".words", 2)
+        several(browser, ".words", 2)
         words = texts(browser, ".words")
-        wait_for(browser, "[aria-keyshortcuts]", 3)
+        several(browser, "[aria-keyshortcuts]", 3)
         browser.find_element(By.TAG_NAME, "body").send_keys("1" if words[0].startswith("a") else "2")
         assert sorted(revealed(browser)) == ["assistant", "base"]
         press(browser, Keys.ENTER)
-        WebDriverWait(browser, 20).until(lambda _: not any(texts(browser, ".who")))
-    wait_for(browser, "tbody tr")
+        wait_for(browser, lambda: not any(texts(browser, ".who")))
+    several(browser, "tbody tr")
     assert texts(browser, "tbody tr:first-child > *") == [
         "assistant over base",
         "100.0",
@@ -143,8 +145,8 @@ def test_a_pair_can_be_chosen_and_the_end_shows_the_results(browser: Chrome, add
 
 def test_missing_answers_name_the_stage_to_run(browser: Chrome, address: str) -> None:
     browser.get(f"{address}/#compare")
-    (error,) = wait_for(browser, ".error")
-    WebDriverWait(browser, 20).until(lambda _: "dvc repro generate_responses" in error.text)
+    (error,) = several(browser, ".error")
+    wait_for(browser, lambda: "dvc repro generate_responses" in error.text)
     assert all_of(browser, ".answer") == []
 
 
@@ -155,10 +157,10 @@ def test_the_results_do_not_widen_the_page(browser: Chrome, address: str, votes:
     )
     try:
         browser.get(f"{address}/#compare")
-        wait_for(browser, "[aria-keyshortcuts]", 3)[2].click()
+        several(browser, "[aria-keyshortcuts]", 3)[2].click()
         revealed(browser)
         browser.execute_script("document.querySelector('#view-compare details.card').open = true")
-        wait_for(browser, "table")
+        several(browser, "table")
         assert browser.execute_script("return document.documentElement.scrollWidth") == width
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from looking import wait_for
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 TEXT = "win <img src=x onerror=alert(1)> now"
 
@@ -21,11 +21,11 @@ def shown_text(browser: Chrome) -> str:
 
 def classify(browser: Chrome, address: str, text: str = TEXT) -> list[WebElement]:
     browser.get(f"{address}/#spam")
-    (box,) = WebDriverWait(browser, 20).until(lambda _: all_of(browser, "textarea"))
-    WebDriverWait(browser, 20).until(lambda _: all_of(browser, ".token"))  # of the example that it begins with
+    (box,) = wait_for(browser, lambda: all_of(browser, "textarea"))
+    wait_for(browser, lambda: all_of(browser, ".token"))  # of the example that it begins with
     box.clear()
     box.send_keys(text + Keys.ENTER)
-    WebDriverWait(browser, 20).until(lambda _: shown_text(browser) == text)  # as typed: it did not become HTML
+    wait_for(browser, lambda: shown_text(browser) == text)  # as typed: it did not become HTML
     return all_of(browser, ".token")
 
 
@@ -75,7 +75,7 @@ def test_an_example_is_classified_at_once(browser: Chrome, address: str) -> None
     button.click()
     (box,) = all_of(browser, "textarea")
     assert box.get_attribute("value") == button.text == "the cat sat on the mat"
-    WebDriverWait(browser, 20).until(lambda _: shown_text(browser) == button.text)
+    wait_for(browser, lambda: shown_text(browser) == button.text)
 
 
 def test_a_message_that_cannot_be_read_says_why(browser: Chrome, address: str) -> None:
@@ -84,5 +84,5 @@ def test_a_message_that_cannot_be_read_says_why(browser: Chrome, address: str) -
     box.clear()
     box.send_keys(Keys.ENTER)
     (error,) = all_of(browser, ".error")
-    WebDriverWait(browser, 20).until(lambda _: "0 tokens" in error.text)
+    wait_for(browser, lambda: "0 tokens" in error.text)
     assert all_of(browser, ".token") == []

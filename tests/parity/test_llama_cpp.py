@@ -17,11 +17,11 @@ import requests
 import torch
 from answered import answered
 from llama_cpp_server import LlamaCppServer
-from torch import Tensor
 from torch.nn import functional as F
 
 from scratchlm.assistant.instructions import COMPARED, VARIANTS
-from scratchlm.checkpoint.config_json import layout_of
+from scratchlm.checkpoint.folder import save_checkpoint
+from scratchlm.export.gguf_file import write_gguf
 from scratchlm.generation.decode import Sampling, generate
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.judges import open_judge
@@ -35,7 +35,6 @@ from scratchlm.params.schema import JudgeParams
 from scratchlm.tokenizer.folder import read_tokenizer
 
 REASON = "xllamacpp is not installed (scripts/setup.sh installs it where it can)"
-gguf = pytest.importorskip("gguf", reason=REASON)
 pytest.importorskip("xllamacpp", reason=REASON)
 
 CONTEXT = 2048  # the judge's prompts take up to 1,500 of so small a tokenizer's tokens
@@ -99,8 +98,9 @@ def train_judge(tokenizer_folder: Path, sayings: list[str]) -> GPT:
 @contextmanager
 def serve(model: LanguageModel, tokenizer_folder: Path, folder: Path) -> Iterator[str]:
     """Serve a model by llama.cpp until the block ends, and yield the server's address."""
-    path = folder / "tiny.gguf"
-    write_gguf(path, model, tokenizer_folder)
+    path, checkpoint = folder / "tiny.gguf", folder / "checkpoint"
+    save_checkpoint(checkpoint, model, tokenizer_folder)
+    write_gguf(path, checkpoint, "f32", "tiny", None)
     with LlamaCppServer(path, "tiny", folder / "log", CONTEXT) as server:
         yield server.host
 
@@ -110,55 +110,6 @@ def post(url: str, request: dict[str, Any]) -> dict[str, Any]:
         session.trust_env = False  # no proxy stands before this machine itself
         answer: dict[str, Any] = session.post(url, json=request, timeout=60).json()
     return answer
-
-
-def write_gguf(path: Path, model: LanguageModel, tokenizer_folder: Path) -> None:
-    """Write a model and its tokenizer as a GGUF file, llama.cpp's format, in float32."""
-    config = model.config
-    writer = gguf.GGUFWriter(path, "llama" if isinstance(config, LlamaConfig) else "gpt2")
-    writer.add_context_length(config.context_length)
-    writer.add_embedding_length(config.emb_dim)
-    writer.add_block_count(config.n_layers)
-    writer.add_head_count(config.n_heads)
-    if isinstance(config, LlamaConfig):
-        architecture = gguf.MODEL_ARCH.LLAMA
-        writer.add_feed_forward_length(config.hidden_dim)
-        writer.add_head_count_kv(config.n_kv_heads)
-        writer.add_layer_norm_rms_eps(config.norm_epsilon)
-        writer.add_rope_freq_base(config.rope_base)
-        writer.add_vocab_size(config.vocab_size)
-    else:
-        architecture = gguf.MODEL_ARCH.GPT2
-        writer.add_feed_forward_length(4 * config.emb_dim)
-        writer.add_layer_norm_eps(1e-5)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    ids = json.loads((tokenizer_folder / "encoder.json").read_text(encoding="utf-8"))
-    tokens = sorted(ids, key=ids.get)
-    end_of_text = ids["<|endoftext|>"]
-    kinds = [gguf.TokenType.CONTROL if token == "<|endoftext|>" else gguf.TokenType.NORMAL for token in tokens]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(kinds)
-    writer.add_token_merges((tokenizer_folder / "vocab.bpe").read_text(encoding="utf-8").splitlines()[1:])
-    writer.add_bos_token_id(end_of_text)
-    writer.add_eos_token_id(end_of_text)
-    names = gguf.get_tensor_name_map(architecture, config.n_layers)
-    for name, tensor in layout_of(config).stored_tensors(model).items():
-        # Hugging Face stores GPT-2's linear weights input first, llama.cpp output first.
-        stored = tensor.T if ".c_" in name and name.endswith("weight") else tensor
-        if isinstance(config, LlamaConfig) and name.endswith(("q_proj.weight", "k_proj.weight")):
-            stored = in_neighbouring_pairs(stored, config.head_dim)
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), stored.contiguous().numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def in_neighbouring_pairs(weight_OI: Tensor, head_dim: int) -> Tensor:
-    """Reorder the rows of queries or keys: llama.cpp turns neighbours, we the two halves of a head."""
-    return weight_OI.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2).flatten(0, 2)
 
 
 def test_llama_cpp_continues_texts_as_we_do(model: GPT, server: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 from dvc_deps import ROOT
+from fabricated import Page
 from project import Project, TinyRun
 
 pytestmark = pytest.mark.slow
@@ -177,6 +178,12 @@ def table(project: Project, *words: str) -> str:
     return done.stdout
 
 
+def report(project: Project) -> Page:
+    command = [sys.executable, "-m", "scratchlm.cli", "report", "--out", "logs/report.html"]
+    subprocess.run(command, cwd=project.folder, env=environment(project), check=True)
+    return Page(project.read("logs/report.html"))
+
+
 def without_times(lines: list[str]) -> list[str]:
     return [line.rpartition(",")[0] if line.endswith(" s") else line for line in lines]
 
@@ -276,6 +283,11 @@ def test_a_sweep_runs_what_it_can_and_again_only_what_is_missing(project: Projec
         "(pretrained)",
     ]
     assert picture.read_bytes().startswith(b"\x89PNG")
+    page = report(project)
+    assert "mine: What is tested here" in page.texts
+    assert page.row("one epoch") == ["100.00", "95.00", "baseline", "96.50", ""]
+    assert page.row("four epochs") == ["100.00", "80.00", "-15.00 (-30.0, +0.0)", "-", ""]
+    assert page.row("too heavy")[-1] == "finetune_classifier: error: the weights are too heavy"
 
     # Mended, and a commit later.
     mended = MINE.replace("weight_decay: 9.0", "weight_decay: 0.3").rpartition("- name: gpt2")[0]

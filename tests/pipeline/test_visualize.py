@@ -24,7 +24,7 @@ def test_dvc_shows_the_pictures(project: Project) -> None:
     assert {path: shown["data"][path][0]["type"] for path in PICTURES} == dict.fromkeys(PICTURES, "image")
     project.dvc("plots", "show")
     page = project.read("dvc_plots/index.html")
-    sources = re.findall(r'<img src="([^"]+)"', page)
+    sources = re.findall(r'<img src="(static/[^"]+)"', page)
     assert len(sources) == len(PICTURES)
     contents = {(project.folder / "dvc_plots" / source).read_bytes() for source in sources}
     assert contents == {(project.folder / path).read_bytes() for path in PICTURES}

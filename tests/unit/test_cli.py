@@ -77,6 +77,23 @@ def test_complete_continues_the_text_as_the_library_does(project: Path) -> None:
     assert done.stdout == generate_text(model, tokenizer, "the cat", 9, Sampling(0.9, 5, 4)) + "\n"
 
 
+def test_export_writes_a_folder_and_prints_what_to_do_with_it(project: Path) -> None:
+    done = scratchlm_command(project, "export", "--dtype", "q8_0", "--license", "mit")
+    assert done.returncode == 0, done.stderr
+    assert "  llama-server -m exports/assistant/assistant-Q8_0.gguf" in done.stdout.splitlines()
+    assert (project / "exports" / "assistant" / "assistant-Q8_0.gguf").exists()
+    assert "license: mit\n" in (project / "exports" / "assistant" / "README.md").read_text(encoding="utf-8")
+
+
+def test_export_tells_a_mistake_in_one_line(project: Path) -> None:
+    done = scratchlm_command(project, "export", "--model", "models/classifier")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "scratchlm: error: models/classifier holds a classifier, which llama.cpp cannot run: name a folder of a "
+        "language model\n"
+    )
+
+
 def test_classify_reads_an_argument_or_lines(project: Path) -> None:
     one = scratchlm_command(project, "classify", "the cat")
     many = scratchlm_command(project, "classify", "-", stdin="the cat\nthe dog\n\nan é\n")
@@ -141,7 +158,7 @@ def test_ask_formats_the_prompt_as_in_training(project: Path, given_input: str) 
         (("next", ""), "the prompt has 0 tokens"),
         (("next", "x " * 400), "this model takes 1 to 199"),
         (("tokenize", ""), "the text '' has no tokens: give a text with words in it"),
-        (("tokenize", "a", "--model", "nowhere"), r"nowhere/vocab\.json is missing.*; run `make repro`"),
+        (("tokenize", "a", "--model", "nowhere"), r"nowhere/tokenizer\.json is missing.*; run `make repro`"),
     ],
 )
 def test_a_users_mistake_ends_in_one_line(project: Path, words: tuple[str, ...], message: str) -> None:

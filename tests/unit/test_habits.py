@@ -87,6 +87,6 @@ def test_contributing_draws_the_floors_that_the_linter_checks() -> None:
     floors = [sorted(layer.split(" | ")) for layer in contract["layers"]]
     drawn: dict[int, list[str]] = {}
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    for number, packages in re.findall(r"^\| (\d) \| (.*?) \|", text, re.MULTILINE):
+    for number, packages in re.findall(r"^\| (\d+) \| (.*?) \|", text, re.MULTILINE):
         drawn.setdefault(int(number), []).extend(re.findall(r"`(\w+)", packages))
     assert [sorted(drawn[number]) for number in sorted(drawn, reverse=True)] == floors

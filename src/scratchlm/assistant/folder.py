@@ -27,8 +27,14 @@ def save_assistant(folder: Path, model: LanguageModel, tokenizer_folder: Path, s
 
 def load_assistant(folder: Path, drop_rate: float = 0.0) -> tuple[LanguageModel, Tokenizer, PromptStyle]:
     """Load an assistant as `load` does; raise OutputError if the folder holds none."""
+    style = read_style(folder)
+    return *load(folder, drop_rate), style
+
+
+def read_style(folder: Path) -> PromptStyle:
+    """Return the prompt style of an assistant; raise OutputError if the folder holds none."""
     path = folder / DESCRIPTION
     style: Any = read_description(path, "assistant").get("prompt_style")
     if style not in get_args(PromptStyle):
         raise OutputError(f"{path}: prompt_style is {style!r}, wanted {' or '.join(get_args(PromptStyle))}")
-    return *load(folder, drop_rate), style
+    return style  # type: ignore[no-any-return]

@@ -112,11 +112,23 @@ def read_parameter(gguf: GGUF, config: LlamaConfig, name: str) -> npt.NDArray[np
     have the rows of these layers in its own order, which is undone.
     """
     tensor = read_tensor(gguf, gguf_name(name))
-    n_heads = {"q_proj": config.n_heads, "k_proj": config.n_kv_heads}.get(name.split(".")[-2])
-    if n_heads is None:
+    if not is_rotated(name):
         return tensor
-    pairs = tensor.reshape(n_heads, config.head_dim // 2, 2, -1)
+    pairs = tensor.reshape(-1, config.head_dim // 2, 2, config.emb_dim)
     return pairs.swapaxes(1, 2).reshape(tensor.shape)
+
+
+def in_neighbouring_pairs(tensor: npt.NDArray[np.float32], config: LlamaConfig, name: str) -> npt.NDArray[np.float32]:
+    """Return the tensor with this name in llama.cpp's order of rows: what `read_parameter` undoes."""
+    if not is_rotated(name):
+        return tensor
+    halves = tensor.reshape(-1, 2, config.head_dim // 2, config.emb_dim)
+    return halves.swapaxes(1, 2).reshape(tensor.shape)
+
+
+def is_rotated(name: str) -> bool:
+    """Whether the rows of a layer are elements of queries or keys, which are rotated in pairs."""
+    return name.endswith((".q_proj.weight", ".k_proj.weight"))
 
 
 def gguf_tokenizer(gguf: GGUF) -> dict[str, Any]:

@@ -162,7 +162,7 @@ class GPT2Layout:
         with torch.device("meta"):
             parameters = empty_model(self.config).state_dict()
         shapes = {name: tuple(self.turned(name, tensor).shape) for name, tensor in parameters.items()}
-        return shapes | dict.fromkeys(self.qkv_biases, (3 * self.config.emb_dim,))
+        return shapes | dict.fromkeys(sorted(self.qkv_biases), (3 * self.config.emb_dim,))
 
     def parameter_name(self, stored_name: str) -> str | None:
         """Return the model's name of a stored tensor; None for a mask or a tied head, which are redundant."""

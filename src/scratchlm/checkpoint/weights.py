@@ -107,7 +107,7 @@ def load_weights(model: nn.Module, layout: Layout, path: Path) -> None:
     # The largest first, while most parameters are not in memory yet: its file pages and its copy need memory at once.
     for name in sorted(stored_names, key=lambda name: -parameters[name].numel() if name in parameters else 0):
         stored_name = stored_names[name]
-        tensor = _read_tensor(path, stored_name)
+        tensor = read_tensor(path, stored_name)
         # NaN and infinity show in the extremes, which need no copy of the tensor.
         if not all(extreme.isfinite() for extreme in tensor.aminmax()):
             problems.append(f"{stored_name} holds NaN or infinity")
@@ -121,7 +121,8 @@ def load_weights(model: nn.Module, layout: Layout, path: Path) -> None:
         raise OutputError(f"{path} cannot be used:" + bullets(problems, SHOWN_PROBLEMS))
 
 
-def _read_tensor(path: Path, stored_name: str) -> Tensor:
+def read_tensor(path: Path, stored_name: str) -> Tensor:
+    """Read one tensor of a safetensors file, as it is stored."""
     # The file is mapped, and the pages read stay in memory until it is closed: open it again for each tensor.
     with safe_open(path, framework="pt") as stored:
         return stored.get_tensor(stored_name)  # type: ignore[no-any-return]

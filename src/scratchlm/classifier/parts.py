@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scratchlm.classifier.classifier import Classifier, label_logits, pad_messages
 from scratchlm.errors import InputError
+from scratchlm.training.loop import evaluation_mode
 
 MOST_TOKENS = 128  # of a message: one needs a row of its own for each token left out, and for each beginning
 
@@ -35,7 +36,7 @@ class Parts:
 
 @torch.no_grad()
 def take_apart(classifier: Classifier, ids: Sequence[int], max_length: int, temperature: float) -> Parts:
-    """Classify a message, every beginning of it, and the message without each of its tokens, all in one batch.
+    """Classify a message, every beginning of it, and the message without each of its tokens.
 
     Tokens after `max_length`, which the classifier does not read, have no part. Without a token the others move up, as
     if the message had been written so. Raises InputError if it has no token, or more than 128.
@@ -45,15 +46,32 @@ def take_apart(classifier: Classifier, ids: Sequence[int], max_length: int, temp
         raise InputError(
             f"the message has {len(ids)} tokens, wanted 1 to {MOST_TOKENS}: give a {'shorter' if ids else 'longer'} one"
         )
-    beginnings = [ids[:end] for end in range(1, n_read)]
     shortened = [[*ids[:place], *ids[place + 1 :]] for place in range(n_read)]
-    rows = pad_messages([*beginnings, ids, *shortened], classifier.reading.pad_id, max_length)
-    probabilities = (label_logits(classifier, rows, len(rows)).double() / temperature).log_softmax(dim=-1)
-    reading_TN, without_TN = probabilities[:n_read].exp(), probabilities[n_read:]
-    whole_N = probabilities[n_read - 1]
-    label = int(whole_N.argmax())
-    parts_T = log_odds(whole_N, label) - log_odds(without_TN, label)
-    return Parts(label, reading_TN[-1], parts_T, reading_TN)
+    rows = pad_messages(shortened, classifier.reading.pad_id, max_length)
+    logits_TN = torch.cat(
+        [logits_while_reading(classifier, ids[:n_read], max_length), label_logits(classifier, rows, n_read)]
+    )
+    reading_TN, without_TN = torch.split((logits_TN.double() / temperature).log_softmax(dim=-1), n_read)
+    label = int(reading_TN[-1].argmax())
+    parts_T = log_odds(reading_TN[-1], label) - log_odds(without_TN, label)
+    return Parts(label, reading_TN[-1].exp(), parts_T, reading_TN.exp())
+
+
+@torch.no_grad()
+def logits_while_reading(classifier: Classifier, ids: Sequence[int], max_length: int) -> Tensor:
+    """Return the logits of the labels of the text that ends after each of T tokens, [T, N] float32 on the CPU.
+
+    Where no token sees a later one and padding changes nothing, the features of the whole text are those of its
+    beginnings, too, and are computed once.
+    """
+    reading, T = classifier.reading, len(ids)
+    beginnings = pad_messages([ids[: end + 1] for end in range(T)], reading.pad_id, max_length)
+    if not reading.causal_mask or reading.sees_padding:
+        return label_logits(classifier, beginnings, T)
+    beginnings_TT = beginnings[:, :T].to(classifier.gpt.device)
+    with evaluation_mode(classifier):
+        features_1TD = classifier.gpt.features(beginnings_TT[-1:])
+        return classifier.head(reading.choose(features_1TD.expand(T, T, -1), beginnings_TT)).float().cpu()  # type: ignore[no-any-return]
 
 
 def log_odds(log_probabilities: Tensor, label: int) -> Tensor:

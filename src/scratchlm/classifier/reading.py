@@ -37,7 +37,7 @@ class Reading:
 
     def trim(self, ids_BT: Tensor) -> Tensor:
         """Return the ids without the last columns that can change no label, which are padding that is not seen."""
-        if self._sees_padding:
+        if self.sees_padding:
             return ids_BT
         return ids_BT[:, : int(self.n_needed(ids_BT).max())]
 
@@ -78,12 +78,13 @@ class Reading:
         """Return how many tokens of each text, from the first, can change its label, [B] int64."""
         if self.causal_mask and self.token == "first":
             return torch.ones_like(ids_BT[:, 0])
-        if self._sees_padding:
+        if self.sees_padding:
             return torch.full_like(ids_BT[:, 0], ids_BT.shape[1])
         return self.lengths(ids_BT)
 
     @property
-    def _sees_padding(self) -> bool:
+    def sees_padding(self) -> bool:
+        """Whether the padding of a text can change its label."""
         return sees_padding(self.token, self.padding, self.causal_mask)
 
     def _is_real(self, ids_BT: Tensor) -> Tensor:

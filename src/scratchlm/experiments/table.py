@@ -27,8 +27,8 @@ def as_text(experiments: ExperimentSet, results: Sequence[Result]) -> str:
     rows = [
         [
             result.experiment.name,
-            *(_shown(result.figures.get(heading)) for heading in experiments.metrics),
-            *([_difference(experiments, result)] if experiments.baseline else []),
+            *(show_figure(result.figures.get(heading)) for heading in experiments.metrics),
+            *([show_difference(experiments, result)] if experiments.baseline else []),
             *_published(result, published),
             MISSING if result.seconds is None else f"{result.seconds:,.0f}",
         ]
@@ -59,8 +59,8 @@ def as_markdown(experiments: ExperimentSet, results: Sequence[Result], missing: 
             result.experiment.label,
             "<br>".join(f"`{key}: {yaml_value(value)}`" for key, value in result.experiment.overrides.items()),
             *_published(result, published),
-            *(_shown(result.figures.get(heading), missing) for heading in experiments.metrics),
-            *([_difference(experiments, result, missing)] if experiments.baseline else []),
+            *(show_figure(result.figures.get(heading), missing) for heading in experiments.metrics),
+            *([show_difference(experiments, result, missing)] if experiments.baseline else []),
             missing if result.seconds is None else f"{result.seconds:,.0f}",
         ]
         for result in results
@@ -110,14 +110,16 @@ def _published(result: Result, headings: Sequence[str]) -> list[str]:
     return [MISSING if value is None else f"{value:.{DECIMALS}f}" for value in values]
 
 
-def _shown(figure: Figure | None, missing: str = MISSING) -> str:
+def show_figure(figure: Figure | None, missing: str = MISSING) -> str:
+    """Write a figure, over seeds with its standard deviation."""
     if figure is None:
         return missing
     spread = "" if figure.deviation is None else f" ± {figure.deviation:.{DECIMALS}f}"
     return f"{figure.value:.{DECIMALS}f}{spread}"
 
 
-def _difference(experiments: ExperimentSet, result: Result, missing: str = MISSING) -> str:
+def show_difference(experiments: ExperimentSet, result: Result, missing: str = MISSING) -> str:
+    """Write the difference to the baseline, with its interval or standard deviation if it has one."""
     if result.experiment.name == experiments.baseline:
         return "baseline"
     figure = result.difference

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -55,10 +55,14 @@ class Row:
         self.generator = torch.Generator(model.device).manual_seed(request.sampling.seed)
         self.n_cached = 0  # tokens whose keys and values are in the cache
         self.n_left = min(request.max_new_tokens, model.config.context_length - len(request.ids))
-        self.finish: Finish | None = None
 
 
-News = tuple[Row, NewToken | None]  # a row's next token, None if it was a stop; `finish` says whether the row has left
+class News(NamedTuple):
+    """What came of a row: a token, the end of its answer, or both. With the end the row has left the batch."""
+
+    row: Row
+    token: NewToken | None
+    finish: Finish | None
 
 
 class RunningBatch:
@@ -100,14 +104,15 @@ class RunningBatch:
             width, n_together = wider, n_together + 1
         rows = self.joining[:n_together]
         cache = self._begun or self.model.new_cache(n_together, width)
-        part = [row.request.ids[cache.length : cache.length + READ_TOKENS] for row in rows]
+        end = min(width, cache.length + READ_TOKENS)
+        parts = [row.request.ids[cache.length : end] for row in rows]
         # Padded on the right, where no token of a prompt looks.
-        ids_RT = torch.tensor([[*ids, *[0] * (min(width, READ_TOKENS) - len(ids))] for ids in part])
+        ids_RT = torch.tensor([[*ids, *[0] * (end - cache.length - len(ids))] for ids in parts])
         features_RTD = self.model.features(ids_RT.to(self.model.device), cache=cache)
         if cache.length < width:
             self._begun = cache
             return []
-        ends_R = torch.tensor([len(ids) - 1 for ids in part], device=self.model.device)
+        ends_R = torch.tensor([len(ids) - 1 for ids in parts], device=self.model.device)
         logits_RV = self.model.head(features_RTD[torch.arange(n_together, device=self.model.device), ends_R])
         self._make_room(width)
         first = len(self.running)
@@ -171,11 +176,10 @@ class RunningBatch:
         for row, token in zip(rows, new_tokens(logits_RV, token_R, rows), strict=True):
             row.n_left -= 1
             if token.id in row.request.stop_ids:
-                row.finish = "stop"
-            elif row.n_left == 0:
-                row.finish = "length"
-            news.append((row, None if row.finish == "stop" else token))
-        self.drop([row for row in rows if row.finish])
+                news.append(News(row, None, "stop"))
+            else:
+                news.append(News(row, token, None if row.n_left else "length"))
+        self.drop([row for row, _, finish in news if finish])
         return news
 
     def _make_room(self, n_columns: int) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import sys
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Literal
 
 from scratchlm.errors import InputError
-from scratchlm.generation.continuous import Finish, NewToken, Request, Row, RunningBatch
+from scratchlm.generation.continuous import Finish, News, NewToken, Request, Row, RunningBatch
 from scratchlm.model.language_model import LanguageModel
 
 __all__ = ["Deliver", "End", "Engine", "NewToken", "QueueFull", "Reason", "Request", "Running"]
 
 Reason = Finish | Literal["cancelled", "error"]
+STOPPED = "the server was stopped before this request's turn came"
 
 
 class QueueFull(Exception):
@@ -47,7 +48,9 @@ class Running:
         self.cancelled = True
 
     def deliver(self, event: NewToken | End) -> None:
-        """Hand an event over. If that fails nobody listens, so that the request is cancelled."""
+        """Hand an event over, of a cancelled request only its end. If that fails, nobody listens: cancel it."""
+        if self.cancelled and isinstance(event, NewToken):
+            return
         try:
             self._deliver(event)
         except Exception:
@@ -66,7 +69,9 @@ class Engine:
         self._n_at_once, self._n_waiting = n_at_once, n_waiting
         self._waiting: deque[Running] = deque()
         self._closing = False
-        self._changed = Condition()  # guards the two above
+        self._changed = Condition()  # guards the two above; what follows belongs to the thread
+        self._batch = RunningBatch(model, n_at_once)
+        self._answering: dict[Row, Running] = {}
         self._thread = Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -74,8 +79,10 @@ class Engine:
         """Accept a request, whose events go to `deliver`. Raises QueueFull, also once the engine was closed."""
         running = Running(request, deliver)
         with self._changed:
-            if self._closing or len(self._waiting) >= self._n_waiting:
-                raise QueueFull
+            if self._closing:
+                raise QueueFull("the server was stopped")
+            if len(self._waiting) >= self._n_waiting:
+                raise QueueFull(f"{len(self._waiting)} wait")
             self._waiting.append(running)
             self._changed.notify()
         return running
@@ -88,55 +95,52 @@ class Engine:
         self._thread.join()
 
     def _run(self) -> None:
-        batch = RunningBatch(self.model, self._n_at_once)
-        answering: dict[Row, Running] = {}
-        while self._admit(batch, answering):
-            self._advance(batch.read, batch.joining, batch, answering)
-            self._advance(batch.step, batch.running, batch, answering)
+        while self._admit():
+            self._advance(self._batch.read, self._batch.joining)
+            self._advance(self._batch.step, self._batch.running)
 
-    def _admit(self, batch: RunningBatch, answering: dict[Row, Running]) -> bool:
-        """Let cancelled requests go and waiting ones in; wait if there are none, and return False at the end."""
+    def _admit(self) -> bool:
+        """Let cancelled requests go and waiting ones in; sleep while there are none. False: the thread shall end."""
+        ended: list[tuple[Running, End]] = []
+        joining: list[Running] = []
         with self._changed:
-            while not (answering or self._waiting or self._closing):
+            while not (self._answering or self._waiting or self._closing):
                 self._changed.wait()
-            waiting, self._waiting = self._waiting, deque()
-            ended = [(running, End("cancelled")) for running in waiting if running.cancelled]
-            waiting = deque(running for running in waiting if not running.cancelled)
-            if self._closing:
-                ended += [(running, End("error", "the server was stopped")) for running in waiting]
-                waiting.clear()
-            gone = [row for row, running in answering.items() if running.cancelled]
-            n_free = self._n_at_once - len(answering) + len(gone)
-            joining = [waiting.popleft() for _ in range(min(n_free, len(waiting)))]
-            self._waiting = waiting
-        batch.drop(gone)
-        ended += [(answering.pop(row), End("cancelled")) for row in gone]
+            gone = [row for row, running in self._answering.items() if running.cancelled]
+            n_free = self._n_at_once - len(self._answering) + len(gone)
+            still_waiting: deque[Running] = deque()
+            for running in self._waiting:
+                if running.cancelled:
+                    ended.append((running, End("cancelled")))
+                elif self._closing:
+                    ended.append((running, End("error", STOPPED)))
+                elif len(joining) < n_free:
+                    joining.append(running)
+                else:
+                    still_waiting.append(running)
+            self._waiting = still_waiting
+        self._batch.drop(gone)
+        ended += [(self._answering.pop(row), End("cancelled")) for row in gone]
         for running, end in ended:
             running.deliver(end)
-        rows = batch.admit([running.request for running in joining])
-        answering.update(zip(rows, joining, strict=True))
-        return bool(answering) or not self._closing
+        rows = self._batch.admit([running.request for running in joining])
+        self._answering.update(zip(rows, joining, strict=True))
+        return bool(self._answering) or not self._closing
 
-    def _advance(
-        self,
-        advance: Callable[[], list[tuple[Row, NewToken | None]]],
-        rows: list[Row],
-        batch: RunningBatch,
-        answering: dict[Row, Running],
-    ) -> None:
-        """Deliver what a part of the batch says next. If it fails, the requests of that part end, and no others."""
+    def _advance(self, advance: Callable[[], list[News]], rows: Sequence[Row]) -> None:
+        """Deliver what `advance` says next of these rows. If it fails, these requests end, and no others."""
         affected = list(rows)
         try:
             news = advance()
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             message = str(error) if isinstance(error, InputError) else f"the model failed: {error}"
-            batch.drop(affected)
+            self._batch.drop(affected)
             for row in affected:
-                answering.pop(row).deliver(End("error", message))
+                self._answering.pop(row).deliver(End("error", message))
             return
-        for row, token in news:
+        for row, token, finish in news:
             if token is not None:
-                answering[row].deliver(token)
-            if row.finish is not None:
-                answering.pop(row).deliver(End(row.finish))
+                self._answering[row].deliver(token)
+            if finish is not None:
+                self._answering.pop(row).deliver(End(finish))

@@ -58,11 +58,11 @@ def read_hugging_face_tokenizer(folder: Path) -> Tokenizer:
     model = description.get("model") if isinstance(description, dict) else None
     if not isinstance(model, dict) or "merges" not in model:
         return checked_hugging_face_words(description, path)
-    tokenizer, merges = checked_byte_level(description, path), model["merges"]
-    if all(isinstance(merge, str) for merge in merges) and description == _described(merges):
+    merges = model["merges"]
+    if _are_spelled(merges) and description == _described(merges):
         # Trained on ids of this reader: the library behind the other knows another version of Unicode.
         return _byte_pairs(folder.name, merges)
-    return tokenizer
+    return checked_byte_level(description, path)
 
 
 def write_hugging_face_tokenizer(tokenizer_folder: Path, model_folder: Path) -> None:
@@ -100,14 +100,20 @@ def _read_merges(encoder_path: Path, merges_path: Path) -> list[str]:
     encoder = read_json(encoder_path, "tokens with their ids", OutputError)
     lines = read_text(merges_path, "merges of byte pairs", OutputError).splitlines()
     merges = [line for line in lines if line and not line.startswith("#version")]
-    ids = _ids(merges)
-    spelled = set(byte_characters().values()).issuperset
-    if encoder != ids or not all(spelled(token) for token in [*ids][:-1]):
+    if not _are_spelled(merges) or encoder != _ids(merges):
         raise OutputError(
             f"{encoder_path} and {merges_path} do not belong together, expected ids in this order: the 256 bytes, "
             f"{len(merges)} merges, {END_OF_TEXT}"
         )
     return merges
+
+
+def _are_spelled(found: Any) -> bool:
+    """Say whether these are merges in the characters that stand for bytes."""
+    spelled = set(byte_characters().values()).issuperset
+    return isinstance(found, list) and all(
+        isinstance(merge, str) and spelled(merge.replace(" ", "", 1)) for merge in found
+    )
 
 
 def _ids(merges: Sequence[str]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain, pairwise
 from typing import Any
 
@@ -24,12 +25,11 @@ def served(shelf: Shelf) -> Served:
     return shelf.get("pretrained")
 
 
-@pytest.fixture
-def ending(served: Served) -> Iterator[None]:
-    """Make the end of the text the likeliest token after any other."""
-    end = served.tokenizer.eot_token
+@contextmanager
+def always(served: Served, token: int) -> Iterator[None]:
+    """Make one token the likeliest after any other."""
     hook = served.model.lm_head.register_forward_hook(
-        lambda _, __, logits: logits.index_fill(-1, torch.tensor(end), 9e3)
+        lambda _, __, logits: logits.index_fill(-1, torch.tensor(token), 9e3)
     )
     yield
     hook.remove()
@@ -113,17 +113,24 @@ def test_an_echo_also_has_the_new_tokens(client: OpenAI, served: Served) -> None
         assert found == getattr(whole.logprobs, key)
 
 
-def test_the_end_of_the_text_is_among_the_logprobs_and_not_in_the_text(
-    client: OpenAI, served: Served, ending: None
-) -> None:
+def test_the_end_of_the_text_is_among_the_logprobs_and_not_in_the_text(client: OpenAI, served: Served) -> None:
     """The harness asks for one new token and drops the last one of the echo: that must not be one of the text."""
     n_prompt = len(served.tokenizer.encode_ordinary("the cat"))
-    choice = ask(client, echo=True, logprobs=1, max_tokens=1).choices[0]
+    with always(served, served.tokenizer.eot_token):
+        choice = ask(client, echo=True, logprobs=1, max_tokens=1).choices[0]
+        reply = ask(client)
     assert choice.text == "the cat" and choice.finish_reason == "stop"
     assert choice.logprobs.tokens[n_prompt:] == ["<|endoftext|>"]
     assert choice.logprobs.token_logprobs[-1] == pytest.approx(0, abs=1e-3)
-    reply = ask(client)
     assert (reply.choices[0].text, reply.choices[0].finish_reason, reply.usage.completion_tokens) == ("", "stop", 0)
+
+
+def test_a_character_that_the_prompt_begins_is_completed(client: OpenAI, served: Served) -> None:
+    first, second = served.tokenizer.encode_ordinary("é")
+    with always(served, second):
+        choice = ask(client, [first], max_tokens=1, logprobs=1).choices[0]
+    assert choice.text == "é"
+    assert choice.logprobs.tokens == [r"bytes:\xa9"]
 
 
 def test_many_long_prompts_are_scored_in_parts(client: OpenAI, served: Served) -> None:

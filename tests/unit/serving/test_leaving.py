@@ -87,11 +87,19 @@ def test_a_full_queue_says_when_to_come_back(address: str, client: OpenAI, narro
                 client.chat.completions.create(**CHAT, **options)  # type: ignore[call-overload]
             assert caught.value.status_code == 429 and caught.value.code == "queue_full"
             assert float(caught.value.response.headers["Retry-After"]) > 0
-        with pytest.raises(openai.RateLimitError):
-            client.completions.create(model="preferred", prompt=["a", "b"], max_tokens=1)
         assert client.models.list().data  # all else goes on
         assert client.completions.create(model="pretrained", prompt="a", max_tokens=1).choices
     assert_soon_free(client)  # nothing of the refused ones is left
+
+
+def test_of_prompts_that_do_not_all_fit_none_is_begun(address: str, client: OpenAI, narrow: Served) -> None:
+    with begin(address, "/v1/chat/completions", CHAT):
+        time.sleep(10 * STEP_S)
+        with pytest.raises(openai.RateLimitError):
+            client.completions.create(model="preferred", prompt=["a", "b"], max_tokens=300)
+        time.sleep(10 * STEP_S)
+        with begin(address, "/v1/chat/completions", CHAT | {"stream": True}) as waiting:
+            assert b"200 OK" in waiting.recv(2**16)
 
 
 def test_a_model_that_fails_says_so_and_answers_the_next(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 import openai
 import pytest
 from openai import OpenAI
-from scratchlm_server import ScratchlmServer
+from scratchlm_server import SOURCE, ScratchlmServer
 from tiny_project import make_project
 
 from scratchlm.cli import cli
@@ -84,3 +85,13 @@ def test_what_hinders_the_start_is_one_clear_line(
     with pytest.raises(InputError, match="SCRATCHLM_DEVICE"):
         cli(["serve", "--port", "0"], standalone_mode=False)
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_docs_show_a_client_that_works(address: str, client: OpenAI, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (SOURCE.parent / "docs" / "use.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?OpenAI.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert "http://127.0.0.1:8000" in program
+    exec(program.replace("http://127.0.0.1:8000", address), {})
+    messages = [{"role": "user", "content": "Name a colour."}]
+    answer = client.chat.completions.create(model="assistant", messages=messages)  # type: ignore[call-overload]
+    assert capsys.readouterr().out == answer.choices[0].message.content

@@ -62,11 +62,12 @@ def test_a_model_that_is_mended_is_there_without_a_restart(damaged: Shelf, shelf
 
 
 def test_loading_one_model_holds_up_no_other(damaged: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    go_on, load = threading.Event(), module.load
+    begun, go_on, load = threading.Event(), threading.Event(), module.load
     loads = []
 
     def slow(folder: Path) -> object:
         loads.append(folder)
+        begun.set()
         assert go_on.wait(20)
         return load(folder)
 
@@ -74,7 +75,8 @@ def test_loading_one_model_holds_up_no_other(damaged: Shelf, monkeypatch: pytest
 
     async def both() -> None:
         waiting = [asyncio.ensure_future(damaged.find("base")) for _ in range(2)]
-        assert (await damaged.find("assistant")).name == "assistant"
+        assert await asyncio.to_thread(begun.wait, 20)
+        assert (await asyncio.wait_for(damaged.find("assistant"), 10)).name == "assistant"
         go_on.set()
         first, second = await asyncio.gather(*waiting)
         assert first is second

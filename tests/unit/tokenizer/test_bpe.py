@@ -371,6 +371,16 @@ def old_folder(trained_folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "old"
 
 
+@pytest.mark.parametrize("merges", ["a b", ["a b c"], ["中 a"], [None], [["a"]]])
+def test_a_tokenizer_json_with_other_merges_is_refused(trained_folder: Path, tmp_path: Path, merges: Any) -> None:
+    write_hugging_face_tokenizer(trained_folder, tmp_path)
+    found = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    found["model"]["merges"] = merges
+    (tmp_path / "tokenizer.json").write_text(json.dumps(found), encoding="utf-8")
+    with pytest.raises(OutputError, match=r"tokenizer\.json is not a byte-level BPE that can be used"):
+        read_hugging_face_tokenizer(tmp_path)
+
+
 def test_a_folder_with_gpt_2_s_two_files_is_read_and_written_as_one(
     trained: BytePairTokenizer, trained_folder: Path, old_folder: Path, tmp_path: Path
 ) -> None:

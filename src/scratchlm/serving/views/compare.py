@@ -82,7 +82,7 @@ class Ballots:
         questions = self._questions(new.pair)
         question = next((question for question in questions if question.key == new.question), None)
         if question is None:
-            raise Refused(409, "the vote is not kept: the models have given other answers meanwhile", "question")
+            raise Refused(409, "the vote is not kept: the answers are others by now; load the page again", "question")
         first, second = question.shown
         winners: dict[str, Winner] = {"first": first, "second": second, "same": "tie"}
         add_vote(self.data / VOTES, question.vote(winners[new.better]))

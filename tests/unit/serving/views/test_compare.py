@@ -99,7 +99,7 @@ def test_votes_count_for_the_answers_that_were_seen_alone(page: TestClient, data
     changed = [answered(number, f"new {number}", f"a{number}", f"p{number}") for number in range(4)]
     responses.write_text(json.dumps(changed), encoding="utf-8")
     status, words = error(page, "/vote", question=other["question"], better="first")
-    assert (status, words) == (409, "the vote is not kept: the models have given other answers meanwhile")
+    assert (status, words) == (409, "the vote is not kept: the answers are others by now; load the page again")
     assert len(kept(data)) == 1
     first, _ = post(page, "/results")["pairs"]
     assert (first["n"], first["n_earlier"]) == (0, 1)

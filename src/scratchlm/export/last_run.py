@@ -1,0 +1,150 @@
+"""The run that wrote a model folder, as dvc.lock records it: its params, its data, and its figures.
+
+Nothing is said of a folder that has changed since, and no figure that was measured on another model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scratchlm.assistant.instructions import Variant
+from scratchlm.files.text import read_json
+from scratchlm.params.file import PARAMS, read_yaml
+
+LOCK = Path("dvc.lock")
+DATA, METRICS = "data/", "metrics/"
+BASES_STAGE, OWN_BASE = "download_weights", "pretrained"
+ASSISTANT_STAGE = "finetune_instructions"
+VARIANTS: dict[str, Variant] = {ASSISTANT_STAGE: "assistant", "tune_preferences": "preferred"}
+
+Stages = Mapping[str, Any]  # of dvc.lock, by name
+
+
+class Recorded(NamedTuple):
+    """A file or folder that a stage read: DVC's md5, which ends in .dir for a folder, and its size."""
+
+    path: str
+    md5: str
+    size_bytes: int
+    n_files: int
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """What a run says of one of its model folders."""
+
+    stage: str  # that wrote it
+    base: str | None  # from which it was trained, or which it is, one of weights.bases; None for models/pretrained
+    variant: Variant | None  # as which it was judged
+    behind: list[str]  # the stages that made it, the first ones first
+    params: dict[str, Any]  # of the stages behind the model, by dotted key, sorted
+    data: list[Recorded]  # that these stages read, sorted
+    metrics: dict[str, Any]  # by stage: of those behind the model, and of those that measured it
+
+
+def find_run(folder: Path, root: Path) -> LastRun | None:
+    """Return what dvc.lock in `root` says of a model folder; None if it does not say what is in the folder now.
+
+    All files of the folder are read. Raises InputError for a dvc.lock that is damaged.
+    """
+    if not (root / LOCK).is_file() or not folder.resolve().is_relative_to(root.resolve()):
+        return None
+    stages: Stages = read_yaml(root / LOCK, "`git checkout HEAD dvc.lock` brings it back").get("stages", {})
+    inside = folder.resolve().relative_to(root.resolve())
+    for stage, recorded in stages.items():
+        for out in recorded.get("outs", []):
+            if inside.is_relative_to(out["path"]):
+                return describe(stages, stage, inside, root) if tree_md5(root / out["path"]) == out["md5"] else None
+    return None
+
+
+def describe(stages: Stages, stage: str, folder: Path, root: Path) -> LastRun:
+    """Return what is recorded of a stage's model in `folder`, and of the stages behind it."""
+    base = base_of(stages, stage, folder)
+    behind = list(stages_behind(stages, stage, base))
+    params = {key: value for name in behind if name != BASES_STAGE for key, value in params_of(stages[name])}
+    data = {
+        Recorded(dep["path"], dep["md5"], dep["size"], dep.get("nfiles", 1))
+        for name in behind
+        for dep in stages[name].get("deps", [])
+        if dep["path"].startswith(DATA)
+    }
+    measured = [name for name in stages if name in behind or stage in stages_behind(stages, name)]
+    metrics = {name: found for name in sorted(measured) if (found := metrics_of(stages, name, root)) is not None}
+    variant = variant_of(stages, stage, base)
+    return LastRun(stage, base, variant, behind, dict(sorted(params.items())), sorted(data), metrics)
+
+
+def base_of(stages: Stages, stage: str, folder: Path) -> str | None:
+    """Return the base from which a stage's model was trained, or which it is; None for one trained from scratch."""
+    if stage == BASES_STAGE:
+        return folder.name
+    if stage in VARIANTS:
+        return trained_base(stages)
+    return None
+
+
+def variant_of(stages: Stages, stage: str, base: str | None) -> Variant | None:
+    """Return as which of the three judged models a model has answered; None if as none."""
+    is_base = (base or OWN_BASE) == trained_base(stages)
+    return VARIANTS.get(stage, "base" if is_base else None)
+
+
+def trained_base(stages: Stages) -> str | None:
+    """Return the base of the assistant."""
+    base: str | None = dict(params_of(stages.get(ASSISTANT_STAGE, {}))).get(f"{ASSISTANT_STAGE}.base")
+    return base
+
+
+def stages_behind(stages: Stages, stage: str, base: str | None = None, seen: set[str] | None = None) -> Iterator[str]:
+    """Yield the stages whose outs a stage has read, those of today, and the stage itself, the first ones first.
+
+    With a `base` that was not trained here, what lies behind the bases is left out.
+    """
+    seen = set() if seen is None else seen
+    seen.add(stage)
+    made = {(out["path"], out["md5"]): name for name, one in stages.items() for out in one.get("outs", [])}
+    if base in (None, OWN_BASE) or stage != BASES_STAGE:
+        for dep in sorted(stages[stage].get("deps", []), key=lambda dep: str(dep["path"])):
+            maker = made.get((dep["path"], dep["md5"]))
+            if maker is not None and maker not in seen:
+                yield from stages_behind(stages, maker, base, seen)
+    yield stage
+
+
+def params_of(recorded: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the params of a stage by dotted key; dvc.lock has some as whole sections."""
+    for key, value in recorded.get("params", {}).get(str(PARAMS), {}).items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", one) for inner, one in value.items())
+        else:
+            yield key, value
+
+
+def metrics_of(stages: Stages, stage: str, root: Path) -> Any:
+    """Return the metrics of a stage; None if the file is not the recorded one."""
+    for out in stages[stage].get("outs", []):
+        path = root / out["path"]
+        if out["path"].startswith(METRICS) and path.is_file() and file_md5(path) == out["md5"]:
+            return read_json(path, "the metrics of a stage")
+    return None
+
+
+def tree_md5(folder: Path) -> str | None:
+    """Return the md5 that DVC gives a folder: of the JSON list of its files with their md5s; None if there is none."""
+    if not folder.is_dir():
+        return None
+    files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
+    listed = json.dumps([{"md5": file_md5(path), "relpath": name} for name, path in files], sort_keys=True)
+    return hashlib.md5(listed.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def file_md5(path: Path) -> str:
+    """Return a file's md5, with which DVC names it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

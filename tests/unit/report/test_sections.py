@@ -1,0 +1,246 @@
+"""What the sections say: the figures of the metrics, what differs between runs, and what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+from fabricated import HONEST, PROFILE, Page, make_run
+
+from scratchlm.errors import OutputError
+from scratchlm.report.answers import answers
+from scratchlm.report.blocks import Chart, Matrix, Side, Table, Task, Words
+from scratchlm.report.curves import curves
+from scratchlm.report.messages import messages
+from scratchlm.report.page import render
+from scratchlm.report.run import OUTPUTS, missing
+
+
+def test_one_run_shows_the_figures_of_its_metrics() -> None:
+    run = make_run()
+    page = Page(render([run]))
+    scores = run.metrics["judge_responses"]["assistant"]
+    assert scores["mean"] == 50.96
+    assert {"2.125", "90.00 %", "50.96", "60.00 %"} <= set(page.texts)  # large, at the top
+    limits = f"{scores['ci95_low']:.2f} to {scores['ci95_high']:.2f}"
+    assert page.row("assistant")[:3] == ["50.96", limits, "25"]
+    assert page.row("assistant - base") == ["40.00", "40.00 to 40.00", "25", "25", "0", "0"]
+    assert page.row("accuracy of this classifier") == ["90.00 %"]
+    assert page.row("accuracy of TF-IDF") == ["80.00 %"]
+    assert not any(row[0] == "accuracy of the prompted base" for row in page.cells)  # it was not measured
+    assert page.row("pretraining") == ["6,000", "200", "51,200", "-", "8.500 → 2.125"]
+    assert page.row("corpus: characters") == ["12,345"]
+    assert page.row("messages: train / validation / test") == ["25 / 5 / 10"]
+    assert page.row("fruit") == ["10", "25.0", *["60.0 (50.0 to 70.0)"] * 3]
+    assert page.row("torch") == ["2.0"]
+    assert page.row("data/corpus") == ["0123456789ab"]
+    assert "The profile sample, unchanged." in page.texts
+
+
+def test_several_runs_stand_in_columns() -> None:
+    runs = [make_run("one"), make_run("two", 5.0, params=PROFILE | {"pretrain.epochs": 9}, commit="abcdef1")]
+    page = Page(render(runs))
+    assert "one · two (abcdef1)" in page.texts
+    assert page.row("classifier: test accuracy (%)") == ["90.00", "95.00"]
+    assert page.row("pretrain.epochs") == ["5", "9"]
+    assert "two (abcdef1): the profile sample, with 1 of 3 params changed." in page.texts
+    assert page.row("assistant, overlap: two - one") == ["+5.00", "+5.00 to +5.00", "25", "25", "0", "0", "better"]
+    assert ["", "one", "two"] in page.cells
+
+
+def test_params_are_compared_with_the_nearest_profile() -> None:
+    page = Page(render([make_run(params={"seed": 1, "corpus.source": "mine.txt", "pretrain.epochs": 10})]))
+    assert "The profile book, with 1 of 3 params changed." in page.texts
+    assert page.row("corpus.source") == ["sample", "mine.txt"]
+
+
+def test_passwords_are_not_shown() -> None:
+    source = ["https://me:secret@host/texts.txt"]
+    html = render([make_run(params=PROFILE | {"corpus.source": source})])
+    assert "secret" not in html and "host/texts.txt" in html
+
+
+def test_out_of_date_results_are_named() -> None:
+    outdated = {"benchmark_models": ["seed", "models/assistant"]}
+    (line,) = [text for text in Page(render([make_run(outdated=outdated)])).texts if "out of date" in text]
+    assert "benchmark_models (seed, models/assistant)" in line and "`make repro`" in line
+
+
+def test_a_curve_has_the_values_of_its_table() -> None:
+    section = curves([make_run()])
+    (side,) = section.blocks
+    assert isinstance(side, Side)
+    chart = side.blocks[0]
+    assert isinstance(chart, Chart)
+    assert chart.note == "train 8.000 → 1.000; validation 8.500 → 2.125"
+    paths = re.findall(r'<path d="([^"]*)"[^>]*stroke: var\(--(\w+)\)', chart.svg)
+    # The first of each colour; the other is in the legend.
+    lines = {
+        color: np.array(re.findall(r"[ML] (\S+) (\S+)", path), dtype=float)
+        for path, color in reversed(paths)
+        if path.count("L") == 2
+    }
+    assert lines.keys() == {"train", "validation"}
+    for name, values in (("train", [8.0, 2.0, 1.0]), ("validation", [8.5, 4.25, 2.125])):
+        x, y = lines[name].T
+        assert np.diff(x) == pytest.approx([x[1] - x[0]] * 2)
+        slope = (y[1] - y[0]) / (values[1] - values[0])
+        assert slope < 0 and y == pytest.approx(y[0] + slope * (np.array(values) - values[0]), abs=1e-3)
+
+
+def test_curves_of_several_runs_lie_over_each_other() -> None:
+    section = curves([make_run("one"), make_run("two")])
+    (side,) = (block for block in section.blocks if isinstance(block, Side))
+    chart = side.blocks[0]
+    assert isinstance(chart, Chart)
+    colors = re.findall(r'<path d="[^"]*"[^>]*stroke: var\(--(series-\d)\)', chart.svg)
+    assert {"series-1", "series-2"} == set(colors)
+    assert chart.note.startswith("one, train 8.000 → 1.000; one, validation 8.500 → 2.125; two, train")
+
+
+def test_the_confusion_matrix_counts_actual_labels_in_rows() -> None:
+    (side,) = messages([make_run()]).blocks
+    assert isinstance(side, Side)
+    matrix = side.blocks[-1]
+    assert isinstance(matrix, Matrix)
+    assert (matrix.labels, matrix.counts) == (["ham", "spam"], [[2, 7], [1, 0]])
+    assert matrix.share(0, 1) == pytest.approx(7 / 9)
+    assert matrix.note.startswith("2 of 10 ")
+
+
+def test_of_many_labels_the_commonest_are_shown() -> None:
+    run = make_run()
+    pairs = "".join(f"label {n:02},label {n:02}\n" * (n + 1) for n in range(30))
+    files = {**run.files, "data/plots/classifier_confusion.csv": f"actual,predicted\n{pairs}".encode()}
+    page = Page(render([dataclasses.replace(run, files=files)]))
+    assert page.row("label 29")[-1] == "30"
+    assert not any(row[0] == "label 09" for row in page.cells) and page.row("label 10")
+    assert any("commonest 20" in text for text in page.texts)
+
+
+def test_ten_answers_are_evenly_spaced_with_their_scores() -> None:
+    first, *tasks = answers([make_run()]).blocks
+    assert isinstance(first, Words) and first.text.startswith("10 of the 25 test entries, evenly spaced")
+    assert all(isinstance(task, Task) for task in tasks)
+    assert [task.title for task in tasks if isinstance(task, Task)] == [
+        f"Entry {number}" for number in (0, 2, 5, 7, 10, 12, 15, 17, 20, 22)
+    ]
+    task = tasks[1]
+    assert isinstance(task, Task)
+    assert [(answer.who, answer.scores) for answer in task.answers] == [
+        ("base", ["overlap 12.0"]),
+        ("assistant", ["overlap 52.0"]),
+        ("preferred", ["overlap 32.0"]),
+    ]
+    assert task.answers[0].end == "2 tokens, ended by itself"
+
+
+def test_an_answer_without_a_score_says_so() -> None:
+    run = make_run()
+    rows = json.loads(run.files["data/verdicts.json"])
+    rows[1] |= {"score": None, "status": "parse_error"}
+    run = dataclasses.replace(run, files={**run.files, "data/verdicts.json": json.dumps(rows).encode()})
+    assert "overlap no score (parse_error)" in Page(render([run])).texts
+
+
+def test_runs_with_the_same_instructions_share_a_task_and_others_do_not() -> None:
+    runs = [make_run("one"), make_run("two"), make_run("three", task="Count.")]
+    found = answers(runs).blocks
+    said = [block.text for block in found if isinstance(block, Words)]
+    assert [re.findall("of (one, two|three)", text) for text in said] == [["one, two"], ["three"]]
+    tasks = [block for block in found if isinstance(block, Task)]
+    assert len(tasks) == 20
+    assert [answer.who for answer in tasks[0].answers[:2]] == ["base, one", "base, two"]
+    assert [answer.who for answer in tasks[-1].answers] == ["base, three", "assistant, three", "preferred, three"]
+    (line,) = [text for text in Page(render(runs)).texts if "no difference by entries" in text]
+    assert line.startswith("three - one: ") and "answered different instructions" in line
+
+
+def test_a_judge_that_cannot_be_trusted_is_named() -> None:
+    page = Page(render([make_run(probes=HONEST | {"shuffled": 70.0})]))
+    (line,) = [text for text in page.texts if "cannot be trusted" in text]
+    assert "right answers to other tasks get 70.0 (at most 10)" in line
+    assert page.row("right answers to other tasks") == ["70.0"]
+    assert not any("cannot be trusted" in text for text in Page(render([make_run()])).texts)
+
+
+def test_pairs_have_win_rates() -> None:
+    page = Page(render([make_run(pairs=True)]))
+    assert page.row("assistant against base")[2:] == ["2 of 2", "1", "1", "0", "50.0 %"]
+
+
+def test_an_answer_in_an_older_run_without_a_preferred_model_is_shown() -> None:
+    run = make_run("old")
+    answered = run.records("data/responses.json")
+    entries = [{key: value for key, value in entry.items() if key != "preferred"} for entry in answered]
+    rows = [row for row in run.records("data/verdicts.json") if row["variant"] != "preferred"]
+    summary = {key: value for key, value in run.metrics["judge_responses"].items() if not key.startswith("preferred")}
+    old = dataclasses.replace(
+        run,
+        files={
+            **run.files,
+            "data/responses.json": json.dumps(entries).encode(),
+            "data/verdicts.json": json.dumps(rows).encode(),
+        },
+        metrics={"judge_responses": summary},
+    )
+    page = Page(render([old, make_run("new")]))
+    assert page.row("preferred")[0] == "-"
+    assert "assistant, old" in page.texts and "preferred, old" not in page.texts
+
+
+def test_missing_outputs_leave_their_parts_out_and_their_stages_are_named() -> None:
+    lost = Page(render([make_run(files={})]))
+    of_revision = Page(render([make_run("main", files={}, commit="abcdef1")]))
+    never = Page(render([make_run(files={}, stages=[])]))
+    for path, stage in OUTPUTS.items():
+        assert any(path in text and f"`dvc repro {stage}`" in text for text in lost.texts)
+        assert any(path in text and "dvc repro" not in text for text in of_revision.texts)
+        assert f"{stage} has not run: `dvc repro {stage}` runs it." in never.texts
+    assert not {"details", "article", "img"} & {tag for tag, _ in lost.tags}
+
+
+@pytest.mark.parametrize("path", OUTPUTS)
+def test_only_what_is_missing_is_said(path: str) -> None:
+    run = make_run()
+    files = {name: content for name, content in run.files.items() if name != path}
+    run = dataclasses.replace(run, files=files)
+    (line,) = missing([run], *OUTPUTS)
+    assert line.startswith(f"{path}: ") and f"`dvc repro {OUTPUTS[path]}`" in line
+
+
+def test_of_a_run_that_only_began_the_page_says_what_is_missing() -> None:
+    run = make_run(metrics={}, files={}, stages=["download_corpus"], waiting=["pretrain", "judge_responses"], params={})
+    page = Page(render([run]))
+    assert "not run yet: pretrain, judge_responses. `make repro` runs what is missing." in page.texts
+    assert page.row("torch") == ["2.0"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("data/plots/pretrain.csv", b"step,train_loss\n0,much\n", "is no table of numbers"),
+        ("data/responses.json", b"[1, 2]", "is no list of objects"),
+        ("data/verdicts.json", b"{", "is not valid JSON"),
+        ("data/samples/pretrain.md", b"\xff", "is not UTF-8"),
+    ],
+)
+def test_a_damaged_output_is_one_clear_error(path: str, content: bytes, said: str) -> None:
+    run = make_run("HEAD")
+    with pytest.raises(OutputError, match=f"{path} of HEAD {said}"):
+        render([dataclasses.replace(run, files={**run.files, path: content})])
+
+
+def test_a_run_without_questions_says_so() -> None:
+    run = make_run()
+    run = dataclasses.replace(run, metrics={**run.metrics, "benchmark_models": {"source": "none", "questions": 0}})
+    page = Page(render([run]))
+    assert "No questions were asked (benchmark.source is none)." in page.texts
+
+
+def test_a_table_is_left_out_where_no_run_has_a_figure() -> None:
+    run = make_run(metrics={})
+    assert not [block for block in messages([run]).blocks if isinstance(block, Table)]
