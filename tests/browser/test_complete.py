@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from looking import button, labelled, open_view, slow_model, wait_for
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
@@ -185,6 +186,23 @@ def test_what_is_written_is_a_draw_at_these_settings(browser: Chrome, panel: Web
     (expected,) = generate(served.model, [ids], 200, served.tokenizer.stop_ids, Sampling(), batch_size=1)
     whole = served.tokenizer.decode(ids + expected.ids)
     wait_for(browser, lambda: text.get_property("value") == whole)
+    assert "ended its text" not in panel.text
+
+
+@pytest.mark.slow
+def test_it_says_when_the_model_ends_its_text(
+    browser: Chrome, panel: WebElement, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing would seem to happen where the end is the likeliest token."""
+    bias = torch.zeros(served.model.config.vocab_size)
+    bias[served.tokenizer.eot_token] = 100.0
+    monkeypatch.setattr(served.model, "head", lambda features: served.model.lm_head(features) + bias)
+    labelled(panel, "Text").send_keys("the cat")
+    wait_for(browser, lambda: rows(browser))
+    assert "special" in panel.find_element(By.CSS_SELECTOR, ".candidates .piece").get_attribute("class")
+    button(panel, "Let it write").click()
+    wait_for(browser, lambda: "The model ended its text here." in panel.text)
+    assert labelled(panel, "Text").get_property("value") == "the cat"
 
 
 def test_another_model_gets_the_text_not_the_ids(

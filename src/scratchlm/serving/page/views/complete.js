@@ -28,6 +28,7 @@ export async function mount(section) {
   const clear = element("button", { type: "button", class: "button quiet", onclick: () => setText("") }, "Clear");
   const count = element("p", { class: "note count" });
   const status = element("p", { class: "hidden-text", role: "status" });
+  const ended = element("p", { class: "note" });
   const error = errorLine();
   // Another model may have another vocabulary: what was taken becomes text.
   const model = choice(names, { onchange: () => setText(text.value) });
@@ -58,7 +59,7 @@ export async function mount(section) {
       element("div", { class: "card stack" },
         field("Text", text),
         element("div", { class: "row between" }, element("div", { class: "row" }, write, undo, clear), count),
-        error, status,
+        ended, error, status,
       ),
       element("div", { class: "card stack" },
         element("div", { class: "knobs" },
@@ -122,7 +123,7 @@ export async function mount(section) {
   function refresh() {
     if (writing) return null; // what is written is shown already
     fresh = false;
-    error.textContent = "";
+    error.textContent = ended.textContent = "";
     undo.disabled = !taken.length;
     if (typed || taken.length) return update();
     return clearRows();
@@ -219,7 +220,7 @@ export async function mount(section) {
 
   async function startOrStop() {
     if (writing) return writing.abort();
-    error.textContent = "";
+    error.textContent = ended.textContent = "";
     update.drop();
     writing = new AbortController();
     write.textContent = "Stop";
@@ -227,6 +228,7 @@ export async function mount(section) {
     text.readOnly = undo.disabled = clear.disabled = model.disabled = true;
     list.setAttribute("aria-busy", "true");
     const before = takenText.length;
+    let finish = null;
     try {
       const { ids } = await post("/page/next_token", { model: model.value, text: typed, taken }, writing.signal);
       const asked = {
@@ -238,6 +240,7 @@ export async function mount(section) {
         takenText += found.text;
         text.value = typed + takenText;
         text.scrollTop = text.scrollHeight;
+        finish = found.finish_reason;
       }
     } catch (problem) {
       if (problem.name !== "AbortError") error.textContent = problem.message;
@@ -250,6 +253,7 @@ export async function mount(section) {
     const problem = error.textContent;
     await refresh();
     error.textContent ||= problem;
+    if (finish === "stop") ended.textContent = "The model ended its text here.";
   }
 }
 
