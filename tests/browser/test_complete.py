@@ -245,3 +245,14 @@ def test_only_the_newest_answer_counts(browser: Chrome, panel: WebElement) -> No
         });
     """)
     assert shown == ["first dropped", "second"]
+
+
+def test_the_cursor_stays_where_someone_writes(browser: Chrome, panel: WebElement, served: Served) -> None:
+    text = labelled(panel, "Text")
+    text.send_keys("the cat\n" * 30 + Keys.CONTROL + Keys.HOME + Keys.NULL + "a ")
+    value = "a " + "the cat\n" * 30
+    expected_V = expect_token(served.model, served.tokenizer.encode_ordinary(value), OWN)
+    wait_for(browser, lambda: shows(browser, expected_V))
+    assert text.get_property("value") == value
+    assert text.get_property("selectionStart") == 2
+    assert text.get_property("scrollTop") < 50, "it scrolled down to the end"

@@ -117,6 +117,7 @@ export async function mount(section) {
     taken = [];
     takenText = "";
     fresh = false;
+    update.drop(); // what is asked is of an earlier text
     updateSoon();
   }
 
@@ -145,8 +146,7 @@ export async function mount(section) {
   function show(answer) {
     text.readOnly = false;
     takenText = answer.taken_text;
-    text.value = typed + takenText;
-    text.scrollTop = text.scrollHeight;
+    showText();
     fresh = true;
     empty.hidden = true;
     list.parentElement.hidden = false;
@@ -156,6 +156,12 @@ export async function mount(section) {
     others.textContent = answer.tokens.length
       ? answer.n_others ? `${percent(answer.others)} for ${answer.n_others.toLocaleString("en")} others` : "No other token can be drawn."
       : "The text fills what the model can see. Undo a token, or shorten the text.";
+  }
+
+  function showText() {
+    if (text.value === typed + takenText) return; // else it would scroll away from where someone writes
+    text.value = typed + takenText;
+    text.scrollTop = text.scrollHeight;
   }
 
   function fillRow(row, token) {
@@ -238,8 +244,7 @@ export async function mount(section) {
       for await (const { choices: [found] } of stream("/v1/completions", asked, writing.signal)) {
         taken.push(...(found.token_ids ?? []));
         takenText += found.text;
-        text.value = typed + takenText;
-        text.scrollTop = text.scrollHeight;
+        showText();
         finish = found.finish_reason;
       }
     } catch (problem) {
