@@ -1,8 +1,9 @@
 """The figures of benchmark_models beside those of lm-evaluation-harness: python benchmarks/lm_eval_parity.py
 
-Gives the harness the questions of data/benchmark.json, with the prompts of the last run, as a task of its own, and has
-it score the base and the assistant. Prints both accuracies, and how far the log-likelihoods of the choices are apart.
-Exits with 1 if an answer differs. lm-eval is no dependency of the project: install it into an environment of its own.
+Gives the harness the questions of data/benchmark.json as a task of its own, and has it score base, assistant and
+preferred. It makes the prompt of a model that has a chat template with that template; the base gets the prompts of the
+last run. Prints both accuracies, and how far the log-likelihoods of the choices are apart. Exits with 1 if an answer
+differs. lm-eval is no dependency of the project: install it into an environment of its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
+from scratchlm.assistant.chat_template import TEMPLATE
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.params.file import PARAMS, load_params
 
@@ -50,8 +52,8 @@ def write_task(folder: Path, rows: Sequence[Row], prompts: Sequence[str]) -> Non
     YAML().dump(task, folder / "task.yaml")
 
 
-def ask_harness(folder: Path, model: Path) -> list[Row]:
-    """Let the harness score the questions; return its samples in their order."""
+def ask_harness(folder: Path, model: Path, chat: bool) -> list[Row]:
+    """Let the harness score the questions, as messages of a chat or as prompts; return its samples in their order."""
     import lm_eval
     from lm_eval.tasks import TaskManager
 
@@ -63,6 +65,7 @@ def ask_harness(folder: Path, model: Path) -> list[Row]:
         batch_size=16,
         log_samples=True,
         bootstrap_iters=0,
+        apply_chat_template=chat,
         task_manager=TaskManager(include_path=str(folder), include_defaults=False),
     )
     return sorted(results["samples"][TASK], key=lambda sample: sample["doc_id"])
@@ -102,8 +105,12 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"HF_HOME": folder, "HF_HUB_OFFLINE": "1"}  # read when the harness is imported
-        write_task(Path(folder), rows, prompts)
-        samples = {name: ask_harness(Path(folder), path.resolve()) for name, path in models.items()}
+        samples = {}
+        for name, path in models.items():
+            chat = (path / TEMPLATE).exists()
+            (Path(folder) / name).mkdir()
+            write_task(Path(folder) / name, rows, [row["question"] for row in rows] if chat else prompts)
+            samples[name] = ask_harness(Path(folder) / name, path.resolve(), chat)
     print(f"{len(rows)} questions {'':6} {'ours':>6} {'harness':>9} {'different':>10}")
     if not all([compare(rows, samples[name], name) for name in models]):
         sys.exit("lm_eval_parity: error: the harness gives other answers")
