@@ -13,7 +13,7 @@ from scratchlm.judging.trust import find_doubts, find_scale
 from scratchlm.report.blocks import MISSING, Block, Chart, Column, Section, Table, Words, interval, written
 from scratchlm.report.cells import Cell, by_run, estimate
 from scratchlm.report.drawing import MODELS, draw_intervals
-from scratchlm.report.run import Run, missing
+from scratchlm.report.run import PAIRWISE, Run, missing
 
 STAGE = "judge_responses"
 PARTS = {
@@ -47,7 +47,9 @@ def scores(runs: Sequence[Run]) -> Section:
         blocks.append(by_run(runs, "Mean scores with 95 % intervals", [("judge", _judge_name), *_mean_rows()]))
         blocks += _differences(runs)
     blocks += _trust(runs)
-    return Section("scores", "Scores", [block for block in blocks if not _is_empty(block)], missing(runs, VERDICTS))
+    return Section(
+        "scores", "Scores", [block for block in blocks if not _is_empty(block)], missing(runs, VERDICTS, PAIRWISE)
+    )
 
 
 def _is_empty(block: Block) -> bool:
