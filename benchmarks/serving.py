@@ -9,7 +9,8 @@ gets the model as `scratchlm export` writes it, in float32, answers as many at o
 common, which scratchlm computes anew. The servers take turns, and the table shows medians over the rounds.
 
 "first token" is the time from the request to the first text, the median and the 95th percentile. "speedup" compares
-with one client, "ours is" with llama.cpp, both by tokens per second. "same" counts the texts that equal ours.
+with one client, "ours is" with llama.cpp, both by tokens per second. "same" counts the texts that equal ours; tokens
+are counted in ours, as llama.cpp's count includes the end of text.
 """
 
 from __future__ import annotations
@@ -121,24 +122,26 @@ def make_row(
 ) -> dict[str, Any]:
     """Summarise the rounds of a server and a number of clients."""
 
-    def tokens_per_s(side: tuple[str, int]) -> float:
-        return statistics.median(sum(one.n_tokens for one in answers) / seconds for seconds, answers in found[side])
-
     server, n_clients = side
+    ours = found[OURS, 1][0][1]
+    n_tokens = sum(one.n_tokens for one in ours)
+
+    def tokens_per_s(side: tuple[str, int]) -> float:
+        return n_tokens / statistics.median(seconds for seconds, _ in found[side])
+
     first_ms = [1000 * one.first_s for _, answers in found[side] for one in answers]
-    pairs = zip(found[side][0][1], found[OURS, 1][0][1], strict=True)
     return {
         "model": name,
         "server": server,
         "clients": n_clients,
-        "prompts": len(found[side][0][1]),
-        "tokens": sum(one.n_tokens for one in found[side][0][1]),
+        "prompts": len(ours),
+        "tokens": n_tokens,
         "tokens_per_s": tokens_per_s(side),
         "speedup": tokens_per_s(side) / tokens_per_s((server, 1)) if n_clients > 1 else None,
         "ours_is": tokens_per_s((OURS, n_clients)) / tokens_per_s(side) if server != OURS else None,
         "first_ms": statistics.median(first_ms),
         "first_p95_ms": statistics.quantiles(first_ms, n=20)[-1],
-        "same": sum(one.text == ours.text for one, ours in pairs),
+        "same": sum(one.text == wanted.text for one, wanted in zip(found[side][0][1], ours, strict=True)),
     }
 
 

@@ -228,7 +228,7 @@ def mistake_in_scratchlm(arguments: list[str]) -> str:
 # --- names: keys of params.yaml, files, variables, links ----------------------------------------------------
 
 
-FILES = ("model.safetensors", "benchmark.json")  # which look like keys
+FILES = ("model.safetensors", "benchmark.json", "tokenizer.json")  # which look like keys
 
 
 @pytest.mark.parametrize("page", TEXTS)

@@ -68,11 +68,19 @@ class Answer:
             raise Refused(429, "too many requests wait: ask again", None, "queue_full", wait) from None
 
     async def pieces(self) -> AsyncIterator[Piece]:
-        """Yield what comes until the answer ends; raise Refused if the model fails."""
+        """Yield what comes until the answer ends; raise Refused if the model fails.
+
+        What came since the last piece is one piece: under load, when sending is slower than the model, so fewer are
+        sent.
+        """
         while self.finish is None:
-            piece = self._take(await self._events.get())
-            if piece.text or piece.tokens:
-                yield piece
+            pieces = [self._take(await self._events.get())]
+            while self.finish is None and not self._events.empty():
+                pieces.append(self._take(self._events.get_nowait()))
+            text = "".join(piece.text for piece in pieces)
+            tokens = tuple(token for piece in pieces for token in piece.tokens)
+            if text or tokens:
+                yield Piece(text, tokens)
 
     def cancel(self) -> None:
         """Free the answer's place; what still comes is not read."""

@@ -82,6 +82,8 @@ class Shelf:
             self.folder(name)
         except InputError as error:
             raise Refused(404, str(error), "model", "model_not_found") from None
+        if name in self._loaded:  # another thread would have to wait for this one and the engine's
+            return self.get(name)
         return await self._in_thread(lambda: self.get(name))  # type: ignore[no-any-return]
 
     async def find_classifier(self) -> tuple[Classifier, Tokenizer, Description]:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from scratchlm.model.init import new_model
 from scratchlm.model.language_model import LanguageModel
-from scratchlm.model.likelihood import log_likelihoods, next_log_probs
+from scratchlm.model.likelihood import log_likelihoods, next_log_probs, score_tokens
 
 CONTEXT = 12
 TEXTS = [[5, 9, 3, 30, 7], [2, 2], [7] * (CONTEXT + 1), [1, 30, 4, 8, 12, 20, 3]]
@@ -44,6 +44,32 @@ def test_it_is_the_sum_over_the_scored_tokens_whatever_the_batch(
     assert log_likelihoods(model, TEXTS, N_SCORED).tolist() == pytest.approx(expected, abs=TOLERANCE)
     for text, n, one in zip(TEXTS, N_SCORED, expected, strict=True):
         assert log_likelihoods(model, [text], [n]).item() == pytest.approx(one, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("logits", [1, 3, 512])
+def test_every_token_but_the_first_is_scored_whatever_the_batch(
+    model: LanguageModel, logits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scratchlm.model.likelihood.LOGITS_AT_ONCE", logits)
+    texts = [*TEXTS, [8]]
+    for text, scores in zip(texts, score_tokens(model, texts, 3), strict=True):
+        assert len(scores.log_probs_S) == len(scores.likeliest) == len(text) - 1
+        for end in range(1, len(text)):
+            with torch.no_grad():
+                log_probs_V = model(torch.tensor([text[:end]]))[0, -1].log_softmax(dim=0)
+            assert scores.log_probs_S[end - 1].item() == pytest.approx(log_probs_V[text[end]].item(), abs=TOLERANCE)
+            top = log_probs_V.topk(3)
+            assert scores.likeliest[end - 1].tolist() == top.indices.tolist()
+            assert scores.likeliest_log_probs[end - 1].tolist() == pytest.approx(top.values.tolist(), abs=TOLERANCE)
+
+
+def test_texts_of_one_token_have_nothing_to_score(model: LanguageModel) -> None:
+    (scores,) = score_tokens(model, [[8]], 3)
+    assert (scores.log_probs_S.shape, scores.likeliest.shape, scores.likeliest_log_probs.shape) == (
+        (0,),
+        (0, 3),
+        (0, 3),
+    )
 
 
 class Float64Watch(TorchDispatchMode):
