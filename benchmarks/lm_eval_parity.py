@@ -1,9 +1,10 @@
 """The figures of benchmark_models beside those of lm-evaluation-harness: python benchmarks/lm_eval_parity.py [ADDRESS]
 
-Gives the harness the questions of data/benchmark.json, with the prompts of the last run, as a task of its own, and has
-it score the base and the assistant: their folders or, with an address such as http://127.0.0.1:8000, through
-`scratchlm serve` there. Prints both accuracies, and how far the log-likelihoods of the choices are apart. Exits with 1
-if an answer differs. lm-eval is no dependency of the project: install it into an environment of its own.
+Gives the harness the questions of data/benchmark.json as a task of its own, and has it score base, assistant and
+preferred: their folders or, with an address such as http://127.0.0.1:8000, through `scratchlm serve` there. In a folder
+that has a chat template, the harness makes the prompts with it; elsewhere it gets those of the last run. Prints both
+accuracies, and how far the log-likelihoods of the choices are apart. Exits with 1 if an answer differs. lm-eval is no
+dependency of the project: install it into an environment of its own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
+from scratchlm.assistant.chat_template import TEMPLATE
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.checkpoint.config_json import read_config
 from scratchlm.params.file import PARAMS, load_params
@@ -59,7 +61,7 @@ def in_folder(model: Path) -> dict[str, Any]:
 
 def at_server(address: str, name: str, model: Path) -> dict[str, Any]:
     """Return how the harness is told to ask `scratchlm serve`."""
-    arguments = {"model": name, "base_url": f"{address}/v1/completions", "tokenizer": str(model)}
+    arguments: dict[str, Any] = {"model": name, "base_url": f"{address}/v1/completions", "tokenizer": str(model)}
     # The harness takes one off, for the token that it lets the server add.
     return {
         "model": "local-completions",
@@ -67,8 +69,8 @@ def at_server(address: str, name: str, model: Path) -> dict[str, Any]:
     }
 
 
-def ask_harness(folder: Path, asked: Row) -> list[Row]:
-    """Let the harness score the questions; return its samples in their order."""
+def ask_harness(folder: Path, asked: Row, chat: bool) -> list[Row]:
+    """Let the harness score the questions, as messages of a chat or as prompts; return its samples in their order."""
     import lm_eval
     from lm_eval.tasks import TaskManager
 
@@ -78,6 +80,7 @@ def ask_harness(folder: Path, asked: Row) -> list[Row]:
         batch_size=16,
         log_samples=True,
         bootstrap_iters=0,
+        apply_chat_template=chat,
         task_manager=TaskManager(include_path=str(folder), include_defaults=False),
     )
     return sorted(results["samples"][TASK], key=lambda sample: sample["doc_id"])
@@ -117,11 +120,13 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {"HF_HOME": folder, "HF_HUB_OFFLINE": "1"}  # read when the harness is imported
-        write_task(Path(folder), rows, prompts)
         samples = {}
         for name, path in models.items():
+            chat = not sys.argv[1:] and (path / TEMPLATE).exists()
             asked = at_server(sys.argv[1], name, path.resolve()) if sys.argv[1:] else in_folder(path.resolve())
-            samples[name] = ask_harness(Path(folder), asked)
+            (Path(folder) / name).mkdir()
+            write_task(Path(folder) / name, rows, [row["question"] for row in rows] if chat else prompts)
+            samples[name] = ask_harness(Path(folder) / name, asked, chat)
     print(f"{len(rows)} questions {'':6} {'ours':>6} {'harness':>9} {'different':>10}")
     if not all([compare(rows, samples[name], name) for name in models]):
         sys.exit("lm_eval_parity: error: the harness gives other answers")

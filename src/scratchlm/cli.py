@@ -241,7 +241,7 @@ def serve(
 ) -> None:
     """Serve the models to the browser and to other programs of this machine, as OpenAI's API; Ctrl-C ends it."""
     from scratchlm.serving.app import make_app
-    from scratchlm.serving.server import announce, listen, make_server
+    from scratchlm.serving.server import describe, listen, make_server
     from scratchlm.serving.shelf import Shelf
     from scratchlm.stage.device import find_device
 
@@ -249,10 +249,8 @@ def serve(
     if not shelf.names():
         raise InputError("models/ holds no language model yet: run `make repro` first")
     find_device()  # before a model is asked for, so that a mistake shows now
-    server = make_server(make_app(shelf))
     with listen(port) as listener:
-        print(announce(listener, shelf.names()), flush=True)
-        server.run([listener])
+        make_server(make_app(shelf), describe(listener, shelf.names())).run([listener])
     shelf.close()
 
 

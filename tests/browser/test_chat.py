@@ -66,6 +66,7 @@ def test_three_models_answer_beside_each_other(browser: Chrome, panel: WebElemen
         assert seen.is_displayed() and seen.get_property("textContent") == prompt
 
 
+@pytest.mark.slow
 def test_only_chosen_models_are_asked(browser: Chrome, panel: WebElement) -> None:
     labelled(panel, "base").click()
     labelled(panel, "preferred").send_keys(Keys.SPACE)
@@ -77,6 +78,7 @@ def test_only_chosen_models_are_asked(browser: Chrome, panel: WebElement) -> Non
     assert panel.find_element(By.CSS_SELECTOR, "form .error").text == "Choose at least one model."
 
 
+@pytest.mark.slow
 def test_a_question_stands_alone_and_the_newest_is_first(browser: Chrome, panel: WebElement, shelf: Shelf) -> None:
     for question in ("Name the cat.", "Name the dog."):
         field = labelled(panel, "Instruction")
@@ -90,6 +92,7 @@ def test_a_question_stands_alone_and_the_newest_is_first(browser: Chrome, panel:
     assert text_of(cards(panel)["assistant"]) == expected_answer(shelf, "assistant", "Name the dog.", "")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["button", "Escape"])
 def test_stop_frees_the_models(browser: Chrome, panel: WebElement, shelf: Shelf, how: str) -> None:
     field = labelled(panel, "Instruction")
@@ -123,6 +126,7 @@ def test_an_empty_instruction_is_not_sent(browser: Chrome, panel: WebElement) ->
     assert panel.find_elements(By.CLASS_NAME, "exchange") == []
 
 
+@pytest.mark.slow
 def test_an_error_is_told_where_the_answer_would_be(browser: Chrome, panel: WebElement, shelf: Shelf) -> None:
     n_context = shelf.get("base").model.config.context_length
     browser.execute_script("arguments[0].value = '~'.repeat(arguments[1])", labelled(panel, "Instruction"), n_context)
@@ -149,6 +153,7 @@ def test_what_people_and_models_write_never_becomes_html(browser: Chrome, panel:
     assert panel.find_elements(By.CSS_SELECTOR, "img, script") == []
 
 
+@pytest.mark.slow
 def test_columns_are_below_each_other_on_a_phone(browser: Chrome, address: str) -> None:
     browser.set_window_size(500, 900)  # the narrowest window that Chromium makes
     panel = open_view(browser, address, "chat")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from looking import button, labelled, open_view, slow_model, wait_for
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
@@ -53,6 +54,17 @@ def likeliest(probabilities_V: Tensor) -> list[int]:
     return order
 
 
+def cut_otherwise(served: Served) -> tuple[str, int]:
+    """Return a text and one of its likeliest next tokens which, if both were typed, would be cut into others."""
+    encode, decode = served.tokenizer.encode_ordinary, served.tokenizer.decode
+    return next(
+        (text, token)
+        for text in ("th", "h", "do", "s", "o", "ru", "m", "hi")
+        for token in likeliest(expect_token(served.model, encode(text), OWN))
+        if encode(text + decode([token])) != [*encode(text), token] and "�" not in decode([token])
+    )
+
+
 def test_the_bars_are_the_probabilities_and_move_with_temperature_and_top_k(
     browser: Chrome, panel: WebElement, served: Served
 ) -> None:
@@ -81,12 +93,7 @@ def test_the_bars_are_the_probabilities_and_move_with_temperature_and_top_k(
 def test_a_taken_token_is_appended_as_that_token(browser: Chrome, panel: WebElement, served: Served) -> None:
     """Also where its text would be cut otherwise if it had been typed."""
     encode, decode = served.tokenizer.encode_ordinary, served.tokenizer.decode
-    typed, token = next(
-        (text, token)
-        for text in ("th", "h", "do", "s", "o", "ru", "m", "hi")
-        for token in likeliest(expect_token(served.model, encode(text), OWN))
-        if encode(text + decode([token])) != [*encode(text), token] and "�" not in decode([token])
-    )
+    typed, token = cut_otherwise(served)
     text = labelled(panel, "Text")
     text.send_keys(typed)
     wait_for(browser, lambda: shows(browser, expect_token(served.model, encode(typed), OWN)))
@@ -100,6 +107,7 @@ def test_a_taken_token_is_appended_as_that_token(browser: Chrome, panel: WebElem
     assert not button(panel, "Undo").is_enabled()
 
 
+@pytest.mark.slow
 def test_edited_text_is_typed_text(browser: Chrome, panel: WebElement, served: Served) -> None:
     text = labelled(panel, "Text")
     text.send_keys("the")
@@ -167,6 +175,7 @@ def shows_nothing_new(browser: Chrome, steps: list[int]) -> bool:
     return len(steps) == before
 
 
+@pytest.mark.slow
 def test_what_is_written_is_a_draw_at_these_settings(browser: Chrome, panel: WebElement, served: Served) -> None:
     labelled(panel, "Temperature").send_keys(Keys.HOME)
     text = labelled(panel, "Text")
@@ -177,17 +186,43 @@ def test_what_is_written_is_a_draw_at_these_settings(browser: Chrome, panel: Web
     (expected,) = generate(served.model, [ids], 200, served.tokenizer.stop_ids, Sampling(), batch_size=1)
     whole = served.tokenizer.decode(ids + expected.ids)
     wait_for(browser, lambda: text.get_property("value") == whole)
+    assert "ended its text" not in panel.text
 
 
-def test_another_model_gets_the_text_not_the_ids(browser: Chrome, panel: WebElement, shelf: Shelf) -> None:
-    other = shelf.get("assistant")
+@pytest.mark.slow
+def test_it_says_when_the_model_ends_its_text(
+    browser: Chrome, panel: WebElement, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nothing would seem to happen where the end is the likeliest token."""
+    bias = torch.zeros(served.model.config.vocab_size)
+    bias[served.tokenizer.eot_token] = 100.0
+    monkeypatch.setattr(served.model, "head", lambda features: served.model.lm_head(features) + bias)
     labelled(panel, "Text").send_keys("the cat")
     wait_for(browser, lambda: rows(browser))
+    assert "special" in panel.find_element(By.CSS_SELECTOR, ".candidates .piece").get_attribute("class")
+    button(panel, "Let it write").click()
+    wait_for(browser, lambda: "The model ended its text here." in panel.text)
+    assert labelled(panel, "Text").get_property("value") == "the cat"
+
+
+def test_another_model_gets_the_text_not_the_ids(
+    browser: Chrome, panel: WebElement, served: Served, shelf: Shelf
+) -> None:
+    """It may have another vocabulary."""
+    other = shelf.get("assistant")
+    typed, token = cut_otherwise(served)
+    text = labelled(panel, "Text")
+    text.send_keys(typed)
+    wait_for(browser, lambda: rows(browser))
+    panel.find_element(By.CSS_SELECTOR, f'button[data-id="{token}"]').click()
+    whole = typed + served.tokenizer.decode([token])
+    wait_for(browser, lambda: text.get_property("value") == whole)
     labelled(panel, "Model").send_keys("assistant")
-    expected_V = expect_token(other.model, other.tokenizer.encode_ordinary("the cat"), OWN)
+    expected_V = expect_token(other.model, other.tokenizer.encode_ordinary(whole), OWN)
     wait_for(browser, lambda: shows(browser, expected_V))
 
 
+@pytest.mark.slow
 def test_a_text_that_fills_the_context_says_so(browser: Chrome, panel: WebElement, served: Served) -> None:
     labelled(panel, "Text").send_keys("~" * served.model.config.context_length)
     wait_for(browser, lambda: "fills what the model can see" in panel.text)
@@ -200,10 +235,24 @@ def test_only_the_newest_answer_counts(browser: Chrome, panel: WebElement) -> No
         const done = arguments[0];
         import("/api.js").then(async ({ latest }) => {
           const shown = [];
-          const answer = (_, name, delay) => new Promise((resolve) => setTimeout(() => resolve(name), delay));
+          const answer = (signal, name, delay) => {
+            signal.onabort = () => shown.push(`${name} dropped`);
+            return new Promise((resolve) => setTimeout(() => resolve(name), delay));
+          };
           const ask = latest(answer, (name) => shown.push(name), (error) => shown.push(error));
           await Promise.all([ask("first", 80), ask("second", 20)]);
           done(shown);
         });
     """)
-    assert shown == ["second"]
+    assert shown == ["first dropped", "second"]
+
+
+def test_the_cursor_stays_where_someone_writes(browser: Chrome, panel: WebElement, served: Served) -> None:
+    text = labelled(panel, "Text")
+    text.send_keys("the cat\n" * 30 + Keys.CONTROL + Keys.HOME + Keys.NULL + "a ")
+    value = "a " + "the cat\n" * 30
+    expected_V = expect_token(served.model, served.tokenizer.encode_ordinary(value), OWN)
+    wait_for(browser, lambda: shows(browser, expected_V))
+    assert text.get_property("value") == value
+    assert text.get_property("selectionStart") == 2
+    assert text.get_property("scrollTop") < 50, "it scrolled down to the end"

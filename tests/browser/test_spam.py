@@ -61,12 +61,14 @@ def test_arrow_keys_and_the_pointer_choose_a_token(browser: Chrome, address: str
 
 def test_the_pointer_on_the_curve_chooses_the_nearest_token(browser: Chrome, address: str) -> None:
     tokens = classify(browser, address)
-    (plot,) = all_of(browser, ".plot")
+    (plot,), (dot,) = all_of(browser, ".plot"), all_of(browser, ".dot")
     half = plot.size["width"] // 2
     ActionChains(browser).move_to_element_with_offset(plot, half - 2, 0).perform()
     assert tokens[-1].get_attribute("aria-selected") == "true"
+    assert dot.rect["x"] > plot.rect["x"] + half
     ActionChains(browser).move_to_element_with_offset(plot, 2 - half, 0).perform()
     assert tokens[0].get_attribute("aria-selected") == "true"
+    assert dot.rect["x"] < plot.rect["x"] + half
 
 
 def test_an_example_is_classified_at_once(browser: Chrome, address: str) -> None:

@@ -62,6 +62,7 @@ def test_blanks_and_parts_of_characters_can_be_seen(browser: Chrome, panel: WebE
     assert "only some bytes of a character" in panel.text
 
 
+@pytest.mark.slow
 def test_emptying_the_text_brings_back_the_explanation(browser: Chrome, panel: WebElement) -> None:
     write(browser, panel, "the cat")
     wait_for(browser, lambda: column(panel, "id"))
@@ -70,6 +71,7 @@ def test_emptying_the_text_brings_back_the_explanation(browser: Chrome, panel: W
     assert column(panel, "id") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_on_each_tint_has_enough_contrast(browser: Chrome, panel: WebElement, scheme: str) -> None:
     """4.5:1, as WCAG 2.2 asks for (1.4.3)."""

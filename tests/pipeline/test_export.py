@@ -14,9 +14,15 @@ from llama_cpp_server import LlamaCppServer
 from project import Project, copy_project
 from test_repro import all_bytes
 
-from scratchlm.assistant.instructions import VARIANTS, Entry, Variant, format_prompt
+from scratchlm.assistant.instructions import Entry, Variant, format_prompt
 from scratchlm.export.last_run import find_run
 
+# Of 110 answers. The base never learned to answer: its long texts are close choices, and one of them changes the rest.
+AT_LEAST: dict[Variant, dict[str, int]] = {
+    "assistant": {"f32": 110, "f16": 110, "q8_0": 105},
+    "preferred": {"f32": 110, "f16": 110, "q8_0": 105},
+    "base": {"f32": 105, "f16": 100},
+}
 FOLDERS = {"base": "models/bases/pretrained", "assistant": "models/assistant", "preferred": "models/preferred"}
 
 
@@ -51,7 +57,7 @@ def test_unlike_environments_give_the_same_bytes(project: Project) -> None:
     for seed in ("1", "2"):
         variables = [f"PYTHONHASHSEED={seed}", f"TZ=Etc/GMT+{seed}"]
         export(project, "--out", f"exports/{seed}", "--dtype", "q8_0", variables=variables)
-        exported.append(all_bytes(project, f"exports/{seed}/**"))
+        exported.append(all_bytes(project, f"exports/{seed}/**/*"))
     first, second = ({Path(name).name: content for name, content in found.items()} for found in exported)
     assert first == second and len(first) > 10
 
@@ -63,15 +69,13 @@ def test_llama_cpp_gives_the_runs_answers_to_all_test_prompts(tmp_path: Path) ->
     project.dvc("repro", "generate_responses")
     answered = json.loads(project.read("data/responses.json"))
     assert len(answered) == 110
-    for variant in VARIANTS:
-        for dtype in ("f32", "f16", "q8_0"):
+    for variant, at_least in AT_LEAST.items():
+        for dtype, n_wanted in at_least.items():
             export(project, "--model", FOLDERS[variant], "--dtype", dtype, "--name", variant)
             path = project.folder / "exports" / variant / f"{variant}-{dtype.upper()}.gguf"
             with LlamaCppServer(path, variant, tmp_path / f"{variant}-{dtype}.log", 160, 1) as server:
                 n_equal = sum(text_of(server, entry, variant) == entry[variant]["text"] for entry in answered)
-            print(variant, dtype, n_equal)
-            # A base that never ends has more to say, and in eight bits it may say something else.
-            assert n_equal >= (110 if dtype != "q8_0" and variant != "base" else 100)
+            assert n_equal >= n_wanted, (variant, dtype)
 
 
 def text_of(server: LlamaCppServer, entry: dict[str, Any], variant: str) -> str:

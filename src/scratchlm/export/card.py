@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from scratchlm.export.exported_model import YOU, ExportedModel
 from scratchlm.export.last_run import LastRun
+from scratchlm.export.origin import FROM_SCRATCH, START
 from scratchlm.model.config import LlamaConfig
 
 SOURCES = ("corpus.source", "instructions.source", "preferences.source", "pretrain.start")  # may name a user's files
@@ -72,7 +73,7 @@ def introduction(model: ExportedModel) -> str:
             lines.append(f"It was fine-tuned from {source}.")
         else:
             lines.append(f"By its shape it was trained from {source}; there is no record of that.")
-    elif model.run is not None:
+    elif model.run is not None and model.run.params.get(START) == FROM_SCRATCH:
         lines.append("All its weights were trained from scratch.")
     lines.append(
         "It was made with scratchlm, which is the book *Build a Large Language Model (From Scratch)* by Sebastian "
@@ -128,8 +129,6 @@ def measured(run: LastRun) -> Iterator[tuple[str, str]]:
         if stage in run.metrics and stage in run.behind:
             found = run.metrics[stage]
             yield name, f"{found['validation_loss']:.3f} ({found['initial_validation_loss']:.3f} before)"
-    if run.variant is None:
-        return
     judged, asked = run.metrics.get("judge_responses", {}), run.metrics.get("benchmark_models", {})
     scores: list[tuple[str, str]] = [(run.variant, "mean score of its answers")]
     if run.variant != "base":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +19,8 @@ from scratchlm.params.file import PARAMS, read_yaml
 LOCK = Path("dvc.lock")
 DATA, METRICS = "data/", "metrics/"
 BASES_STAGE, OWN_BASE = "download_weights", "pretrained"
-ASSISTANT_STAGE = "finetune_instructions"
-VARIANTS: dict[str, Variant] = {ASSISTANT_STAGE: "assistant", "tune_preferences": "preferred"}
+BASE = "finetune_instructions.base"  # in the params of the training, and of what measures it
+VARIANTS: dict[str, Variant] = {"finetune_instructions": "assistant", "tune_preferences": "preferred"}
 
 Stages = Mapping[str, Any]  # of dvc.lock, by name
 
@@ -40,7 +40,7 @@ class LastRun:
 
     stage: str  # that wrote it
     base: str | None  # from which it was trained, or which it is, one of weights.bases; None for models/pretrained
-    variant: Variant | None  # as which it was judged
+    variant: Variant  # as which it was judged, if it was
     behind: list[str]  # the stages that made it, the first ones first
     params: dict[str, Any]  # of the stages behind the model, by dotted key, sorted
     data: list[Recorded]  # that these stages read, sorted
@@ -65,7 +65,7 @@ def find_run(folder: Path, root: Path) -> LastRun | None:
 
 def describe(stages: Stages, stage: str, folder: Path, root: Path) -> LastRun:
     """Return what is recorded of a stage's model in `folder`, and of the stages behind it."""
-    base = base_of(stages, stage, folder)
+    base = folder.name if stage == BASES_STAGE else named_base(stages, stages_behind(stages, stage))
     behind = list(stages_behind(stages, stage, base))
     params = {key: value for name in behind if name != BASES_STAGE for key, value in params_of(stages[name])}
     data = {
@@ -74,31 +74,22 @@ def describe(stages: Stages, stage: str, folder: Path, root: Path) -> LastRun:
         for dep in stages[name].get("deps", [])
         if dep["path"].startswith(DATA)
     }
-    measured = [name for name in stages if name in behind or stage in stages_behind(stages, name)]
-    metrics = {name: found for name in sorted(measured) if (found := metrics_of(stages, name, root)) is not None}
-    variant = variant_of(stages, stage, base)
+    shown = [name for name in stages if name in behind or has_measured(stages, name, stage, base or OWN_BASE)]
+    metrics = {name: found for name in sorted(shown) if (found := metrics_of(stages, name, root)) is not None}
+    variant = VARIANTS.get(stage, "base")
     return LastRun(stage, base, variant, behind, dict(sorted(params.items())), sorted(data), metrics)
 
 
-def base_of(stages: Stages, stage: str, folder: Path) -> str | None:
-    """Return the base from which a stage's model was trained, or which it is; None for one trained from scratch."""
-    if stage == BASES_STAGE:
-        return folder.name
-    if stage in VARIANTS:
-        return trained_base(stages)
-    return None
+def named_base(stages: Stages, behind: Iterable[str]) -> str | None:
+    """Return the base that one of these stages names; None if none does."""
+    named = (value for name in behind for key, value in params_of(stages[name]) if key == BASE)
+    return next(named, None)
 
 
-def variant_of(stages: Stages, stage: str, base: str | None) -> Variant | None:
-    """Return as which of the three judged models a model has answered; None if as none."""
-    is_base = (base or OWN_BASE) == trained_base(stages)
-    return VARIANTS.get(stage, "base" if is_base else None)
-
-
-def trained_base(stages: Stages) -> str | None:
-    """Return the base of the assistant."""
-    base: str | None = dict(params_of(stages.get(ASSISTANT_STAGE, {}))).get(f"{ASSISTANT_STAGE}.base")
-    return base
+def has_measured(stages: Stages, stage: str, model_stage: str, base: str) -> bool:
+    """Whether a stage has read a model of today, itself or by others' outs, and has taken this base for the base."""
+    behind = list(stages_behind(stages, stage))
+    return model_stage in behind and named_base(stages, reversed(behind)) in (None, base)
 
 
 def stages_behind(stages: Stages, stage: str, base: str | None = None, seen: set[str] | None = None) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from scratchlm.params.file import show_value
@@ -9,6 +10,7 @@ from scratchlm.report.blocks import MISSING, Column, Table, with_interval, writt
 from scratchlm.report.run import Run
 
 HASH_CHARS = 12
+QUERY = re.compile(r"(://[^\s'\"?#]*)[?#][^\s'\"]*")
 
 Cell = Callable[[Run], str]
 
@@ -69,8 +71,8 @@ def pin(name: str) -> Cell:
 
 
 def value_of(params: Mapping[str, object], key: str) -> str:
-    """Return a param as YAML has it, in one short line and without passwords, or a dash."""
-    return show_value(params[key]).strip("'") if key in params else MISSING
+    """Return a param as YAML has it, in one short line, or a dash; URLs without user, password and query."""
+    return QUERY.sub(r"\1", show_value(params[key])).strip("'") if key in params else MISSING
 
 
 def splits(stage: str) -> Cell:

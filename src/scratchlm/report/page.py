@@ -11,7 +11,9 @@ from markupsafe import Markup
 
 from scratchlm.files.atomic import write_text
 from scratchlm.files.revisions import WORKSPACE, open_project
+from scratchlm.judging.votes import Votes, read_votes
 from scratchlm.report.answers import answers
+from scratchlm.report.ballot import ballot
 from scratchlm.report.blocks import Section
 from scratchlm.report.clean import clean
 from scratchlm.report.curves import curves
@@ -23,7 +25,7 @@ from scratchlm.report.run import Run, read_run
 from scratchlm.report.scores import scores
 from scratchlm.report.sweeps import sweeps
 
-SECTIONS = (glance, what_ran, curves, messages, scores, answers, questions, samples, attention)
+VOTES = "data/votes.jsonl"
 
 
 def write_report(path: Path, revisions: Sequence[str], folder: Path) -> None:
@@ -34,13 +36,27 @@ def write_report(path: Path, revisions: Sequence[str], folder: Path) -> None:
     """
     with open_project(folder) as repo:
         runs = [read_run(repo, revision) for revision in dict.fromkeys(revisions)]
-        sets = [sweeps(repo)] if WORKSPACE in revisions else []
-    write_text(path, render(runs, sets))
+        votes = read_votes(Path(repo.root_dir) / VOTES)
+        sets = sweeps(repo) if WORKSPACE in revisions else None
+    write_text(path, render(runs, votes, sets))
 
 
-def render(runs: Sequence[Run], sets: Sequence[Section] = ()) -> str:
+def render(runs: Sequence[Run], votes: Votes, sets: Section | None = None) -> str:
     """Return the page of one or more runs; the same runs give the same text."""
-    sections = [section for section in (*(part(runs) for part in SECTIONS), *sets) if section.blocks or section.missing]
+    sections = [
+        glance(runs),
+        what_ran(runs),
+        curves(runs),
+        messages(runs),
+        scores(runs),
+        answers(runs),
+        ballot(runs, votes),
+        questions(runs),
+        samples(runs),
+        attention(runs),
+        *([sets] if sets else []),
+    ]
+    sections = [section for section in sections if section.blocks or section.missing]
     environment = Environment(
         loader=PackageLoader("scratchlm.report", "."),
         autoescape=True,

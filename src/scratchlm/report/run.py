@@ -19,6 +19,8 @@ from scratchlm.files.text import one_line
 from scratchlm.judging.comparison import RESPONSES, VERDICTS
 from scratchlm.params.file import PARAMS
 
+METRICS = "metrics"
+PAIRWISE = "data/pairwise.json"
 # What the report reads of each stage beside its metrics.
 OUTPUTS = {
     "data/plots/pretrain.csv": "pretrain",
@@ -34,9 +36,9 @@ OUTPUTS = {
     "data/samples/preferred.md": "tune_preferences",
     RESPONSES: "generate_responses",
     VERDICTS: "judge_responses",
+    PAIRWISE: "judge_responses",
     "data/plots/benchmark.csv": "benchmark_models",
 }
-METRICS = "metrics"
 PINS = "constraints.txt"
 PROFILES = "profiles"
 ERROR_CHARS = 200
@@ -91,7 +93,7 @@ class Run:
         except (TypeError, ValueError):
             raise OutputError(f"{path} of {self.name} is no table of numbers") from None
 
-    def records(self, path: str) -> list[dict[str, Any]]:
+    def records(self, path: str) -> list[Any]:
         """Return the objects of a JSON file among OUTPUTS, none if it is missing; raise OutputError for another."""
         if path not in self.files:
             return []
@@ -173,7 +175,9 @@ def missing(runs: Sequence[Run], *paths: str) -> list[str]:
             if stage not in run.stages:
                 lines.append(f"{prefix}{stage} has not run: `dvc repro {stage}` runs it.")
                 continue
-            lost = ", ".join(path for path in gone if OUTPUTS[path] == stage)
+            lost = ", ".join(path for path in gone if OUTPUTS[path] == stage and path in run.hashes)
+            if not lost:
+                continue  # it made no such thing in that revision
             remedy = f"; `dvc repro {stage}` makes it again" if run.commit is None else ""
             lines.append(f"{prefix}{lost}: neither DVC's cache nor its remote holds what {stage} made{remedy}.")
     return lines

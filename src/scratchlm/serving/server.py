@@ -17,7 +17,20 @@ GRACE_S = 30  # that running answers have to end after a request to stop
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which the second signal of either kind ends at once, and neither kills."""
+    """uvicorn's server, which the second signal of either kind ends at once, and neither kills.
+
+    When it is ready for requests and signals it prints `greeting`, if there is one.
+    """
+
+    def __init__(self, config: uvicorn.Config, greeting: str | None) -> None:
+        super().__init__(config)
+        self._greeting = greeting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer."""
+        await super().startup(sockets)
+        if self._greeting is not None:
+            print(self._greeting, flush=True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop listening and let running answers end; the second time do not wait for them."""
@@ -39,7 +52,7 @@ def listen(port: int) -> socket.socket:
     return listener
 
 
-def announce(listener: socket.socket, names: Sequence[str]) -> str:
+def describe(listener: socket.socket, names: Sequence[str]) -> str:
     """Return where the page is, which models there are, and how a program asks the last one."""
     address = f"http://{HOST}:{listener.getsockname()[1]}"
     question = f'{{"model": "{names[-1]}", "messages": [{{"role": "user", "content": "Name a colour."}}]}}'
@@ -51,23 +64,22 @@ def announce(listener: socket.socket, names: Sequence[str]) -> str:
     )
 
 
-def make_server(app: ASGIApp) -> Server:
-    """Return a server of which `run` answers requests until SIGINT or SIGTERM.
+def make_server(app: ASGIApp, greeting: str | None = None) -> Server:
+    """Return a server of which `run` prints the greeting, and answers requests until SIGINT or SIGTERM.
 
     Then it returns when the running answers have ended, or after `GRACE_S`. It logs nothing, neither requests nor what
     it cuts off in the end; the application prints its defects.
     """
-    return Server(
-        uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_S,
     )
+    return Server(config, greeting)

@@ -36,6 +36,8 @@ PARAMS: dict[str, dict[str, Any]] = {
     "prepare_instructions": {"instructions.source": "sample"},
     "finetune_instructions": {"finetune_instructions": {"base": "pretrained", "epochs": 6}, "seed": 123},
     "tune_preferences": {"tune_preferences.beta": 0.02},
+    "judge_responses": {"finetune_instructions.base": "pretrained"},
+    "benchmark_models": {"finetune_instructions.base": "pretrained"},
 }
 # What each stage reads and writes beside its metrics.
 STAGES: dict[str, tuple[list[str], list[str]]] = {

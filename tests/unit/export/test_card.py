@@ -81,6 +81,11 @@ def test_without_a_run_nothing_is_claimed() -> None:
     assert "from scratch." not in write_card(replace(MODEL, run=None)).partition("## ")[0]
 
 
+@pytest.mark.parametrize("params", [{}, {"pretrain.start": "inputs/models/mine"}])
+def test_only_a_recorded_start_is_called_from_scratch(params: dict[str, Any]) -> None:
+    assert "trained from scratch" not in write_card(replace(MODEL, run=replace(RUN, params=params)))
+
+
 def test_scores_that_no_judge_gave_are_left_out() -> None:
     judged = {**METRICS["judge_responses"], "assistant": {"mean": None, "n": 110, "n_scored": 0}}
     run = replace(RUN, metrics={"judge_responses": judged})

@@ -81,7 +81,22 @@ def test_behind_a_downloaded_base_nothing_is_told_of_our_own(root: Path) -> None
     assert run.base == "smollm2-135M"
     assert set(run.params) == {"finetune_instructions.base", "instructions.source", "seed"}
     assert [one.path for one in run.data] == ["data/instructions"]
-    assert found(root, "pretrained").variant is None
+
+
+def test_what_was_measured_with_another_base_is_not_told_of_this_one(root: Path) -> None:
+    write_lock(root, {"judge_responses": {"finetune_instructions.base": "smollm2-135M"}})
+    for name in ("pretrained", "bases/pretrained"):
+        assert "benchmark_models" in found(root, name).metrics and "judge_responses" not in found(root, name).metrics
+
+
+def test_a_model_whose_assistant_was_trained_again_names_no_base(root: Path) -> None:
+    """As after `dvc repro finetune_instructions` from another base: the preferred model is still of the one before."""
+    lock = (root / "dvc.lock").read_text()
+    assistant = tree_md5(root / "models" / "assistant")
+    before, rest = lock.split("  tune_preferences:")
+    (root / "dvc.lock").write_text(before.replace(str(assistant), f"{'f' * 32}.dir") + "  tune_preferences:" + rest)
+    run = found(root, "preferred")
+    assert run.base is None and run.params == {"tune_preferences.beta": 0.02}
 
 
 def test_a_changed_folder_has_no_run(root: Path) -> None:

@@ -12,6 +12,8 @@ from answered import answered, pair_rows
 from probed import by_kind, probe_rows
 
 from scratchlm.judging.summary import summarise
+from scratchlm.judging.votes import Vote, Votes
+from scratchlm.report.page import render
 from scratchlm.report.run import OUTPUTS, Run
 
 VOID = {"meta", "img", "br"}
@@ -69,6 +71,7 @@ def make_run(
         "data/plots/attention.png": "",
         "data/responses.json": json.dumps(entries),
         "data/verdicts.json": json.dumps(verdicts),
+        "data/pairwise.json": json.dumps([]),
     }
     metrics = {
         "tokenize_corpus": {"documents": 3, "characters": 12345, "tokens": 4000, "vocab_size": 300},
@@ -88,7 +91,7 @@ def make_run(
         "outdated": {},
         "profiles": {"book": PROFILE | {"seed": 1, "pretrain.epochs": 10}, "sample": PROFILE},
         "pins": {"torch": "2.0"},
-        "hashes": {"data/corpus": "0123456789abcdef0123456789abcdef.dir"},
+        "hashes": {"data/corpus": "0123456789abcdef0123456789abcdef.dir", **dict.fromkeys(OUTPUTS, "fedcba98")},
         "metrics": metrics,
         "files": {path: content.encode("utf-8", "replace") for path, content in files.items()},
         "stages": [*metrics, *OUTPUTS.values()],
@@ -97,6 +100,11 @@ def make_run(
     }
     fields["files"]["data/plots/attention.png"] = b"\x89PNG\r\n\x1a\nmaps"
     return Run(**fields | changes)
+
+
+def html_of(*runs: Run, votes: Sequence[Vote] = ()) -> str:
+    """Return the page of runs, in a project with these votes."""
+    return render(runs, Votes({vote["question"]: vote for vote in votes}, 0))
 
 
 class Page(HTMLParser):

@@ -6,11 +6,12 @@ import doctest
 import re
 
 import pytest
-from fabricated import Page, make_run
+from fabricated import Page, html_of, make_run
 
 from scratchlm.report import answers, blocks, clean
 from scratchlm.report.clean import CONTROL
-from scratchlm.report.page import render
+from scratchlm.report.drawing import MODELS
+from scratchlm.report.intervals import draw_intervals
 from scratchlm.report.run import Run
 
 EVIL = '<script>alert(1)</script><img src=x onerror=alert(1)>"\'&amp;{{ 7 * 7 }} id="x #010101'
@@ -19,12 +20,12 @@ RUN_NAMES = ("first", "second")
 
 @pytest.fixture(scope="module")
 def one() -> str:
-    return render([make_run()])
+    return html_of(make_run())
 
 
 @pytest.fixture(scope="module")
 def two() -> str:
-    return render([make_run(name, gain, pairs=True) for name, gain in zip(RUN_NAMES, (0.0, 5.0), strict=True)])
+    return html_of(*(make_run(name, gain, pairs=True) for name, gain in zip(RUN_NAMES, (0.0, 5.0), strict=True)))
 
 
 def evil_run(name: str) -> Run:
@@ -94,32 +95,30 @@ def test_every_section_is_there_and_has_a_link(one: str) -> None:
 
 @pytest.mark.parametrize("names", [("workspace",), (EVIL, "other")])
 def test_texts_of_models_and_users_are_shown_and_never_markup(names: tuple[str, ...]) -> None:
-    page = check_is_harmless(render([evil_run(name) for name in names]))
+    page = check_is_harmless(html_of(*(evil_run(name) for name in names)))
     assert [attributes for tag, attributes in page.tags if tag == "img" and "onerror" in attributes] == []
     assert "{{ 7 * 7 }}" in page.text and "49" not in page.texts
     answers_shown = [text for text in page.texts if text == EVIL]
     assert len(answers_shown) >= 10 * (2 + 3 * len(names))  # instruction, reference, and the answers of all models
 
 
-def test_texts_in_drawings_stay_as_they_are() -> None:
-    """Ids and colours are rewritten in a drawing's tags, not in what its texts say."""
-    page = check_is_harmless(render([make_run('#010101 id="a', 0.0), make_run("other", 1.0)]))
-    assert 'assistant, #010101 id="a' in page.texts
-
-
-def test_a_dollar_in_a_drawing_is_no_mathematics() -> None:
-    assert "assistant, $x_1$" in Page(render([make_run("$x_1$"), make_run("other")])).texts
+@pytest.mark.parametrize("text", ['#010101 id="a', "$x_1$", "<b>url(#x)</b>", "<script>alert(1)</script>"])
+def test_texts_in_drawings_stay_as_they_are(text: str) -> None:
+    """Ids and colours are rewritten in a drawing's tags, not in what its texts say, and a dollar is no mathematics."""
+    svg = draw_intervals("one", [(text, 50.0, 40.0, 60.0, MODELS["base"])], "accuracy (%)", chance=25.0)
+    assert {text, "chance", "accuracy (%)"} <= set(Page(svg).texts)
+    assert "var(--base)" in svg and "var(--ink)" in svg and "#0101" not in svg.replace(text, "")
 
 
 def test_characters_that_html_or_utf8_lack_are_replaced() -> None:
-    html = render([make_run(text="a\x00b\x1bc\ud800d\ufffee\r\nf")])
+    html = html_of(make_run(text="a\x00b\x1bc\ud800d\ufffee\r\nf"))
     assert not CONTROL.search(html)
     html.encode()
     assert "a\ufffdb\ufffdc\ufffdd\ufffde\nf" in Page(html).texts
 
 
 def test_the_same_runs_give_the_same_page(one: str) -> None:
-    assert render([make_run()]) == one
+    assert html_of(make_run()) == one
 
 
 def test_the_examples_of_the_package_hold() -> None:

@@ -8,20 +8,21 @@ import re
 
 import numpy as np
 import pytest
-from fabricated import HONEST, PROFILE, Page, make_run
+from fabricated import HONEST, PROFILE, Page, html_of, make_run
 
 from scratchlm.errors import OutputError
+from scratchlm.judging.votes import Question
 from scratchlm.report.answers import answers
-from scratchlm.report.blocks import Chart, Matrix, Side, Table, Task, Words
+from scratchlm.report.blocks import Chart, Key, Matrix, Side, Table, Task, Words
 from scratchlm.report.curves import curves
+from scratchlm.report.intervals import interval_chart
 from scratchlm.report.messages import messages
-from scratchlm.report.page import render
 from scratchlm.report.run import OUTPUTS, missing
 
 
 def test_one_run_shows_the_figures_of_its_metrics() -> None:
     run = make_run()
-    page = Page(render([run]))
+    page = Page(html_of(run))
     scores = run.metrics["judge_responses"]["assistant"]
     assert scores["mean"] == 50.96
     assert {"2.125", "90.00 %", "50.96", "60.00 %"} <= set(page.texts)  # large, at the top
@@ -42,7 +43,7 @@ def test_one_run_shows_the_figures_of_its_metrics() -> None:
 
 def test_several_runs_stand_in_columns() -> None:
     runs = [make_run("one"), make_run("two", 5.0, params=PROFILE | {"pretrain.epochs": 9}, commit="abcdef1")]
-    page = Page(render(runs))
+    page = Page(html_of(*runs))
     assert "one · two (abcdef1)" in page.texts
     assert page.row("classifier: test accuracy (%)") == ["90.00", "95.00"]
     assert page.row("pretrain.epochs") == ["5", "9"]
@@ -52,20 +53,20 @@ def test_several_runs_stand_in_columns() -> None:
 
 
 def test_params_are_compared_with_the_nearest_profile() -> None:
-    page = Page(render([make_run(params={"seed": 1, "corpus.source": "mine.txt", "pretrain.epochs": 10})]))
+    page = Page(html_of(make_run(params={"seed": 1, "corpus.source": "mine.txt", "pretrain.epochs": 10})))
     assert "The profile book, with 1 of 3 params changed." in page.texts
     assert page.row("corpus.source") == ["sample", "mine.txt"]
 
 
-def test_passwords_are_not_shown() -> None:
-    source = ["https://me:secret@host/texts.txt"]
-    html = render([make_run(params=PROFILE | {"corpus.source": source})])
+def test_secrets_in_urls_are_not_shown() -> None:
+    source = ["https://me:secret@host/texts.txt?key=secret"]
+    html = html_of(make_run(params=PROFILE | {"corpus.source": source}))
     assert "secret" not in html and "host/texts.txt" in html
 
 
 def test_out_of_date_results_are_named() -> None:
     outdated = {"benchmark_models": ["seed", "models/assistant"]}
-    (line,) = [text for text in Page(render([make_run(outdated=outdated)])).texts if "out of date" in text]
+    (line,) = [text for text in Page(html_of(make_run(outdated=outdated))).texts if "out of date" in text]
     assert "benchmark_models (seed, models/assistant)" in line and "`make repro`" in line
 
 
@@ -101,6 +102,18 @@ def test_curves_of_several_runs_lie_over_each_other() -> None:
     assert chart.note.startswith("one, train 8.000 → 1.000; one, validation 8.500 → 2.125; two, train")
 
 
+def test_intervals_of_several_runs_have_the_runs_colours() -> None:
+    """The second run has no figure, and the third keeps the third colour."""
+    runs = [make_run("one"), make_run("two", metrics={}), make_run("three", 5.0)]
+    key, chart = interval_chart(runs, "benchmark_models", "Accuracy", "accuracy (%)", "note", "acc", "acc_")
+    assert isinstance(key, Key) and isinstance(chart, Chart)
+    assert key.names == ["one", "two", "three"]
+    assert set(re.findall(r"var\(--(series-\d)\)", chart.svg)) == {"series-1", "series-3"}
+    assert [chart.svg.count(f">{name}<") for name in ("base", "assistant", "preferred")] == [1, 1, 1]
+    (alone,) = interval_chart(runs[:1], "benchmark_models", "Accuracy", "accuracy (%)", "note", "acc", "acc_")
+    assert isinstance(alone, Chart) and "var(--preferred)" in alone.svg and "series" not in alone.svg
+
+
 def test_the_confusion_matrix_counts_actual_labels_in_rows() -> None:
     (side,) = messages([make_run()]).blocks
     assert isinstance(side, Side)
@@ -115,7 +128,7 @@ def test_of_many_labels_the_commonest_are_shown() -> None:
     run = make_run()
     pairs = "".join(f"label {n:02},label {n:02}\n" * (n + 1) for n in range(30))
     files = {**run.files, "data/plots/classifier_confusion.csv": f"actual,predicted\n{pairs}".encode()}
-    page = Page(render([dataclasses.replace(run, files=files)]))
+    page = Page(html_of(dataclasses.replace(run, files=files)))
     assert page.row("label 29")[-1] == "30"
     assert not any(row[0] == "label 09" for row in page.cells) and page.row("label 10")
     assert any("commonest 20" in text for text in page.texts)
@@ -143,7 +156,7 @@ def test_an_answer_without_a_score_says_so() -> None:
     rows = json.loads(run.files["data/verdicts.json"])
     rows[1] |= {"score": None, "status": "parse_error"}
     run = dataclasses.replace(run, files={**run.files, "data/verdicts.json": json.dumps(rows).encode()})
-    assert "overlap no score (parse_error)" in Page(render([run])).texts
+    assert "overlap no score (parse_error)" in Page(html_of(run)).texts
 
 
 def test_runs_with_the_same_instructions_share_a_task_and_others_do_not() -> None:
@@ -155,21 +168,26 @@ def test_runs_with_the_same_instructions_share_a_task_and_others_do_not() -> Non
     assert len(tasks) == 20
     assert [answer.who for answer in tasks[0].answers[:2]] == ["base, one", "base, two"]
     assert [answer.who for answer in tasks[-1].answers] == ["base, three", "assistant, three", "preferred, three"]
-    (line,) = [text for text in Page(render(runs)).texts if "no difference by entries" in text]
+    (line,) = [text for text in Page(html_of(*runs)).texts if "no difference by entries" in text]
     assert line.startswith("three - one: ") and "answered different instructions" in line
 
 
 def test_a_judge_that_cannot_be_trusted_is_named() -> None:
-    page = Page(render([make_run(probes=HONEST | {"shuffled": 70.0})]))
+    page = Page(html_of(make_run(probes=HONEST | {"reference": 90.0, "shuffled": 70.0})))
     (line,) = [text for text in page.texts if "cannot be trusted" in text]
     assert "right answers to other tasks get 70.0 (at most 10)" in line
     assert page.row("right answers to other tasks") == ["70.0"]
-    assert not any("cannot be trusted" in text for text in Page(render([make_run()])).texts)
+    assert not any("compare its scores with that" in text for text in page.texts)
+    strict = Page(html_of(make_run(probes=HONEST | {"reference": 90.0})))
+    assert any("compare its scores with that, not with 100" in text for text in strict.texts)
+    assert not any("cannot be trusted" in text for text in strict.texts)
 
 
 def test_pairs_have_win_rates() -> None:
-    page = Page(render([make_run(pairs=True)]))
+    page = Page(html_of(make_run(pairs=True)))
     assert page.row("assistant against base")[2:] == ["2 of 2", "1", "1", "0", "50.0 %"]
+    both = Page(html_of(make_run("one", pairs=True), make_run("two")))
+    assert both.row("assistant against base: win rate (%)") == ["75.00 (50.00 to 100.00)", "-"]
 
 
 def test_an_answer_in_an_older_run_without_a_preferred_model_is_shown() -> None:
@@ -187,15 +205,15 @@ def test_an_answer_in_an_older_run_without_a_preferred_model_is_shown() -> None:
         },
         metrics={"judge_responses": summary},
     )
-    page = Page(render([old, make_run("new")]))
+    page = Page(html_of(old, make_run("new")))
     assert page.row("preferred")[0] == "-"
     assert "assistant, old" in page.texts and "preferred, old" not in page.texts
 
 
 def test_missing_outputs_leave_their_parts_out_and_their_stages_are_named() -> None:
-    lost = Page(render([make_run(files={})]))
-    of_revision = Page(render([make_run("main", files={}, commit="abcdef1")]))
-    never = Page(render([make_run(files={}, stages=[])]))
+    lost = Page(html_of(make_run(files={})))
+    of_revision = Page(html_of(make_run("main", files={}, commit="abcdef1")))
+    never = Page(html_of(make_run(files={}, stages=[])))
     for path, stage in OUTPUTS.items():
         assert any(path in text and f"`dvc repro {stage}`" in text for text in lost.texts)
         assert any(path in text and "dvc repro" not in text for text in of_revision.texts)
@@ -207,14 +225,16 @@ def test_missing_outputs_leave_their_parts_out_and_their_stages_are_named() -> N
 def test_only_what_is_missing_is_said(path: str) -> None:
     run = make_run()
     files = {name: content for name, content in run.files.items() if name != path}
-    run = dataclasses.replace(run, files=files)
-    (line,) = missing([run], *OUTPUTS)
+    lost = dataclasses.replace(run, files=files)
+    (line,) = missing([lost], *OUTPUTS)
     assert line.startswith(f"{path}: ") and f"`dvc repro {OUTPUTS[path]}`" in line
+    older = dataclasses.replace(lost, hashes={name: "" for name in OUTPUTS if name != path})  # it never made that
+    assert missing([older], *OUTPUTS) == []
 
 
 def test_of_a_run_that_only_began_the_page_says_what_is_missing() -> None:
     run = make_run(metrics={}, files={}, stages=["download_corpus"], waiting=["pretrain", "judge_responses"], params={})
-    page = Page(render([run]))
+    page = Page(html_of(run))
     assert "not run yet: pretrain, judge_responses. `make repro` runs what is missing." in page.texts
     assert page.row("torch") == ["2.0"]
 
@@ -231,16 +251,32 @@ def test_of_a_run_that_only_began_the_page_says_what_is_missing() -> None:
 def test_a_damaged_output_is_one_clear_error(path: str, content: bytes, said: str) -> None:
     run = make_run("HEAD")
     with pytest.raises(OutputError, match=f"{path} of HEAD {said}"):
-        render([dataclasses.replace(run, files={**run.files, path: content})])
+        html_of(dataclasses.replace(run, files={**run.files, path: content}))
 
 
 def test_a_run_without_questions_says_so() -> None:
     run = make_run()
     run = dataclasses.replace(run, metrics={**run.metrics, "benchmark_models": {"source": "none", "questions": 0}})
-    page = Page(render([run]))
+    page = Page(html_of(run))
     assert "No questions were asked (benchmark.source is none)." in page.texts
 
 
 def test_a_table_is_left_out_where_no_run_has_a_figure() -> None:
     run = make_run(metrics={})
     assert not [block for block in messages([run]).blocks if isinstance(block, Table)]
+
+
+def test_human_votes_count_for_the_answers_that_they_saw() -> None:
+    run = make_run()
+    entries = run.records("data/responses.json")
+    for number, entry in enumerate(entries):
+        entry["assistant"]["text"] = f"Answer {number}."
+    run = dataclasses.replace(run, files={**run.files, "data/responses.json": json.dumps(entries).encode()})
+    questions = [Question(entry, ("base", "assistant")) for entry in entries[:4]]
+    votes = [question.vote("assistant" if number else "base") for number, question in enumerate(questions)]
+    page = Page(html_of(run, votes=votes))
+    assert page.row("assistant against base")[0] == "75.00 %"
+    assert page.row("assistant against base")[2:] == ["4 of 25", "3", "0", "1"]
+    assert page.row("overlap by scores, assistant against base") == ["75.0 %", "0.00", "4"]
+    other = Page(html_of(make_run(), votes=votes))  # its answers are other ones
+    assert other.rows("assistant against base") == []

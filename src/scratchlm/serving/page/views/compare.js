@@ -21,7 +21,7 @@ export function mount(section) {
   const undoButton = element("button", { type: "button", class: "button quiet", onclick: undo }, "Undo the last vote");
   const error = errorLine();
   const question = element("div", { class: "stack" });
-  const status = element("p", { role: "status" });
+  const status = element("p", { role: "status", class: "told" });
   const actions = element("div", { class: "row" });
   const found = element("div", { class: "stack" });
   const results = element(

@@ -28,6 +28,7 @@ export async function mount(section) {
   const clear = element("button", { type: "button", class: "button quiet", onclick: () => setText("") }, "Clear");
   const count = element("p", { class: "note count" });
   const status = element("p", { class: "hidden-text", role: "status" });
+  const ended = element("p", { class: "note" });
   const error = errorLine();
   // Another model may have another vocabulary: what was taken becomes text.
   const model = choice(names, { onchange: () => setText(text.value) });
@@ -58,7 +59,7 @@ export async function mount(section) {
       element("div", { class: "card stack" },
         field("Text", text),
         element("div", { class: "row between" }, element("div", { class: "row" }, write, undo, clear), count),
-        error, status,
+        ended, error, status,
       ),
       element("div", { class: "card stack" },
         element("div", { class: "knobs" },
@@ -116,13 +117,14 @@ export async function mount(section) {
     taken = [];
     takenText = "";
     fresh = false;
+    update.drop(); // what is asked is of an earlier text
     updateSoon();
   }
 
   function refresh() {
     if (writing) return null; // what is written is shown already
     fresh = false;
-    error.textContent = "";
+    error.textContent = ended.textContent = "";
     undo.disabled = !taken.length;
     if (typed || taken.length) return update();
     return clearRows();
@@ -144,8 +146,7 @@ export async function mount(section) {
   function show(answer) {
     text.readOnly = false;
     takenText = answer.taken_text;
-    text.value = typed + takenText;
-    text.scrollTop = text.scrollHeight;
+    showText();
     fresh = true;
     empty.hidden = true;
     list.parentElement.hidden = false;
@@ -155,6 +156,12 @@ export async function mount(section) {
     others.textContent = answer.tokens.length
       ? answer.n_others ? `${percent(answer.others)} for ${answer.n_others.toLocaleString("en")} others` : "No other token can be drawn."
       : "The text fills what the model can see. Undo a token, or shorten the text.";
+  }
+
+  function showText() {
+    if (text.value === typed + takenText) return; // else it would scroll away from where someone writes
+    text.value = typed + takenText;
+    text.scrollTop = text.scrollHeight;
   }
 
   function fillRow(row, token) {
@@ -219,7 +226,7 @@ export async function mount(section) {
 
   async function startOrStop() {
     if (writing) return writing.abort();
-    error.textContent = "";
+    error.textContent = ended.textContent = "";
     update.drop();
     writing = new AbortController();
     write.textContent = "Stop";
@@ -227,6 +234,7 @@ export async function mount(section) {
     text.readOnly = undo.disabled = clear.disabled = model.disabled = true;
     list.setAttribute("aria-busy", "true");
     const before = takenText.length;
+    let finish = null;
     try {
       const { ids } = await post("/page/next_token", { model: model.value, text: typed, taken }, writing.signal);
       const asked = {
@@ -236,8 +244,8 @@ export async function mount(section) {
       for await (const { choices: [found] } of stream("/v1/completions", asked, writing.signal)) {
         taken.push(...(found.token_ids ?? []));
         takenText += found.text;
-        text.value = typed + takenText;
-        text.scrollTop = text.scrollHeight;
+        showText();
+        finish = found.finish_reason;
       }
     } catch (problem) {
       if (problem.name !== "AbortError") error.textContent = problem.message;
@@ -250,6 +258,7 @@ export async function mount(section) {
     const problem = error.textContent;
     await refresh();
     error.textContent ||= problem;
+    if (finish === "stop") ended.textContent = "The model ended its text here.";
   }
 }
 
