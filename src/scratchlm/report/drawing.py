@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib.style
@@ -13,8 +13,6 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scratchlm.files.text import shorten
-from scratchlm.report.clean import clean
 from scratchlm.stage.picture import STYLE
 
 # Colours that nobody draws with: each becomes a variable of style.css, which has one value in light and one in dark.
@@ -50,7 +48,6 @@ OWN_STYLE = {
     "lines.markersize": 3.5,
 }
 WIDTH_IN = 5.2  # with letters of 10.5 pt, which a phone shows as 10 px
-LONGEST_NAME = 32  # characters
 TAG = re.compile("<[^>]*>")
 REFERENCE = re.compile(r'(\bid="|href="#|url\(#)')
 COLOR = re.compile("#0101[01][0-9a-f]")
@@ -75,32 +72,3 @@ def draw(name: str, size_in: tuple[float, float], paint: Callable[[Axes], None])
 
 def _variable(color: re.Match[str]) -> str:
     return f"var(--{VARIABLES[color[0]]})"
-
-
-def draw_intervals(
-    name: str,
-    rows: Sequence[tuple[str, float, float | None, float | None, str]],
-    label: str,
-    chance: float | None = None,
-) -> Markup:
-    """Draw values from 0 to 100 with their 95 % intervals, the first row at the top.
-
-    A row is a name, value, low, high and colour; `chance` is drawn as a line.
-    """
-
-    def paint(axes: Axes) -> None:
-        for place, (_, value, low, high, color) in enumerate(rows):
-            if low is not None and high is not None:
-                axes.plot([low, high], [place, place], color=color, linewidth=2, solid_capstyle="round")
-            axes.plot(value, place, "o", color=color, markersize=8)
-        if chance is not None:
-            axes.axvline(chance, color=INK, linestyle="--", linewidth=1, label="chance")
-            axes.legend(loc="lower right")
-        axes.set_yticks(range(len(rows)), [shorten(clean(row[0]), LONGEST_NAME) for row in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(-2, 102)
-        axes.set_xlabel(label)
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0)
-
-    return draw(name, (WIDTH_IN, 0.9 + 0.34 * len(rows)), paint)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scratchlm.assistant.instructions import COMPARED, VARIANTS
-from scratchlm.report.blocks import MISSING, Block, Chart, Column, Section, Table, Words, with_interval, written
+from scratchlm.report.blocks import MISSING, Block, Column, Section, Table, Words, with_interval, written
 from scratchlm.report.cells import by_run, count, estimate, figure
-from scratchlm.report.drawing import MODELS, draw_intervals
+from scratchlm.report.intervals import interval_chart
 from scratchlm.report.run import Run, missing
 
 STAGE = "benchmark_models"
@@ -26,23 +26,11 @@ def questions(runs: Sequence[Run]) -> Section:
         for run in runs
         if run.figure(f"{STAGE}.questions") == 0
     ]
-    rows = [
-        (
-            variant if len(runs) == 1 else f"{variant}, {run.name}",
-            found["acc"],
-            found["acc_ci95_low"],
-            found["acc_ci95_high"],
-            MODELS[variant],
-        )
-        for variant in VARIANTS
-        for run in asked
-        if (found := run.figure(f"{STAGE}.{variant}"))
-    ]
-    if rows:
+    if asked:
         chances = {run.figure(f"{STAGE}.chance") for run in asked}
         chance = chances.pop() if len(chances) == 1 else None
         note = "Answers by the likelihood of each choice, with 95 % bootstrap intervals."
-        blocks.append(Chart("Accuracy", draw_intervals("benchmark", rows, "accuracy (%)", chance), note))
+        blocks += interval_chart(runs, STAGE, "Accuracy", "accuracy (%)", note, "acc", "acc_", chance)
         blocks.append(
             by_run(
                 runs,

@@ -10,9 +10,9 @@ from scratchlm.errors import InputError
 from scratchlm.judging import comparison
 from scratchlm.judging.comparison import RESPONSES, VERDICTS, Judged
 from scratchlm.judging.trust import find_doubts, find_scale
-from scratchlm.report.blocks import MISSING, Block, Chart, Column, Section, Table, Words, interval, written
+from scratchlm.report.blocks import MISSING, Block, Column, Section, Table, Words, interval, written
 from scratchlm.report.cells import Cell, by_run, estimate
-from scratchlm.report.drawing import MODELS, draw_intervals
+from scratchlm.report.intervals import interval_chart
 from scratchlm.report.run import PAIRWISE, Run, missing
 
 STAGE = "judge_responses"
@@ -35,10 +35,8 @@ NAMES: dict[str, str] = {**{name: name for name in VARIANTS}, **PARTS}
 def scores(runs: Sequence[Run]) -> Section:
     """Return each judge's scores, as a drawing and a table, and the differences between runs."""
     blocks: list[Block] = []
-    rows = list(_chart_rows(runs))
-    if rows:
-        note = "Mean scores from 0 to 100, with 95 % bootstrap intervals."
-        blocks.append(Chart("Mean scores", draw_intervals("scores", rows, "mean score"), note))
+    note = "Mean scores from 0 to 100, with 95 % bootstrap intervals."
+    blocks += interval_chart(runs, STAGE, "Mean scores", "mean score", note)
     if len(runs) == 1:
         for judge in _judges(runs[0]):
             blocks.append(_scores_table(judge))
@@ -60,20 +58,15 @@ def _judge_name(run: Run) -> str:
     return run.figure(f"{STAGE}.judge") or MISSING
 
 
-def _mean_rows() -> list[Any]:
+def _mean_rows() -> list[tuple[str, Cell]]:
     differences = [
         (f"{two} - {one}", estimate(f"{STAGE}.{prefix}difference")) for prefix, (one, two) in COMPARED.items()
     ]
-    return [*((label, estimate(f"{STAGE}.{name}")) for name, label in NAMES.items()), *differences]
-
-
-def _chart_rows(runs: Sequence[Run]) -> Iterator[tuple[str, float, float | None, float | None, str]]:
-    for variant in VARIANTS:
-        for run in runs:
-            found = run.figure(f"{STAGE}.{variant}")
-            if found and found["mean"] is not None:
-                name = variant if len(runs) == 1 else f"{variant}, {run.name}"
-                yield name, found["mean"], found["ci95_low"], found["ci95_high"], MODELS[variant]
+    wins = [
+        (f"{two} against {one}: win rate (%)", estimate(f"{STAGE}.{prefix}pairwise", "win_rate"))
+        for prefix, (one, two) in COMPARED.items()
+    ]
+    return [*((label, estimate(f"{STAGE}.{name}")) for name, label in NAMES.items()), *differences, *wins]
 
 
 def _judges(run: Run) -> list[Mapping[str, Any]]:

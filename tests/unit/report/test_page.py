@@ -10,7 +10,8 @@ from fabricated import Page, html_of, make_run
 
 from scratchlm.report import answers, blocks, clean
 from scratchlm.report.clean import CONTROL
-from scratchlm.report.drawing import MODELS, draw_intervals
+from scratchlm.report.drawing import MODELS
+from scratchlm.report.intervals import draw_intervals
 from scratchlm.report.run import Run
 
 EVIL = '<script>alert(1)</script><img src=x onerror=alert(1)>"\'&amp;{{ 7 * 7 }} id="x #010101'

@@ -13,8 +13,9 @@ from fabricated import HONEST, PROFILE, Page, html_of, make_run
 from scratchlm.errors import OutputError
 from scratchlm.judging.votes import Question
 from scratchlm.report.answers import answers
-from scratchlm.report.blocks import Chart, Matrix, Side, Table, Task, Words
+from scratchlm.report.blocks import Chart, Key, Matrix, Side, Table, Task, Words
 from scratchlm.report.curves import curves
+from scratchlm.report.intervals import interval_chart
 from scratchlm.report.messages import messages
 from scratchlm.report.run import OUTPUTS, missing
 
@@ -101,6 +102,18 @@ def test_curves_of_several_runs_lie_over_each_other() -> None:
     assert chart.note.startswith("one, train 8.000 → 1.000; one, validation 8.500 → 2.125; two, train")
 
 
+def test_intervals_of_several_runs_have_the_runs_colours() -> None:
+    """The second run has no figure, and the third keeps the third colour."""
+    runs = [make_run("one"), make_run("two", metrics={}), make_run("three", 5.0)]
+    key, chart = interval_chart(runs, "benchmark_models", "Accuracy", "accuracy (%)", "note", "acc", "acc_")
+    assert isinstance(key, Key) and isinstance(chart, Chart)
+    assert key.names == ["one", "two", "three"]
+    assert set(re.findall(r"var\(--(series-\d)\)", chart.svg)) == {"series-1", "series-3"}
+    assert [chart.svg.count(f">{name}<") for name in ("base", "assistant", "preferred")] == [1, 1, 1]
+    (alone,) = interval_chart(runs[:1], "benchmark_models", "Accuracy", "accuracy (%)", "note", "acc", "acc_")
+    assert isinstance(alone, Chart) and "var(--preferred)" in alone.svg and "series" not in alone.svg
+
+
 def test_the_confusion_matrix_counts_actual_labels_in_rows() -> None:
     (side,) = messages([make_run()]).blocks
     assert isinstance(side, Side)
@@ -173,6 +186,8 @@ def test_a_judge_that_cannot_be_trusted_is_named() -> None:
 def test_pairs_have_win_rates() -> None:
     page = Page(html_of(make_run(pairs=True)))
     assert page.row("assistant against base")[2:] == ["2 of 2", "1", "1", "0", "50.0 %"]
+    both = Page(html_of(make_run("one", pairs=True), make_run("two")))
+    assert both.row("assistant against base: win rate (%)") == ["75.00 (50.00 to 100.00)", "-"]
 
 
 def test_an_answer_in_an_older_run_without_a_preferred_model_is_shown() -> None:
