@@ -66,11 +66,17 @@ def test_a_phone_needs_no_sideways_scrolling(name: str, browser: Chrome, address
 @pytest.mark.parametrize("name", VIEWS)
 def test_every_control_has_a_name(name: str, browser: Chrome, address: str) -> None:
     panel = show_example(browser, address, name)
-    controls = panel.find_elements(By.CSS_SELECTOR, "button, input, select, textarea, [role]")
-    assert controls
-    for control in controls:
-        if control.is_displayed() and control.get_attribute("role") not in ("alert", "status", "log", "none"):
-            assert control.accessible_name, control.get_attribute("outerHTML")
+
+    def named() -> dict[str, str]:  # of each control, by its HTML
+        shown = panel.find_elements(By.CSS_SELECTOR, "button, input, select, textarea, [role]")
+        return {
+            control.get_attribute("outerHTML"): control.accessible_name
+            for control in shown
+            if control.is_displayed() and control.get_attribute("role") not in ("alert", "status", "log", "none")
+        }
+
+    names = wait_for(browser, named)  # once more if the view changed meanwhile
+    assert [html for html, name in names.items() if not name] == []
 
 
 def show_example(browser: Chrome, address: str, name: str) -> WebElement:

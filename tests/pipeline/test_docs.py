@@ -142,6 +142,8 @@ def test_the_pages_show_how(beginning: str) -> None:
 def test_a_command_in_a_page_exists(page: str, command: list[str]) -> None:
     # Prose may name a command without its arguments.
     left_out = range(3) if " ".join(command) in code_spans(TEXTS[page]) else range(1)
+    if command[0] == "python" and f"cat > {command[1]} <<" in TEXTS[page]:
+        return  # the page writes that program itself
     assert "" in [mistake_in([*command, *["NAME"] * n]) for n in left_out], mistake_in(command)
 
 

@@ -89,7 +89,7 @@ def test_what_hinders_the_start_is_one_clear_line(
 
 def test_the_docs_show_a_client_that_works(address: str, client: OpenAI, capsys: pytest.CaptureFixture[str]) -> None:
     page = (SOURCE.parent / "docs" / "use.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"^```python\n(.*?OpenAI.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (program,) = re.findall(r"^```python\n(from openai .*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert "http://127.0.0.1:8000" in program
     exec(program.replace("http://127.0.0.1:8000", address), {})
     messages = [{"role": "user", "content": "Name a colour."}]
