@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from inspect import signature
 from typing import Any, get_args
 
 import pytest
 
+from scratchlm import cli
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.export.ollama import go_template, modelfile, parameters
 from scratchlm.params.choices import PromptStyle
@@ -39,7 +41,7 @@ def test_a_model_of_texts_gets_the_text_alone() -> None:
 
 def test_answers_are_greedy_and_leave_half_of_the_context_to_the_prompt() -> None:
     assert parameters(160, ["<|end|>"]) == {"num_ctx": 160, "num_predict": 80, "stop": ["<|end|>"], "temperature": 0}
-    assert parameters(8192, [])["num_predict"] == 256
+    assert parameters(8192, [])["num_predict"] == signature(cli.ask).parameters["tokens"].default
 
 
 def test_the_modelfile_says_the_same_as_the_two_files_of_the_hub() -> None:

@@ -40,7 +40,7 @@ def test_without_a_run_the_shape_says_what_must_be_credited() -> None:
             origin = find_origin(changed, None)
             assert origin is not None
             assert origin.name == name and not origin.certain
-            assert "as its shape says" in notice("mine", origin)
+            assert "mine may be, as its shape says, a changed version of" in notice("mine", origin)
     assert find_origin(GPT, None) is None and find_origin(LLAMA, None) is None
 
 
