@@ -26,6 +26,7 @@ from gguf.constants import (
 from gguf.quants import quantize
 
 from scratchlm.checkpoint.config_json import layout_of, read_config
+from scratchlm.checkpoint.gguf_llama import BPE
 from scratchlm.checkpoint.weights import WEIGHTS, Layout, check_weights, read_tensor
 from scratchlm.errors import InputError, OutputError
 from scratchlm.export.gguf_layout import (
@@ -44,7 +45,6 @@ Dtype = Literal["f32", "f16", "q8_0"]
 
 FILE_TYPES = {"f32": LlamaFileType.ALL_F32, "f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
 F32, F16, Q8_0 = GGMLQuantizationType.F32, GGMLQuantizationType.F16, GGMLQuantizationType.Q8_0
-BPE = "gpt2"  # llama.cpp's name of every byte pair encoding over bytes
 BLOCK = GGML_QUANT_SIZES[Q8_0][0]
 LARGEST_F16 = 65504.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from scratchlm.checkpoint.gguf_llama import SMOLLM
 from scratchlm.errors import InputError, OutputError
 from scratchlm.files.text import read_json
 from scratchlm.tokenizer.bpe import byte_characters
@@ -12,7 +13,7 @@ from scratchlm.tokenizer.folder import read_hugging_face_tokenizer
 from scratchlm.tokenizer.protocol import HF_TOKENIZER, Tokenizer
 from scratchlm.tokenizer.words import WordTokenizer
 
-GPT2, SMOLLM = "gpt-2", "smollm"  # llama.cpp's names of how a text is cut into words; the second cuts out digits too
+GPT2 = "gpt-2"  # llama.cpp's name of how GPT-2 cuts a text into words; SMOLLM cuts out digits too
 
 
 @dataclass(frozen=True)
