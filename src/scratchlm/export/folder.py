@@ -68,7 +68,7 @@ def export_model(
 
 def check_place(out: Path, folder: Path) -> None:
     """Raise InputError for a place where no export may be made, whatever is there."""
-    if out.name in ("", "..") or Path.cwd().is_relative_to(out.resolve()):
+    if Path.cwd().is_relative_to(out.resolve()):
         raise InputError(f"--out: {out} holds the current folder: give a place for a folder, such as exports/mine")
     if out.resolve().is_relative_to(folder.resolve()):
         raise InputError(f"--out: {out} is in the model's own folder: give another place")

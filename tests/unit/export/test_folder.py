@@ -211,7 +211,7 @@ def test_a_name_that_is_taken_is_one_that_the_hub_takes(name: str, assistant: Pa
     assert export_model(assistant, out, "f16", name).name == name
 
 
-@pytest.mark.parametrize("place", [".", "..", "", "../..", "new/.."])
+@pytest.mark.parametrize("place", [".", "..", "", "../..", "new/..", "/"])
 def test_the_current_folder_is_no_place_for_an_export(
     place: str, assistant: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
