@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from scratchlm.anatomy.inside import attention_maps, token_labels
+from scratchlm.serving.answer import unless_left
 from scratchlm.serving.bodies import Body, Refused, read_body
 from scratchlm.serving.shelf import Served, Shelf
+from scratchlm.serving.side_thread import compute
 
 MOST_TOKENS = 64  # more rows than a page can show
 MOST_CHARACTERS = 2_000
@@ -32,7 +33,8 @@ def routes(shelf: Shelf) -> list[Route]:
 
     async def attention(request: Request) -> JSONResponse:
         sentence = await read_body(request, Sentence)
-        return JSONResponse(await run_in_threadpool(map_layer, await shelf.find(sentence.model), sentence))
+        served = await shelf.find(sentence.model)
+        return JSONResponse(await unless_left(request, compute(map_layer, served, sentence)))
 
     return [Route("/page/attention", attention, methods=["POST"])]
 
