@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
+import torch
 from openai import OpenAI
 
 from scratchlm.serving import limit, side_thread
@@ -143,7 +144,10 @@ def test_two_requests_of_64_prompts_are_answered_together(address: str, client: 
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/v1/completions", {"model": "pretrained", "prompt": ["a"] * 64, "echo": True, "logprobs": 1, "max_tokens": 0}),
+        (
+            "/v1/completions",
+            {"model": "pretrained", "prompt": ["abc"] * 64, "echo": True, "logprobs": 1, "max_tokens": 0},
+        ),
         ("/page/spam", {"text": "win"}),
         ("/page/attention", {"model": "pretrained", "text": "the cat", "layer": 0}),
         ("/page/next_token", {"model": "pretrained", "text": "the cat"}),
@@ -178,6 +182,18 @@ def test_what_is_computed_beside_chats_has_one_thread_and_ends_with_its_client(
             hook.remove()
     assert (n_before, len({*seen})) == (1, 1)
     assert len(seen) < 50
+
+
+def test_a_prompt_whose_answer_ended_makes_room_for_the_next(client: OpenAI, shelf: Shelf, engine: Counting) -> None:
+    served = shelf.get("preferred")
+    hook = served.model.lm_head.register_forward_hook(
+        lambda _, __, logits: logits.index_fill(-1, torch.tensor(served.tokenizer.eot_token), 9e3)
+    )
+    begun_s = time.monotonic()
+    reply = client.completions.create(model="preferred", prompt=["a", "b"], max_tokens=300, logprobs=0)
+    hook.remove()
+    assert [choice.finish_reason for choice in reply.choices] == ["stop", "stop"]
+    assert time.monotonic() - begun_s < SOON_S
 
 
 def test_an_engine_that_stopped_is_not_said_to_be_busy(shelf: Shelf, client: OpenAI, engine: Counting) -> None:
