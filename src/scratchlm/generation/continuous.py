@@ -13,10 +13,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import psutil
 import torch
 from torch import Tensor
 
-from scratchlm.generation.decode import Sampling, longest_fitting
+from scratchlm.generation.decode import Sampling
 from scratchlm.model.kv_cache import KVCache
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.next_token import draw, likeliest, probabilities_by_row
@@ -201,6 +202,19 @@ class RunningBatch:
         self._cache = self.model.new_cache(self.n_rows, capacity)
         self._cache.keys[:, :, :, : old.keys.shape[3]] = old.keys
         self._cache.values[:, :, :, : old.keys.shape[3]] = old.values
+
+
+def longest_fitting(model: LanguageModel, n_texts: int) -> int:
+    """Return how many tokens texts in one cache may have: the model's context, or fewer if memory holds no more.
+
+    On the CPU, filling more would kill the process; a GPU's own error says what it lacks.
+    """
+    context = model.config.context_length
+    if model.device.type != "cpu":
+        return context
+    column = model.new_cache(n_texts, 1)
+    memory_bytes: int = psutil.virtual_memory().total
+    return min(context, memory_bytes // (column.keys.nbytes + column.values.nbytes))
 
 
 def choose_by_row(logits_RV: Tensor, rows: Sequence[Row]) -> Tensor:

@@ -160,27 +160,15 @@ def decode(
 
 def check_memory(model: LanguageModel, n_texts: int, capacity: int, advice: str) -> None:
     """Raise InputError if a cache exceeds this machine's memory; on the CPU, filling it would kill the process."""
-    size_bytes, memory_bytes = capacity * _bytes_per_column(model, n_texts), psutil.virtual_memory().total
+    config = model.config
+    count = 2 * config.n_layers * n_texts * config.n_cached_heads * capacity * config.head_dim
+    size_bytes = count * model.wte.weight.element_size()
+    memory_bytes = psutil.virtual_memory().total
     if model.device.type == "cpu" and size_bytes > memory_bytes:  # a GPU's own error says what it lacks
         raise InputError(
             f"keys and values of {n_texts:,} texts of up to {capacity:,} tokens take {size_bytes / 2**30:,.1f} GiB, "
             f"this machine has {memory_bytes / 2**30:,.1f} GiB: {advice}"
         )
-
-
-def longest_fitting(model: LanguageModel, n_texts: int) -> int:
-    """Return how many tokens texts in one cache may have: the model's context, or fewer, as `check_memory` allows."""
-    context = model.config.context_length
-    if model.device.type != "cpu":
-        return context
-    return min(context, psutil.virtual_memory().total // _bytes_per_column(model, n_texts))
-
-
-def _bytes_per_column(model: LanguageModel, n_texts: int) -> int:
-    """Return how many bytes keys and values of one token take in each of `n_texts` texts."""
-    config = model.config
-    number_bytes: int = model.wte.weight.element_size()
-    return 2 * config.n_layers * n_texts * config.n_cached_heads * config.head_dim * number_bytes
 
 
 def prefill(model: LanguageModel, prompts: Sequence[Sequence[int]], cache: KVCache) -> Tensor:

@@ -103,7 +103,7 @@ def test_a_body_of_many_mistakes_is_refused_at_once(
 ) -> None:
     """Others wait meanwhile, and to name a mistake takes about 20 microseconds."""
     named = []
-    monkeypatch.setattr(bodies, "_problem", lambda key, detail: named.append(key) or key)
+    monkeypatch.setattr(bodies, "_problem", lambda *known: named.append(known) or "a mistake")
     content = json.dumps(body, separators=(",", ":"))
     assert len(content) <= MAX_BODY_BYTES
     assert_error(*send(address, path, content))
