@@ -203,6 +203,17 @@ def test_an_engine_that_stopped_is_not_said_to_be_busy(shelf: Shelf, client: Ope
     assert caught.value.status_code == 503
 
 
+def test_a_model_that_failed_for_good_is_not_asked_again(
+    client: OpenAI, engine: Counting, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine._batch, "admit", lambda _: 1 / 0)
+    for _ in range(2):
+        with pytest.raises(openai.InternalServerError, match="the model failed and answers no more") as caught:
+            ask(client)
+        assert caught.value.status_code == 503
+    assert capfd.readouterr().err.count("ZeroDivisionError") == 1
+
+
 def test_a_model_that_fails_says_so_and_answers_the_next(
     client: OpenAI, shelf: Shelf, capfd: pytest.CaptureFixture[str]
 ) -> None:
