@@ -16,8 +16,7 @@ setup: ## Make .venv and install what constraints.txt pins (other targets call i
 
 repro: setup ## Run every stage of the pipeline that is out of date, then write report.html
 	@$(RUN) PYTHONPATH=src python scripts/preflight.py && python -m dvc repro
-	-@$(RUN) if [ report.html -nt dvc.lock ]; then echo "report.html shows this run"; \
-		else PYTHONPATH=src python -m scratchlm.cli report; fi
+	-@$(RUN) PYTHONPATH=src python -m scratchlm.cli report
 
 sweep: setup ## Run a set of experiments, experiments/E.yaml: make sweep E=seeds
 	@$(RUN) export PYTHONPATH=src && python scripts/preflight.py && python scripts/sweep.py $${E:+"$$E"}

@@ -103,7 +103,7 @@ def measure(root: Path, name: str, n_rounds: int, n_threads: int) -> list[dict[s
     found: dict[tuple[str, int], list[tuple[float, list[Answered]]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         exported = Path(temporary) / "exported"
-        gguf = exported / export_model(folder, exported, "f32", root=root).gguf_name
+        gguf = exported / export_model(folder, exported, "f32").gguf_name
         ours = ["-m", "scratchlm.cli", "serve", "--port", "0"]
         theirs = ["-c", LLAMA_CPP, str(gguf), name, str(context), str(max(N_CLIENTS)), str(n_threads)]
         with serve(ours, root) as first, serve(theirs, root) as second:

@@ -142,7 +142,7 @@ def export(
     from scratchlm.export.commands import describe_commands
     from scratchlm.export.folder import export_model
 
-    out = out or Path("exports") / (name or model.resolve().name)
+    out = out or Path("exports") / (model.resolve().name if name is None else name)
     print("\n".join(describe_commands(export_model(model, out, dtype.value, name, license), out)))
 
 

@@ -104,7 +104,7 @@ def assistant(
     kind, style = request.param
     folder = tmp_path_factory.mktemp("assistant")
     save_assistant(folder / "model", random_model(SHAPES[kind]), tokenizers[kind], style)
-    exported = export_model(folder / "model", folder / "out", "f32", "tiny", root=folder)
+    exported = export_model(folder / "model", folder / "out", "f32", "tiny")
     with LlamaCppServer(folder / "out" / exported.gguf_name, "tiny", folder / "log", CONTEXT, 1) as server:
         yield Served(folder / "model", server)
 
@@ -136,7 +136,7 @@ def test_a_second_turn_is_answered_like_a_first(assistant: Served) -> None:
 @pytest.mark.parametrize("kind", SHAPES)
 def test_a_base_continues_texts_as_we_do(dtype: Dtype, kind: str, tokenizers: dict[str, Path], tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model", random_model(SHAPES[kind]), tokenizers[kind])
-    exported = export_model(tmp_path / "model", tmp_path / "out", dtype, "tiny", root=tmp_path)
+    exported = export_model(tmp_path / "model", tmp_path / "out", dtype, "tiny")
     with LlamaCppServer(tmp_path / "out" / exported.gguf_name, "tiny", tmp_path / "log", CONTEXT, 1) as server:
         for text in ("the cat", "the dog ran over the green", "12 mats", "by the sea, the house and the hill"):
             assert_greedy(Served(tmp_path / "model", server), text, TOLERANCES[dtype])

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from scratchlm.assistant.instructions import COMPARED, VARIANTS
 from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.export.gguf_file import write_gguf
+from scratchlm.export.vocabulary import read_vocabulary
 from scratchlm.generation.decode import Sampling, generate
 from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.judges import open_judge
@@ -100,7 +101,7 @@ def serve(model: LanguageModel, tokenizer_folder: Path, folder: Path) -> Iterato
     """Serve a model by llama.cpp until the block ends, and yield the server's address."""
     path, checkpoint = folder / "tiny.gguf", folder / "checkpoint"
     save_checkpoint(checkpoint, model, tokenizer_folder)
-    write_gguf(path, checkpoint, "f32", "tiny", None)
+    write_gguf(path, checkpoint, read_vocabulary(checkpoint), "f32", "tiny", None)
     with LlamaCppServer(path, "tiny", folder / "log", CONTEXT) as server:
         yield server.host
 

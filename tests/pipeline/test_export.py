@@ -32,7 +32,7 @@ def export(project: Project, *words: str, variables: Sequence[str] = ()) -> None
 
 @pytest.mark.parametrize(("variant", "folder"), FOLDERS.items())
 def test_dvcs_record_of_every_model_is_found(variant: Variant, folder: str, project: Project) -> None:
-    run = find_run(project.folder / folder, project.folder)
+    run = find_run(project.folder / folder)
     assert run is not None
     assert (run.variant, run.base) == (variant, "pretrained")
     assert run.params["model.emb_dim"] == 16 and {"judge_responses", "pretrain"} <= run.metrics.keys()

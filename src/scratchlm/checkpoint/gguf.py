@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.constants import GGUF_DEFAULT_ALIGNMENT as DEFAULT_ALIGNMENT
 from gguf.quants import dequantize
 
 from scratchlm.errors import InputError
@@ -27,7 +28,7 @@ MAX_NAME_BYTES = 256  # of keys and tensors
 MAX_TENSORS = 10_000
 MAX_DIMENSIONS = 4
 MAX_ALIGNMENT = 2**16
-ALIGNMENT_KEY, DEFAULT_ALIGNMENT = "general.alignment", 32
+ALIGNMENT_KEY = "general.alignment"
 # The values that a key can have, by their number in the file; 8 is a text, 9 a list.
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 TEXT, LIST = 8, 9

@@ -1,6 +1,7 @@
 """A Llama in a GGUF file: its shape, its tensors under our names, and its tokenizer.
 
-Everything about llama.cpp's names and order of rows is in this module.
+Everything about llama.cpp's names and order of rows in a Llama is in this module; a GPT's are in `export`, as no GPT is
+read from such a file.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from gguf.constants import TokenType
 
 from scratchlm.checkpoint import llama_layout
 from scratchlm.checkpoint.config_json import SHOWN_PROBLEMS
@@ -49,8 +51,9 @@ NAMES = {
     ".mlp.down_proj.": ".ffn_down.",
 }
 TOKENS, MERGES, TYPES = (f"tokenizer.ggml.{key}" for key in ("tokens", "merges", "token_type"))
-TOKENIZER = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm"}  # bytes; digits, then GPT-2's pattern
-SPECIAL = 3  # the type of a token that stands for no text, llama.cpp's LLAMA_TOKEN_TYPE_CONTROL
+BPE = "gpt2"  # llama.cpp's name of every byte pair encoding over bytes
+SMOLLM = "smollm"  # and of how SmolLM2 cuts a text into words: digits, then GPT-2's pattern
+TOKENIZER = {"tokenizer.ggml.model": BPE, "tokenizer.ggml.pre": SMOLLM}
 
 
 def gguf_config(gguf: GGUF) -> LlamaConfig:
@@ -144,6 +147,6 @@ def gguf_tokenizer(gguf: GGUF) -> dict[str, Any]:
     ):
         problem = "are not different texts, texts, and a number for each of the first"
     else:
-        special = [token for token, kind in zip(tokens, types, strict=True) if kind == SPECIAL]
+        special = [token for token, kind in zip(tokens, types, strict=True) if kind == TokenType.CONTROL]
         return describe_byte_level(tokens, merges, special, cut_digits=True)
     raise InputError(f"{gguf.path}: {TOKENS}, {MERGES} and {TYPES} {problem}; get the file again")

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from scratchlm.assistant.instructions import VARIANTS
+from scratchlm.bases.start import RANDOM
 from scratchlm.export.exported_model import YOU, ExportedModel
 from scratchlm.export.last_run import LastRun
-from scratchlm.export.origin import FROM_SCRATCH, START
+from scratchlm.export.origin import START
+from scratchlm.judging.trust import find_doubts
 from scratchlm.model.config import LlamaConfig
 
-SOURCES = ("corpus.source", "instructions.source", "preferences.source", "pretrain.start")  # may name a user's files
-EMBEDDED = re.compile(r"[a-z]+(-[a-z]+)*")  # names of data that the project has, or knows where to get
+# What the project has, or knows where to get; another value names a user's own files.
+SOURCES: dict[str, tuple[str, ...]] = {
+    "corpus.source": ("sample", "the-verdict"),
+    "instructions.source": ("sample", "book", "alpaca"),
+    "preferences.source": ("sample", "book"),
+    START: (RANDOM,),
+}
 OWN_FILES = "files of the author's own"
 PACKAGES = ("scratchlm", "torch", "safetensors", "gguf")
 
@@ -29,7 +36,8 @@ def write_card(model: ExportedModel) -> str:
         introduction(model),
         "## What it is not for",
         "It is a small model to learn from. It makes mistakes, and states what is false in the same words as what is "
-        "true. Nothing was done to keep it from saying what hurts or offends. Do not let it advise, decide or publish.",
+        "true. Nothing was done here to keep it from saying what hurts or offends. Do not let it advise, decide or "
+        "publish.",
         "## How to use it",
         *usage(model),
         "## Figures",
@@ -49,7 +57,7 @@ def header(model: ExportedModel) -> str:
     fields: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-generation"}
     if model.licence is not None:
         fields["license"] = model.licence
-    if model.origin is not None:
+    if model.origin is not None and model.origin.certain:
         fields["base_model"] = model.origin.repository
         fields["base_model_relation"] = "quantized" if model.is_base else "finetune"
     fields["tags"] = ["gguf", "scratchlm"]
@@ -73,7 +81,7 @@ def introduction(model: ExportedModel) -> str:
             lines.append(f"It was fine-tuned from {source}.")
         else:
             lines.append(f"By its shape it was trained from {source}; there is no record of that.")
-    elif model.run is not None and model.run.params.get(START) == FROM_SCRATCH:
+    elif model.run is not None and model.run.params.get(START) == RANDOM:
         lines.append("All its weights were trained from scratch.")
     lines.append(
         "It was made with scratchlm, which is the book *Build a Large Language Model (From Scratch)* by Sebastian "
@@ -111,11 +119,14 @@ def figures(model: ExportedModel) -> Iterator[str]:
         return
     yield "\n".join(["| figure | value |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
     if model.run is not None and "judge_responses" in model.run.metrics:
-        judge = model.run.metrics["judge_responses"]["judge"]
+        judged = model.run.metrics["judge_responses"]
+        judge = judged["judge"]
         yield (
             f"The score is that of the judge `{judge}`, from 0 to 100, on instructions that were not trained on; "
             "intervals are 95 % (bootstrap)."
         )
+        if judged.keys() >= set(VARIANTS) and (doubts := find_doubts(judged).get(judge)):
+            yield f"**{judge} cannot be trusted, its scores say little about the answers: {'; '.join(doubts)}.**"
 
 
 def measured(run: LastRun) -> Iterator[tuple[str, str]]:
@@ -171,7 +182,7 @@ def training(model: ExportedModel) -> Iterator[str]:
 
 def shown(key: str, value: Any) -> str:
     """Return a parameter's value in one line of YAML, without the places of a user's own files."""
-    if key in SOURCES and not (isinstance(value, str) and EMBEDDED.fullmatch(value)):
+    if key in SOURCES and value not in SOURCES[key]:
         value = OWN_FILES
     return json.dumps(value, ensure_ascii=False)
 

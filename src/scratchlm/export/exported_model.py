@@ -24,7 +24,8 @@ from scratchlm.tokenizer.folder import read_hugging_face_tokenizer
 
 YOU = "YOU"  # stands for the name of an account on the hub
 QUESTION, BEGINNING = "What is the opposite of hot?", "One morning"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")  # as Ollama and the hub take it
+# As Ollama and the hub take it (huggingface_hub.utils.validate_repo_id).
+NAME = re.compile(r"(?!.*(?:--|\.\.|\.git$))[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")  # as the hub names it: mit, cc-by-4.0
 
 
@@ -58,16 +59,16 @@ class ExportedModel:
         return self.run is not None and self.run.stage == BASES_STAGE and self.origin is not None
 
 
-def read_exported(folder: Path, dtype: Dtype, name: str | None, licence: str | None, root: Path) -> ExportedModel:
+def read_exported(folder: Path, dtype: Dtype, name: str | None, licence: str | None) -> ExportedModel:
     """Check a model folder and what was asked for, without reading the weights into memory.
 
     Raises InputError and OutputError as `export_model` does.
     """
-    name = name or folder.resolve().name
+    name = folder.resolve().name if name is None else name
     if not NAME.fullmatch(name):
         raise InputError(
-            f"--name: got {name!r}, wanted at most 63 letters, digits, dots, hyphens and underscores, the first one a "
-            "letter or a digit"
+            f"--name: got {name!r}, wanted at most 63 letters, digits, dots, hyphens and underscores, the first and "
+            "the last one a letter or a digit, without -- or .., and no .git at the end"
         )
     if licence is not None and not LICENCE.fullmatch(licence):
         raise InputError(f"--license: got {licence!r}, wanted the hub's name of a licence, such as mit or apache-2.0")
@@ -83,7 +84,8 @@ def read_exported(folder: Path, dtype: Dtype, name: str | None, licence: str | N
     shapes = layout.stored_shapes()
     n_parameters = sum(math.prod(shape) for key, shape in shapes.items() if not is_absent(config, key))
     style = read_style(folder) if (folder / DESCRIPTION).exists() else None
-    run = find_run(folder, root)
+    run = find_run(folder)
     origin = find_origin(config, run)
-    licence = licence or (origin.licence if origin is not None else None)
+    if licence is None and origin is not None and origin.certain:
+        licence = origin.licence
     return ExportedModel(folder, name, dtype, config, n_parameters, style, licence, origin, run)

@@ -26,6 +26,7 @@ from gguf.constants import (
 from gguf.quants import quantize
 
 from scratchlm.checkpoint.config_json import layout_of, read_config
+from scratchlm.checkpoint.gguf_llama import BPE
 from scratchlm.checkpoint.weights import WEIGHTS, Layout, check_weights, read_tensor
 from scratchlm.errors import InputError, OutputError
 from scratchlm.export.gguf_layout import (
@@ -37,15 +38,13 @@ from scratchlm.export.gguf_layout import (
     in_gguf_order,
     is_absent,
 )
-from scratchlm.export.vocabulary import Vocabulary, read_vocabulary
-from scratchlm.files.room import check_room, writable
+from scratchlm.export.vocabulary import Vocabulary
 from scratchlm.model.config import ModelConfig
 
 Dtype = Literal["f32", "f16", "q8_0"]
 
 FILE_TYPES = {"f32": LlamaFileType.ALL_F32, "f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
 F32, F16, Q8_0 = GGMLQuantizationType.F32, GGMLQuantizationType.F16, GGMLQuantizationType.Q8_0
-BPE = "gpt2"  # llama.cpp's name of every byte pair encoding over bytes
 BLOCK = GGML_QUANT_SIZES[Q8_0][0]
 LARGEST_F16 = 65504.0
 
@@ -58,49 +57,47 @@ class Planned(NamedTuple):
     kind: GGMLQuantizationType
 
 
-def write_gguf(path: Path, folder: Path, dtype: Dtype, name: str, chat_template: str | None) -> None:
+def write_gguf(
+    path: Path, folder: Path, vocabulary: Vocabulary, dtype: Dtype, name: str, chat_template: str | None
+) -> None:
     """Write the model in `folder`, a checkpoint as `save_checkpoint` writes it, as a GGUF file with its tokenizer.
 
     `name` is what programs show; a `chat_template`, in Jinja, makes prompts of chats. Weights of one dimension and
     positions are in float32 whatever the `dtype`. With q8_0, weights whose rows are not whole blocks of 32 numbers are
     in float16. The header asks for greedy answers. Memory is needed for the largest tensor, twice.
 
-    Raises InputError for a model that llama.cpp would not compute as we do, for weights that float16 cannot hold, and
-    for a full disk; OutputError for a damaged folder.
+    Raises InputError for a model that llama.cpp would not compute as we do, and for weights that float16 cannot hold;
+    OutputError for a damaged folder.
     """
     config = read_config(folder)
     check_expressible(config)
-    vocabulary = read_vocabulary(folder)
     layout = layout_of(config)
     stored_names = check_weights(layout, folder / WEIGHTS)
     tensors = plan_tensors(layout, dtype)
-    size_bytes = sum(size_of(shape, kind) for _, shape, kind in tensors)
-    check_room(path.parent, size_bytes)
-    with writable(path.parent, size_bytes):
-        writer = GGUFWriter(path, architecture_of(config))
-        try:
-            add_shape(writer, folder, config, dtype, name)
-            add_tokenizer(writer, vocabulary, chat_template)
-            for parameter, shape, kind in tensors:
-                stored_as = gguf_name(config, parameter)
-                writer.add_tensor_info(stored_as, shape, np.dtype(np.float32), size_of(shape, kind), raw_dtype=kind)
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_ti_data_to_file()
-        finally:
-            writer.close()
-        with path.open("ab") as file:
-            file.write(bytes(-file.tell() % ALIGNMENT))
-            for parameter, shape, kind in tensors:
-                if parameter in stored_names:
-                    values = read_checked(folder / WEIGHTS, layout, parameter, stored_names[parameter])
-                else:
-                    values = np.zeros(shape, np.float32)
-                if is_absent(config, parameter) and values.any():
-                    raise OutputError(f"{folder} cannot be used: {layout.surplus_problem([stored_names[parameter]])}")
-                content = encoded(in_gguf_order(config, parameter, values), kind, parameter)
-                file.write(content.data)
-                file.write(bytes(-content.nbytes % ALIGNMENT))
+    writer = GGUFWriter(path, architecture_of(config))
+    try:
+        add_shape(writer, folder, config, dtype, name)
+        add_tokenizer(writer, vocabulary, chat_template)
+        for parameter, shape, kind in tensors:
+            stored_as = gguf_name(config, parameter)
+            writer.add_tensor_info(stored_as, shape, np.dtype(np.float32), size_of(shape, kind), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+    finally:
+        writer.close()
+    with path.open("ab") as file:
+        file.write(bytes(-file.tell() % ALIGNMENT))
+        for parameter, shape, kind in tensors:
+            if parameter in stored_names:
+                values = read_checked(folder / WEIGHTS, layout, parameter, stored_names[parameter])
+            else:
+                values = np.zeros(shape, np.float32)
+            if is_absent(config, parameter) and values.any():
+                raise OutputError(f"{folder} cannot be used: {layout.surplus_problem([stored_names[parameter]])}")
+            content = encoded(in_gguf_order(config, parameter, values), kind, parameter)
+            file.write(content.data)
+            file.write(bytes(-content.nbytes % ALIGNMENT))
 
 
 def add_shape(writer: GGUFWriter, folder: Path, config: ModelConfig, dtype: Dtype, name: str) -> None:
@@ -147,6 +144,11 @@ def kind_of(name: str, shape: tuple[int, ...], dtype: Dtype) -> GGMLQuantization
     if dtype == "f32" or len(shape) == 1 or name == POSITIONS:
         return F32
     return Q8_0 if dtype == "q8_0" and shape[-1] % BLOCK == 0 else F16
+
+
+def weights_bytes(config: ModelConfig, dtype: Dtype) -> int:
+    """Return how many bytes all tensors have in the file."""
+    return sum(size_of(shape, kind) for _, shape, kind in plan_tensors(layout_of(config), dtype))
 
 
 def size_of(shape: tuple[int, ...], kind: GGMLQuantizationType) -> int:

@@ -34,6 +34,16 @@ class Recorded(NamedTuple):
     n_files: int
 
 
+class StageOut(NamedTuple):
+    """What a stage wrote, as the dvc.lock in `root` records it."""
+
+    root: Path
+    stages: Stages
+    stage: str
+    path: str
+    md5: str
+
+
 @dataclass(frozen=True)
 class LastRun:
     """What a run says of one of its model folders."""
@@ -47,19 +57,31 @@ class LastRun:
     metrics: dict[str, Any]  # by stage: of those behind the model, and of those that measured it
 
 
-def find_run(folder: Path, root: Path) -> LastRun | None:
-    """Return what dvc.lock in `root` says of a model folder; None if it does not say what is in the folder now.
+def find_run(folder: Path) -> LastRun | None:
+    """Return what the dvc.lock of its project says of a model folder; None if it does not say what is in it now.
 
     All files of the folder are read. Raises InputError for a dvc.lock that is damaged.
     """
-    if not (root / LOCK).is_file() or not folder.resolve().is_relative_to(root.resolve()):
+    out = find_out(folder)
+    if out is None or tree_md5(out.root / out.path) != out.md5:
+        return None
+    return describe(out.stages, out.stage, folder.resolve().relative_to(out.root), out.root)
+
+
+def find_out(path: Path) -> StageOut | None:
+    """Return the out of a stage that a path is, or lies in; None if it lies in none.
+
+    The project is the nearest folder above with a dvc.lock. Raises InputError for one that is damaged.
+    """
+    path = path.resolve()
+    root = next((parent for parent in path.parents if (parent / LOCK).is_file()), None)
+    if root is None:
         return None
     stages: Stages = read_yaml(root / LOCK, "`git checkout HEAD dvc.lock` brings it back").get("stages", {})
-    inside = folder.resolve().relative_to(root.resolve())
     for stage, recorded in stages.items():
         for out in recorded.get("outs", []):
-            if inside.is_relative_to(out["path"]):
-                return describe(stages, stage, inside, root) if tree_md5(root / out["path"]) == out["md5"] else None
+            if path.is_relative_to(root / out["path"]):
+                return StageOut(root, stages, stage, out["path"], out["md5"])
     return None
 
 

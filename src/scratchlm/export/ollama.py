@@ -28,7 +28,8 @@ def go_template(style: PromptStyle | None) -> str:
 def parameters(context_length: int, stops: Sequence[str]) -> dict[str, Any]:
     """Return Ollama's parameters: greedy answers of at most half a context.
 
-    Beyond the context, Ollama drops tokens from the middle and goes on, which gives garbage.
+    When an answer outgrows the context, Ollama keeps the first few tokens, drops the older half of the others, and goes
+    on, which gives garbage.
     """
     return {
         "num_ctx": context_length,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple, cast, get_args
 
 from scratchlm.bases.gpt2 import gpt2_config
 from scratchlm.bases.smollm2 import CONFIG as SMOLLM2_CONFIG
+from scratchlm.bases.start import RANDOM
 from scratchlm.errors import OutputError
 from scratchlm.export.last_run import OWN_BASE, LastRun
 from scratchlm.files.text import read_text
@@ -16,7 +18,7 @@ from scratchlm.params.choices import Base, Size, SmolLM2
 
 APACHE = "LICENSES/Apache-2.0.txt"  # in the project, and in what is exported
 PROJECT = Path(__file__).parents[3]
-START, FROM_SCRATCH = "pretrain.start", "random"
+START = "pretrain.start"
 
 SMOLLM2_CREDIT = """\
     Authors: Loubna Ben Allal and others, Hugging Face's SmolLM2 team
@@ -47,7 +49,7 @@ def find_origin(config: ModelConfig, run: LastRun | None) -> Origin | None:
     """
     if run is not None and run.base not in (None, OWN_BASE):
         return origin_of(cast(Base, run.base))
-    if run is not None and run.params.get(START) == FROM_SCRATCH:
+    if run is not None and run.params.get(START) == RANDOM:
         return None
     return origin_by_shape(config)
 
@@ -77,14 +79,15 @@ def licence_of(origin: Origin) -> dict[str, str]:
     """Return the text of a licence that asks to be passed on with the weights, by its path in what is exported."""
     if origin.licence != "apache-2.0":
         return {}
-    return {APACHE: read_text(PROJECT / APACHE, "the text of the licence", OutputError)}
+    packaged = distribution("scratchlm").read_text(f"licenses/{APACHE}")  # None where src/ itself is on the path
+    return {APACHE: packaged or read_text(PROJECT / APACHE, "the text of the licence", OutputError)}
 
 
 def notice(name: str, origin: Origin) -> str:
     """Return the NOTICE of a model that was trained from others' weights."""
-    guessed = "" if origin.certain else ", as its shape says; there is no record of its training"
+    known = "is a changed version of" if origin.certain else "may be, as its shape says, a changed version of"
     return (
-        f"{name} is a changed version of {origin.name}{guessed}.\n\n{origin.name}\n{origin.credit}\n"
+        f"{name} {known} {origin.name}.\n\n{origin.name}\n{origin.credit}\n"
         f"    Source: https://huggingface.co/{origin.repository}\n"
         f"    What was changed: its weights were trained further, if at all, and are stored in other formats.\n\n"
         f"When you pass {name} on, name its origin and keep this notice.\n"

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from scratchlm.checkpoint.gguf_llama import SMOLLM
 from scratchlm.errors import InputError, OutputError
 from scratchlm.files.text import read_json
 from scratchlm.tokenizer.bpe import byte_characters
 from scratchlm.tokenizer.folder import read_hugging_face_tokenizer
-from scratchlm.tokenizer.protocol import END_OF_TEXT, HF_TOKENIZER, Tokenizer
+from scratchlm.tokenizer.protocol import HF_TOKENIZER, Tokenizer
 from scratchlm.tokenizer.words import WordTokenizer
 
-GPT2, SMOLLM = "gpt-2", "smollm"  # llama.cpp's names of how a text is cut into words; the second cuts out digits too
-
-END_OF_TURN = "<|im_end|>"  # SmolLM2's
+GPT2 = "gpt-2"  # llama.cpp's name of how GPT-2 cuts a text into words; SMOLLM cuts out digits too
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,8 @@ class Vocabulary:
 
     @property
     def stops(self) -> list[str]:
-        """The special tokens that end an answer: the end of text, and where there is one, of a turn."""
-        special = {self.tokens[index] for index in self.special_ids}
-        return [END_OF_TEXT, *({END_OF_TURN} & special)]
+        """The special tokens, with which an answer ends here too."""
+        return [self.tokens[index] for index in sorted(self.special_ids)]
 
 
 def read_vocabulary(folder: Path) -> Vocabulary:

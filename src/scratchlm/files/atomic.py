@@ -29,7 +29,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     except (FileExistsError, NotADirectoryError):
         blocking = next(parent for parent in target.parents if parent.exists() or parent.is_symlink())
         raise InputError(f"{blocking} is in the way: {target} is to be written in it; move it elsewhere") from None
-    # Left by a killed process. No other process writes this target: DVC locks stages, `fetch` locks downloads.
+    # Left by a killed process. No other process writes this target: DVC locks stages, and downloads and exports lock.
     for abandoned in target.parent.glob(f".{glob.escape(target.stem)}.????????{glob.escape(target.suffix)}"):
         _remove(abandoned)
     # The suffix stays at the end, for libraries that look at it.

@@ -23,6 +23,7 @@ from scratchlm.judging.pairwise import winner_of
 from scratchlm.judging.verdicts import Row
 from scratchlm.stage.mean import mean_of
 
+VOTES = Path("data/votes.jsonl")
 SEED = 123  # of the bootstrap
 
 Pair = tuple[Variant, Variant]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from scratchlm.params.file import show_value
 from scratchlm.report.blocks import MISSING, Column, Table, with_interval, written
 from scratchlm.report.run import Run
 
 HASH_CHARS = 12
+PLACES = (".source", ".start")  # params that may name a user's files
+OUTSIDE = ("/", "~", "..")  # beginnings of paths that lead out of the project
 QUERY = re.compile(r"(://[^\s'\"?#]*)[?#][^\s'\"]*")
 
 Cell = Callable[[Run], str]
@@ -71,8 +74,20 @@ def pin(name: str) -> Cell:
 
 
 def value_of(params: Mapping[str, object], key: str) -> str:
-    """Return a param as YAML has it, in one short line, or a dash; URLs without user, password and query."""
-    return QUERY.sub(r"\1", show_value(params[key])).strip("'") if key in params else MISSING
+    """Return a param as YAML has it, in one short line, or a dash.
+
+    URLs are without user, password and query, and of a user's own files that are not in the project the name is shown.
+    """
+    if key not in params:
+        return MISSING
+    value = params[key]
+    if key.endswith(PLACES):
+        value = [_place(one) for one in value] if isinstance(value, list) else _place(value)
+    return QUERY.sub(r"\1", show_value(value)).strip("'")
+
+
+def _place(value: object) -> object:
+    return Path(value).name if isinstance(value, str) and value.startswith(OUTSIDE) else value
 
 
 def splits(stage: str) -> Cell:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from scratchlm.report.blocks import Block, Chart, Key, Section, Side
 from scratchlm.report.drawing import INK, MODELS, SERIES, TRAIN, VALIDATION, WIDTH_IN, draw
-from scratchlm.report.run import Run, missing
+from scratchlm.report.run import OUTPUTS, Run, missing
 
 SIZE_IN = (WIDTH_IN, 3.3)
 
@@ -42,23 +42,18 @@ class Curve:
     level_label: str = ""
 
 
-def _losses(name: str, title: str, path: str, unit: str, level: float | None = None, level_label: str = "") -> Curve:
+def _losses(name: str, title: str, path: str, y_label: str, level: float | None = None, level_label: str = "") -> Curve:
     lines = (Line("train_loss", "train", TRAIN, "--"), Line("validation_loss", "validation", VALIDATION, "-"))
-    return Curve(name, title, path, "step", f"{unit}", lines, level=level, level_label=level_label)
+    return Curve(name, title, path, "step", y_label, lines, level=level, level_label=level_label)
 
 
-def _curves() -> Iterator[Curve]:
-    yield _losses("pretrain", "Pretraining", "data/plots/pretrain.csv", "cross entropy (nats per token)")
-    yield _losses(
-        "instructions",
-        "Instruction tuning",
-        "data/plots/finetune_instructions.csv",
-        "cross entropy (nats per token)",
-    )
-    yield _losses(
-        "classifier-loss", "Classifier: loss", "data/plots/classifier_loss.csv", "cross entropy (nats per message)"
-    )
-    yield Curve(
+PER_TOKEN, PER_MESSAGE = "cross entropy (nats per token)", "cross entropy (nats per message)"
+TUNED = "data/plots/tune_preferences.csv"
+CURVES = (
+    _losses("pretrain", "Pretraining", "data/plots/pretrain.csv", PER_TOKEN),
+    _losses("instructions", "Instruction tuning", "data/plots/finetune_instructions.csv", PER_TOKEN),
+    _losses("classifier-loss", "Classifier: loss", "data/plots/classifier_loss.csv", PER_MESSAGE),
+    Curve(
         "classifier-accuracy",
         "Classifier: accuracy",
         "data/plots/classifier_accuracy.csv",
@@ -67,13 +62,12 @@ def _curves() -> Iterator[Curve]:
         (Line("train_accuracy", "train", TRAIN, "--"), Line("validation_accuracy", "validation", VALIDATION, "-")),
         form=".2f",
         from_zero=False,
-    )
-    tuned = "data/plots/tune_preferences.csv"
-    yield _losses("preferences", "Preference tuning: loss", tuned, "loss (nats per pair)", log(2), "the reference")
-    yield Curve(
+    ),
+    _losses("preferences", "Preference tuning: loss", TUNED, "loss (nats per pair)", log(2), "the reference"),
+    Curve(
         "rewards",
         "Preference tuning: rewards of validation answers",
-        tuned,
+        TUNED,
         "step",
         "reward (beta times nats per answer)",
         (
@@ -83,17 +77,17 @@ def _curves() -> Iterator[Curve]:
         from_zero=False,
         level=0.0,
         level_label="the reference",
-    )
+    ),
+)
 
 
 def curves(runs: Sequence[Run]) -> Section:
     """Return the curves of all trainings that any run has."""
-    found = list(_curves())
-    charts = [chart for curve in found if (chart := _chart(curve, runs)) is not None]
+    charts = [chart for curve in CURVES if (chart := _chart(curve, runs)) is not None]
     blocks: list[Block] = [Side(charts)] if charts else []
     if charts and len(runs) > 1:
         blocks.insert(0, Key([run.name for run in runs]))
-    return Section("curves", "Curves", blocks, missing(runs, *dict.fromkeys(curve.path for curve in found)))
+    return Section("curves", "Curves", blocks, missing(runs, *dict.fromkeys(curve.path for curve in CURVES)))
 
 
 def _chart(curve: Curve, runs: Sequence[Run]) -> Chart | None:
@@ -128,4 +122,16 @@ def _chart(curve: Curve, runs: Sequence[Run]) -> Chart | None:
         f"{name + ', ' if len(runs) > 1 else ''}{line.label} {y[0]:{curve.form}} → {y[-1]:{curve.form}}"
         for name, _, line, _, y in series
     )
-    return Chart(curve.title, draw(curve.name, SIZE_IN, paint), note)
+    return Chart(curve.title, draw(curve.name, SIZE_IN, paint), note + _measured_on(curve, runs))
+
+
+def _measured_on(curve: Curve, runs: Sequence[Run]) -> str:
+    """Say why the last point is not the figure of the tables."""
+    key = f"{OUTPUTS[curve.path]}.eval_batches"
+    counts = " or ".join(str(n) for n in dict.fromkeys(run.params[key] for run in runs if key in run.params))
+    if not counts:
+        return ""
+    return (
+        f". Points are measured on the first {counts} batches of a split ({key}; with keep best or patience, of train "
+        "alone), the figures in the tables on more."
+    )

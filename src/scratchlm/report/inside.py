@@ -7,14 +7,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from scratchlm.report.blocks import Fold, Image, Section
-from scratchlm.report.run import Run, missing
+from scratchlm.report.run import OUTPUTS, Run, missing
 
-SAMPLES = (
-    "data/samples/pretrain.md",
-    "data/samples/bases.md",
-    "data/samples/assistant.md",
-    "data/samples/preferred.md",
-)
+SAMPLES = [path for path in OUTPUTS if path.startswith("data/samples/")]
 ATTENTION = "data/plots/attention.png"
 PNG = b"\x89PNG\r\n\x1a\n"
 HEADING = re.compile(r"^## (.*)$", re.MULTILINE)

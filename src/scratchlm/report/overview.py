@@ -116,8 +116,11 @@ def differences(params: Mapping[str, object], others: Mapping[str, object]) -> l
 
 
 def _differing_params(runs: Sequence[Run]) -> Block:
-    keys = [key for key in dict.fromkeys(key for run in runs for key in run.params)]
-    rows = [(key, *cells) for key in keys if len(set(cells := [value_of(run.params, key) for run in runs])) > 1]
+    rows = [
+        (key, *(value_of(run.params, key) for run in runs))
+        for key in dict.fromkeys(key for run in runs for key in run.params)
+        if any(run.params.get(key, MISSING) != runs[0].params.get(key, MISSING) for run in runs)
+    ]
     if not rows:
         return Words("All ran with the same params.")
     columns = [Column("param", "code"), *(Column(run.name) for run in runs)]

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from scratchlm.files.atomic import write_text
 from scratchlm.files.revisions import WORKSPACE, open_project
-from scratchlm.judging.votes import Votes, read_votes
+from scratchlm.judging.votes import VOTES, Votes, read_votes
 from scratchlm.report.answers import answers
 from scratchlm.report.ballot import ballot
 from scratchlm.report.blocks import Section
@@ -24,8 +24,6 @@ from scratchlm.report.questions import questions
 from scratchlm.report.run import Run, read_run
 from scratchlm.report.scores import scores
 from scratchlm.report.sweeps import sweeps
-
-VOTES = "data/votes.jsonl"
 
 
 def write_report(path: Path, revisions: Sequence[str], folder: Path) -> None:

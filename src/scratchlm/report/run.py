@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -57,10 +58,11 @@ class Run:
     pins: Mapping[str, str]  # versions of packages
     hashes: Mapping[str, str]  # MD5 of the stages' outputs, by path
     metrics: Mapping[str, Any]  # by stage
-    files: Mapping[str, bytes]  # those of OUTPUTS that are there
+    files: Mapping[str, bytes]  # those of OUTPUTS that are there as the stages wrote them
     stages: Sequence[str]  # that have run
     waiting: Sequence[str]  # that have not
     lost: Sequence[str]  # metrics that dvc.lock names and that are gone
+    changed: Sequence[str]  # files and metrics that are there, but are not those that dvc.lock names
 
     @property
     def title(self) -> str:
@@ -136,7 +138,10 @@ def read_run(repo: Any, revision: str) -> Run:
             for key in found
             if key in present and found[key] == present[key]
         }
-        metrics = {name: _read_json(files, f"{METRICS}/{name}.json", revision) for name in ran}
+        shown = [path for path in hashes if path in OUTPUTS or path.startswith(f"{METRICS}/")]
+        found_files = {path: content for path in shown if (content := _read(files, path))}
+        contents = {path: content for path, content in found_files.items() if _md5(content) == hashes[path]}
+        metrics = {name: _json_of(contents, f"{METRICS}/{name}.json", revision) for name in ran}
         return Run(
             name=revision,
             commit=None if revision == WORKSPACE else repo.get_rev()[:COMMIT_CHARS],
@@ -146,15 +151,16 @@ def read_run(repo: Any, revision: str) -> Run:
             pins=dict(re.findall(r"^([\w.-]+)==(\S+)", _read(files, PINS).decode(), re.MULTILINE)),
             hashes=hashes,
             metrics={stage: found for stage, found in metrics.items() if found},
-            files={path: content for path in OUTPUTS if (content := _read(files, path))},
+            files={path: contents[path] for path in OUTPUTS if path in contents},
             stages=ran,
             waiting=[name for name in stages if name not in by_stage],
-            lost=[path for path in hashes if path.startswith(f"{METRICS}/") and not _read(files, path)],
+            lost=[path for path in shown if path.startswith(f"{METRICS}/") and path not in found_files],
+            changed=[path for path in found_files if path not in contents],
         )
 
 
 def unfinished(runs: Sequence[Run]) -> list[str]:
-    """Say, a sentence each, which stages of a run have not run, and which of its metrics are gone."""
+    """Say, a sentence each, which stages of a run have not run, which metrics are gone, and what is of another run."""
     lines = []
     for run in runs:
         prefix = f"{run.name}: " if len(runs) > 1 else ""
@@ -162,6 +168,11 @@ def unfinished(runs: Sequence[Run]) -> list[str]:
             lines.append(f"{prefix}not run yet: {', '.join(run.waiting)}. `make repro` runs what is missing.")
         if run.lost:
             lines.append(f"{prefix}missing: {', '.join(run.lost)}. `make repro` makes it again.")
+        if run.changed:
+            remedy = " `dvc checkout` brings it back, `make repro` makes it again." if run.commit is None else ""
+            lines.append(
+                f"{prefix}left out, for it is not what the run in dvc.lock wrote: {', '.join(run.changed)}.{remedy}"
+            )
     return lines
 
 
@@ -170,7 +181,7 @@ def missing(runs: Sequence[Run], *paths: str) -> list[str]:
     lines = []
     for run in runs:
         prefix = f"{run.name}: " if len(runs) > 1 else ""
-        gone = [path for path in paths if path not in run.files]
+        gone = [path for path in paths if path not in run.files and path not in run.changed]
         for stage in dict.fromkeys(OUTPUTS[path] for path in gone):
             if stage not in run.stages:
                 lines.append(f"{prefix}{stage} has not run: `dvc repro {stage}` runs it.")
@@ -212,6 +223,10 @@ def _profiles(files: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield name, _flat(_read_yaml(files, f"{PROFILES}/{name}.yaml"))
 
 
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
 def _read(files: Any, path: str) -> bytes:
     try:
         content: bytes = files.cat_file(f"/{path}")
@@ -228,10 +243,9 @@ def _read_yaml(files: Any, path: str) -> Any:
     return found if isinstance(found, dict) else {}
 
 
-def _read_json(files: Any, path: str, revision: str) -> Any:
-    content = _read(files, path)
+def _json_of(contents: Mapping[str, bytes], path: str, revision: str) -> Any:
     try:
-        found = json.loads(content) if content else {}
-    except ValueError as error:
+        found = json.loads(contents.get(path, b"{}"))
+    except (ValueError, RecursionError) as error:
         raise OutputError(f"{path} of {revision} is not valid JSON ({one_line(error, ERROR_CHARS)})") from None
     return found if isinstance(found, dict) else {}

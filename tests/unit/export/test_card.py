@@ -105,6 +105,26 @@ def test_a_users_own_places_stay_private(source: Any) -> None:
     assert not [part for part in ("secret", "mine", "hunter2") if part in card]
 
 
+def test_only_known_names_of_data_are_told() -> None:
+    known = {"corpus.source": "the-verdict", "instructions.source": "alpaca", "pretrain.start": "random"}
+    own = {"corpus.source": "clients", "preferences.source": "alpaca", "pretrain.start": "thesis"}
+    for params, n_own in ((known, 0), (own, 3)):
+        found = sections(write_card(replace(MODEL, run=replace(RUN, params=params))))["How it was trained"]
+        assert found.count("files of the author's own") == n_own
+        assert "clients" not in found and "thesis" not in found
+
+
+def test_the_card_repeats_what_speaks_against_the_judge() -> None:
+    probes = {"n": 5, "n_scored": 5, "auc": 0.5, "padding_gain": 0.0, "shuffled": 0.0, "echo": 0.0, "injection": 0.0}
+    judged = {**METRICS["judge_responses"], "probes": probes}
+    found = sections(write_card(replace(MODEL, run=replace(RUN, metrics={"judge_responses": judged}))))["Figures"]
+    doubt = "AUC of references against wrong answers 0.50 (at least 0.9)"
+    assert f"**overlap cannot be trusted, its scores say little about the answers: {doubt}.**" in found
+    assert "cannot be trusted" not in sections(write_card(MODEL))["Figures"]
+    older = {key: value for key, value in judged.items() if key != "preferred"}
+    assert "overlap" in write_card(replace(MODEL, run=replace(RUN, metrics={"judge_responses": older})))
+
+
 def test_a_text_among_the_params_cannot_end_the_block() -> None:
     card = write_card(replace(MODEL, run=replace(RUN, params={"pretrain.sample_prompt": "```\n# Hello\n```"})))
     assert 'pretrain.sample_prompt: "```\\n# Hello\\n```"\n```\n' in card

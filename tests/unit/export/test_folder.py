@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub.utils import validate_repo_id
+from runs import write_lock
 from tiny_exports import GPT, random_model
 
 from scratchlm.assistant.chat_template import jinja_template
@@ -21,6 +25,7 @@ from scratchlm.classifier.folder import Description, save_classifier
 from scratchlm.errors import InputError, OutputError
 from scratchlm.export import exported_model
 from scratchlm.export import folder as exporting
+from scratchlm.export.card import write_card
 from scratchlm.export.exported_model import ExportedModel
 from scratchlm.export.folder import export_model
 from scratchlm.export.gguf_file import Dtype
@@ -40,7 +45,7 @@ def all_bytes(folder: Path) -> dict[str, bytes]:
 
 
 def test_an_assistant_is_exported_whole(assistant: Path, out: Path) -> None:
-    export_model(assistant, out, "f16", root=out)
+    export_model(assistant, out, "f16")
     found = all_bytes(out)
     assert set(found) == {
         "Modelfile",
@@ -147,6 +152,16 @@ def test_an_export_with_work_of_the_users_in_it_is_left_alone(
     assert all_bytes(out) == before
 
 
+def test_links_and_empty_folders_in_an_export_are_the_users(assistant: Path, out: Path, tmp_path: Path) -> None:
+    for number, make in enumerate((lambda path: path.symlink_to(tmp_path), Path.mkdir)):
+        place = out.with_name(str(number))
+        export_model(assistant, place, "f16")
+        make(place / "mine")
+        with pytest.raises(InputError, match="mine was written by no export"):
+            export_model(assistant, place, "f16")
+        assert (place / "mine").is_dir()
+
+
 def test_a_model_folder_is_no_place_for_an_export(assistant: Path, out: Path) -> None:
     before = all_bytes(assistant)
     for inside in (assistant, assistant / "gguf"):
@@ -169,7 +184,7 @@ def test_an_export_that_fails_leaves_the_one_before(
     assistant: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export_model(assistant, out, "f16")
-    before = all_bytes(out.parent)
+    before = all_bytes(out)
 
     def fail(model: ExportedModel) -> str:
         raise InputError("no room")
@@ -177,14 +192,88 @@ def test_an_export_that_fails_leaves_the_one_before(
     monkeypatch.setattr(exporting, "write_card", fail)
     with pytest.raises(InputError, match="no room"):
         export_model(assistant, out, "f32")
-    assert all_bytes(out.parent) == before and list(out.parent.iterdir()) == [out]
+    assert all_bytes(out) == before and {*out.parent.iterdir()} == {out, out.with_name(".assistant.lock")}
 
 
-@pytest.mark.parametrize("name", ["../evil", "a b", ".hidden", "a" * 64, "a\n", "Ü"])
+NAMES_REFUSED = ["", "../evil", "a b", ".hidden", "a" * 64, "a\n", "Ü", "a--b", "a..b", "a-", "a.", "a_", "a.git"]
+
+
+@pytest.mark.parametrize("name", NAMES_REFUSED)
 def test_a_name_that_others_cannot_take_is_refused(name: str, assistant: Path, out: Path) -> None:
     with pytest.raises(InputError, match=r"--name: got .*, wanted at most 63 letters, digits"):
         export_model(assistant, out, "f16", name)
     assert not out.parent.exists()
+
+
+@pytest.mark.parametrize("name", ["a", "My-model_1.5", "a-b.c", "git", "a.gits", "a" * 63])
+def test_a_name_that_is_taken_is_one_that_the_hub_takes(name: str, assistant: Path, out: Path) -> None:
+    validate_repo_id(f"me/{name}")
+    assert export_model(assistant, out, "f16", name).name == name
+
+
+@pytest.mark.parametrize("place", [".", "..", "", "../..", "new/.."])
+def test_the_current_folder_is_no_place_for_an_export(
+    place: str, assistant: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = assistant.parents[1] / "work" / "empty"
+    empty.mkdir(parents=True)
+    monkeypatch.chdir(empty)
+    with pytest.raises(InputError, match=r"--out: .* holds the current folder: give a place"):
+        export_model(assistant, Path(place), "f16")
+    assert list(empty.iterdir()) == [] and Path.cwd() == empty
+
+
+def test_what_a_stage_writes_is_no_place_for_an_export(assistant: Path) -> None:
+    root = assistant.parents[1]
+    write_lock(root)
+    for place in ("models/bases", "models/bases/mine", "data/corpus/mine"):
+        with pytest.raises(InputError, match=r"--out: .* is in (models/bases|data/corpus), which the stage download_"):
+            export_model(assistant, root / place, "f16")
+    assert not (root / "models" / "bases").exists()
+    export_model(assistant, root / "models" / "mine", "f16")
+
+
+def test_the_projects_record_is_found_from_anywhere(
+    assistant: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lock(assistant.parents[1])
+    monkeypatch.chdir(tmp_path)
+    export_model(assistant, out, "f16")
+    assert "| mean score of its answers | 75.21 (" in (out / "README.md").read_text()
+
+
+def test_two_exports_to_one_place_do_not_disturb_each_other(
+    assistant: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_again(model: ExportedModel) -> str:
+        with pytest.raises(InputError, match=f"another export is writing {out}: wait for it"):
+            export_model(assistant, out, "f32")
+        return write_card(model)
+
+    monkeypatch.setattr(exporting, "write_card", write_again)
+    export_model(assistant, out, "f16")
+    assert (out / "assistant-F16.gguf").exists() and not (out / "assistant-F32.gguf").exists()
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    assistant: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=100_000))
+    with pytest.raises(InputError, match=rf"no space left in {out.parent}: [\d,]+ bytes are needed, 100,000 are free"):
+        export_model(assistant, out, "f16")
+    assert not list(out.parent.glob("*assistant"))
+
+
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "no space left in"), (errno.EROFS, "cannot write")])
+def test_a_disk_that_cannot_be_written_is_named(
+    number: int, said: str, assistant: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, text: str) -> None:
+        raise OSError(number, "it fails")
+
+    monkeypatch.setattr(exporting, "write_text", fail)
+    with pytest.raises(InputError, match=f"{said} {out.parent}: "):
+        export_model(assistant, out, "f16")
 
 
 def test_a_licence_is_a_name_that_the_hub_knows(assistant: Path, out: Path) -> None:
@@ -205,6 +294,20 @@ def test_others_weights_carry_their_licence_and_authors(
     assert "license: apache-2.0\n" in (out / "README.md").read_text()
     export_model(assistant, out, "f16", licence="cc-by-4.0")
     assert "license: cc-by-4.0\n" in (out / "README.md").read_text() and (out / "NOTICE").exists()
+
+
+def test_weights_that_only_look_like_others_get_their_notice_and_no_licence(
+    assistant: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guessed = origin_of("smollm2-135M")._replace(certain=False)
+    monkeypatch.setattr(exported_model, "find_origin", lambda config, run: guessed)
+    export_model(assistant, out, "f16")
+    header, card = (out / "README.md").read_text().removeprefix("---\n").split("---\n", 1)
+    assert "base_model" not in header and "license" not in header
+    assert "By its shape it was trained from [SmolLM2-135M-Instruct]" in card and "No licence was chosen" in card
+    assert (out / "NOTICE").read_text().startswith("assistant may be, as its shape says, a changed version of SmolLM2")
+    export_model(assistant, out, "f16", licence="cc-by-4.0")
+    assert "license: cc-by-4.0\n" in (out / "README.md").read_text()
 
 
 def test_a_classifier_is_refused(tokenizer_folder: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from scratchlm.checkpoint.gguf_llama import gguf_config, gguf_tokenizer, read_pa
 from scratchlm.checkpoint.weights import WEIGHTS
 from scratchlm.errors import InputError, OutputError
 from scratchlm.export.gguf_file import write_gguf
+from scratchlm.export.vocabulary import read_vocabulary
 from scratchlm.files.text import read_json
 from scratchlm.model.init import new_model
 from scratchlm.tokenizer.protocol import HF_TOKENIZER
@@ -35,7 +36,7 @@ def tensors_of(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("tied", [True, False])
 def test_our_reader_gets_back_the_llama_that_was_written(tied: bool, checkpoint: Checkpoint, tmp_path: Path) -> None:
     folder, model = checkpoint(replace(LLAMA, tie_embeddings=tied))
-    write_gguf(tmp_path / "a.gguf", folder, "f32", "a", None)
+    write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), "f32", "a", None)
     found = read_gguf(tmp_path / "a.gguf")
     assert gguf_config(found) == model.config
     assert gguf_tokenizer(found) == read_json(folder / HF_TOKENIZER, "")
@@ -48,7 +49,7 @@ def test_a_gpt_has_its_weights_output_first_and_zeros_for_biases_it_lacks(
     options: dict[str, bool], checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     folder, model = checkpoint(replace(GPT, **options))
-    write_gguf(tmp_path / "a.gguf", folder, "f32", "a", None)
+    write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), "f32", "a", None)
     tensors, state = tensors_of(tmp_path / "a.gguf"), model.state_dict()
     ours = {
         "token_embd.weight": "wte.weight",
@@ -71,7 +72,7 @@ def test_a_gpt_has_its_weights_output_first_and_zeros_for_biases_it_lacks(
 
 def test_the_header_says_what_llama_cpp_must_know(checkpoint: Checkpoint, tmp_path: Path) -> None:
     folder, _ = checkpoint(LLAMA)
-    write_gguf(tmp_path / "a.gguf", folder, "q8_0", "my-model", "{{ messages }}")
+    write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), "q8_0", "my-model", "{{ messages }}")
     values = read_gguf(tmp_path / "a.gguf").values
     assert {key: value for key, value in values.items() if not isinstance(value, list | memoryview)} == {
         "general.architecture": "llama",
@@ -105,7 +106,7 @@ def test_matrices_have_the_type_asked_for_and_the_rest_float32(
     dtype: Any, kind: Kind, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
     folder, _ = checkpoint(GPT)
-    write_gguf(tmp_path / "a.gguf", folder, dtype, "a", None)
+    write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), dtype, "a", None)
     for name, tensor in tensors_of(tmp_path / "a.gguf").items():
         small = len(tensor.shape) == 1 or name == "position_embd.weight"
         assert tensor.tensor_type == (Kind.F32 if small else kind), name
@@ -113,7 +114,7 @@ def test_matrices_have_the_type_asked_for_and_the_rest_float32(
 
 def test_rows_that_are_no_whole_blocks_stay_in_float16(checkpoint: Checkpoint, tmp_path: Path) -> None:
     folder, model = checkpoint(replace(GPT, emb_dim=40))
-    write_gguf(tmp_path / "a.gguf", folder, "q8_0", "a", None)
+    write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), "q8_0", "a", None)
     tensors = tensors_of(tmp_path / "a.gguf")
     assert tensors["token_embd.weight"].tensor_type == Kind.F16  # rows of 40
     assert tensors["blk.0.ffn_down.weight"].tensor_type == Kind.Q8_0  # rows of 160
@@ -130,7 +131,7 @@ def test_q8_0_is_what_llama_cpps_own_quantizer_gives(checkpoint: Checkpoint, tmp
     quantize.argtypes = [ctypes.c_int, *[ctypes.c_void_p] * 2, *[ctypes.c_int64] * 3, ctypes.c_void_p]
     folder, _ = checkpoint(LLAMA)
     for dtype in ("f32", "q8_0"):
-        write_gguf(tmp_path / f"{dtype}.gguf", folder, dtype, "a", None)
+        write_gguf(tmp_path / f"{dtype}.gguf", folder, read_vocabulary(folder), dtype, "a", None)
     exact, quantized = (tensors_of(tmp_path / f"{dtype}.gguf") for dtype in ("f32", "q8_0"))
     compared = [name for name, tensor in quantized.items() if tensor.tensor_type == Kind.Q8_0]
     for name in compared:
@@ -145,14 +146,14 @@ def test_bfloat16_is_exported_as_it_is_in_float32(checkpoint: Checkpoint, tmp_pa
     folder, _ = checkpoint(LLAMA)
     stored = {name: tensor.bfloat16() for name, tensor in load_file(folder / WEIGHTS).items()}
     save_file(stored, folder / WEIGHTS, metadata={"format": "pt"})
-    write_gguf(tmp_path / "a.gguf", folder, "f32", "a", None)
+    write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), "f32", "a", None)
     tensors = tensors_of(tmp_path / "a.gguf")
     assert np.array_equal(tensors["token_embd.weight"].data, stored["model.embed_tokens.weight"].float().numpy())
 
 
 def test_tensors_come_in_an_order_that_no_set_decides(checkpoint: Checkpoint, tmp_path: Path) -> None:
     folder, _ = checkpoint(replace(GPT, n_layers=9))
-    write_gguf(tmp_path / "a.gguf", folder, "f16", "a", None)
+    write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), "f16", "a", None)
     biases = [name for name in tensors_of(tmp_path / "a.gguf") if name.endswith("attn_qkv.bias")]
     assert biases == [f"blk.{layer}.attn_qkv.bias" for layer in range(9)]
 
@@ -170,7 +171,7 @@ def test_a_model_that_llama_cpp_would_compute_otherwise_is_refused(
 ) -> None:
     folder, _ = checkpoint(replace(GPT, **options))
     with pytest.raises(InputError, match=problem):
-        write_gguf(tmp_path / "a.gguf", folder, "f16", "a", None)
+        write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), "f16", "a", None)
     assert not (tmp_path / "a.gguf").exists()
 
 
@@ -179,7 +180,7 @@ def test_a_tokenizer_of_words_is_refused(tmp_path: Path) -> None:
     write_vocabulary(words, build_vocabulary(["the cat"], 5))
     save_checkpoint(tmp_path / "checkpoint", new_model(replace(GPT, vocab_size=4), "gpt2"), words)
     with pytest.raises(InputError, match=r"llama\.cpp knows no tokenizer of words: set tokenizer.kind to bpe or gpt2"):
-        write_gguf(tmp_path / "a.gguf", tmp_path / "checkpoint", "f16", "a", None)
+        read_vocabulary(tmp_path / "checkpoint")
 
 
 def change(folder: Path, name: str, value: float) -> None:
@@ -193,19 +194,19 @@ def test_numbers_that_are_none_are_refused(value: float, checkpoint: Checkpoint,
     folder, _ = checkpoint(GPT)
     change(folder, "transformer.wte.weight", value)
     with pytest.raises(OutputError, match=r"wte\.weight holds NaN or infinity"):
-        write_gguf(tmp_path / "a.gguf", folder, "f32", "a", None)
+        write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), "f32", "a", None)
 
 
 def test_numbers_too_large_for_float16_are_refused_with_what_helps(checkpoint: Checkpoint, tmp_path: Path) -> None:
     folder, _ = checkpoint(GPT)
     change(folder, "transformer.wte.weight", -70_000.0)
     with pytest.raises(InputError, match=r"wte\.weight holds numbers above 65,504.*--dtype f32"):
-        write_gguf(tmp_path / "a.gguf", folder, "f16", "a", None)
-    write_gguf(tmp_path / "a.gguf", folder, "f32", "a", None)
+        write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), "f16", "a", None)
+    write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), "f32", "a", None)
 
 
 def test_biases_that_the_model_ignores_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     folder, _ = checkpoint(GPT)
     change(folder, "transformer.h.1.attn.c_attn.bias", 1.0)
     with pytest.raises(OutputError, match=r"set qkv_bias to true in config\.json"):
-        write_gguf(tmp_path / "a.gguf", folder, "f32", "a", None)
+        write_gguf(tmp_path / "a.gguf", folder, read_vocabulary(folder), "f32", "a", None)

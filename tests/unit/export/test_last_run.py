@@ -24,7 +24,7 @@ def root(assistant: Path) -> Path:
 
 
 def found(root: Path, name: str) -> LastRun:
-    run = find_run(root / "models" / name, root)
+    run = find_run(root / "models" / name)
     assert run is not None
     return run
 
@@ -101,19 +101,19 @@ def test_a_model_whose_assistant_was_trained_again_names_no_base(root: Path) -> 
 
 def test_a_changed_folder_has_no_run(root: Path) -> None:
     (root / "models" / "assistant" / "notes.txt").write_text("mine")
-    assert find_run(root / "models" / "assistant", root) is None
+    assert find_run(root / "models" / "assistant") is None
 
 
 def test_a_folder_elsewhere_has_no_run(root: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     (root / "models" / "assistant").rename(elsewhere)
-    assert find_run(elsewhere, root) is None
-    assert find_run(root / "inputs" / "models" / "mine", root) is None
+    assert find_run(elsewhere) is None
+    assert find_run(root / "inputs" / "models" / "mine") is None
 
 
 def test_without_a_lock_there_is_no_run(root: Path) -> None:
     (root / "dvc.lock").unlink()
-    assert find_run(root / "models" / "assistant", root) is None
+    assert find_run(root / "models" / "assistant") is None
 
 
 def test_figures_that_were_measured_on_another_model_are_left_out(root: Path) -> None:
@@ -148,7 +148,7 @@ def test_metrics_that_were_edited_are_left_out(root: Path) -> None:
 def test_a_lock_with_a_merge_conflict_is_told(root: Path) -> None:
     (root / "dvc.lock").write_text("schema: '2.0'\n<<<<<<< HEAD\nstages: {}\n")
     with pytest.raises(InputError, match=r"dvc\.lock is not valid YAML.*git checkout HEAD dvc\.lock"):
-        find_run(root / "models" / "assistant", root)
+        find_run(root / "models" / "assistant")
 
 
 def test_params_are_those_of_the_run_and_not_of_the_file(root: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from inspect import signature
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from scratchlm import cli
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.export.ollama import go_template, modelfile, parameters
+from scratchlm.export.vocabulary import read_vocabulary
 from scratchlm.params.choices import PromptStyle
+from scratchlm.tokenizer.folder import read_hugging_face_tokenizer
 
 MESSAGES = ["Hi", "Hello", "Name {{ .Prompt }} \\ \"three\" 'fruits'.\n"]
 
@@ -39,7 +44,14 @@ def test_a_model_of_texts_gets_the_text_alone() -> None:
 
 def test_answers_are_greedy_and_leave_half_of_the_context_to_the_prompt() -> None:
     assert parameters(160, ["<|end|>"]) == {"num_ctx": 160, "num_predict": 80, "stop": ["<|end|>"], "temperature": 0}
-    assert parameters(8192, [])["num_predict"] == 256
+    assert parameters(8192, [])["num_predict"] == signature(cli.ask).parameters["tokens"].default
+
+
+def test_an_answer_ends_with_every_token_that_ends_ours(smollm_tokenizer: Path) -> None:
+    tokenizer = read_hugging_face_tokenizer(smollm_tokenizer)
+    assert read_vocabulary(smollm_tokenizer).stops == [
+        tokenizer.decode_single_token_bytes(index).decode() for index in sorted(tokenizer.stop_ids)
+    ]
 
 
 def test_the_modelfile_says_the_same_as_the_two_files_of_the_hub() -> None:

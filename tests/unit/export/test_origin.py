@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from test_card import RUN
@@ -10,6 +12,7 @@ from tiny_exports import GPT, LLAMA
 
 from scratchlm.bases.gpt2 import gpt2_config
 from scratchlm.bases.smollm2 import CONFIG
+from scratchlm.export import origin as origin_module
 from scratchlm.export.origin import APACHE, find_origin, licence_of, notice, origin_of
 
 
@@ -40,7 +43,7 @@ def test_without_a_run_the_shape_says_what_must_be_credited() -> None:
             origin = find_origin(changed, None)
             assert origin is not None
             assert origin.name == name and not origin.certain
-            assert "as its shape says" in notice("mine", origin)
+            assert "mine may be, as its shape says, a changed version of" in notice("mine", origin)
     assert find_origin(GPT, None) is None and find_origin(LLAMA, None) is None
 
 
@@ -69,3 +72,10 @@ def test_the_notice_names_authors_licence_source_and_change() -> None:
 def test_the_apache_licence_goes_along_in_full() -> None:
     assert "END OF TERMS AND CONDITIONS" in licence_of(origin_of("smollm2-135M-base"))[APACHE]
     assert licence_of(origin_of("124M")) == {}
+
+
+def test_once_installed_the_licence_is_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {"licenses/LICENSES/Apache-2.0.txt": "the licence"}
+    monkeypatch.setattr(origin_module, "PROJECT", tmp_path)
+    monkeypatch.setattr(origin_module, "distribution", lambda name: SimpleNamespace(read_text=texts.get))
+    assert licence_of(origin_of("smollm2-135M")) == {APACHE: "the licence"}

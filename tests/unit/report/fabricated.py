@@ -97,6 +97,7 @@ def make_run(
         "stages": [*metrics, *OUTPUTS.values()],
         "waiting": [],
         "lost": [],
+        "changed": [],
     }
     fields["files"]["data/plots/attention.png"] = b"\x89PNG\r\n\x1a\nmaps"
     return Run(**fields | changes)

@@ -17,6 +17,7 @@ from scratchlm.report.blocks import Chart, Key, Matrix, Side, Table, Task, Words
 from scratchlm.report.curves import curves
 from scratchlm.report.intervals import interval_chart
 from scratchlm.report.messages import messages
+from scratchlm.report.questions import questions
 from scratchlm.report.run import OUTPUTS, missing
 
 
@@ -62,6 +63,66 @@ def test_secrets_in_urls_are_not_shown() -> None:
     source = ["https://me:secret@host/texts.txt?key=secret"]
     html = html_of(make_run(params=PROFILE | {"corpus.source": source}))
     assert "secret" not in html and "host/texts.txt" in html
+
+
+@pytest.mark.parametrize("place", ["/home/me/clients.txt", "~/clients.txt", "../me/clients.txt"])
+def test_of_files_outside_the_project_the_name_is_shown(place: str) -> None:
+    elsewhere = ["/srv/clients.txt"]
+    runs = [
+        make_run(name, params=PROFILE | {"corpus.source": source})
+        for name, source in (("a", [place]), ("b", elsewhere))
+    ]
+    page = Page(html_of(*runs))
+    assert page.rows("corpus.source")[-1] == ["['clients.txt']"] * 2  # they differ, and are in the table
+    assert "/clients.txt" not in page.text
+
+
+def test_a_prompt_that_begins_with_a_slash_is_shown() -> None:
+    page = Page(html_of(make_run(params=PROFILE | {"pretrain.sample_prompt": "/a/b"})))
+    assert page.row("pretrain.sample_prompt")[-1] == "/a/b"
+
+
+def test_what_is_gone_or_of_another_run_is_named() -> None:
+    texts = Page(html_of(make_run(lost=["metrics/pretrain.json"], changed=["data/responses.json"], files={}))).texts
+    assert "missing: metrics/pretrain.json. `make repro` makes it again." in texts
+    remedy = "`dvc checkout` brings it back, `make repro` makes it again."
+    assert f"left out, for it is not what the run in dvc.lock wrote: data/responses.json. {remedy}" in texts
+    assert not any("neither" in text and "data/responses.json" in text for text in texts)
+
+
+def test_a_picture_that_is_none_is_left_out() -> None:
+    run = make_run()
+    damaged = dataclasses.replace(run, files={**run.files, "data/plots/attention.png": b"<svg>"})
+    assert "img" in {tag for tag, _ in Page(html_of(run)).tags}
+    assert "img" not in {tag for tag, _ in Page(html_of(damaged)).tags}
+
+
+def test_a_curve_says_on_how_many_batches_it_was_measured() -> None:
+    runs = [make_run(str(n), params=PROFILE | {"pretrain.eval_batches": n}) for n in (5, 10, 5)]
+    (side,) = (block for block in curves(runs).blocks if isinstance(block, Side))
+    notes = [chart.note for chart in side.blocks]
+    assert "Points are measured on the first 5 or 10 batches of a split (pretrain.eval_batches;" in notes[0]
+    assert "batches" not in notes[1]
+
+
+def test_chance_is_drawn_only_where_all_runs_have_the_same() -> None:
+    run = make_run("one")
+    other = dataclasses.replace(
+        run,
+        name="two",
+        metrics={**run.metrics, "benchmark_models": {**run.metrics["benchmark_models"], "chance": 50.0}},
+    )
+    for runs, drawn in (([run, run], True), ([run, other], False)):
+        (chart,) = (block for block in questions(runs).blocks if isinstance(block, Chart))
+        assert (">chance<" in chart.svg) == drawn
+
+
+def test_subjects_are_those_of_the_runs_that_were_asked() -> None:
+    run = make_run("one")
+    bare = {key: value for key, value in run.metrics["benchmark_models"].items() if key != "subjects"}
+    other = dataclasses.replace(run, name="two", metrics={**run.metrics, "benchmark_models": bare})
+    titles = [block.title for block in questions([run, other]).blocks if isinstance(block, Table)]
+    assert titles == ["Accuracy in %, with 95 % intervals", "By subject, in %, one"]
 
 
 def test_out_of_date_results_are_named() -> None:

@@ -16,11 +16,11 @@ from scratchlm.files.text import read_json
 from scratchlm.judging.comparison import ROW_KEYS
 from scratchlm.judging.responses import read_responses
 from scratchlm.judging.verdicts import Row
-from scratchlm.judging.votes import Question, Votes, Winner, add_vote, questions_of, read_votes, summarise_votes
+from scratchlm.judging.votes import VOTES, Question, Votes, Winner, add_vote, questions_of, read_votes, summarise_votes
 from scratchlm.serving.bodies import Body, Refused, read_body
 from scratchlm.serving.shelf import Shelf
 
-RESPONSES, VERDICTS, PAIRWISE, VOTES = "responses.json", "verdicts.json", "pairwise.json", "votes.jsonl"
+RESPONSES, VERDICTS, PAIRWISE = "responses.json", "verdicts.json", "pairwise.json"
 PAIRS = {f"{one} and {two}": (one, two) for one, two in COMPARED.values()}
 
 
@@ -85,7 +85,7 @@ class Ballots:
             raise Refused(409, "the vote is not kept: the answers are others by now; load the page again", "question")
         first, second = question.shown
         winners: dict[str, Winner] = {"first": first, "second": second, "same": "tie"}
-        add_vote(self.data / VOTES, question.vote(winners[new.better]))
+        add_vote(self.data / VOTES.name, question.vote(winners[new.better]))
         return self._progress(questions, self._votes()) | {"first": first, "second": second}
 
     def undo(self, pair: str | None) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Ballots:
         last = next((by_key[key] for key in reversed(votes.by_question) if key in by_key), None)
         if last is None:
             raise Refused(409, "there is no vote to take back")
-        add_vote(self.data / VOTES, last.vote(None))
+        add_vote(self.data / VOTES.name, last.vote(None))
         return self._answer(last, questions, self._votes())
 
     def results(self) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class Ballots:
         return path
 
     def _votes(self) -> Votes:
-        return read_votes(self.data / VOTES)
+        return read_votes(self.data / VOTES.name)
 
     def _rows(self, name: str) -> list[Row]:
         path, wanted = self.data / name, f"a list of objects with {', '.join(ROW_KEYS)}"
