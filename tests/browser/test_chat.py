@@ -142,7 +142,7 @@ def test_what_people_and_models_write_never_becomes_html(browser: Chrome, panel:
         """
         const real = window.fetch;
         window.fetch = (path, options) => path !== "/v1/completions" ? real(path, options) : Promise.resolve(
-          new Response(`data: ${JSON.stringify({ choices: [{ text: arguments[0], finish_reason: "stop" }] })}\\n\\n`));
+          new Response(`data: ${JSON.stringify({ choices: [{ text: arguments[0], finish_reason: "stop" }] })}\\n\\ndata: [DONE]\\n\\n`));
         """.replace("arguments[0]", repr(HOSTILE))
     )
     labelled(panel, "Input (optional)").send_keys(HOSTILE)

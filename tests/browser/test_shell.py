@@ -27,7 +27,7 @@ def chosen(browser: Chrome) -> str:
 
 def test_a_tab_shows_its_view_and_the_address_keeps_it(browser: Chrome, address: str) -> None:
     browser.get(address)
-    tabs = browser.find_elements(By.CSS_SELECTOR, '[role="tablist"] [role="tab"]')
+    tabs = wait_for(browser, lambda: browser.find_elements(By.CSS_SELECTOR, '[role="tablist"] [role="tab"]'))
     assert [tab.text for tab in tabs] == TITLES
     assert chosen(browser) == "Complete"
     for tab in tabs:
