@@ -20,14 +20,14 @@ PATIENCE_S = 15  # for a busy machine
 SLOW_STEP_S = 0.03
 HOLD = """
     const path = arguments[0];
-    window.realFetch = fetch;
+    window.realFetch ??= fetch;
     window.held = [];
     window.fetch = async (asked, options) => {
       if (asked === path) await new Promise((release) => held.push(release));
       return realFetch(asked, options);
     };
 """
-# Of every element with a text of its own: the text, its colour, and that of its ground, blended where one shines through.
+# Of every element with a text of its own: the text, its colour, and that of its ground, blended if that is translucent.
 TEXTS = """
     const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
     const painted = (...colors) => {
@@ -105,7 +105,8 @@ def release_answers(browser: Chrome) -> None:
 def lose_server(browser: Chrome) -> None:
     """Let every question fail as it does when there is no server, until `release_answers`."""
     browser.execute_script(
-        "window.realFetch ??= fetch; window.held = []; window.fetch = async () => { throw new TypeError('Failed to fetch'); }"
+        "window.realFetch ??= fetch; window.held = [];"
+        "window.fetch = async () => { throw new TypeError('Failed to fetch'); }"
     )
 
 

@@ -37,8 +37,8 @@ def shares(browser: Chrome) -> list[float]:
     return [float(one.get_attribute("value")) for one in all_of(browser, ".bars meter")]
 
 
-def expected(shelf: Shelf, layer: int, head: int, token: int) -> list[float]:
-    served = shelf.get("pretrained")
+def expected(shelf: Shelf, layer: int, head: int, token: int, model: str = "pretrained") -> list[float]:
+    served = shelf.get(model)
     row = attention_maps(served.model, served.tokenizer.encode_ordinary(TEXT))[layer, head, token, : token + 1]
     return sorted(row.tolist(), reverse=True)[:6]
 
@@ -66,6 +66,7 @@ def test_keys_choose_token_head_and_layer(browser: Chrome, address: str, shelf: 
 
     Select(all_of(browser, "select")[0]).select_by_value("assistant")
     wait_for(browser, lambda: shares(browser) != in_second)
+    assert shares(browser) == pytest.approx(expected(shelf, 1, 3, last - 1, "assistant"), abs=2e-6)
     assert (layer.get_property("value"), layer.get_attribute("aria-valuetext")) == ("2", "layer 2 of 2")
 
 
@@ -76,7 +77,7 @@ def test_an_emptied_sentence_has_no_maps(browser: Chrome, address: str) -> None:
     hold_answers(browser, "/page/attention")
     box.send_keys(" a")
     wait_for(browser, lambda: held_answers(browser) == 1)
-    box.clear()
+    box.send_keys(Keys.CONTROL + "a", Keys.NULL, Keys.DELETE)
     wait_for(browser, lambda: not all_of(browser, ".heads")[0].is_displayed())
     release_answers(browser)
     browser.execute_async_script("setTimeout(arguments[0], 100)")
@@ -84,7 +85,7 @@ def test_an_emptied_sentence_has_no_maps(browser: Chrome, address: str) -> None:
     box.send_keys("z" * 80)
     (error,) = all_of(browser, ".error")
     wait_for(browser, lambda: error.text)
-    box.clear()
+    box.send_keys(Keys.CONTROL + "a", Keys.NULL, Keys.DELETE)
     wait_for(browser, lambda: not error.text)
 
 

@@ -104,7 +104,8 @@ export async function mount(section) {
   }
 
   function showQuestion(answer, body) {
-    const focused = question.contains(document.activeElement) || actions.contains(document.activeElement);
+    const focused = document.activeElement; // what has it may go now
+    const within = question.contains(focused) || actions.contains(focused);
     loading = false;
     error.textContent = "";
     showProgress(answer);
@@ -118,7 +119,7 @@ export async function mount(section) {
         ? "You have voted on every question here."
         : "There is nothing to compare: all answers are the same.";
       results.open = true;
-      if (focused) results.firstElementChild.focus();
+      if (within) results.firstElementChild.focus();
       return;
     }
     const task = element("p", { class: "task", tabindex: "-1" }, asked.instruction);
@@ -143,7 +144,7 @@ export async function mount(section) {
       ),
     );
     status.textContent = `Question ${answer.n + 1} of ${answer.n_questions}.`;
-    if (focused || undoButton.disabled && document.activeElement === undoButton) task.focus();
+    if (within || (focused === undoButton && undoButton.disabled)) task.focus();
   }
 
   function reveal(answer, better) {
