@@ -284,6 +284,10 @@ def test_a_token_taken_without_a_server_can_be_taken_later(browser: Chrome, pane
     assert text.get_property("value") == "the cat"
     assert not button(panel, "Undo").is_enabled()
     release_answers(browser)
+    labelled(panel, "Temperature").send_keys(Keys.ARROW_LEFT * 10)
+    ids = served.tokenizer.encode_ordinary("the cat")
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, ids, Sampling(0.5))))
+    assert text.get_property("value") == "the cat", "it was taken although that had failed"
     panel.find_element(By.CSS_SELECTOR, ".candidates button").click()
     wait_for(browser, lambda: text.get_property("value") != "the cat")
     assert text.get_property("value") == "the cat" + decode([first]), "it was taken twice"
@@ -316,20 +320,39 @@ def test_a_token_taken_just_before_writing_is_in_the_text(browser: Chrome, panel
     assert text.get_property("value").startswith(begin)
 
 
-def test_what_is_typed_drops_the_question_before(browser: Chrome, panel: WebElement, served: Served) -> None:
-    """Its answer would replace what was typed; and no token is taken from bars of an earlier text."""
-    text = labelled(panel, "Text")
+def test_bars_of_an_earlier_text_are_not_shown_and_give_no_token(
+    browser: Chrome, panel: WebElement, served: Served
+) -> None:
+    text, encode = labelled(panel, "Text"), served.tokenizer.encode_ordinary
     text.send_keys("the cat")
     wait_for(browser, lambda: rows(browser))
     hold_answers(browser, "/page/next_token")
     text.send_keys(" ran")
     wait_for(browser, lambda: held_answers(browser) == 1)
-    text.send_keys(" on")
-    browser.execute_script("document.querySelector('#view-complete .candidates button').click()")
-    release_answers(browser)
-    expected_V = expect_token(served.model, served.tokenizer.encode_ordinary("the cat ran on"), OWN)
-    wait_for(browser, lambda: shows(browser, expected_V))
-    assert text.get_property("value") == "the cat ran on"
+    type_on = """
+        const [text, words] = arguments;
+        text.value += words;
+        text.dispatchEvent(new Event("input"));
+    """
+    browser.execute_script(
+        """
+        const count = document.querySelector("#view-complete .count");
+        window.counts = [];
+        new MutationObserver(() => counts.push(count.textContent)).observe(count, { childList: true });
+        """
+        + type_on,
+        *(text, " on the"),
+    )
+    release_answers(browser)  # while nothing new has been asked yet
+    whole = "the cat ran on the"
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, encode(whole), OWN)))
+    context = served.model.config.context_length
+    assert set(browser.execute_script("return counts")) == {f"{len(encode(whole))} of {context} tokens"}
+
+    take = "document.querySelector('#view-complete .candidates button').click()"
+    browser.execute_script(type_on + take, text, " hill")
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, encode(whole + " hill"), OWN)))
+    assert text.get_property("value") == whole + " hill"
 
 
 def test_the_keyboard_goes_on_where_the_text_fills_the_context(
