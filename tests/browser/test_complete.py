@@ -301,7 +301,8 @@ def test_a_token_taken_just_before_writing_is_in_the_text(browser: Chrome, panel
     text.send_keys("the cat")
     wait_for(browser, lambda: rows(browser))
     first = rows(browser)[0]["id"]
-    with slow_model(served.model):
+    labelled(panel, "Temperature").send_keys(Keys.HOME)  # so that it does not end by chance
+    with slow_model(served.model) as steps:
         browser.execute_script(
             "arguments[0].click(); arguments[1].click()",
             panel.find_element(By.CSS_SELECTOR, ".candidates button"),
@@ -316,6 +317,7 @@ def test_a_token_taken_just_before_writing_is_in_the_text(browser: Chrome, panel
         wait_for(browser, lambda: int(panel.find_element(By.CLASS_NAME, "count").text.split()[0]) > 5)
         button(panel, "Stop").send_keys(Keys.ESCAPE)
         wait_for(browser, lambda: button(panel, "Let it write"))
+        assert len(steps) < 200, "it went on to its limit"
     wait_for(browser, lambda: candidates.get_attribute("aria-busy") == "false")
     assert text.get_property("value").startswith(begin)
 
@@ -412,7 +414,7 @@ def test_an_answer_without_an_end_and_a_full_server_are_told(browser: Chrome, pa
     assert told == ["1 end", cut, cut, " too many wait: ask later", long]
 
 
-def test_a_slider_that_is_dragged_asks_once(browser: Chrome, panel: WebElement) -> None:
+def test_a_slider_that_is_dragged_asks_once(browser: Chrome, panel: WebElement, served: Served) -> None:
     labelled(panel, "Text").send_keys("the cat")
     wait_for(browser, lambda: rows(browser))
     hold_answers(browser, "/page/next_token")
@@ -421,6 +423,9 @@ def test_a_slider_that_is_dragged_asks_once(browser: Chrome, panel: WebElement) 
         "arguments[0].dispatchEvent(new Event('input')); }",
         labelled(panel, "Temperature"),
     )
-    browser.execute_async_script("setTimeout(arguments[0], 300)")
-    assert held_answers(browser) == 1
+    wait_for(browser, lambda: held_answers(browser))
+    browser.execute_script("performance.clearResourceTimings()")
     release_answers(browser)
+    ids = served.tokenizer.encode_ordinary("the cat")
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, ids, Sampling(19 / 20))))
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 1
