@@ -18,20 +18,31 @@ from scratchlm.model.language_model import LanguageModel
 T = TypeVar("T")
 PATIENCE_S = 15  # for a busy machine
 SLOW_STEP_S = 0.03
-# Of every element with a text of its own: the text, its colour, and that of the nearest opaque ground.
-TEXTS = """
-    const bytes = (color) => color.match(/[\\d.]+/g).map(Number);
-    const ground = (one) => {
-      for (; one; one = one.parentElement) {
-        const color = bytes(getComputedStyle(one).backgroundColor);
-        if (color.length === 3 || color[3] === 1) return color.slice(0, 3);
-      }
-      return [255, 255, 255];
+HOLD = """
+    const path = arguments[0];
+    window.realFetch ??= fetch;
+    window.held = [];
+    window.fetch = async (asked, options) => {
+      if (asked === path) await new Promise((release) => held.push(release));
+      return realFetch(asked, options);
     };
+"""
+# Of every element with a text of its own: the text, its colour, and that of its ground, blended if that is translucent.
+TEXTS = """
+    const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+    const painted = (...colors) => {
+      canvas.clearRect(0, 0, 1, 1);
+      for (const color of colors) {
+        canvas.fillStyle = color;
+        canvas.fillRect(0, 0, 1, 1);
+      }
+      return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const grounds = (one) => (one ? [...grounds(one.parentElement), getComputedStyle(one).backgroundColor] : ["white"]);
     const own = (one) => [...one.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data).join("");
     return [...document.querySelectorAll("body *")]
       .filter((one) => own(one).trim() && one.checkVisibility() && !one.closest(":disabled, .hidden-text, .skip"))
-      .map((one) => [own(one).trim().slice(0, 30), bytes(getComputedStyle(one).color).slice(0, 3), ground(one)]);
+      .map((one) => [own(one).trim().slice(0, 30), painted(getComputedStyle(one).color), painted(...grounds(one))]);
 """
 
 
@@ -74,6 +85,29 @@ def slow_model(model: LanguageModel) -> Iterator[list[int]]:
         yield steps
     finally:
         hook.remove()
+
+
+def hold_answers(browser: Chrome, path: str) -> None:
+    """Let the page wait for what it asks at a path, until `release_answers`."""
+    browser.execute_script(HOLD, path)
+
+
+def held_answers(browser: Chrome) -> int:
+    """Return how many answers wait."""
+    return int(browser.execute_script("return held.length"))
+
+
+def release_answers(browser: Chrome) -> None:
+    """Let what waits go on, and what is asked from now on."""
+    browser.execute_script("window.fetch = realFetch; for (const release of held) release();")
+
+
+def lose_server(browser: Chrome) -> None:
+    """Let every question fail as it does when there is no server, until `release_answers`."""
+    browser.execute_script(
+        "window.realFetch ??= fetch; window.held = [];"
+        "window.fetch = async () => { throw new TypeError('Failed to fetch'); }"
+    )
 
 
 def contrasts(browser: Chrome) -> dict[str, float]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from looking import wait_for
+from looking import held_answers, hold_answers, release_answers, wait_for
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import Select
 
 from scratchlm.anatomy.inside import attention_maps
 from scratchlm.serving.shelf import Shelf
@@ -36,8 +37,8 @@ def shares(browser: Chrome) -> list[float]:
     return [float(one.get_attribute("value")) for one in all_of(browser, ".bars meter")]
 
 
-def expected(shelf: Shelf, layer: int, head: int, token: int) -> list[float]:
-    served = shelf.get("pretrained")
+def expected(shelf: Shelf, layer: int, head: int, token: int, model: str = "pretrained") -> list[float]:
+    served = shelf.get(model)
     row = attention_maps(served.model, served.tokenizer.encode_ordinary(TEXT))[layer, head, token, : token + 1]
     return sorted(row.tolist(), reverse=True)[:6]
 
@@ -57,8 +58,35 @@ def test_keys_choose_token_head_and_layer(browser: Chrome, address: str, shelf: 
     assert shares(browser) == pytest.approx(expected(shelf, 0, 3, last - 1), abs=2e-6)
     (layer,) = all_of(browser, "input[type=range]")
     layer.send_keys(Keys.ARROW_RIGHT)
-    wait_for(browser, lambda: "layer 2 of 2" in all_of(browser, "output")[0].text)
-    assert shares(browser) == pytest.approx(expected(shelf, 1, 3, last - 1), abs=2e-6)
+    assert layer.get_attribute("aria-valuetext") == all_of(browser, "output")[0].text == "layer 2 of 2"
+    in_second = pytest.approx(expected(shelf, 1, 3, last - 1), abs=2e-6)
+    wait_for(browser, lambda: shares(browser) == in_second)
+    (status,) = all_of(browser, "[role=status]")
+    assert status.get_property("textContent").startswith("Head 4: what ")
+
+    Select(all_of(browser, "select")[0]).select_by_value("assistant")
+    wait_for(browser, lambda: shares(browser) != in_second)
+    assert shares(browser) == pytest.approx(expected(shelf, 1, 3, last - 1, "assistant"), abs=2e-6)
+    assert (layer.get_property("value"), layer.get_attribute("aria-valuetext")) == ("2", "layer 2 of 2")
+
+
+def test_an_emptied_sentence_has_no_maps(browser: Chrome, address: str) -> None:
+    """Nor those of what was asked just before."""
+    open_with(browser, address)
+    (box,) = all_of(browser, "input[type=text]")
+    hold_answers(browser, "/page/attention")
+    box.send_keys(" a")
+    wait_for(browser, lambda: held_answers(browser) == 1)
+    box.send_keys(Keys.CONTROL + "a", Keys.NULL, Keys.DELETE)
+    wait_for(browser, lambda: not all_of(browser, ".heads")[0].is_displayed())
+    release_answers(browser)
+    browser.execute_async_script("setTimeout(arguments[0], 100)")
+    assert not all_of(browser, ".heads")[0].is_displayed()
+    box.send_keys("z" * 80)
+    (error,) = all_of(browser, ".error")
+    wait_for(browser, lambda: error.text)
+    box.send_keys(Keys.CONTROL + "a", Keys.NULL, Keys.DELETE)
+    wait_for(browser, lambda: not error.text)
 
 
 def test_the_map_has_a_square_for_each_weight_and_none_for_what_comes_later(browser: Chrome, address: str) -> None:

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from looking import button, labelled, open_view, slow_model, wait_for
+from looking import (
+    button,
+    held_answers,
+    hold_answers,
+    labelled,
+    lose_server,
+    open_view,
+    release_answers,
+    slow_model,
+    wait_for,
+)
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -142,7 +152,8 @@ def test_what_people_and_models_write_never_becomes_html(browser: Chrome, panel:
         """
         const real = window.fetch;
         window.fetch = (path, options) => path !== "/v1/completions" ? real(path, options) : Promise.resolve(
-          new Response(`data: ${JSON.stringify({ choices: [{ text: arguments[0], finish_reason: "stop" }] })}\\n\\n`));
+          new Response([JSON.stringify({ choices: [{ text: arguments[0], finish_reason: "stop" }] }), "[DONE]"]
+            .map((data) => `data: ${data}\\n\\n`).join("")));
         """.replace("arguments[0]", repr(HOSTILE))
     )
     labelled(panel, "Input (optional)").send_keys(HOSTILE)
@@ -169,3 +180,34 @@ def test_examples_are_the_projects_own(browser: Chrome, panel: WebElement) -> No
     assert labelled(panel, "Instruction").get_property("value") == "Put it into the past tense."
     assert labelled(panel, "Input (optional)").get_property("value") == "The dog runs."
     wait_for(browser, lambda: cards(panel) and ended(panel))
+
+
+def test_focus_goes_to_stop_and_escape_stops_from_anywhere(browser: Chrome, panel: WebElement, shelf: Shelf) -> None:
+    labelled(panel, "Instruction").send_keys("Name the sea.")
+    with slow_model(shelf.get("base").model):
+        button(panel, "Ask").send_keys(Keys.ENTER)
+        wait_for(browser, lambda: len(text_of(cards(panel)["base"])) > 3)
+        assert browser.switch_to.active_element == button(panel, "Stop")
+        labelled(panel, "base").send_keys(Keys.ESCAPE)
+        wait_for(browser, lambda: ended(panel))
+    assert "stopped by you" in cards(panel)["base"].text
+    said = panel.find_element(By.CSS_SELECTOR, "form [role=status]").get_property("textContent")
+    assert all(f"{name}: " in said for name in NAMES), "an answer without its model's name"
+
+
+def test_two_enters_ask_once(browser: Chrome, panel: WebElement) -> None:
+    hold_answers(browser, "/page/prompt")
+    labelled(panel, "Instruction").send_keys("Name the sea." + Keys.ENTER + Keys.ENTER)
+    wait_for(browser, lambda: held_answers(browser) == 3)
+    assert len(panel.find_elements(By.CLASS_NAME, "exchange")) == 1
+    assert "token" not in cards(panel)["base"].text, "it counts what is not there"
+    release_answers(browser)
+    wait_for(browser, lambda: ended(panel))
+
+
+def test_a_question_without_a_server_says_so_and_counts_nothing(browser: Chrome, panel: WebElement) -> None:
+    lose_server(browser)
+    labelled(panel, "Instruction").send_keys("Name the sea." + Keys.ENTER)
+    wait_for(browser, lambda: cards(panel) and ended(panel))
+    for card in cards(panel).values():
+        assert "The server does not answer." in card.text and "token" not in card.text

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from looking import wait_for
+from looking import contrasts, held_answers, hold_answers, lose_server, release_answers, wait_for
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -164,3 +164,50 @@ def test_the_results_do_not_widen_the_page(browser: Chrome, address: str, votes:
         assert browser.execute_script("return document.documentElement.scrollWidth") == width
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_pair_can_change_while_a_question_is_on_its_way(browser: Chrome, address: str, votes: Path) -> None:
+    browser.get(f"{address}/#compare")
+    several(browser, "[aria-keyshortcuts]", 3)
+    hold_answers(browser, "/page/compare")
+    pair = Select(several(browser, "select")[0])
+    pair.select_by_visible_text("assistant and preferred")
+    pair.select_by_visible_text("base and assistant")
+    browser.find_element(By.TAG_NAME, "body").send_keys("1")  # another question is on its way
+    wait_for(browser, lambda: held_answers(browser) == 1)
+    assert not votes.exists()
+    release_answers(browser)
+    wait_for(browser, lambda: "0 of 3" in texts(browser, ".note")[0])
+    lose_server(browser)
+    pair.select_by_visible_text("assistant and preferred")
+    wait_for(browser, lambda: any("server does not answer" in text for text in texts(browser, ".error")))
+    release_answers(browser)
+    browser.find_element(By.TAG_NAME, "body").send_keys("1")  # on the question that is still shown
+    assert sorted(revealed(browser)) == ["assistant", "base"]
+
+
+def test_a_held_key_votes_once(browser: Chrome, address: str, votes: Path) -> None:
+    browser.get(f"{address}/#compare")
+    several(browser, "[aria-keyshortcuts]", 3)
+    hold_answers(browser, "/page/compare/vote")
+    for key in "112":
+        browser.find_element(By.TAG_NAME, "body").send_keys(key)
+    assert held_answers(browser) == 1
+    release_answers(browser)
+    revealed(browser)
+    assert len(kept(votes)) == 1
+
+
+def test_the_focus_goes_to_the_next_task(browser: Chrome, address: str, votes: Path) -> None:
+    browser.get(f"{address}/#compare")
+    several(browser, "[aria-keyshortcuts]", 3)
+    browser.find_element(By.TAG_NAME, "body").send_keys("1")
+    revealed(browser)
+    assert contrasts(browser)["Enter"] >= 4.5
+    press(browser, Keys.ENTER)
+    wait_for(browser, lambda: browser.switch_to.active_element.get_attribute("class") == "task")
+    assert texts(browser, "[role=status]") == ["Question 2 of 6."]
+    undo = next(one for one in all_of(browser, "button") if "Undo" in one.text)
+    undo.send_keys(Keys.ENTER)
+    wait_for(browser, lambda: texts(browser, "[role=status]") == ["Question 1 of 6."])
+    assert browser.switch_to.active_element.get_attribute("class") == "task"

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from looking import button, labelled, open_view, slow_model, wait_for
+from looking import (
+    button,
+    held_answers,
+    hold_answers,
+    labelled,
+    lose_server,
+    open_view,
+    release_answers,
+    slow_model,
+    wait_for,
+)
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -229,22 +239,27 @@ def test_a_text_that_fills_the_context_says_so(browser: Chrome, panel: WebElemen
     assert rows(browser) == []
 
 
-def test_only_the_newest_answer_counts(browser: Chrome, panel: WebElement) -> None:
-    """The first question is answered last."""
-    shown = browser.execute_async_script("""
+def test_one_question_at_a_time_and_only_the_newest_answer_counts(browser: Chrome, panel: WebElement) -> None:
+    """A slider that is dragged would else have the server work on every place that it passes."""
+    asked, shown = browser.execute_async_script("""
         const done = arguments[0];
         import("/api.js").then(async ({ latest }) => {
-          const shown = [];
-          const answer = (signal, name, delay) => {
-            signal.onabort = () => shown.push(`${name} dropped`);
-            return new Promise((resolve) => setTimeout(() => resolve(name), delay));
+          const asked = [], shown = [];
+          const answer = (name) => {
+            asked.push(name);
+            return new Promise((resolve) => setTimeout(() => resolve(name), 20));
           };
           const ask = latest(answer, (name) => shown.push(name), (error) => shown.push(error));
-          await Promise.all([ask("first", 80), ask("second", 20)]);
-          done(shown);
+          await Promise.all([ask("first"), ask("second"), ask("third")]);
+          await ask("fourth");
+          ask("dropped");
+          ask.drop();
+          await ask("last");
+          done([asked, shown]);
         });
     """)
-    assert shown == ["first dropped", "second"]
+    assert asked == ["first", "third", "fourth", "dropped", "last"]
+    assert shown == ["third", "fourth", "last"]
 
 
 def test_the_cursor_stays_where_someone_writes(browser: Chrome, panel: WebElement, served: Served) -> None:
@@ -256,3 +271,161 @@ def test_the_cursor_stays_where_someone_writes(browser: Chrome, panel: WebElemen
     assert text.get_property("value") == value
     assert text.get_property("selectionStart") == 2
     assert text.get_property("scrollTop") < 50, "it scrolled down to the end"
+
+
+def test_a_token_taken_without_a_server_can_be_taken_later(browser: Chrome, panel: WebElement, served: Served) -> None:
+    text = labelled(panel, "Text")
+    text.send_keys("the cat")
+    wait_for(browser, lambda: rows(browser))
+    first, decode = rows(browser)[0]["id"], served.tokenizer.decode
+    lose_server(browser)
+    panel.find_element(By.CSS_SELECTOR, ".candidates button").click()
+    wait_for(browser, lambda: "server does not answer" in panel.text)
+    assert text.get_property("value") == "the cat"
+    assert not button(panel, "Undo").is_enabled()
+    release_answers(browser)
+    labelled(panel, "Temperature").send_keys(Keys.ARROW_LEFT * 10)
+    ids = served.tokenizer.encode_ordinary("the cat")
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, ids, Sampling(0.5))))
+    assert text.get_property("value") == "the cat", "it was taken although that had failed"
+    panel.find_element(By.CSS_SELECTOR, ".candidates button").click()
+    wait_for(browser, lambda: text.get_property("value") != "the cat")
+    assert text.get_property("value") == "the cat" + decode([first]), "it was taken twice"
+    assert "server does not answer" not in panel.text
+    said = panel.find_element(By.CSS_SELECTOR, '[role="status"]').get_property("textContent")
+    assert said.startswith(f"Taken: {decode([first])}. Next: ")
+
+
+def test_a_token_taken_just_before_writing_is_in_the_text(browser: Chrome, panel: WebElement, served: Served) -> None:
+    text = labelled(panel, "Text")
+    text.send_keys("the cat")
+    wait_for(browser, lambda: rows(browser))
+    first = rows(browser)[0]["id"]
+    labelled(panel, "Temperature").send_keys(Keys.HOME)  # so that it does not end by chance
+    with slow_model(served.model) as steps:
+        browser.execute_script(
+            "arguments[0].click(); arguments[1].click()",
+            panel.find_element(By.CSS_SELECTOR, ".candidates button"),
+            button(panel, "Let it write"),
+        )
+        begin = "the cat" + served.tokenizer.decode([first])
+        wait_for(browser, lambda: text.get_property("value") != "the cat")
+        assert text.get_property("value").startswith(begin)
+        candidates = panel.find_element(By.CLASS_NAME, "candidates")
+        assert candidates.get_attribute("aria-busy") == "true"
+        assert float(candidates.value_of_css_property("opacity")) < 1, "the bars are of an earlier text"
+        wait_for(browser, lambda: int(panel.find_element(By.CLASS_NAME, "count").text.split()[0]) > 5)
+        button(panel, "Stop").send_keys(Keys.ESCAPE)
+        wait_for(browser, lambda: button(panel, "Let it write"))
+        assert len(steps) < 200, "it went on to its limit"
+    wait_for(browser, lambda: candidates.get_attribute("aria-busy") == "false")
+    assert text.get_property("value").startswith(begin)
+
+
+def test_bars_of_an_earlier_text_are_not_shown_and_give_no_token(
+    browser: Chrome, panel: WebElement, served: Served
+) -> None:
+    text, encode = labelled(panel, "Text"), served.tokenizer.encode_ordinary
+    text.send_keys("the cat")
+    wait_for(browser, lambda: rows(browser))
+    hold_answers(browser, "/page/next_token")
+    text.send_keys(" ran")
+    wait_for(browser, lambda: held_answers(browser) == 1)
+    type_on = """
+        const [text, words] = arguments;
+        text.value += words;
+        text.dispatchEvent(new Event("input"));
+    """
+    browser.execute_script(
+        """
+        const count = document.querySelector("#view-complete .count");
+        window.counts = [];
+        new MutationObserver(() => counts.push(count.textContent)).observe(count, { childList: true });
+        """
+        + type_on,
+        *(text, " on the"),
+    )
+    release_answers(browser)  # while nothing new has been asked yet
+    whole = "the cat ran on the"
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, encode(whole), OWN)))
+    context = served.model.config.context_length
+    assert set(browser.execute_script("return counts")) == {f"{len(encode(whole))} of {context} tokens"}
+
+    take = "document.querySelector('#view-complete .candidates button').click()"
+    browser.execute_script(type_on + take, text, " hill")
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, encode(whole + " hill"), OWN)))
+    assert text.get_property("value") == whole + " hill"
+
+
+def test_the_keyboard_goes_on_where_the_text_fills_the_context(
+    browser: Chrome, panel: WebElement, served: Served
+) -> None:
+    text = labelled(panel, "Text")
+    text.send_keys("~" * (served.model.config.context_length - 1))
+    wait_for(browser, lambda: rows(browser))
+    text.send_keys(Keys.ESCAPE)
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    wait_for(browser, lambda: "fills what the model can see" in panel.text)
+    assert browser.switch_to.active_element == button(panel, "Undo")
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    wait_for(browser, lambda: rows(browser))
+    assert browser.switch_to.active_element == text
+
+
+def test_an_answer_without_an_end_and_a_full_server_are_told(browser: Chrome, panel: WebElement) -> None:
+    """Parts of an event may come one by one; a stream that breaks off is no finished answer."""
+    told = browser.execute_async_script("""
+        const done = arguments[0], real = window.fetch, event = 'data: {"n": 1}\\r\\n\\r\\n';
+        const body = (parts, error) => new ReadableStream({
+          async start(controller) {
+            for (const part of parts) {
+              controller.enqueue(new TextEncoder().encode(part));
+              await new Promise((resolve) => setTimeout(resolve));
+            }
+            await new Promise((resolve) => setTimeout(resolve, 30)); // an error would take the parts with it
+            if (error) controller.error(new TypeError("network error")); else controller.close();
+          },
+        });
+        const full = new Response('{"error": {"message": "too many wait: ask later"}}', { status: 429 });
+        const answers = [
+          new Response(body([event.slice(0, 9), event.slice(9, 17), event.slice(17), "data: [DONE]\\n\\n"])),
+          new Response(body([event])), new Response(body([event], true)), full,
+          new Response("", { status: 413 }),
+        ];
+        import("/api.js").then(async ({ stream }) => {
+          const told = [];
+          for (const answer of answers) {
+            window.fetch = async () => answer;
+            let said = "";
+            try {
+              for await (const { n } of stream("/v1/completions", {})) said += n;
+              said += " end";
+            } catch (error) {
+              said += ` ${error.message}`;
+            }
+            told.push(said);
+          }
+          window.fetch = real;
+          done(told);
+        });
+    """)
+    cut = "1 The answer was cut off: the server has stopped. Does `scratchlm serve` still run?"
+    long = " This text is longer than the server takes. Shorten it."
+    assert told == ["1 end", cut, cut, " too many wait: ask later", long]
+
+
+def test_a_slider_that_is_dragged_asks_once(browser: Chrome, panel: WebElement, served: Served) -> None:
+    labelled(panel, "Text").send_keys("the cat")
+    wait_for(browser, lambda: rows(browser))
+    hold_answers(browser, "/page/next_token")
+    browser.execute_script(
+        "for (let place = 0; place < 20; place++) { arguments[0].value = place; "
+        "arguments[0].dispatchEvent(new Event('input')); }",
+        labelled(panel, "Temperature"),
+    )
+    wait_for(browser, lambda: held_answers(browser))
+    browser.execute_script("performance.clearResourceTimings()")
+    release_answers(browser)
+    ids = served.tokenizer.encode_ordinary("the cat")
+    wait_for(browser, lambda: shows(browser, expect_token(served.model, ids, Sampling(19 / 20))))
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
-from looking import button, contrasts, labelled, open_view, wait_for
+from looking import button, contrasts, labelled, lose_server, open_view, release_answers, wait_for
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -27,7 +29,7 @@ def chosen(browser: Chrome) -> str:
 
 def test_a_tab_shows_its_view_and_the_address_keeps_it(browser: Chrome, address: str) -> None:
     browser.get(address)
-    tabs = browser.find_elements(By.CSS_SELECTOR, '[role="tablist"] [role="tab"]')
+    tabs = wait_for(browser, lambda: browser.find_elements(By.CSS_SELECTOR, '[role="tablist"] [role="tab"]'))
     assert [tab.text for tab in tabs] == TITLES
     assert chosen(browser) == "Complete"
     for tab in tabs:
@@ -49,6 +51,33 @@ def test_arrow_keys_home_and_end_move_along_the_tabs(browser: Chrome, address: s
         browser.find_element(By.CSS_SELECTOR, '[role="tab"][tabindex="0"]').send_keys(key)
         assert chosen(browser) == title
         assert browser.switch_to.active_element.text == title
+
+
+def test_keys_of_the_browser_are_left_to_it_and_arrows_leave_no_trail(browser: Chrome, address: str) -> None:
+    browser.get(f"{address}/#chat")
+    tab = wait_for(browser, lambda: browser.find_element(By.ID, "tab-chat"))
+    tab.send_keys(Keys.CONTROL + Keys.ARROW_RIGHT + Keys.NULL)
+    assert chosen(browser) == "Chat"
+    n_before = browser.execute_script("return history.length")
+    tab.send_keys(Keys.ARROW_RIGHT)
+    assert browser.current_url == f"{address}/#compare"
+    assert browser.execute_script("return history.length") == n_before
+
+
+@pytest.mark.parametrize("name", [name for name in VIEWS if name != "compare"])
+def test_a_view_opened_without_a_server_works_once_there_is_one(name: str, browser: Chrome, address: str) -> None:
+    other = "tokens" if name == "complete" else "complete"
+    open_view(browser, address, other)
+    browser.refresh()  # the tab's own examples are forgotten
+    lose_server(browser)
+    panel = browser.find_element(By.ID, f"view-{name}")
+    browser.find_element(By.ID, f"tab-{name}").click()
+    wait_for(browser, lambda: "The server does not answer." in panel.text)
+    release_answers(browser)
+    button(panel, "Try again").click()
+    wait_for(browser, lambda: panel.find_elements(By.CLASS_NAME, "example"))
+    assert "The server does not answer." not in panel.text
+    assert len(panel.find_elements(By.TAG_NAME, "h2")) == 1
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -79,12 +108,20 @@ def test_every_control_has_a_name(name: str, browser: Chrome, address: str) -> N
     assert [html for html, name in names.items() if not name] == []
 
 
+def shows(panel: WebElement, selector: str) -> bool:
+    return any(one.is_displayed() for one in panel.find_elements(By.CSS_SELECTOR, selector))
+
+
 def show_example(browser: Chrome, address: str, name: str) -> WebElement:
     """Show a view with what it says of its last example."""
     panel = open_view(browser, address, name)
     for example in panel.find_elements(By.CLASS_NAME, "example")[-1:]:
+        # What the view shows by itself gets a mark, and what replaces or fills it does not have it.
+        before = panel.find_elements(By.CSS_SELECTOR, VIEWS[name])
+        browser.execute_script("for (const one of arguments[0]) one.dataset.before = 1", before)
         example.click()
-        wait_for(browser, lambda: any(one.is_displayed() for one in panel.find_elements(By.CSS_SELECTOR, VIEWS[name])))
+        new = f":is({VIEWS[name]}):not([data-before])" if name in ("spam", "attention") else VIEWS[name]
+        wait_for(browser, partial(shows, panel, new))
     return panel
 
 
@@ -99,7 +136,7 @@ def test_text_has_enough_contrast_in_light_and_dark(browser: Chrome, address: st
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     try:
         for title in TITLES:
-            open_view(browser, address, title.lower())
+            show_example(browser, address, title.lower())
             pale = {text: ratio for text, ratio in contrasts(browser).items() if ratio < 4.5}
             assert pale == {}, title
     finally:

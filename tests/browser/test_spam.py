@@ -88,3 +88,31 @@ def test_a_message_that_cannot_be_read_says_why(browser: Chrome, address: str) -
     (error,) = all_of(browser, ".error")
     wait_for(browser, lambda: "0 tokens" in error.text)
     assert all_of(browser, ".token") == []
+
+
+def test_what_cannot_be_seen_is_escaped_and_turns_no_line_around(browser: Chrome, address: str) -> None:
+    classify(browser, address)
+    (box,) = all_of(browser, "textarea")
+    browser.execute_script(
+        "arguments[0].value = 'win \\u202e\\u05e9\\u05dc now'; arguments[0].form.requestSubmit()", box
+    )
+    wait_for(browser, lambda: "\\u202e" in shown_text(browser))
+    assert "\u202e" not in shown_text(browser)
+    lefts = [one.rect["x"] for one in all_of(browser, ".token")]
+    assert lefts == sorted(lefts)
+    (label,), (share,) = all_of(browser, ".label"), all_of(browser, ".share")
+    (status,) = all_of(browser, "[role=status]")
+    assert status.get_property("textContent") == f"{label.text}, {share.text}"
+
+
+def test_a_long_label_does_not_widen_the_page(browser: Chrome, address: str) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 320, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    )
+    try:
+        classify(browser, address)
+        for one in all_of(browser, ".label, .legend span, h3"):
+            browser.execute_script("arguments[0].textContent = 'x'.repeat(50)", one)
+        assert browser.execute_script("return document.documentElement.scrollWidth") == 320
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

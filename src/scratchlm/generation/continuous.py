@@ -13,10 +13,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import psutil
 import torch
 from torch import Tensor
 
-from scratchlm.generation.decode import Sampling, check_memory
+from scratchlm.generation.decode import Sampling
 from scratchlm.model.kv_cache import KVCache
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.next_token import draw, likeliest, probabilities_by_row
@@ -31,8 +32,8 @@ READ_TOKENS = 256
 class Request:
     """A prompt to continue."""
 
-    ids: tuple[int, ...]  # at least one, and fewer than the model's context
-    max_new_tokens: int  # at least one; the model's context may end it earlier
+    ids: tuple[int, ...]  # at least one, and fewer than the batch's context
+    max_new_tokens: int  # at least one; the batch's context may end it earlier
     stop_ids: frozenset[int]
     sampling: Sampling
     n_logprobs: int | None = None  # how many likeliest tokens come with each new one; None: no logarithms at all
@@ -53,11 +54,11 @@ Finish = Literal["stop", "length"]  # one of `stop_ids`; a limit of tokens
 class Row:
     """A request in a batch."""
 
-    def __init__(self, request: Request, model: LanguageModel) -> None:
+    def __init__(self, request: Request, context: int, device: torch.device) -> None:
         self.request = request
-        self.generator = torch.Generator(model.device).manual_seed(request.sampling.seed)
+        self.generator = torch.Generator(device).manual_seed(request.sampling.seed)
         self.n_cached = 0  # tokens whose keys and values are in the cache
-        self.n_left = min(request.max_new_tokens, model.config.context_length - len(request.ids))
+        self.n_left = min(request.max_new_tokens, context - len(request.ids))
 
 
 class News(NamedTuple):
@@ -71,12 +72,14 @@ class News(NamedTuple):
 class RunningBatch:
     """A batch of up to `n_rows` requests, each continued as `decode` continues it alone.
 
-    Its memory grows with the longest row, up to `n_rows` texts of the model's context.
+    Its memory grows with the longest row, up to `n_rows` texts of `context` tokens: as long as the model's own context,
+    or as fit into this machine's memory.
     """
 
     def __init__(self, model: LanguageModel, n_rows: int) -> None:
         self.model = model
         self.n_rows = n_rows
+        self.context = longest_fitting(model, n_rows)
         self.joining: list[Row] = []  # not yet read to the end, in order of arrival
         self.running: list[Row] = []  # number i has row i of the cache
         self._begun: KVCache | None = None  # of the first of `joining`, if its prompt takes several calls of `read`
@@ -84,12 +87,22 @@ class RunningBatch:
         self._last_B = torch.zeros(0, dtype=torch.int64, device=model.device)  # tokens that were not yet read
         self._length_B = torch.zeros_like(self._last_B)  # the rows' `n_cached`
 
-    def admit(self, requests: Sequence[Request]) -> list[Row]:
-        """Let requests join, no more than there are rows left; `read` reads their prompts."""
-        rows = [Row(request, self.model) for request in requests]
-        self.joining += rows
-        assert len(self.joining) + len(self.running) <= self.n_rows
-        return rows
+    def admit(self, request: Request) -> Row:
+        """Let a request join, if there is a row left; `read` reads its prompt."""
+        assert len(self.joining) + len(self.running) < self.n_rows
+        row = Row(request, self.context, self.model.device)
+        self.joining.append(row)
+        return row
+
+    @property
+    def reading(self) -> list[Row]:
+        """The rows whose prompts `read` reads next."""
+        width = 0
+        for n_together, row in enumerate(self.joining):
+            width = max(width, len(row.request.ids))
+            if n_together and (self._begun is not None or width * (n_together + 1) > READ_TOKENS):
+                return self.joining[:n_together]
+        return self.joining[:]
 
     @torch.inference_mode()
     def read(self) -> list[News]:
@@ -97,15 +110,10 @@ class RunningBatch:
 
         So a long prompt is read in parts, and rows that run wait for one part at most. Short ones are read together.
         """
-        if not self.joining:
+        rows = self.reading
+        if not rows:
             return []
-        width, n_together = len(self.joining[0].request.ids), 1
-        for row in self.joining[1:]:
-            wider = max(width, len(row.request.ids))
-            if self._begun is not None or wider * (n_together + 1) > READ_TOKENS:
-                break
-            width, n_together = wider, n_together + 1
-        rows = self.joining[:n_together]
+        n_together, width = len(rows), max(len(row.request.ids) for row in rows)
         cache = self._begun or self.model.new_cache(n_together, width)
         end = min(width, cache.length + READ_TOKENS)
         parts = [row.request.ids[cache.length : end] for row in rows]
@@ -186,15 +194,27 @@ class RunningBatch:
         return news
 
     def _make_room(self, n_columns: int) -> None:
-        """Make the cache at least so wide. Raises InputError if it would exceed the machine's memory."""
+        """Make the cache at least so wide."""
         old = self._cache
         if n_columns <= old.keys.shape[3]:
             return
-        capacity = min(2 * n_columns, self.model.config.context_length)
-        check_memory(self.model, self.n_rows, capacity, "ask for fewer tokens at once")
+        capacity = min(2 * n_columns, self.context)
         self._cache = self.model.new_cache(self.n_rows, capacity)
         self._cache.keys[:, :, :, : old.keys.shape[3]] = old.keys
         self._cache.values[:, :, :, : old.keys.shape[3]] = old.values
+
+
+def longest_fitting(model: LanguageModel, n_texts: int) -> int:
+    """Return how many tokens texts in one cache may have: the model's context, or fewer if memory holds no more.
+
+    On the CPU, filling more would kill the process; a GPU's own error says what it lacks.
+    """
+    context = model.config.context_length
+    if model.device.type != "cpu":
+        return context
+    column = model.new_cache(n_texts, 1)
+    memory_bytes: int = psutil.virtual_memory().total
+    return min(context, memory_bytes // (column.keys.nbytes + column.values.nbytes))
 
 
 def choose_by_row(logits_RV: Tensor, rows: Sequence[Row]) -> Tensor:

@@ -12,13 +12,11 @@ from starlette.requests import Request as HttpRequest
 
 from scratchlm.generation.decode import Sampling
 from scratchlm.serving.bodies import Refused, client_left
-from scratchlm.serving.engine import End, NewToken, QueueFull, Request
+from scratchlm.serving.engine import End, NewToken, Request, Stopped
 from scratchlm.serving.shelf import Served
 from scratchlm.serving.text_stream import TextStream
 
 T = TypeVar("T")
-
-RETRY_AFTER_S = 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Answer:
         n_logprobs: int | None = None,
         shows_end: bool = False,
     ) -> None:
-        """Hand the prompt to the engine; raise Refused if too many wait already."""
+        """Hand the prompt to the engine; raise Refused if it takes no more."""
         self.n_tokens = 0
         self.finish: Literal["stop", "length"] | None = None  # None while it runs
         self._text = text
@@ -58,14 +56,13 @@ class Answer:
             with suppress(RuntimeError):  # the loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-        n_free = served.model.config.context_length - len(ids)
+        n_free = served.engine.context - len(ids)
         stop_ids = frozenset() if shows_end else frozenset(served.tokenizer.stop_ids)
         request = Request(tuple(ids), min(max_new_tokens, n_free), stop_ids, sampling, n_logprobs)
         try:
             self._running = served.engine.submit(request, deliver)
-        except QueueFull:
-            wait = {"Retry-After": str(RETRY_AFTER_S)}
-            raise Refused(429, "too many requests wait: ask again", None, "queue_full", wait) from None
+        except Stopped as stopped:
+            raise Refused(503, str(stopped)) from None
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """Yield what comes until the answer ends; raise Refused if the model fails.
@@ -91,7 +88,7 @@ class Answer:
             if event.reason == "stop" or event.reason == "length":
                 self.finish = event.reason
                 return Piece(self._text.end())
-            raise Refused(500, event.message or "the answer was cancelled")
+            raise Refused(503 if event.reason == "stopped" else 500, event.message or "the answer was cancelled")
         if event.id in self._end_ids:
             self.finish = "stop"
             self.cancel()
@@ -127,7 +124,7 @@ async def _wait_until_left(request: HttpRequest) -> None:
 
 def check_length(ids: Sequence[int], served: Served, param: str, n_new: int = 1) -> None:
     """Raise Refused if a prompt has no tokens, or leaves no room for `n_new` more in the model's context."""
-    context = served.model.config.context_length
+    context = served.engine.context
     if not ids:
         raise Refused(400, f"{param}: the prompt has no tokens: give a text with words in it", param)
     if len(ids) + n_new > context:

@@ -16,6 +16,7 @@ from scratchlm.errors import InputError, OutputError, explain
 from scratchlm.serving import chat, completions, models
 from scratchlm.serving.bodies import Refused, error_response
 from scratchlm.serving.guards import Guards
+from scratchlm.serving.limit import Limit
 from scratchlm.serving.shelf import Shelf
 from scratchlm.serving.views import attention, compare, examples, next_token, prompt, spam, tokens
 
@@ -34,7 +35,8 @@ def make_app(shelf: Shelf) -> ASGIApp:
         Mount("/", StaticFiles(directory=PAGE, html=True)),
     ]
     handlers = {Refused: on_refused, InputError: on_input_error, HTTPException: on_http_error, Exception: on_defect}
-    return Guards(Starlette(routes=routes, exception_handlers=handlers))  # outermost, so that a defect is guarded too
+    # Guards are outermost, so that a defect is guarded too.
+    return Guards(Limit(Starlette(routes=routes, exception_handlers=handlers)))
 
 
 async def health(request: Request) -> Response:

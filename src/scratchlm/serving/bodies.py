@@ -15,6 +15,7 @@ from scratchlm.files.text import one_line
 from scratchlm.params.file import show_value
 
 MAX_BODY_BYTES = 2**20
+MOST_KEYS = 100  # of a body; each mistake takes time to name
 MAX_MESSAGE_CHARS = 1_000
 CLIENT_LEFT = 499  # nginx's status for it
 
@@ -52,13 +53,22 @@ def client_left() -> Refused:
 
 
 async def read_body(request: Request, wanted: type[AnyBody]) -> AnyBody:
-    """Read a request's JSON; raise Refused that names every mistake."""
+    """Read a request's JSON; raise Refused that names every mistake, of a list only its first."""
+    found = await read_json(request)
+    if isinstance(found, dict) and len(found) > MOST_KEYS:
+        raise Refused(400, f"the body has {len(found):,} keys, wanted at most {MOST_KEYS}")
+    return check(found, wanted)
+
+
+def check(found: Any, wanted: type[AnyBody], at: str = "") -> AnyBody:
+    """Return JSON as a checked object; raise Refused that names every mistake, with where in the body it is."""
     try:
-        return wanted.model_validate(await read_json(request))
+        return wanted.model_validate(found)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
-        key = ".".join(map(str, details[0]["loc"])) or None
-        raise Refused(400, "; ".join(map(_problem, details)), key) from None
+        keys = [at + ".".join(map(str, detail["loc"])) for detail in details]
+        problems = [_problem(key or "the body", detail) for key, detail in zip(keys, details, strict=True)]
+        raise Refused(400, "; ".join(problems), keys[0] or None) from None
 
 
 async def read_json(request: Request) -> Any:
@@ -102,8 +112,7 @@ def error_body(refused: Refused) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": param, "code": refused.code}}
 
 
-def _problem(detail: Any) -> str:
-    key = ".".join(map(str, detail["loc"])) or "the body"
+def _problem(key: str, detail: Any) -> str:
     if detail["type"] == "missing":
         return f"{key}: missing"
     if detail["type"] == "extra_forbidden":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from scratchlm.assistant.instructions import Entry, format_prompt
 from scratchlm.serving.answer import Answer, check_length, unless_left
-from scratchlm.serving.bodies import Refused, read_body
+from scratchlm.serving.bodies import Refused, check, read_body
 from scratchlm.serving.engine import NewToken
 from scratchlm.serving.events import EventStream
 from scratchlm.serving.generation_body import MOST_LOGPROBS, GenerationBody, Tokens
@@ -28,40 +28,47 @@ from scratchlm.tokenizer.protocol import Tokenizer
 
 
 class TextPart(BaseModel):
-    """A part of a message; no other kinds are understood."""
+    """A part of a message; no other kinds are understood. Clients add further keys, such as `cache_control`."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True)
 
     type: Literal["text"]
     text: str
 
 
+def as_parts(content: Any) -> Any:
+    """Turn a single text, or none, into a list of parts."""
+    if content is None:
+        return []
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
 class Message(BaseModel):
-    """What somebody said; clients add further keys."""
+    """What the user said; clients add further keys."""
 
     model_config = ConfigDict(strict=True)
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart] | None = None
+    role: str
+    content: Annotated[list[TextPart], FailFast(), BeforeValidator(as_parts)] = []
 
     def text(self) -> str:
         """Return the content as one text."""
-        parts = [] if self.content is None else self.content
-        return parts if isinstance(parts, str) else "".join(part.text for part in parts)
+        return "".join(part.text for part in self.content)
 
 
 class ChatBody(GenerationBody):
     """A chat, of which the last message is answered."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Any] = Field(min_length=1)  # only the last is read, so the others may be anything
     max_tokens: Annotated[Tokens, Field(ge=1)] | None = None  # None: until the context is full
     max_completion_tokens: Annotated[Tokens, Field(ge=1)] | None = None  # OpenAI's new name for it
+    echo: Literal[False] = False
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=MOST_LOGPROBS)
 
     def instruction(self) -> str:
         """Return the last message; raise Refused unless it is the user's and has a text."""
-        last = self.messages[-1]
+        last = check(self.messages[-1], Message, at=f"messages.{len(self.messages) - 1}.")
         if last.role != "user":
             raise Refused(400, f"messages: the last one is of role {last.role}, wanted user", "messages")
         if not last.text().strip():

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Annotated, Any
 
-from anyio import CapacityLimiter, to_thread
 from pydantic import Field, PlainValidator
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -20,12 +20,12 @@ from scratchlm.serving.events import EventStream
 from scratchlm.serving.generation_body import MOST_LOGPROBS, GenerationBody, Tokens
 from scratchlm.serving.replies import head, token_text, usage
 from scratchlm.serving.shelf import Served, Shelf
+from scratchlm.serving.side_thread import compute
 from scratchlm.serving.text_stream import TextStream
 from scratchlm.tokenizer.protocol import Tokenizer
 
-MOST_PROMPTS = 64  # as many as wait in an engine's queue
+MOST_PROMPTS = 64
 SCORED_AT_ONCE = 4096  # tokens; the keys and values of more would take much memory
-ONE_AT_A_TIME = CapacityLimiter(1)  # scores its prompts, since each uses all cores
 
 Prompt = str | list[int]
 
@@ -62,16 +62,16 @@ class Choice:
         self.index, self.ids = index, ids
         self.answer: Answer | None = None
         self._body, self._served = body, served
+        self._text = TextStream(served.tokenizer, body.stop, before=ids)
         self._logprobs = None if body.logprobs is None else Logprobs(served.tokenizer, [] if body.echo else ids)
 
     def start(self) -> Answer:
-        """Hand the prompt to the engine; raise Refused if too many wait."""
-        body, tokenizer = self._body, self._served.tokenizer
-        text = TextStream(tokenizer, body.stop, before=self.ids)
+        """Hand the prompt to the engine; raise Refused if it takes no more."""
+        body = self._body
         # What evaluates a model drops the last token of an echo, so the end of the text must be one.
         shows_end = body.logprobs is not None
         answer = Answer(
-            self._served, self.ids, body.max_tokens, body.sampling(self.index), text, body.logprobs, shows_end
+            self._served, self.ids, body.max_tokens, body.sampling(self.index), self._text, body.logprobs, shows_end
         )
         self.answer = answer
         return answer
@@ -94,7 +94,10 @@ class Choice:
         return 0 if self.answer is None else self.answer.n_tokens
 
     def _echo(self) -> str:
-        return self._served.tokenizer.decode(self.ids) if self._body.echo else ""
+        if not self._body.echo:
+            return ""
+        # What the prompt leaves unfinished, an answer completes.
+        return self._served.tokenizer.decode(self.ids) if self.answer is None else self._text.before
 
     def _finish(self) -> str | None:
         return "length" if self.answer is None else self.answer.finish
@@ -151,7 +154,7 @@ def routes(shelf: Shelf) -> list[Route]:
     async def complete(request: Request) -> Response:
         body = await read_body(request, CompletionBody)
         served = await shelf.find(body.model)
-        prompts = await to_thread.run_sync(encode, served.tokenizer, body.prompt)
+        prompts = await run_in_threadpool(encode, served.tokenizer, body.prompt)
         for ids in prompts:
             check_length(ids, served, "prompt", n_new=min(body.max_tokens, 1))
         echoed: list[list[NewToken]] = [[] for _ in prompts]
@@ -187,7 +190,7 @@ async def score(served: Served, prompts: Sequence[list[int]], n_likeliest: int) 
             if len(longer) * max(map(len, longer)) > SCORED_AT_ONCE:
                 break
             batch = longer
-        scores = await to_thread.run_sync(score_tokens, served.model, batch, n_likeliest, limiter=ONE_AT_A_TIME)
+        scores = await compute(score_tokens, served.model, batch, n_likeliest)
         for ids, scored in zip(batch, scores, strict=True):
             rows = zip(
                 ids[1:],
@@ -204,7 +207,7 @@ async def score(served: Served, prompts: Sequence[list[int]], n_likeliest: int) 
 
 
 def start(choices: Sequence[Choice]) -> list[Answer]:
-    """Start all answers; raise Refused, with none started, if too many wait."""
+    """Start all answers; raise Refused, with none started, if the engine takes no more."""
     answers: list[Answer] = []
     try:
         for choice in choices:
@@ -220,7 +223,6 @@ async def whole(
     body: CompletionBody, choices: Sequence[Choice], echoed: Sequence[Sequence[NewToken]]
 ) -> dict[str, Any]:
     """Return the reply when all answers have ended."""
-
     found = await asyncio.gather(*(choice.whole(tokens) for choice, tokens in zip(choices, echoed, strict=True)))
     return head("cmpl", "text_completion", body.model) | {"choices": found, "usage": _usage(choices)}
 

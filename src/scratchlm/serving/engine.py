@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Literal
 
-from scratchlm.errors import InputError
 from scratchlm.generation.continuous import Finish, News, NewToken, Request, Row, RunningBatch
 from scratchlm.model.language_model import LanguageModel
 
-__all__ = ["Deliver", "End", "Engine", "NewToken", "QueueFull", "Reason", "Request", "Running"]
+__all__ = ["Deliver", "End", "Engine", "NewToken", "Reason", "Request", "Running", "Stopped"]
 
-Reason = Finish | Literal["cancelled", "error"]
+Reason = Finish | Literal["cancelled", "stopped", "error"]
 STOPPED = "the server was stopped before this request's turn came"
+FAILED = "the model failed and answers no more; the server's output says why: start it again"
 
 
-class QueueFull(Exception):
-    """So many requests wait already that one more is refused."""
+class Stopped(Exception):
+    """The engine was closed or has failed: it takes no more requests."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class End:
     """The end of an answer: the last event of every request."""
 
     reason: Reason
-    message: str = ""  # what went wrong, if the reason is "error"
+    message: str = ""  # why, if the reason is "stopped" or "error"
 
 
 Deliver = Callable[[NewToken | End], None]  # called from the engine's thread; must return at once
@@ -59,73 +59,75 @@ class Running:
 
 
 class Engine:
-    """A model with a thread that continues up to `n_at_once` prompts together, while `n_waiting` more may wait.
+    """A model with a thread that continues up to `n_at_once` prompts together, while others wait.
 
     Whoever came first is answered first. Every accepted request gets exactly one `End`, whatever happens.
     """
 
-    def __init__(self, model: LanguageModel, n_at_once: int = 8, n_waiting: int = 64) -> None:
+    def __init__(self, model: LanguageModel, n_at_once: int = 8) -> None:
         self.model = model
-        self._n_at_once, self._n_waiting = n_at_once, n_waiting
+        self._n_at_once = n_at_once
         self._waiting: deque[Running] = deque()
-        self._closing = False
+        self._stopped: str | None = None  # why no more requests are taken
         self._changed = Condition()  # guards the two above; what follows belongs to the thread
         self._batch = RunningBatch(model, n_at_once)
         self._answering: dict[Row, Running] = {}
+        self.context = self._batch.context  # most tokens of a prompt and its answer
         self._thread = Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: Request, deliver: Deliver) -> Running:
-        """Accept a request, whose events go to `deliver`. Raises QueueFull, also once the engine was closed."""
+        """Accept a request, whose events go to `deliver`. Raises Stopped once the engine was closed or has failed."""
         running = Running(request, deliver)
         with self._changed:
-            if self._closing:
-                raise QueueFull("the server was stopped")
-            if len(self._waiting) >= self._n_waiting:
-                raise QueueFull(f"{len(self._waiting)} wait")
+            if self._stopped is not None:
+                raise Stopped(self._stopped)
             self._waiting.append(running)
             self._changed.notify()
         return running
 
     def close(self) -> None:
-        """Let what runs end, then end the thread. Requests that still wait are refused: their `End` says "error"."""
+        """Let what runs end, then end the thread. Requests that still wait are refused: their `End` says "stopped"."""
         with self._changed:
-            self._closing = True
+            self._stopped = self._stopped or STOPPED
             self._changed.notify()
         self._thread.join()
 
     def _run(self) -> None:
-        while self._admit():
-            self._advance(self._batch.read, self._batch.joining)
-            self._advance(self._batch.step, self._batch.running)
+        try:
+            while self._admit():
+                self._advance(self._batch.read, self._batch.reading)
+                self._advance(self._batch.step, self._batch.running)
+        except Exception:  # not of one computation, such as a GPU that does nothing more
+            traceback.print_exc(file=sys.stderr)
+            with self._changed:
+                self._stopped = FAILED
+                left = [*self._answering.values(), *self._waiting]
+                self._waiting.clear()
+            for running in left:
+                running.deliver(End("stopped", FAILED))
 
     def _admit(self) -> bool:
         """Let cancelled requests go and waiting ones in; sleep while there are none. False: the thread shall end."""
-        ended: list[tuple[Running, End]] = []
-        joining: list[Running] = []
         with self._changed:
-            while not (self._answering or self._waiting or self._closing):
+            while not (self._answering or self._waiting or self._stopped):
                 self._changed.wait()
-            gone = [row for row, running in self._answering.items() if running.cancelled]
-            n_free = self._n_at_once - len(self._answering) + len(gone)
-            still_waiting: deque[Running] = deque()
-            for running in self._waiting:
-                if running.cancelled:
-                    ended.append((running, End("cancelled")))
-                elif self._closing:
-                    ended.append((running, End("error", STOPPED)))
-                elif len(joining) < n_free:
-                    joining.append(running)
-                else:
-                    still_waiting.append(running)
-            self._waiting = still_waiting
+        gone = [row for row, running in self._answering.items() if running.cancelled]
         self._batch.drop(gone)
-        ended += [(self._answering.pop(row), End("cancelled")) for row in gone]
-        for running, end in ended:
-            running.deliver(end)
-        rows = self._batch.admit([running.request for running in joining])
-        self._answering.update(zip(rows, joining, strict=True))
-        return bool(self._answering) or not self._closing
+        for row in gone:
+            self._answering.pop(row).deliver(End("cancelled"))
+        with self._changed:
+            for running in list(self._waiting):
+                if running.cancelled:
+                    running.deliver(End("cancelled"))
+                elif self._stopped is not None:
+                    running.deliver(End("stopped", self._stopped))
+                elif len(self._answering) < self._n_at_once:
+                    self._answering[self._batch.admit(running.request)] = running
+                else:
+                    continue
+                self._waiting.remove(running)
+            return bool(self._answering) or self._stopped is None
 
     def _advance(self, advance: Callable[[], list[News]], rows: Sequence[Row]) -> None:
         """Deliver what `advance` says next of these rows. If it fails, these requests end, and no others."""
@@ -134,10 +136,9 @@ class Engine:
             news = advance()
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
-            message = str(error) if isinstance(error, InputError) else f"the model failed: {error}"
             self._batch.drop(affected)
             for row in affected:
-                self._answering.pop(row).deliver(End("error", message))
+                self._answering.pop(row).deliver(End("error", f"the model failed: {error}"))
             return
         for row, token, finish in news:
             if token is not None:

@@ -20,10 +20,10 @@ from scratchlm.serving.bodies import Body, Refused
 MOST_STOPS = 16  # OpenAI takes 4, and some tasks of lm-eval have more
 MOST_LOGPROBS = 20
 
-# Who asks, and how OpenAI handles it.
+# Who asks, how OpenAI handles it, and how a model thinks that does so.
 IGNORED = {
     *("user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"),
-    *("cache_prompt", "parallel_tool_calls"),
+    *("cache_prompt", "parallel_tool_calls", "reasoning_effort", "verbosity"),
 }
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -43,6 +43,10 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "function_call": ("none", "auto"),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
+    "chat_template_kwargs": ({},),
+    "skip_special_tokens": (True,),
+    "ignore_eos": (False,),
+    "min_tokens": (0,),
 }
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
 
-from scratchlm.assistant.folder import DESCRIPTION, load_assistant
+from scratchlm.assistant.folder import DESCRIPTION, read_style
 from scratchlm.checkpoint.config_json import CONFIG
 from scratchlm.checkpoint.folder import load
 from scratchlm.classifier.classifier import Classifier
@@ -25,6 +25,9 @@ from scratchlm.stage.device import find_device
 from scratchlm.tokenizer.protocol import Tokenizer
 
 CLASSIFIER = "classifier"
+
+T = TypeVar("T")
+ServedClassifier = tuple[Classifier, Tokenizer, Description]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class Shelf:
             "preferred": models / "preferred",
         }
         self._folders = {name: folder for name, folder in folders.items() if (folder / CONFIG).exists()}
-        self._loaded: dict[str, Any] = {}
+        self._loaded: dict[str, Served] = {}
+        self._classifier: ServedClassifier | None = None
+        # One for each, so that a large model does not hold up a small one.
         self._locks = {name: Lock() for name in (*self._folders, CLASSIFIER)}
 
     def names(self) -> list[str]:
@@ -69,12 +74,19 @@ class Shelf:
 
     def get(self, name: str) -> Served:
         """Return a language model, loaded on first use. Raises InputError as `folder` does, OutputError if damaged."""
-        self.folder(name)
-        return self._once(name, lambda: self._load(name))  # type: ignore[no-any-return]
+        folder = self.folder(name)
+        with self._locks[name]:
+            if name not in self._loaded:
+                self._loaded[name] = self._load(name, folder)
+            return self._loaded[name]
 
-    def classifier(self) -> tuple[Classifier, Tokenizer, Description]:
+    def classifier(self) -> ServedClassifier:
         """Return the classifier, loaded on first use. Raises OutputError if it was not built."""
-        return self._once(CLASSIFIER, self._load_classifier)  # type: ignore[no-any-return]
+        with self._locks[CLASSIFIER]:
+            if self._classifier is None:
+                classifier, tokenizer, description = load_classifier(self.root / "models" / CLASSIFIER)
+                self._classifier = classifier.to(find_device()[0]), tokenizer, description
+            return self._classifier
 
     async def find(self, name: str) -> Served:
         """Return `get(name)`, while other requests go on; raise Refused if there is no such model, or it is damaged."""
@@ -82,44 +94,28 @@ class Shelf:
             self.folder(name)
         except InputError as error:
             raise Refused(404, str(error), "model", "model_not_found") from None
-        if name in self._loaded:  # another thread would have to wait for this one and the engine's
-            return self.get(name)
-        return await self._in_thread(lambda: self.get(name))  # type: ignore[no-any-return]
+        if name in self._loaded:  # a thread would only cost time
+            return self._loaded[name]
+        return await _in_thread(lambda: self.get(name))
 
-    async def find_classifier(self) -> tuple[Classifier, Tokenizer, Description]:
+    async def find_classifier(self) -> ServedClassifier:
         """Return `classifier()`, while other requests go on; raise Refused if there is none, or it is damaged."""
-        return await self._in_thread(self.classifier)  # type: ignore[no-any-return]
+        return await _in_thread(self.classifier)
 
     def close(self) -> None:
         """End the engines after the answers that run."""
-        for served in self._loaded.values():
-            if isinstance(served, Served):
-                served.engine.close()
+        for served in list(self._loaded.values()):  # another may be added while one ends
+            served.engine.close()
 
-    def _load(self, name: str) -> Served:
-        folder = self._folders[name]
-        device, _ = find_device()
-        style = self._style
-        if (folder / DESCRIPTION).exists():
-            model, tokenizer, style = load_assistant(folder)
-        else:
-            model, tokenizer = load(folder)
-        model = model.to(device)
+    def _load(self, name: str, folder: Path) -> Served:
+        style = read_style(folder) if (folder / DESCRIPTION).exists() else self._style
+        model, tokenizer = load(folder)
+        model = model.to(find_device()[0])
         return Served(name, folder, model, tokenizer, style, Engine(model))
 
-    def _load_classifier(self) -> tuple[Classifier, Tokenizer, Description]:
-        device, _ = find_device()
-        classifier, tokenizer, description = load_classifier(self.root / "models" / CLASSIFIER)
-        return classifier.to(device), tokenizer, description
 
-    def _once(self, name: str, make: Callable[[], Any]) -> Any:
-        with self._locks[name]:  # one of its own, so that a large model does not hold up a small one
-            if name not in self._loaded:
-                self._loaded[name] = make()
-            return self._loaded[name]
-
-    async def _in_thread(self, get: Callable[[], Any]) -> Any:
-        try:
-            return await run_in_threadpool(get)
-        except InputError as error:  # of a folder that is there: what the user gave is not at fault
-            raise Refused(503, explain(error)) from None
+async def _in_thread(get: Callable[[], T]) -> T:
+    try:
+        return await run_in_threadpool(get)
+    except InputError as error:  # of a folder that is there: what the user gave is not at fault
+        raise Refused(503, explain(error)) from None

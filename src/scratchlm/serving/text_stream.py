@@ -11,8 +11,9 @@ class TextStream:
     """Takes new tokens, gives their text: up to the first of some stop texts, which may span tokens.
 
     What may be the beginning of a stop text is held back until it is known. With `strips`, the text has no white space
-    around it, as the answers in data/responses.json. Tokens `before` the first new one give no text, but decide how
-    that one is written: a word tokenizer puts blanks between words.
+    around it, as the answers in data/responses.json. Tokens `before` the first new one decide how that one is written:
+    a word tokenizer puts blanks between words, and a new token may complete their last character. Their own text,
+    without such a beginning, is in `before`.
     """
 
     def __init__(
@@ -24,8 +25,7 @@ class TextStream:
         self._held = ""  # text that may not be shown yet
         self._begun = False
         self.stopped = False  # at a stop text; what comes after it has no text
-        for token in before:
-            self._decode(token)
+        self.before = "".join([self._decode(token) for token in before])
 
     def push(self, token: int) -> str:
         """Take the next token; return the text that can be shown now, often of earlier tokens too."""

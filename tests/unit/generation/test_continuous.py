@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import psutil
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES, EACH, config_of
 from torch import Tensor
 
-from scratchlm.errors import InputError
 from scratchlm.generation import continuous
 from scratchlm.generation.continuous import NewToken, Request, Row, RunningBatch
 from scratchlm.generation.decode import Sampling, decode, generate
@@ -74,7 +73,7 @@ def run(model: LanguageModel, n_rows: int, visits: list[Visit]) -> list[tuple[li
         wait += 1
         while coming and len(present) < n_rows and wait > coming[0][1].comes_after:
             number, visit = coming.pop(0)
-            (row,) = batch.admit([visit.request])
+            row = batch.admit(visit.request)
             present[row] = number
             if visit.leaves_after is not None:
                 turns_left[row] = visit.leaves_after
@@ -120,7 +119,7 @@ def test_a_request_alone_in_float32_draws_exactly_what_decode_draws(architecture
     model = make_model(architecture).float()
     for sampling in (GREEDY, Sampling(1.3, 10, 5), Sampling(0.7, None, 6)):
         batch = RunningBatch(model, 3)
-        batch.admit([Request((3, 1, 4), 20, FREE, sampling)])
+        batch.admit(Request((3, 1, 4), 20, FREE, sampling))
         ids = [token.id for _, token, _ in batch.read() if token]
         while batch.running:
             ids += [token.id for _, token, _ in batch.step() if token]
@@ -160,7 +159,8 @@ def test_short_prompts_are_read_together_and_a_long_one_in_parts(monkeypatch: py
     hook = model.wte.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape)))
     batch = RunningBatch(model, 8)
     try:
-        batch.admit([Request((1,) * length, 20, FREE, GREEDY) for length in (3, 4, 1, 20, 2)])
+        for length in (3, 4, 1, 20, 2):
+            batch.admit(Request((1,) * length, 20, FREE, GREEDY))
         finished = [[len(row.request.ids) for row, _, _ in batch.read()] for _ in range(6)]
     finally:
         hook.remove()
@@ -171,9 +171,9 @@ def test_short_prompts_are_read_together_and_a_long_one_in_parts(monkeypatch: py
 def test_rows_that_run_go_on_while_a_long_prompt_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(continuous, "READ_TOKENS", 4)
     batch = RunningBatch(MODELS["gpt2"], 2)
-    (short,) = batch.admit([Request((1, 2), 20, FREE, GREEDY)])
+    short = batch.admit(Request((1, 2), 20, FREE, GREEDY))
     batch.read()
-    (long,) = batch.admit([Request((3,) * 18, 2, FREE, GREEDY)])
+    long = batch.admit(Request((3,) * 18, 2, FREE, GREEDY))
     came = [row for _ in range(5) for row, _, _ in batch.read() + batch.step()]
     assert came == [short] * 4 + [long, short, long]
 
@@ -182,7 +182,8 @@ def test_a_long_prompt_that_leaves_while_it_is_read_leaves_nothing(monkeypatch: 
     model = MODELS["gpt2"]
     monkeypatch.setattr(continuous, "READ_TOKENS", 4)
     batch = RunningBatch(model, 2)
-    first, _ = batch.admit([Request((1,) * 18, 5, FREE, GREEDY), Request((2, 3) * 5, 5, FREE, GREEDY)])
+    first = batch.admit(Request((1,) * 18, 5, FREE, GREEDY))
+    batch.admit(Request((2, 3) * 5, 5, FREE, GREEDY))
     batch.read()
     batch.drop([first])
     ids = []
@@ -208,21 +209,27 @@ def test_the_model_never_sees_more_than_its_context() -> None:
     assert max(seen) == CONTEXT - 2  # the last token that is chosen never enters the model
 
 
-def test_the_cache_grows_with_the_longest_text_and_its_memory_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_grows_with_the_longest_text_as_far_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory ends before the model's context, it ends the answer that is too long, and no other."""
     model = MODELS["gpt2"]
-    request = Request((1, 2, 3), 9, FREE, GREEDY)
     n_bytes = 2 * 2 * 3 * 16 * 8  # keys and values, blocks, rows, width, bytes of float64: of each column
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=6 * n_bytes))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=11 * n_bytes + 1))
     batch = RunningBatch(model, 3)
+    assert batch.context == 11
+    requests = [Request((1, 2, 3), 19, FREE, GREEDY), Request((4,), 10, FREE, GREEDY)]
     widths = []
-    (row,) = batch.admit([request])
-    batch.read()
-    with pytest.raises(InputError, match=r"of 3 texts of up to 14 tokens take .*: ask for fewer tokens at once"):
-        for _ in range(9):
-            widths.append(batch._cache.keys.shape[3])
-            batch.step()
-    assert widths == [6, 6, 6, 6]
-    batch.drop([row])
-    batch.admit([replace(request, max_new_tokens=2)])
-    batch.read()
-    assert len(batch.step()) == 1 and not batch.running
+    hook = model.wte.register_forward_pre_hook(lambda *_: widths.append(batch._cache.keys.shape[3]))
+    rows = [batch.admit(request) for request in requests]
+    came: dict[Row, list[int]] = {row: [] for row in rows}
+    ends = {}
+    try:
+        while batch.joining or batch.running:
+            for row, token, finish in batch.read() + batch.step():
+                came[row] += [token.id] if token else []
+                ends[row] = finish
+    finally:
+        hook.remove()
+    assert list(ends.values()) == ["length", "length"]
+    for row, n in zip(rows, (8, 10), strict=True):
+        assert came[row] == generate(model, [row.request.ids], n, FREE, GREEDY, 1)[0].ids
+    assert widths == [0, *[6] * 3, *[11] * 6] and MODELS["gpt2"].config.context_length == CONTEXT

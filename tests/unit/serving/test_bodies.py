@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scratchlm.serving import bodies
 from scratchlm.serving.bodies import MAX_BODY_BYTES
 
 CHAT = {"model": "assistant", "messages": [{"role": "user", "content": "the cat"}], "max_tokens": 2}
@@ -73,6 +74,40 @@ def test_all_mistakes_are_named_at_once(address: str) -> None:
     _, found = send(address, "/v1/completions", json.dumps({"model": 1, "prompt": "a", "max_tokens": -1, "zork": 1}))
     assert [part.split(":")[0] for part in found["error"]["message"].split("; ")] == ["model", "max_tokens", "zork"]
     assert found["error"]["param"] == "model"
+
+
+LAST = {"role": "user", "content": "a"}
+MANY = 200_000
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", CHAT | {"messages": [1] * MANY}),
+        ("/v1/chat/completions", CHAT | {"messages": [{}] * MANY}),
+        ("/v1/chat/completions", CHAT | {"messages": [LAST | {"content": [1] * MANY}]}),
+        ("/v1/chat/completions", CHAT | {"messages": [LAST | {"content": [{}] * MANY}]}),
+        ("/v1/chat/completions", CHAT | {"messages": [{str(number): 0 for number in range(MANY // 4)}]}),
+        ("/v1/chat/completions", CHAT | {"stop": [1] * MANY}),
+        ("/v1/chat/completions", CHAT | {"response_format": [1] * MANY}),
+        ("/v1/chat/completions", CHAT | {str(number): 0 for number in range(MANY // 4)}),
+        ("/v1/completions", COMPLETION | {"prompt": [[]] * MANY}),
+        ("/v1/completions", COMPLETION | {"prompt": [""] * MANY}),
+        ("/page/next_token", {"model": "pretrained", "text": "a", "taken": [""] * MANY}),
+        ("/page/tokens", {"model": "pretrained", "text": [1] * MANY}),
+    ],
+    ids=lambda value: str(value)[:9] if isinstance(value, str) else "",
+)
+def test_a_body_of_many_mistakes_is_refused_at_once(
+    address: str, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
+) -> None:
+    """Others wait meanwhile, and to name a mistake takes about 20 microseconds."""
+    named = []
+    monkeypatch.setattr(bodies, "_problem", lambda *known: named.append(known) or "a mistake")
+    content = json.dumps(body, separators=(",", ":"))
+    assert len(content) <= MAX_BODY_BYTES
+    assert_error(*send(address, path, content))
+    assert len(named) <= 100
 
 
 @pytest.mark.parametrize("kind", [None, "", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])

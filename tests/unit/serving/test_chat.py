@@ -59,10 +59,16 @@ def test_only_the_last_user_message_is_read(client: OpenAI) -> None:
     history = [
         {"role": "system", "content": "You are a cat."},
         {"role": "user", "content": "the sea"},
-        {"role": "assistant", "content": "the house"},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function"}]},
+        {"role": "tool", "tool_call_id": "1", "content": "the house"},
+        {"role": "function", "name": "f", "content": "the house"},
         {
             "role": "user",
-            "content": [{"type": "text", "text": "Name the colour"}, {"type": "text", "text": " of the hill."}],
+            "content": [
+                {"type": "text", "text": "Name the colour", "cache_control": {"type": "ephemeral"}},
+                {"type": "text", "text": " of the hill."},
+            ],
         },
     ]
     first, second = ask(client), ask(client, messages=history)
@@ -114,7 +120,8 @@ def test_the_answer_goes_on_until_the_context_is_full(client: OpenAI, shelf: She
     reply = ask(client, max_tokens=None)
     assert reply.choices[0].finish_reason == "length"
     assert reply.usage.total_tokens == shelf.get("assistant").model.config.context_length
-    assert ask(client, max_tokens=None, max_completion_tokens=2).usage.completion_tokens == 2
+    for first, second in ((None, 2), (2, 9), (9, 2)):
+        assert ask(client, max_tokens=first, max_completion_tokens=second).usage.completion_tokens == 2
 
 
 @pytest.mark.parametrize(
@@ -143,7 +150,25 @@ def test_the_answer_goes_on_until_the_context_is_full(client: OpenAI, shelf: She
         ({"response_format": {"type": "json_object"}}, openai.BadRequestError, "response_format", None),
         ({"tools": [{"type": "function"}]}, openai.BadRequestError, "tools", None),
         ({"stop": ["a"] * 17}, openai.BadRequestError, "stop", None),
-        ({"extra_body": {"min_tokens": 3}}, openai.BadRequestError, "min_tokens: unknown key", None),
+        (
+            {"extra_body": {"min_tokens": 3}},
+            openai.BadRequestError,
+            "min_tokens: got 3, and this server can only",
+            None,
+        ),
+        ({"extra_body": {"zork": 3}}, openai.BadRequestError, "zork: unknown key", None),
+        (
+            {"messages": [{"role": "user"}, {"role": "tool", "content": "a"}]},
+            openai.BadRequestError,
+            "of role tool",
+            None,
+        ),
+        (
+            {"messages": [{"role": "user"}, {"role": "user", "content": 1}]},
+            openai.BadRequestError,
+            "messages.1.content",
+            None,
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_its_name(
@@ -159,7 +184,10 @@ def test_what_cannot_be_done_is_refused_by_its_name(
 def test_what_changes_nothing_is_accepted(client: OpenAI) -> None:
     neutral: dict[str, Any] = {"n": 1, "top_p": 1.0, "frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}}
     neutral |= {"user": "me", "response_format": {"type": "text"}, "metadata": {"a": "b"}, "store": False}
-    neutral["extra_body"] = {"tools": None, "seed": None, "repeat_penalty": 1.0, "top_k": -1, "stop": None}
+    neutral |= {"reasoning_effort": "low", "verbosity": "low"}
+    more = {"tools": None, "seed": None, "repeat_penalty": 1.0, "top_k": -1, "stop": None, "chat_template_kwargs": {}}
+    more |= {"skip_special_tokens": True, "ignore_eos": False, "min_tokens": 0, "echo": False}
+    neutral["extra_body"] = more
     assert ask(client, **neutral).choices[0].message == ask(client).choices[0].message
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, pairwise
 from typing import Any
@@ -13,7 +13,9 @@ import torch
 from openai import OpenAI
 
 from scratchlm.generation.decode import Continuation, Sampling, generate
-from scratchlm.serving.completions import MOST_PROMPTS
+from scratchlm.model.language_model import LanguageModel
+from scratchlm.serving import completions
+from scratchlm.serving.completions import MOST_PROMPTS, SCORED_AT_ONCE
 from scratchlm.serving.shelf import Served, Shelf
 
 PROMPTS = ["the cat", "the dog ran over the green", "by"]
@@ -128,16 +130,31 @@ def test_the_end_of_the_text_is_among_the_logprobs_and_not_in_the_text(client: O
 def test_a_character_that_the_prompt_begins_is_completed(client: OpenAI, served: Served) -> None:
     first, second = served.tokenizer.encode_ordinary("é")
     with always(served, second):
-        choice = ask(client, [first], max_tokens=1, logprobs=1).choices[0]
-    assert choice.text == "é"
+        choice, echoing = (
+            ask(client, [first], max_tokens=1, logprobs=1, echo=echo).choices[0] for echo in (False, True)
+        )
+        streamed = "".join(
+            event.choices[0].text for event in ask(client, [first], max_tokens=1, echo=True, stream=True)
+        )
+    assert choice.text == echoing.text == streamed == "é"
     assert choice.logprobs.tokens == [r"bytes:\xa9"]
+    assert ask(client, [first], max_tokens=0, echo=True).choices[0].text == "\N{REPLACEMENT CHARACTER}"
 
 
-def test_many_long_prompts_are_scored_in_parts(client: OpenAI, served: Served) -> None:
+def test_many_long_prompts_are_scored_in_parts(client: OpenAI, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    score_tokens = completions.score_tokens
+    sizes = []
+
+    def noted(model: LanguageModel, texts: Sequence[Sequence[int]], n_likeliest: int) -> Any:
+        sizes.append(len(texts) * max(map(len, texts)))
+        return score_tokens(model, texts, n_likeliest)
+
+    monkeypatch.setattr(completions, "score_tokens", noted)
     ids = [[number % 256] * (200 + number) for number in range(40)]
     together = ask(client, ids, echo=True, logprobs=0, max_tokens=0).choices
     alone = ask(client, ids[39], echo=True, logprobs=0, max_tokens=0).choices[0]
     assert [len(choice.logprobs.tokens) for choice in together] == [*map(len, ids)]
+    assert max(sizes) <= SCORED_AT_ONCE and len(sizes) < 10
     assert together[39].logprobs.token_logprobs[1:] == pytest.approx(alone.logprobs.token_logprobs[1:], abs=1e-3)
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from scratchlm.errors import InputError
+from scratchlm.generation import continuous
 from scratchlm.generation.decode import Sampling, generate
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_model
-from scratchlm.serving.engine import End, Engine, NewToken, QueueFull, Request, Running
+from scratchlm.serving.engine import End, Engine, NewToken, Request, Running, Stopped
 
 GREEDY = Sampling()
 TIMEOUT_S = 30.0
@@ -121,17 +121,6 @@ def test_who_came_first_is_answered_first(make: Callable[..., Engine]) -> None:
     assert ended == list(range(9))
 
 
-def test_one_request_too_many_is_refused_and_there_is_room_again_later(make: Callable[..., Engine]) -> None:
-    engine = make(n_at_once=1, n_waiting=2)
-    held = Held(engine, request(1))
-    waiting = [Client(engine, request(number)) for number in (2, 3)]
-    with pytest.raises(QueueFull, match="2 wait"):
-        Client(engine, request(4))
-    held.let_go()
-    assert [client.answer()[1] for client in (held.client, *waiting)] == ["length"] * 3
-    assert Client(engine, request(5)).answer()[1] == "length"
-
-
 def test_a_client_that_leaves_frees_its_row_at_the_next_step(make: Callable[..., Engine], model: GPT) -> None:
     engine = make(n_at_once=2)
     held = Held(engine, request(1, n=CONTEXT))
@@ -162,40 +151,69 @@ def test_at_the_close_running_answers_end_and_waiting_ones_are_refused(make: Cal
     waiting = [Client(engine, request(number)) for number in (2, 3)]
     closing = Thread(target=engine.close)
     closing.start()
-    while not engine._closing:
+    while engine._stopped is None:
         time.sleep(0.001)
-    with pytest.raises(QueueFull, match="stopped"):
+    with pytest.raises(Stopped, match="stopped"):
         Client(engine, request(4))
     held.let_go()
     closing.join(TIMEOUT_S)
     assert held.client.answer() == alone(model, request(1, n=100))
     for client in waiting:
-        assert client.events == [End("error", "the server was stopped before this request's turn came")]
+        assert client.events == [End("stopped", "the server was stopped before this request's turn came")]
     assert not engine._thread.is_alive()
     engine.close()
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a bad sum"), InputError("keys and values take 9 GiB")])
 def test_a_failing_prompt_ends_alone_and_the_others_go_on(
-    make: Callable[..., Engine], model: GPT, monkeypatch: pytest.MonkeyPatch, error: Exception
+    make: Callable[..., Engine], model: GPT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also those that join with it, but are not read with it."""
     features = model.features
 
     def fail_at_29(ids_BT: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
         if (ids_BT == 29).any() and ids_BT.shape[1] > 1:
-            raise error
+            raise RuntimeError("a bad sum")
         return features(ids_BT, *rest, **options)
 
     monkeypatch.setattr(model, "features", fail_at_29)
+    monkeypatch.setattr(continuous, "READ_TOKENS", 4)
     engine = make()
     held = Held(engine, request(1, n=50))
-    bad = Client(engine, request(29, 29))
+    asked = [request(2, 3), request(29, 29, 29), request(4, 5), request(6, 7)]
+    before, bad, *after = [Client(engine, one) for one in asked]
     held.let_go()
     assert bad.answer() == ([], "error")
-    message = str(error) if isinstance(error, InputError) else "the model failed: a bad sum"
-    assert bad.events == [End("error", message)]
-    assert held.client.answer() == alone(model, request(1, n=50))
-    assert Client(engine, request(2)).answer() == alone(model, request(2))
+    assert bad.events == [End("error", "the model failed: a bad sum")]
+    for client in (held.client, before, *after, Client(engine, request(2))):
+        assert client.answer() == alone(model, client.request)
+
+
+@pytest.mark.parametrize("place", ["drop", "admit"])
+def test_an_engine_that_cannot_go_on_ends_all_and_takes_no_more(
+    make: Callable[..., Engine],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+) -> None:
+    """As after an error of a GPU, which fails each further call."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a sticky error")
+
+    engine = make(n_at_once=2)
+    held = Held(engine, request(1, n=50))
+    others = [Client(engine, request(number, n=50)) for number in (2, 3, 4)]
+    monkeypatch.setattr(engine._batch, place, fail)
+    monkeypatch.setattr(engine._batch.model, "features", fail)
+    held.let_go()
+    for client in (held.client, *others):
+        assert client.answer()[1] in ("error", "stopped")
+        assert sum(isinstance(event, End) for event in client.events) == 1
+    with pytest.raises(Stopped, match="start it again"):
+        while True:
+            Client(engine, request(5)).answer()
+    assert "a sticky error" in capsys.readouterr().err
+    engine.close()
 
 
 def test_a_step_that_fails_ends_all_that_run_and_the_engine_goes_on(
@@ -254,7 +272,7 @@ def test_an_engine_that_nobody_asks_sleeps(make: Callable[..., Engine]) -> None:
 def test_200_requests_of_which_many_leave_all_end_once_and_leave_no_row_behind(
     make: Callable[..., Engine], model: GPT
 ) -> None:
-    engine = make(n_at_once=4, n_waiting=200)
+    engine = make(n_at_once=4)
     draw = random.Random(1)
     clients: SimpleQueue[Client] = SimpleQueue()
 

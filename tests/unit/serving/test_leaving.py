@@ -7,13 +7,16 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from threading import Event, current_thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import openai
 import pytest
+import torch
 from openai import OpenAI
 
+from scratchlm.serving import limit, side_thread
 from scratchlm.serving.engine import Deliver, End, Engine, NewToken, Request, Running
 from scratchlm.serving.shelf import Shelf
 
@@ -46,10 +49,10 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def engine(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counting]:
-    """That of a slow model, which answers one request, while two more may wait."""
+    """That of a slow model, which answers one request at a time."""
     served = shelf.get("preferred")
     hook = served.model.ln_f.register_forward_hook(lambda *_: time.sleep(STEP_S))
-    engine = Counting(served.model, n_at_once=1, n_waiting=2)
+    engine = Counting(served.model, n_at_once=1)
     monkeypatch.setitem(shelf._loaded, "preferred", replace(served, engine=engine))
     yield engine
     engine.close()
@@ -110,7 +113,13 @@ def test_a_client_that_leaves_frees_its_place_at_once(
     assert_soon(lambda: is_answered(client))
 
 
-def test_a_full_queue_says_when_to_come_back(address: str, client: OpenAI, engine: Counting) -> None:
+@pytest.fixture
+def three_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limit, "MOST_AT_ONCE", 3)
+
+
+@pytest.mark.usefixtures("three_at_once")
+def test_too_many_requests_are_told_when_to_come_back(address: str, client: OpenAI, engine: Counting) -> None:
     with begin(address, "/v1/chat/completions", CHAT):
         wait_until(lambda: engine.n_events > 0)
         with begin(address, "/v1/chat/completions", CHAT), begin(address, "/v1/chat/completions", CHAT):
@@ -120,20 +129,89 @@ def test_a_full_queue_says_when_to_come_back(address: str, client: OpenAI, engin
                     client.chat.completions.create(**CHAT, **options)  # type: ignore[call-overload]
                 assert caught.value.status_code == 429 and caught.value.code == "queue_full"
                 assert float(caught.value.response.headers["Retry-After"]) > 0
-            assert client.models.list().data  # all else goes on
-            assert client.completions.create(model="pretrained", prompt="a", max_tokens=1).choices
+            for path in ("/v1/completions", "/page/spam", "/page/attention", "/page/next_token"):
+                assert b"429 Too Many" in begin(address, path, {}).recv(2**16)
+            assert client.models.list().data  # what computes nothing goes on
     assert_soon(lambda: is_answered(client))
 
 
-def test_of_prompts_that_do_not_all_fit_none_is_begun(address: str, client: OpenAI, engine: Counting) -> None:
-    with begin(address, "/v1/chat/completions", CHAT):
-        wait_until(lambda: engine.n_events > 0)
-        with begin(address, "/v1/chat/completions", CHAT):
-            wait_until(lambda: engine.n_accepted == 2)
-            with pytest.raises(openai.RateLimitError):
-                client.completions.create(model="preferred", prompt=["a", "b"], max_tokens=300)
-            assert engine.n_accepted == 3
-            assert_soon(lambda: is_accepted(address))
+def test_two_requests_of_64_prompts_are_answered_together(address: str, client: OpenAI) -> None:
+    """As lm-evaluation-harness asks with batches of 64 and two requests at a time."""
+    with begin(address, "/v1/completions", {"model": "preferred", "prompt": ["a"] * 64, "max_tokens": 20}):
+        assert len(client.completions.create(model="preferred", prompt=["b"] * 64, max_tokens=1).choices) == 64
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (
+            "/v1/completions",
+            {"model": "pretrained", "prompt": ["abc"] * 64, "echo": True, "logprobs": 1, "max_tokens": 0},
+        ),
+        ("/page/spam", {"text": "win"}),
+        ("/page/attention", {"model": "pretrained", "text": "the cat", "layer": 0}),
+        ("/page/next_token", {"model": "pretrained", "text": "the cat"}),
+    ],
+)
+def test_what_is_computed_beside_chats_has_one_thread_and_ends_with_its_client(
+    address: str, client: OpenAI, shelf: Shelf, path: str, body: dict[str, Any]
+) -> None:
+    seen: list[str] = []
+    go_on = Event()
+
+    def note(*_: object) -> None:
+        seen.append(current_thread().name)
+        assert go_on.wait(30)
+
+    models = [shelf.get("pretrained").model, shelf.classifier()[0].gpt]
+    hooks = [model.wte.register_forward_pre_hook(note) for model in models]
+    n_queued = side_thread._THREAD._work_queue.qsize
+    try:
+        asked = [begin(address, path, body) for _ in range(50)]  # more than the server's other threads
+        wait_until(lambda: n_queued() == 49)
+        assert is_answered(client)
+        for connection in asked:
+            connection.close()
+        time.sleep(0.3)  # until the server has noticed
+        n_before = len(seen)
+        go_on.set()
+        wait_until(lambda: n_queued() == 0)
+    finally:
+        go_on.set()
+        for hook in hooks:
+            hook.remove()
+    assert (n_before, len({*seen})) == (1, 1)
+    assert len(seen) < 50
+
+
+def test_a_prompt_whose_answer_ended_makes_room_for_the_next(client: OpenAI, shelf: Shelf, engine: Counting) -> None:
+    served = shelf.get("preferred")
+    hook = served.model.lm_head.register_forward_hook(
+        lambda _, __, logits: logits.index_fill(-1, torch.tensor(served.tokenizer.eot_token), 9e3)
+    )
+    begun_s = time.monotonic()
+    reply = client.completions.create(model="preferred", prompt=["a", "b"], max_tokens=300, logprobs=0)
+    hook.remove()
+    assert [choice.finish_reason for choice in reply.choices] == ["stop", "stop"]
+    assert time.monotonic() - begun_s < SOON_S
+
+
+def test_an_engine_that_stopped_is_not_said_to_be_busy(shelf: Shelf, client: OpenAI, engine: Counting) -> None:
+    engine.close()
+    with pytest.raises(openai.InternalServerError, match="the server was stopped") as caught:
+        ask(client)
+    assert caught.value.status_code == 503
+
+
+def test_a_model_that_failed_for_good_is_not_asked_again(
+    client: OpenAI, engine: Counting, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine._batch, "admit", lambda _: 1 / 0)
+    for _ in range(2):
+        with pytest.raises(openai.InternalServerError, match="the model failed and answers no more") as caught:
+            ask(client)
+        assert caught.value.status_code == 503
+    assert capfd.readouterr().err.count("ZeroDivisionError") == 1
 
 
 def test_a_model_that_fails_says_so_and_answers_the_next(

@@ -13,6 +13,7 @@ from scratchlm.checkpoint.weights import WEIGHTS
 from scratchlm.errors import InputError, OutputError
 from scratchlm.serving import shelf as module
 from scratchlm.serving.bodies import Refused
+from scratchlm.serving.engine import Engine
 from scratchlm.serving.shelf import Shelf
 
 
@@ -66,12 +67,14 @@ def test_loading_one_model_holds_up_no_other(damaged: Shelf, monkeypatch: pytest
     loads = []
 
     def slow(folder: Path) -> object:
+        if folder.parent.name != "bases":
+            return load(folder)
         loads.append(folder)
         begun.set()
         assert go_on.wait(20)
         return load(folder)
 
-    monkeypatch.setattr(module, "load", slow)  # `base` has no style of its own, and is loaded by this
+    monkeypatch.setattr(module, "load", slow)
 
     async def both() -> None:
         waiting = [asyncio.ensure_future(damaged.find("base")) for _ in range(2)]
@@ -83,4 +86,20 @@ def test_loading_one_model_holds_up_no_other(damaged: Shelf, monkeypatch: pytest
 
     asyncio.run(both())
     assert len(loads) == 1
+    damaged.close()
+
+
+def test_a_model_that_is_loaded_amid_the_end_does_not_hinder_it(
+    damaged: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = Engine.close
+
+    def load_meanwhile(engine: Engine) -> None:
+        damaged.get("assistant")
+        close(engine)
+
+    monkeypatch.setattr(Engine, "close", load_meanwhile)
+    damaged.get("base")
+    damaged.close()
+    monkeypatch.undo()
     damaged.close()

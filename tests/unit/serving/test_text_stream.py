@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratchlm.serving.text_stream import TextStream
@@ -44,6 +44,7 @@ STOPS = st.lists(st.text("abc \n", min_size=1, max_size=4), max_size=3)
 
 
 @given(text=TEXTS, stops=STOPS, strips=st.booleans())
+@example(text="ab", stops=["b", "a"], strips=False)  # one token that holds both
 def test_the_parts_are_the_text_before_the_first_stop(
     tokenizer: BytePairTokenizer, text: str, stops: list[str], strips: bool
 ) -> None:

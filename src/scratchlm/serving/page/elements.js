@@ -20,9 +20,10 @@ export function newId(name) {
   return `${name}-${n_ids}`;
 }
 
-/** A control below its label. */
+/** A control below its label; what follows may be an output that says the control's value. */
 export function field(label, control, ...more) {
   control.id ||= newId("field");
+  for (const one of more) if (one instanceof HTMLOutputElement) one.htmlFor = control.id;
   return element("div", { class: "field" }, element("label", { for: control.id }, label), control, ...more);
 }
 
@@ -44,8 +45,23 @@ export function errorLine() {
   return element("p", { class: "error", role: "alert" });
 }
 
+/** A line that is not seen, and which screen readers read when its text changes. */
+export function statusLine() {
+  return element("p", { class: "hidden-text", role: "status" });
+}
+
 /** A line that says which keys do what: pairs of a key and its meaning. */
 export function hint(...keys) {
   const parts = keys.map(([key, meaning]) => element("span", {}, element("kbd", {}, key), ` ${meaning}`));
   return element("p", { class: "note keys" }, ...parts);
+}
+
+/** Whether a key belongs to the browser, such as Alt and an arrow to go back. */
+export function isBrowsers(event) {
+  return event.altKey || event.ctrlKey || event.metaKey;
+}
+
+/** A part of one, such as a probability, in percent. */
+export function percent(part, digits = 1) {
+  return part ? `${(100 * part).toFixed(digits)} %` : "0 %";
 }

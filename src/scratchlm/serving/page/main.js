@@ -5,12 +5,13 @@ import * as compare from "/views/compare.js";
 import * as complete from "/views/complete.js";
 import * as spam from "/views/spam.js";
 import * as tokens from "/views/tokens.js";
-import { element } from "/elements.js";
+import { element, isBrowsers } from "/elements.js";
 
 const views = { complete, spam, chat, compare, tokens, attention };
 const names = Object.keys(views);
 const tabs = {};
 const panels = {};
+const mounted = new Set();
 
 /** Show a view and hide the others; only the shown view's tab can be reached with the Tab key (WAI-ARIA: tabs). */
 function show(name) {
@@ -22,17 +23,24 @@ function show(name) {
   }
   document.title = `${views[name].title} · scratchlm`;
   document.querySelector(".skip").href = `#view-${name}`;
-  if (!panels[name].hasChildNodes()) {
-    panels[name].append(element("h2", {}, views[name].title));
-    mount(name);
-  }
+  if (!mounted.has(name)) mount(name);
 }
 
+/** Fill a view; if that fails, say why, and try again when it is shown again. */
 async function mount(name) {
+  const [view, panel] = [views[name], panels[name]];
+  const heading = element("h2", {}, view.title);
+  mounted.add(name);
+  panel.replaceChildren(heading);
   try {
-    await views[name].mount(panels[name]);
+    await view.mount(panel);
   } catch (error) {
-    panels[name].append(element("p", { class: "error", role: "alert" }, error.message));
+    mounted.delete(name);
+    panel.replaceChildren(
+      heading,
+      element("p", { class: "error", role: "alert" }, error.message),
+      element("div", {}, element("button", { type: "button", class: "button", onclick: () => mount(name) }, "Try again")),
+    );
   }
 }
 
@@ -44,14 +52,15 @@ function showAddress() {
 function moveFocus(event) {
   const place = names.indexOf(event.target.id.replace(/^tab-/, ""));
   const wanted = { ArrowRight: place + 1, ArrowLeft: place - 1, Home: 0, End: names.length - 1 }[event.key];
-  if (wanted === undefined) return;
+  if (wanted === undefined || isBrowsers(event)) return;
   event.preventDefault();
   const name = names.at(wanted % names.length);
-  open(name);
+  show(name);
+  history.replaceState(null, "", `#${name}`); // one step back leaves what was walked over
   tabs[name].focus();
 }
 
-function open(name) {
+function choose(name) {
   show(name);
   location.hash = name;
 }
@@ -60,7 +69,7 @@ for (const name of names) {
   tabs[name] = element(
     "button",
     { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `view-${name}`, onkeydown: moveFocus,
-      onclick: () => open(name) },
+      onclick: () => choose(name) },
     views[name].title,
   );
   panels[name] = element("section", { role: "tabpanel", id: `view-${name}`, "aria-labelledby": `tab-${name}`, tabindex: "-1" });

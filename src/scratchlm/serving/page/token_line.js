@@ -1,5 +1,5 @@
 // A line of tokens, one of which is chosen: with the pointer, or with the arrow keys, Home and End.
-import { element } from "/elements.js";
+import { element, isBrowsers } from "/elements.js";
 
 /**
  * Returns the line, an array of its tokens, and `choose(place)`. `tokens` are {text, name}: what is shown, and what
@@ -17,7 +17,7 @@ export function tokenLine(label, tokens, onChoose) {
   );
   const line = element(
     "p",
-    { role: "listbox", class: "token-line", "aria-label": label, "aria-orientation": "horizontal", onkeydown: move },
+    { role: "listbox", class: "token-line", dir: "ltr", "aria-label": label, "aria-orientation": "horizontal", onkeydown: move },
     ...items,
   );
 
@@ -37,7 +37,7 @@ export function tokenLine(label, tokens, onChoose) {
   function move(event) {
     const last = items.length - 1;
     const place = { ArrowRight: chosen + 1, ArrowLeft: chosen - 1, Home: 0, End: last }[event.key];
-    if (place === undefined) return;
+    if (place === undefined || isBrowsers(event)) return;
     event.preventDefault();
     items[Math.max(0, Math.min(last, place))].focus();
   }

@@ -24,13 +24,13 @@ RESPONSES, VERDICTS, PAIRWISE = "responses.json", "verdicts.json", "pairwise.jso
 PAIRS = {f"{one} and {two}": (one, two) for one, two in COMPARED.values()}
 
 
-class Choice(Body):
+class Pair(Body):
     """Whose answers to compare: a name in `PAIRS`, or None for all of them mixed."""
 
     pair: str | None = None
 
 
-class NewVote(Choice):
+class NewVote(Pair):
     """Which answer to a question is better."""
 
     question: str
@@ -42,16 +42,16 @@ def routes(shelf: Shelf) -> list[Route]:
     ballots = Ballots(shelf.root / "data")
 
     async def ask(request: Request) -> JSONResponse:
-        choice = await read_body(request, Choice)
-        return JSONResponse(await run_in_threadpool(ballots.ask, choice.pair))
+        asked = await read_body(request, Pair)
+        return JSONResponse(await run_in_threadpool(ballots.ask, asked.pair))
 
     async def vote(request: Request) -> JSONResponse:
         new = await read_body(request, NewVote)
         return JSONResponse(await run_in_threadpool(ballots.vote, new))
 
     async def undo(request: Request) -> JSONResponse:
-        choice = await read_body(request, Choice)
-        return JSONResponse(await run_in_threadpool(ballots.undo, choice.pair))
+        asked = await read_body(request, Pair)
+        return JSONResponse(await run_in_threadpool(ballots.undo, asked.pair))
 
     async def results(request: Request) -> JSONResponse:
         await read_body(request, Body)

@@ -27,10 +27,6 @@ LONGEST = 120  # characters of an instruction or a message: a button holds no es
 Example = TypeVar("Example")
 
 
-class Nothing(Body):
-    """A body without keys: there is nothing to say."""
-
-
 def routes(shelf: Shelf) -> list[Route]:
     """Return the route that offers examples."""
 
@@ -38,7 +34,7 @@ def routes(shelf: Shelf) -> list[Route]:
         return {kind: _read_if_built(read, shelf.root / "data") for kind, read in KINDS.items()}
 
     async def examples(request: Request) -> JSONResponse:
-        await read_body(request, Nothing)
+        await read_body(request, Body)
         return JSONResponse(await run_in_threadpool(offered))
 
     return [Route("/page/examples", examples, methods=["POST"])]

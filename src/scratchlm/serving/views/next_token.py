@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
-from starlette.concurrency import run_in_threadpool
+from pydantic import FailFast, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -13,8 +12,10 @@ from starlette.routing import Route
 from scratchlm.generation.decode import Sampling
 from scratchlm.generation.next_token import expect_token_of_each
 from scratchlm.params.schema import Temperature
+from scratchlm.serving.answer import unless_left
 from scratchlm.serving.bodies import Body, Refused, read_body
 from scratchlm.serving.shelf import Served, Shelf
+from scratchlm.serving.side_thread import compute
 from scratchlm.serving.views.tokens import describe_tokens
 
 SHOWN_TOKENS = 12
@@ -25,7 +26,7 @@ class Text(Body):
 
     model: str
     text: str
-    taken: list[int] = Field([])
+    taken: Annotated[list[int], FailFast()] = Field([])
     temperature: Temperature = 1.0
     top_k: int | None = Field(None, ge=1)
 
@@ -35,7 +36,8 @@ def routes(shelf: Shelf) -> list[Route]:
 
     async def next_token(request: Request) -> JSONResponse:
         asked = await read_body(request, Text)
-        return JSONResponse(await run_in_threadpool(expect_next, await shelf.find(asked.model), asked))
+        served = await shelf.find(asked.model)
+        return JSONResponse(await unless_left(request, compute(expect_next, served, asked)))
 
     return [Route("/page/next_token", next_token, methods=["POST"])]
 

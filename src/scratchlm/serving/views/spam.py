@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -13,8 +12,10 @@ from starlette.routing import Route
 from scratchlm.classifier.classifier import Classifier
 from scratchlm.classifier.folder import Description
 from scratchlm.classifier.parts import take_apart
+from scratchlm.serving.answer import unless_left
 from scratchlm.serving.bodies import Body, read_body
 from scratchlm.serving.shelf import Shelf
+from scratchlm.serving.side_thread import compute
 from scratchlm.tokenizer.pieces import token_label
 from scratchlm.tokenizer.protocol import Tokenizer
 
@@ -32,7 +33,8 @@ def routes(shelf: Shelf) -> list[Route]:
 
     async def classify(request: Request) -> JSONResponse:
         message = await read_body(request, Message)
-        return JSONResponse(await run_in_threadpool(take_message_apart, *await shelf.find_classifier(), message.text))
+        found = await shelf.find_classifier()
+        return JSONResponse(await unless_left(request, compute(take_message_apart, *found, message.text)))
 
     return [Route("/page/spam", classify, methods=["POST"])]
 

@@ -1,12 +1,13 @@
 // Attention: which tokens of a sentence each head of a layer looks at.
 import { debounced, latest, modelNames, offeredExamples, post } from "/api.js";
-import { choice, element, errorLine, examples, field } from "/elements.js";
+import { choice, element, errorLine, examples, field, isBrowsers, percent, statusLine } from "/elements.js";
+import { draw, headMap } from "/head_map.js";
 import { tokenLine } from "/token_line.js";
 
 export const title = "Attention";
 
 const SHOWN = 6; // tokens that get a bar
-const LABELLED = 36; // with more tokens, the names beside the map would be too small to read
+const SAID = 3; // of these, to screen readers
 
 export async function mount(section) {
   const names = await modelNames();
@@ -14,14 +15,16 @@ export async function mount(section) {
   let head = 0;
   let place = -1; // the token whose row is shown
 
-  const text = element("input", { type: "text", maxlength: "2000", spellcheck: "false", oninput: debounced(ask, 250) });
-  const model = choice(names, { onchange: () => { layer.value = "1"; ask(); } }); // another one may have fewer layers
-  const layer = element("input", { type: "range", min: "1", max: "1", value: "1", oninput: ask });
+  const askSoon = debounced(ask, 250);
+  const text = element("input", { type: "text", maxlength: "2000", spellcheck: "false", oninput: askSoon });
+  const model = choice(names, { onchange: ask });
+  const layer = element("input", { type: "range", min: "1", max: "1", value: "1", oninput: () => { sayLayer(); askSoon(); } });
   const layerName = element("output", { class: "note" });
   const tries = element("div");
   const error = errorLine();
   const thumbnails = element("div", { class: "heads", role: "radiogroup", "aria-label": "Head", onkeydown: moveHead });
-  const map = element("div", { class: "map" });
+  const map = element("div");
+  const status = statusLine(); // what the chosen token looks at
   const sentence = element("div");
   const looks = element("div", { class: "stack" });
   const heading = element("h3", {});
@@ -33,6 +36,7 @@ export async function mount(section) {
       "div",
       { class: "card stack" },
       heading,
+      status,
       sentence,
       element("div", { class: "columns looks" }, map, looks),
       element(
@@ -40,7 +44,7 @@ export async function mount(section) {
         { class: "note" },
         "Point at a token, or walk with the arrow keys: the more colour another one has, the more this head takes from it. A row " +
           "of the map is one token; it spreads 100 % over itself and the tokens before it, and never sees what comes " +
-          "later. Colour grows with the square root, so that small shares show.",
+          "later. Colour grows with the square root, so that small shares show. ␣ is a blank, and \\x some bytes of a character.",
       ),
     ),
   );
@@ -58,13 +62,14 @@ export async function mount(section) {
   );
 
   const read = latest(
-    (signal, asked) => post("/page/attention", asked, signal),
-    (answer, asked) => {
+    (asked) => post("/page/attention", asked),
+    (answer) => {
       error.textContent = "";
       const same = maps?.tokens.join() === answer.tokens.join(); // only the layer or the model is another one
       maps = answer;
       layer.max = String(maps.n_layers);
-      layerName.textContent = `layer ${asked.layer + 1} of ${maps.n_layers}`;
+      layer.value = String(maps.layer + 1); // another model may have fewer
+      sayLayer();
       head = Math.min(head, maps.heads.length - 1);
       body.hidden = false;
       showTokens();
@@ -79,35 +84,30 @@ export async function mount(section) {
   );
 
   let line; // of the sentence's tokens
-  let rowNames = [];
-  let columnNames = [];
+  let picture; // of the head
 
   function ask() {
-    if (text.value) read({ model: model.value, text: text.value, layer: Number(layer.value) - 1 });
+    if (text.value) return read({ model: model.value, text: text.value, layer: layer.valueAsNumber - 1 });
+    read.drop();
+    error.textContent = "";
+    body.hidden = true;
+    return null;
+  }
+
+  function sayLayer() {
+    layerName.textContent = `layer ${layer.value} of ${layer.max}`;
+    layer.setAttribute("aria-valuetext", layerName.textContent);
   }
 
   function showTokens() {
-    const { tokens } = maps;
-    const named = tokens.map((name) => ({ text: name.replaceAll("␣", " "), name }));
+    const named = maps.tokens.map((name) => ({ text: name.replaceAll("␣", " "), name }));
     line = tokenLine("Tokens of the sentence", named, (number) => {
       place = number;
       showRow();
     });
     sentence.replaceChildren(line.line);
-    const labels = (kind) => element("div", { class: `labels ${kind}`, "aria-hidden": "true", hidden: tokens.length > LABELLED },
-      ...tokens.map((name) => element("span", {}, name)));
-    const rows = labels("rows");
-    const columns = labels("columns-of");
-    [rowNames, columnNames] = [[...rows.children], [...columns.children]];
-    const canvas = element("canvas", { role: "img", "aria-label": "Map of this head: a row for each token", onpointermove: point, onpointerdown: point });
-    map.style.maxWidth = `${Math.min(40, 5 + 3.5 * tokens.length)}rem`; // squares of a few tokens need not be huge
-    map.replaceChildren(rows, canvas, columns);
-  }
-
-  function point(event) {
-    const { top, height } = event.currentTarget.getBoundingClientRect();
-    const n = maps.tokens.length;
-    line.choose(Math.max(0, Math.min(n - 1, Math.floor(((event.clientY - top) / height) * n))));
+    picture = headMap(maps.tokens, line.choose);
+    map.replaceChildren(picture.map);
   }
 
   function showHeads() {
@@ -137,7 +137,7 @@ export async function mount(section) {
   function moveHead(event) {
     const n = maps.heads.length;
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-    if (step === undefined) return;
+    if (step === undefined || isBrowsers(event)) return;
     event.preventDefault();
     chooseHead((head + step + n) % n);
     thumbnails.children[head].focus();
@@ -153,14 +153,13 @@ export async function mount(section) {
       item.classList.toggle("hidden-token", other > place);
       item.style.setProperty("--strength", Math.sqrt(row[other] ?? 0));
     });
-    rowNames.forEach((name, other) => name.classList.toggle("chosen", other === place));
-    columnNames.forEach((name, other) => name.classList.toggle("chosen", other === place));
-    const canvas = map.querySelector("canvas");
-    draw(canvas, heads[head], Math.max(1, Math.floor(1280 / tokens.length)), place);
+    picture.show(heads[head], place);
     const most = row.map((weight, other) => [weight, other]).sort(([one], [two]) => two - one).slice(0, SHOWN);
     looks.replaceChildren(
       element("ol", { class: "bars", "aria-label": heading.textContent }, ...most.map(([weight, other]) => bar(tokens[other], weight))),
     );
+    const shares = most.slice(0, SAID).map(([weight, other]) => `${tokens[other]} ${percent(weight)}`);
+    status.textContent = `${heading.textContent}: ${shares.join(", ")}`;
   }
 
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
@@ -180,7 +179,7 @@ export async function mount(section) {
 }
 
 function bar(name, weight) {
-  const share = `${(100 * weight).toFixed(1)} %`;
+  const share = percent(weight);
   return element(
     "li",
     {},
@@ -188,24 +187,4 @@ function bar(name, weight) {
     element("meter", { min: "0", max: "1", value: String(weight), "aria-label": `${name}: ${share}` }),
     element("span", {}, share),
   );
-}
-
-/** Draw a head's weights as squares of `cell` pixels, and a frame around the row of the chosen token. */
-function draw(canvas, rows, cell, chosen) {
-  const colours = getComputedStyle(document.documentElement);
-  const side = rows.length * cell;
-  canvas.width = canvas.height = side;
-  const context = canvas.getContext("2d");
-  context.fillStyle = colours.getPropertyValue("--accent");
-  rows.forEach((row, y) =>
-    row.forEach((weight, x) => {
-      context.globalAlpha = Math.sqrt(weight);
-      context.fillRect(x * cell, y * cell, cell, cell);
-    }),
-  );
-  if (chosen === undefined) return;
-  context.globalAlpha = 1;
-  context.strokeStyle = colours.getPropertyValue("--ink");
-  context.lineWidth = side / 320;
-  context.strokeRect(context.lineWidth / 2, chosen * cell, (chosen + 1) * cell - context.lineWidth / 2, cell - context.lineWidth / 2);
 }

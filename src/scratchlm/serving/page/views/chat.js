@@ -1,6 +1,6 @@
 // Chat: one instruction, and the answers of several models beside each other, as they are written.
 import { modelNames, offeredExamples, post, stream } from "/api.js";
-import { element, errorLine, examples, field, hint, newId } from "/elements.js";
+import { element, errorLine, examples, field, hint, newId, statusLine } from "/elements.js";
 
 export const title = "Chat";
 
@@ -25,6 +25,8 @@ export async function mount(section) {
   const ask = element("button", { type: "submit", class: "button" }, "Ask");
   const stop = element("button", { type: "button", class: "button quiet", disabled: true, onclick: () => running?.abort() }, "Stop");
   const error = errorLine();
+  const status = statusLine(); // gets each answer once it is whole, with the model's name
+  status.setAttribute("aria-atomic", "false");
   const exchanges = element("div", { class: "stack", "aria-label": "Questions and answers", role: "region" });
   const form = element("form", { class: "card stack", onsubmit: (event) => { event.preventDefault(); send(); } },
     element("fieldset", {}, element("legend", {}, "Who answers"),
@@ -32,7 +34,7 @@ export async function mount(section) {
     element("div", { class: "columns" }, field("Instruction", instruction), field("Input (optional)", input)),
     element("div", { class: "row between" }, element("div", { class: "row" }, ask, stop),
       hint(["Enter", "asks"], ["Shift+Enter", "new line"], ["Esc", "stops"])),
-    error,
+    error, status,
   );
   section.append(
     element("p", { class: "lead" },
@@ -40,6 +42,7 @@ export async function mount(section) {
       "on single questions, so nothing of an earlier one is sent."),
     form, exchanges,
   );
+  section.addEventListener("keydown", (event) => { if (event.key === "Escape") running?.abort(); });
   const { instructions } = await offeredExamples();
   if (instructions.length) {
     form.append(examples("Try", instructions, (entry) => {
@@ -50,10 +53,9 @@ export async function mount(section) {
   }
 
   function onKey(event) {
-    if (event.key === "Escape") running?.abort();
-    else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) send();
-    else return;
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
     event.preventDefault();
+    send();
   }
 
   async function send() {
@@ -63,10 +65,9 @@ export async function mount(section) {
     if (!question.instruction) error.textContent = "Write an instruction first.";
     else if (!chosen.length) error.textContent = "Choose at least one model.";
     if (error.textContent || running) return;
-    running = new AbortController();
-    ask.disabled = true;
-    stop.disabled = false;
-    const answers = chosen.map(newAnswer);
+    setRunning(new AbortController());
+    status.replaceChildren();
+    const answers = chosen.map((name) => newAnswer(name, (words) => status.append(element("p", {}, words))));
     const exchange = element("article", { class: "exchange stack" },
       element("div", { class: "question" },
         element("h3", {}, question.instruction),
@@ -75,15 +76,23 @@ export async function mount(section) {
     exchanges.prepend(exchange);
     exchange.scrollIntoView({ block: "nearest" });
     await Promise.all(answers.map((answer) => answer.write(question, running.signal)));
-    running = null;
-    ask.disabled = false;
-    stop.disabled = true;
+    setRunning(null);
+  }
+
+  /** Ask or Stop can be used, never both; the focus goes from the one to the other. */
+  function setRunning(controller) {
+    running = controller;
+    const [usable, other] = running ? [stop, ask] : [ask, stop];
+    const focused = document.activeElement === other;
+    usable.disabled = false;
+    if (focused) usable.focus();
+    other.disabled = true;
   }
 }
 
-/** The place of one model's answer: a card, and how it is filled. */
-function newAnswer(name) {
-  const text = element("p", { class: "reply", "aria-live": "polite", "aria-busy": "true" });
+/** The place of one model's answer: a card, and how it is filled. `tell` gets what screen readers say of it. */
+function newAnswer(name, tell) {
+  const text = element("p", { class: "reply", "aria-busy": "true" });
   const end = element("p", { class: "note" }, "reads the prompt …");
   const prompt = element("pre", { class: "mono prompt", tabindex: "0" });
   const seen = element("details", { hidden: true }, element("summary", {}, "The prompt as the model sees it"), prompt);
@@ -104,7 +113,7 @@ function newAnswer(name) {
         n_tokens += found.token_ids?.length ?? 0;
         text.append(found.text);
         finish = found.finish_reason ?? finish;
-        end.textContent = counted(n_tokens);
+        if (n_tokens) end.textContent = counted(n_tokens);
       }
       if (!text.textContent.trim()) text.append(element("em", {}, "(an empty answer)"));
     } catch (problem) {
@@ -112,8 +121,9 @@ function newAnswer(name) {
       else error.textContent = problem.message;
     }
     const why = { stop: "ended by itself", length: "cut at the limit", stopped: "stopped by you" }[finish];
-    end.textContent = [counted(n_tokens), why].filter(Boolean).join(", ");
+    end.textContent = [n_tokens ? counted(n_tokens) : "", why].filter(Boolean).join(", ");
     text.setAttribute("aria-busy", "false");
+    if (finish) tell(`${name}: ${text.textContent} (${end.textContent})`); // an error is an alert already
   }
   return { card, write };
 }

@@ -1,6 +1,7 @@
 // Compare: two answers to a test instruction, seen blind; which one is better?
-import { post } from "/api.js";
-import { element, errorLine, field, newId } from "/elements.js";
+import { latest, post } from "/api.js";
+import { choice, element, errorLine, field, isBrowsers, statusLine } from "/elements.js";
+import { voteTables } from "/vote_tables.js";
 
 export const title = "Compare";
 
@@ -11,17 +12,20 @@ const CHOICES = [
   { key: "3", better: "same", text: "Both are equally good" },
 ];
 
-export function mount(section) {
+export async function mount(section) {
+  const { pairs } = await post("/page/compare/results", {});
   let asked = null; // the question that waits for a vote
-  let busy = false; // while the server is asked, so that a held key votes once
+  let askedOf = null; // the pair that it was asked of, null for all
+  let loading = false; // while another question is on its way
+  let voting = false; // while a vote is sent or taken back, so that a held key votes once
 
-  const pair = element("select", { onchange: next }, element("option", { value: "" }, MIXED));
+  const pair = choice([MIXED, ...pairs.map(({ name }) => name)], { onchange: next });
   const progress = element("progress", { "aria-label": "Questions with your vote" });
   const counted = element("p", { class: "note" });
   const undoButton = element("button", { type: "button", class: "button quiet", onclick: undo }, "Undo the last vote");
   const error = errorLine();
   const question = element("div", { class: "stack" });
-  const status = element("p", { role: "status", class: "told" });
+  const status = statusLine(); // to be seen after a vote
   const actions = element("div", { class: "row" });
   const found = element("div", { class: "stack" });
   const results = element(
@@ -49,54 +53,65 @@ export function mount(section) {
     actions,
     results,
   );
+  const ask = latest((body) => post("/page/compare", body), showQuestion, fail);
+  next();
   document.addEventListener("keydown", (event) => {
-    const other = event.repeat || event.ctrlKey || event.metaKey || event.altKey;
-    if (section.hidden || other || event.target.closest("input, select, textarea")) return;
-    const choice = CHOICES.find(({ key }) => key === event.key);
-    if (choice && asked) vote(choice.better);
+    if (section.hidden || event.repeat || isBrowsers(event) || event.target.closest("input, select, textarea")) return;
+    const chosen = CHOICES.find(({ key }) => key === event.key);
+    if (chosen) vote(chosen.better);
   });
-  readPairs().then(next);
 
-  async function readPairs() {
-    try {
-      const { pairs } = await post("/page/compare/results", {});
-      pair.append(...pairs.map(({ name }) => element("option", { value: name }, name)));
-    } catch {
-      // the question that follows says what is missing
-    }
+  function chosenPair() {
+    return pair.value === MIXED ? null : pair.value;
   }
 
-  /** Ask the server, one question at a time; show its answer, or why there is none. */
-  async function ask(path, body, show) {
-    if (busy) return;
-    busy = true;
-    error.textContent = "";
+  function next() {
+    loading = true;
+    ask({ pair: chosenPair() });
+  }
+
+  function undo() {
+    const body = { pair: chosenPair() };
+    ask.drop();
+    send("/page/compare/undo", body, (answer) => showQuestion(answer, body));
+  }
+
+  function vote(better) {
+    if (!asked || loading) return;
+    send("/page/compare/vote", { pair: askedOf, question: asked.question, better }, (answer) => reveal(answer, better));
+  }
+
+  /** Send a vote, or take one back; show what comes of it, unless another question was asked for meanwhile. */
+  async function send(path, body, show) {
+    if (voting) return;
+    voting = true;
+    const before = asked;
     try {
-      show(await post(path, { pair: pair.value || null, ...body }));
+      const answer = await post(path, body);
+      error.textContent = "";
+      if (asked === before) show(answer);
     } catch (problem) {
-      error.textContent = problem.message;
+      fail(problem);
     } finally {
-      busy = false;
+      voting = false;
     }
     if (results.open) showResults();
   }
 
-  function next() {
-    ask("/page/compare", {}, showQuestion);
+  function fail(problem) {
+    loading = false;
+    error.textContent = problem.message;
   }
 
-  function undo() {
-    ask("/page/compare/undo", {}, showQuestion);
-  }
-
-  function vote(better) {
-    ask("/page/compare/vote", { question: asked.question, better }, (answer) => reveal(answer, better));
-  }
-
-  function showQuestion(answer) {
+  function showQuestion(answer, body) {
+    const focused = document.activeElement; // what has it may go now
+    const within = question.contains(focused) || actions.contains(focused);
+    loading = false;
+    error.textContent = "";
     showProgress(answer);
     asked = answer.asked;
-    status.textContent = "";
+    askedOf = body.pair;
+    status.classList.toggle("hidden-text", Boolean(asked));
     if (!asked) {
       question.replaceChildren();
       actions.replaceChildren();
@@ -104,13 +119,15 @@ export function mount(section) {
         ? "You have voted on every question here."
         : "There is nothing to compare: all answers are the same.";
       results.open = true;
+      if (within) results.firstElementChild.focus();
       return;
     }
+    const task = element("p", { class: "task", tabindex: "-1" }, asked.instruction);
     question.replaceChildren(
       element(
         "div",
         { class: "card stack" },
-        element("p", { class: "task" }, asked.instruction),
+        task,
         ...(asked.input ? [element("p", { class: "given" }, asked.input)] : []),
         element("details", {}, element("summary", {}, "The reference answer"), element("p", { class: "given" }, asked.reference)),
       ),
@@ -126,6 +143,8 @@ export function mount(section) {
         ),
       ),
     );
+    status.textContent = `Question ${answer.n + 1} of ${answer.n_questions}.`;
+    if (within || (focused === undoButton && undoButton.disabled)) task.focus();
   }
 
   function reveal(answer, better) {
@@ -137,6 +156,7 @@ export function mount(section) {
       card.querySelector(".who").textContent = names[place];
     });
     const chosen = { first: `You chose ${names[0]}.`, second: `You chose ${names[1]}.`, same: "You chose neither." }[better];
+    status.classList.remove("hidden-text");
     status.textContent = `${chosen} Answer 1 is by ${names[0]}, answer 2 by ${names[1]}.`;
     const enter = element("kbd", { "aria-hidden": "true" }, "Enter");
     const button = element("button", { type: "button", class: "button", onclick: next }, enter, "Next question");
@@ -156,13 +176,7 @@ export function mount(section) {
 
   async function showResults() {
     try {
-      const { pairs, is_judged } = await post("/page/compare/results", {});
-      const missing = "No judge has scored these answers: `dvc repro judge_responses` has them scored.";
-      found.replaceChildren(
-        winTable(pairs),
-        ...(is_judged ? [judgeTable(pairs)] : [element("p", { class: "note" }, missing)]),
-        ...pairs.flatMap(leftOut).map((words) => element("p", { class: "note" }, words)),
-      );
+      found.replaceChildren(...voteTables(await post("/page/compare/results", {})));
     } catch (problem) {
       found.replaceChildren(element("p", { class: "note" }, problem.message));
     }
@@ -177,61 +191,5 @@ function answerCard(name, words) {
     words
       ? element("p", { class: "words" }, words)
       : element("p", { class: "words none" }, "No answer: the model ended at once."),
-  );
-}
-
-const figure = (value, digits = 1) => (value === null ? "–" : value.toFixed(digits).replace("-", "\u2212"));
-
-function winTable(pairs) {
-  return table(
-    "How often the first of the two is better, in percent; a tie is half a win",
-    ["Pair", "Win rate", "95 % interval", "Wins", "Ties", "Losses", "Votes"],
-    pairs.map((one) => [
-      `${one.pair[1]} over ${one.pair[0]}`,
-      figure(one.win_rate),
-      one.ci95_low === null ? "–" : `${figure(one.ci95_low)} to ${figure(one.ci95_high)}`,
-      ...[one.wins, one.ties, one.losses, one.n],
-    ]),
-  );
-}
-
-function judgeTable(pairs) {
-  return table(
-    "How far the judges agree with you: the same winner, and Cohen's kappa (0 is chance, 1 is always)",
-    ["Pair and judge", "Same, %", "Kappa", "Questions"],
-    pairs.flatMap(({ pair, judges }) =>
-      judges.map(({ judge, by, agreement, kappa, n }) => [
-        `${pair[1]} over ${pair[0]}, ${judge} (${by === "scores" ? "its scores" : "asked which is better"})`,
-        figure(agreement),
-        figure(kappa, 2),
-        n,
-      ]),
-    ),
-  );
-}
-
-function leftOut({ pair, n_equal, n_earlier }) {
-  const names = pair.join(" and ");
-  const said = [];
-  if (n_equal) said.push(`${n_equal} answers of ${names} are the same text; they are not asked.`);
-  if (n_earlier) said.push(`${n_earlier} votes on ${names} are of answers from an earlier run; they are kept, and not counted here.`);
-  return said;
-}
-
-function table(heading, heads, rows) {
-  const id = newId("table");
-  const head = element("thead", {}, element("tr", {}, ...heads.map((name) => element("th", { scope: "col" }, name))));
-  const lines = rows.map(([name, ...cells]) =>
-    element("tr", {}, element("th", { scope: "row" }, name), ...cells.map((cell) => element("td", {}, String(cell)))),
-  );
-  return element(
-    "div",
-    { class: "stack" },
-    element("h3", { id }, heading),
-    element(
-      "div",
-      { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": id },
-      element("table", { "aria-labelledby": id }, head, element("tbody", {}, ...lines)),
-    ),
   );
 }

@@ -3,21 +3,26 @@
 // The text is what was typed, and after it tokens that were taken or written. The server gets these as ids, so that a
 // token stays the one that was chosen, until the text is edited by hand: then all of it is typed text.
 import { debounced, latest, modelNames, offeredExamples, post, stream } from "/api.js";
-import { choice, element, errorLine, examples, field, hint } from "/elements.js";
+import { candidateList } from "/candidates.js";
+import { choice, element, errorLine, examples, field, hint, newId, percent, statusLine } from "/elements.js";
 
 export const title = "Complete";
 
-const N_ROWS = 12;
 const N_WRITTEN = 200; // tokens at most, until "Let it write" stops by itself
+const N_SAID = 3; // of the next tokens, to screen readers
 const TOP_K = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 40, 50, 75, 100, 200, null];
 
 export async function mount(section) {
   const names = await modelNames();
   let typed = "";
-  let taken = []; // ids
-  let takenText = "";
+  let confirmed = []; // ids that the text ends with
+  let takenText = ""; // what they read
+  let taken = confirmed; // the ids that are asked for: one more or one less while the server is asked
+  let n_typed = 0; // tokens
+  let context = 0; // the most tokens that the model sees
   let fresh = false; // whether the bars belong to the text that is shown
   let writing = null; // an AbortController
+  let written = ""; // since it was let write
 
   const text = element("textarea", {
     rows: 9, class: "writing", spellcheck: "false", placeholder: "Type the beginning of a text.", oninput: onInput,
@@ -27,29 +32,20 @@ export async function mount(section) {
   const undo = element("button", { type: "button", class: "button quiet", onclick: undoOne }, "Undo");
   const clear = element("button", { type: "button", class: "button quiet", onclick: () => setText("") }, "Clear");
   const count = element("p", { class: "note count" });
-  const status = element("p", { class: "hidden-text", role: "status" });
+  const status = statusLine();
   const ended = element("p", { class: "note" });
   const error = errorLine();
   // Another model may have another vocabulary: what was taken becomes text.
   const model = choice(names, { onchange: () => setText(text.value) });
-  const temperature = slider(0, 40, 20, (place) => (place / 20).toFixed(2)); // 0 to 2
-  const topK = slider(0, TOP_K.length - 1, TOP_K.length - 1, (place) => TOP_K[place] ?? "all");
-  const rows = Array.from({ length: N_ROWS }, (_, place) => newRow(place));
+  const updateSoon = debounced(refresh);
+  const temperature = slider(0, 40, 20, (place) => (place / 20).toFixed(2), updateSoon); // 0 to 2
+  const topK = slider(0, TOP_K.length - 1, TOP_K.length - 1, (place) => TOP_K[place] ?? "all", updateSoon);
+  const candidates = candidateList({ onTake: take, onUndo: undoOne, onLeave: () => writing || text.focus() });
   const others = element("p", { class: "note" });
-  const list = element("ol", { class: "candidates", "aria-label": "Next tokens", onkeydown: onListKey },
-    ...rows.map((row) => row.item));
   const empty = element("p", { class: "empty" },
     "Type a word, or choose an example. Here you will see which tokens the model expects next, and how sure it is. " +
     "Take one with a click, and it is appended.");
-
-  const update = latest(
-    (signal) => post("/page/next_token", {
-      model: model.value, text: typed, taken, temperature: temperature.get() / 20, top_k: TOP_K[topK.get()],
-    }, signal),
-    show,
-    fail,
-  );
-  const updateSoon = debounced(refresh);
+  const update = latest((ids) => post("/page/next_token", { ...question(ids), ...drawing() }), show, fail);
 
   section.append(
     element("p", { class: "lead" },
@@ -59,6 +55,7 @@ export async function mount(section) {
       element("div", { class: "card stack" },
         field("Text", text),
         element("div", { class: "row between" }, element("div", { class: "row" }, write, undo, clear), count),
+        hint(["Ctrl+Enter", "lets it write"], ["Esc", "stops"]),
         ended, error, status,
       ),
       element("div", { class: "card stack" },
@@ -66,160 +63,127 @@ export async function mount(section) {
           field("Model", model),
           field("Temperature", temperature.control, temperature.value),
           field("Top-k", topK.control, topK.value)),
+        element("p", { class: "note" },
+          "A low temperature favours the likeliest tokens, 0 takes the first; a high one evens them out. Top-k draws " +
+          "from the k likeliest alone."),
         element("h3", {}, "Next token"),
         empty,
         element("div", { class: "stack", hidden: true },
-          list, others,
+          candidates.list, others,
           hint(["↑ ↓", "move"], ["Enter", "takes the token"], ["1–9", "take by place"], ["⌫", "undoes"],
             ["Esc", "to the text and back"]),
           element("p", { class: "note" },
             "The bar is the probability from which the next token is drawn. The thin mark is the model's own: " +
-            "temperature 1, all tokens.")),
+            "temperature 1, all tokens. ␣ is a blank.")),
       ),
     ),
   );
   refresh();
   const { texts } = await offeredExamples();
   if (texts.length) text.closest(".card").append(examples("Try", texts, (value) => { setText(value); text.focus(); }));
+  section.addEventListener("keydown", (event) => { if (event.key === "Escape") writing?.abort(); });
 
-  function slider(min, max, value, say) {
-    const shown = element("output", {}, String(say(value)));
-    const control = element("input", { type: "range", min, max, value, "aria-valuetext": say(value), oninput: () => {
-      shown.textContent = say(control.valueAsNumber);
-      control.setAttribute("aria-valuetext", say(control.valueAsNumber));
-      refresh();
-    } });
-    return { control, value: shown, get: () => control.valueAsNumber };
+  function question(ids) {
+    return { model: model.value, text: typed, taken: ids };
   }
 
-  function newRow(place) {
-    const label = element("span", { class: "piece" });
-    const fill = element("span", { class: "fill" });
-    const own = element("span", { class: "own" });
-    const percent = element("span", { class: "percent" });
-    const button = element("button", { type: "button", tabindex: place ? "-1" : "0", onclick: () => take(row) },
-      label, element("span", { class: "track", "aria-hidden": "true" }, fill, own), percent);
-    const row = { item: element("li", {}, button), button, label, fill, own, percent, id: null };
-    return row;
+  function drawing() {
+    return { temperature: temperature.get() / 20, top_k: TOP_K[topK.get()] };
   }
 
   function setText(value) {
-    typed = value;
-    taken = [];
-    takenText = "";
-    text.value = value;
+    typed = text.value = value;
+    keep([], "");
+    setFresh(false);
     refresh();
+  }
+
+  function keep(ids, words) {
+    taken = confirmed = ids;
+    takenText = words;
+    undo.disabled = Boolean(writing) || !ids.length;
+  }
+
+  function setFresh(value) {
+    fresh = value;
+    candidates.list.setAttribute("aria-busy", String(!fresh));
   }
 
   function onInput() {
     if (text.value === typed + takenText) return;
     typed = text.value;
-    taken = [];
-    takenText = "";
-    fresh = false;
+    keep([], "");
+    setFresh(false);
     update.drop(); // what is asked is of an earlier text
     updateSoon();
   }
 
   function refresh() {
     if (writing) return null; // what is written is shown already
-    fresh = false;
     error.textContent = ended.textContent = "";
-    undo.disabled = !taken.length;
-    if (typed || taken.length) return update();
-    return clearRows();
+    if (typed || taken.length) return update(taken);
+    clearRows();
+    return null;
   }
 
-  function take(row) {
-    if (!fresh || writing) return; // the bars are of an earlier text
-    taken.push(row.id);
+  function take(token) {
+    if (text.readOnly) return;
+    if (!fresh) return refresh(); // the bars are of an earlier text
+    taken = [...confirmed, token.id];
     text.readOnly = true; // until the server has said how the tokens read
     refresh();
   }
 
   function undoOne() {
     if (writing || !taken.length) return;
-    taken.pop();
+    taken = taken.slice(0, -1);
     refresh();
   }
 
-  function show(answer) {
+  function show(answer, ids) {
+    const [n_before, textBefore, focused] = [confirmed.length, takenText, document.activeElement];
     text.readOnly = false;
-    takenText = answer.taken_text;
+    n_typed = answer.ids.length - ids.length;
+    context = answer.context;
+    keep(ids, answer.taken_text);
     showText();
-    fresh = true;
     empty.hidden = true;
-    list.parentElement.hidden = false;
-    answer.tokens.forEach((token, place) => fillRow(rows[place], token));
-    rows.forEach((row, place) => { row.item.hidden = place >= answer.tokens.length; });
-    count.textContent = `${answer.ids.length} of ${answer.context} tokens`;
+    candidates.list.parentElement.hidden = false;
+    // What had the focus may be gone; the keyboard goes on beside it.
+    if (!answer.tokens.length && candidates.list.contains(focused)) undo.focus();
+    if (undo.disabled && focused === undo) text.focus();
+    candidates.show(answer.tokens);
+    setFresh(true);
     others.textContent = answer.tokens.length
-      ? answer.n_others ? `${percent(answer.others)} for ${answer.n_others.toLocaleString("en")} others` : "No other token can be drawn."
+      ? answer.n_others ? `${percent(answer.others, 2)} for ${answer.n_others.toLocaleString("en")} others` : "No other token can be drawn."
       : "The text fills what the model can see. Undo a token, or shorten the text.";
+    if (ids.length !== n_before) status.textContent = said(textBefore, takenText, answer.tokens) || others.textContent;
   }
 
   function showText() {
+    count.textContent = `${n_typed + taken.length} of ${context} tokens`;
     if (text.value === typed + takenText) return; // else it would scroll away from where someone writes
     text.value = typed + takenText;
     text.scrollTop = text.scrollHeight;
   }
 
-  function fillRow(row, token) {
-    row.id = token.id;
-    row.label.textContent = token.label;
-    row.label.classList.toggle("special", token.special);
-    row.label.classList.toggle("partial", token.partial);
-    row.percent.textContent = percent(token.probability);
-    row.fill.style.setProperty("--part", token.probability);
-    row.own.style.setProperty("--part", token.at_1);
-    row.item.classList.toggle("out", token.probability === 0);
-    row.button.title = `id ${token.id}, bytes ${token.bytes}`;
-    row.button.dataset.probability = token.probability;
-    row.button.dataset.id = token.id;
-  }
-
   function clearRows() {
     update.drop();
-    fresh = false;
     text.readOnly = false;
-    text.value = typed;
-    list.parentElement.hidden = true;
+    candidates.list.parentElement.hidden = true;
     empty.hidden = false;
     count.textContent = "";
   }
 
   function fail(problem) {
     text.readOnly = false;
+    taken = confirmed; // a token that was not confirmed can be taken again
     error.textContent = problem.message;
   }
 
-  function focusRow(place) {
-    const shown = rows.filter((row) => !row.item.hidden);
-    const row = shown[Math.max(0, Math.min(place, shown.length - 1))];
-    for (const other of rows) other.button.tabIndex = other === row ? 0 : -1;
-    row.button.focus();
-  }
-
-  function onListKey(event) {
-    const place = rows.findIndex((row) => row.button === event.target);
-    if (event.key === "ArrowDown") focusRow(place + 1);
-    else if (event.key === "ArrowUp") focusRow(place - 1);
-    else if (event.key === "Home") focusRow(0);
-    else if (event.key === "End") focusRow(N_ROWS);
-    else if (event.key === "Backspace") undoOne();
-    else if (event.key === "Escape") text.focus();
-    else if (/^[1-9]$/.test(event.key) && !event.ctrlKey && !event.altKey && !event.metaKey) {
-      const row = rows[event.key - 1];
-      if (!row.item.hidden) take(row);
-    } else return;
-    event.preventDefault();
-  }
-
   function onTextKey(event) {
-    if (event.key === "Escape") {
-      if (writing) writing.abort();
-      else if (fresh) focusRow(rows.findIndex((row) => row.button.tabIndex === 0));
-    } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) startOrStop();
+    if (event.key === "Escape" && !writing && fresh) candidates.focus();
+    else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) startOrStop();
     else return;
     event.preventDefault();
   }
@@ -228,40 +192,63 @@ export async function mount(section) {
     if (writing) return writing.abort();
     error.textContent = ended.textContent = "";
     update.drop();
-    writing = new AbortController();
-    write.textContent = "Stop";
+    setWriting(new AbortController());
     status.textContent = "Writing.";
-    text.readOnly = undo.disabled = clear.disabled = model.disabled = true;
-    list.setAttribute("aria-busy", "true");
-    const before = takenText.length;
-    let finish = null;
-    try {
-      const { ids } = await post("/page/next_token", { model: model.value, text: typed, taken }, writing.signal);
-      const asked = {
-        model: model.value, prompt: ids, max_tokens: N_WRITTEN, temperature: temperature.get() / 20,
-        top_k: TOP_K[topK.get()], return_token_ids: true,
-      };
-      for await (const { choices: [found] } of stream("/v1/completions", asked, writing.signal)) {
-        taken.push(...(found.token_ids ?? []));
-        takenText += found.text;
-        showText();
-        finish = found.finish_reason;
-      }
-    } catch (problem) {
+    written = "";
+    const finish = await writeOn(writing.signal).catch((problem) => {
       if (problem.name !== "AbortError") error.textContent = problem.message;
-    }
-    status.textContent = `Wrote: ${takenText.slice(before)}`;
-    write.textContent = "Let it write";
-    clear.disabled = model.disabled = text.readOnly = false;
-    list.removeAttribute("aria-busy");
-    writing = null;
+    });
+    setWriting(null);
+    status.textContent = `Wrote: ${written}`;
     const problem = error.textContent;
     await refresh();
     error.textContent ||= problem;
     if (finish === "stop") ended.textContent = "The model ended its text here.";
   }
+
+  function setWriting(controller) {
+    writing = controller;
+    text.readOnly = clear.disabled = model.disabled = Boolean(writing);
+    undo.disabled = Boolean(writing) || !taken.length;
+    write.textContent = writing ? "Stop" : "Let it write";
+    setFresh(false);
+  }
+
+  /** Append what the model writes, as it comes; return why it ended, such as "stop". */
+  async function writeOn(signal) {
+    let finish = null;
+    try {
+      const { ids, taken_text } = await post("/page/next_token", question(taken), signal);
+      keep(taken, taken_text);
+      showText();
+      const asked = { model: model.value, prompt: ids, max_tokens: N_WRITTEN, ...drawing(), return_token_ids: true };
+      for await (const { choices: [found] } of stream("/v1/completions", asked, signal)) {
+        keep([...taken, ...(found.token_ids ?? [])], takenText + found.text);
+        written += found.text;
+        showText();
+        finish = found.finish_reason;
+      }
+    } finally {
+      taken = confirmed;
+    }
+    return finish;
+  }
 }
 
-function percent(probability) {
-  return probability ? `${(100 * probability).toFixed(2)} %` : "0 %";
+/** A slider with an output of what its place says. */
+function slider(min, max, value, say, onChange) {
+  const shown = element("output", {}, String(say(value)));
+  const control = element("input", { type: "range", id: newId("slider"), min, max, value, "aria-valuetext": say(value), oninput: () => {
+    shown.textContent = say(control.valueAsNumber);
+    control.setAttribute("aria-valuetext", say(control.valueAsNumber));
+    onChange();
+  } });
+  return { control, value: shown, get: () => control.valueAsNumber };
+}
+
+/** What screen readers say when a token was taken or undone, with what may come next; nothing if nothing may. */
+function said(before, after, tokens) {
+  if (!tokens.length) return "";
+  const next = tokens.slice(0, N_SAID).map((token) => `${token.label} ${percent(token.probability)}`).join(", ");
+  return `${after.length > before.length ? `Taken: ${after.slice(before.length)}.` : "Undone."} Next: ${next}.`;
 }

@@ -1,6 +1,6 @@
 // Spam: the label of a message, what each of its tokens adds to it, and the probability while reading.
 import { latest, offeredExamples, post } from "/api.js";
-import { element, errorLine, examples, field, hint } from "/elements.js";
+import { element, errorLine, examples, field, hint, percent, statusLine } from "/elements.js";
 import { tokenLine } from "/token_line.js";
 
 export const title = "Spam";
@@ -8,14 +8,14 @@ export const title = "Spam";
 const WEAK = 0.2; // nats: in a message whose strongest token has less, no colour is at its strongest
 const MINUS = "\u2212";
 
-const percent = (probability) => `${(100 * probability).toFixed(1)} %`;
 const signed = (part) => `${part < 0 ? MINUS : "+"}${Math.abs(part).toFixed(2)}`;
 
 export async function mount(section) {
   const text = element("textarea", { rows: "4", maxlength: "2000", spellcheck: "false", placeholder: "Write a message" });
   const button = element("button", { class: "button" }, "Classify");
   const error = errorLine();
-  const result = element("div", { class: "stack", "aria-live": "polite" });
+  const result = element("div", { class: "stack" });
+  const status = statusLine();
   const tries = element("div");
   const form = element(
     "form",
@@ -31,19 +31,24 @@ export async function mount(section) {
   section.append(
     element("p", { class: "lead" }, "How sure the classifier is of a message, which tokens make it so, and when it knew."),
     form,
+    status,
     result,
   );
 
   const classify = latest(
-    (signal, message) => post("/page/spam", { text: message }, signal),
-    (answer) => show(() => result.replaceChildren(...answerCards(answer))),
-    (problem) => show(() => { error.textContent = problem.message; result.replaceChildren(); }),
+    (message) => post("/page/spam", { text: message }),
+    (answer) => {
+      show("", ...answerCards(answer));
+      status.textContent = `${answer.label}, ${percent(answer.probabilities[answer.label])}`;
+    },
+    (problem) => show(problem.message),
   );
 
-  function show(change) {
+  function show(problem, ...cards) {
     form.removeAttribute("aria-busy");
-    error.textContent = "";
-    change();
+    error.textContent = problem;
+    status.textContent = "";
+    result.replaceChildren(...cards);
   }
 
   function submit(event) {
@@ -110,8 +115,10 @@ function answerCards({ label, probabilities, tokens, unread }) {
         "p",
         { class: "note" },
         `The message is classified once more without each token. The number is by how much the log-odds of ${label} ` +
-          `are higher with the token: +0.69 doubles the odds, ${MINUS}0.69 halves them. The numbers do not add up to ` +
+          `are higher with the token. Odds are how many times more likely ${label} is than not, log-odds their ` +
+          `logarithm: +0.69 doubles the odds, ${MINUS}0.69 halves them. The numbers do not add up to ` +
           "the whole: of two tokens that say the same, either can go without a loss." +
+          (tokens.some(({ text }) => /\\x/.test(text)) ? " A token with \\x holds only some bytes of a character." : "") +
           (unread ? " What is grey at the end is more than the classifier reads, and counts for nothing." : ""),
       ),
     ),
@@ -142,8 +149,13 @@ function said(text, part, probability, label) {
   return `${text.trim() || "blank"}: ${signed(part)} ${speaks(part, label)}, after it ${label} ${percent(probability)}`;
 }
 
+/** A token's text; characters that cannot be seen, or turn the line around, are escaped as the server does. */
 function visible(text) {
-  return text.replaceAll("\n", "↵\n");
+  const escaped = (character) => {
+    const code = character.codePointAt(0).toString(16);
+    return code.length > 4 ? `\\u{${code}}` : `\\u${code.padStart(4, "0")}`;
+  };
+  return text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) => (character === "\n" ? "↵\n" : escaped(character)));
 }
 
 /** The probability after each token. `mark(place)` shows where one is; a pointer over the chart chooses the nearest. */

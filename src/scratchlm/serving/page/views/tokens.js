@@ -21,7 +21,7 @@ export async function mount(section) {
     "piece becomes a number. Rare words fall apart, and rare characters into single bytes.");
 
   const update = latest(
-    (signal) => post("/page/tokens", { model: model.value, text: text.value }, signal), show,
+    () => post("/page/tokens", { model: model.value, text: text.value }), show,
     (problem) => { error.textContent = problem.message; },
   );
 
