@@ -74,7 +74,8 @@ def test_a_view_opened_without_a_server_works_once_there_is_one(name: str, brows
     browser.find_element(By.ID, f"tab-{name}").click()
     wait_for(browser, lambda: "The server does not answer." in panel.text)
     release_answers(browser)
-    button(panel, "Try again").click()
+    again = browser.find_element(By.ID, f"tab-{name}") if name == "chat" else button(panel, "Try again")
+    again.click()
     wait_for(browser, lambda: panel.find_elements(By.CLASS_NAME, "example"))
     assert "The server does not answer." not in panel.text
     assert len(panel.find_elements(By.TAG_NAME, "h2")) == 1
@@ -136,7 +137,9 @@ def test_text_has_enough_contrast_in_light_and_dark(browser: Chrome, address: st
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     try:
         for title in TITLES:
-            show_example(browser, address, title.lower())
+            panel = show_example(browser, address, title.lower())
+            # The first token looks at itself alone: it has the most colour.
+            browser.execute_script("arguments[0].querySelector('.token')?.focus()", panel)
             pale = {text: ratio for text, ratio in contrasts(browser).items() if ratio < 4.5}
             assert pale == {}, title
     finally:
