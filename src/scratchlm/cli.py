@@ -240,6 +240,8 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 8000,
 ) -> None:
     """Serve the models to the browser and to other programs of this machine, as OpenAI's API; Ctrl-C ends it."""
+    import torch
+
     from scratchlm.serving.app import make_app
     from scratchlm.serving.server import describe, listen, make_server
     from scratchlm.serving.shelf import Shelf
@@ -249,6 +251,8 @@ def serve(
     if not shelf.names():
         raise InputError("models/ holds no language model yet: run `make repro` first")
     find_device()  # before a model is asked for, so that a mistake shows now
+    if shelf.are_small():
+        torch.set_num_threads(1)
     with listen(port) as listener:
         make_server(make_app(shelf), describe(listener, shelf.names())).run([listener])
     shelf.close()

@@ -40,7 +40,8 @@ class Server(uvicorn.Server):
 
 def listen(port: int) -> socket.socket:
     """Return a socket at a port of 127.0.0.1, 0 for any free one; raise InputError if it is not to be had."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Naming TCP makes asyncio send each event at once; else the kernel may keep it back for 40 ms (Nagle's algorithm).
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the same port again right after a stop
     try:
         listener.bind((HOST, port))

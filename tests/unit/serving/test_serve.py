@@ -34,6 +34,14 @@ def client_of(server: ScratchlmServer) -> OpenAI:
     return OpenAI(base_url=server.url, api_key="none", max_retries=0, timeout=30)
 
 
+def test_the_kernel_keeps_no_event_back(tmp_path: Path) -> None:
+    # asyncio switches Nagle's algorithm off only where a socket names TCP, and a connection has it from the listener.
+    with listen(0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.proto == socket.IPPROTO_TCP
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_lets_running_answers_end(project: Path, tmp_path: Path, number: int) -> None:
     with ScratchlmServer(project, tmp_path / "log") as server, client_of(server) as client:

@@ -35,6 +35,14 @@ def refused(shelf: Shelf, name: str) -> Refused:
     return caught.value
 
 
+def test_models_are_small_unless_one_of_them_is_large(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = max((shelf.folder(name) / WEIGHTS).stat().st_size for name in shelf.names())
+    monkeypatch.setattr(module, "SMALL_BYTES", largest)
+    assert shelf.are_small()
+    monkeypatch.setattr(module, "SMALL_BYTES", largest - 1)
+    assert not shelf.are_small()
+
+
 def test_a_damaged_model_says_so_and_the_others_are_there(damaged: Shelf) -> None:
     assert damaged.names() == ["base", "assistant", "preferred"]
     for _ in range(2):
