@@ -120,6 +120,7 @@ def test_what_cannot_be_reported_ends_in_one_line(project: Project) -> None:
     assert not (project.folder / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_make_repro_ends_with_the_report_and_does_not_fail_by_it(project: Project) -> None:
     first = make_repro(project).stdout.splitlines()
     assert first[-1].startswith("report.html: ") and first[-2] == "Data and pipelines are up to date."

@@ -62,7 +62,8 @@ function moveFocus(event) {
 
 function choose(name) {
   show(name);
-  location.hash = name;
+  // Not by location.hash, whose event would show it once more, and fill a view twice that had just failed.
+  if (location.hash !== `#${name}`) history.pushState(null, "", `#${name}`);
 }
 
 for (const name of names) {
