@@ -64,16 +64,12 @@ def test_keys_of_the_browser_are_left_to_it_and_arrows_leave_no_trail(browser: C
     assert browser.execute_script("return history.length") == n_before
 
 
-QUICK = ("chat", "tokens")  # of the views; the others are tried with the slow tests
-
-
+# These views ask for the models first. Others ask for the examples, which all views keep.
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in VIEWS if name != "compare"],
+    "name", ["chat", "tokens", *(pytest.param(name, marks=pytest.mark.slow) for name in ("complete", "attention"))]
 )
 def test_a_view_opened_without_a_server_works_once_there_is_one(name: str, browser: Chrome, address: str) -> None:
-    # Spam asks for examples alone, which are kept for all views; Compare is the one that does not ask for them.
-    other = {"complete": "tokens", "spam": "compare"}.get(name, "complete")
+    other = "tokens" if name == "complete" else "complete"
     browser.get(f"{address}/#{other}")
     browser.refresh()
     wait_for(browser, lambda: browser.find_elements(By.CSS_SELECTOR, f"#view-{other} h2"))
