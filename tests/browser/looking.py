@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from threading import Event
 from typing import Any, TypeVar
 
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -48,7 +48,7 @@ TEXTS = """
 
 def wait_for(browser: Chrome, condition: Callable[[], T]) -> T:
     """Return the first true value of a condition."""
-    waiting = WebDriverWait(browser, PATIENCE_S, 0.02, [StaleElementReferenceException])
+    waiting = WebDriverWait(browser, PATIENCE_S, 0.02, [NoSuchElementException, StaleElementReferenceException])
     return waiting.until(lambda _: condition())
 
 

@@ -78,8 +78,13 @@ def test_a_view_opened_without_a_server_works_once_there_is_one(name: str, brows
     browser.find_element(By.ID, f"tab-{name}").click()
     wait_for(browser, lambda: "The server does not answer." in panel.text)
     release_answers(browser)
-    again = browser.find_element(By.ID, f"tab-{name}") if name == "chat" else button(panel, "Try again")
-    again.click()
+
+    def tried_again() -> bool:
+        again = browser.find_element(By.ID, f"tab-{name}") if name == "chat" else button(panel, "Try again")
+        again.click()
+        return True
+
+    wait_for(browser, tried_again)
     wait_for(browser, lambda: panel.find_elements(By.CLASS_NAME, "example"))
     assert "The server does not answer." not in panel.text
     assert len(panel.find_elements(By.TAG_NAME, "h2")) == 1
