@@ -33,7 +33,8 @@ from scratchlm.params.file import load_params
 from scratchlm.params.schema import Params, TrainingParams
 from scratchlm.stage.device import find_device
 from scratchlm.tokens.windows import Windows
-from scratchlm.training.loop import Loader, Loaders, Training, loaders
+from scratchlm.training.loaders import Loader, Loaders, loaders
+from scratchlm.training.loop import Training
 from scratchlm.training.loss import Loss, next_token_loss
 
 PROFILES = Path(__file__).parents[1] / "profiles"

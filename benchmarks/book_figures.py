@@ -46,8 +46,9 @@ from scratchlm.tokenizer.measures import longest_tokens, measure_texts
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary, split_words
 from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.windows import read_windows, window_loaders
-from scratchlm.training.loop import Loader, Loaders, loaders, mean_loss, measure_losses
+from scratchlm.training.loaders import Loader, Loaders, loaders
 from scratchlm.training.loss import next_token_loss
+from scratchlm.training.measuring import mean_loss, measure_losses
 from scratchlm.training.optimizer import n_trained_parameters
 
 CPU = torch.device("cpu")

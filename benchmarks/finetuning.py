@@ -41,7 +41,8 @@ from scratchlm.model.lora import add_lora, untied_head
 from scratchlm.params.file import load_params
 from scratchlm.params.schema import FinetuningParams
 from scratchlm.stage.device import use_huge_pages
-from scratchlm.training.loop import Loaders, Training, loaders
+from scratchlm.training.loaders import Loaders, loaders
+from scratchlm.training.loop import Training
 from scratchlm.training.loss import Batch, next_token_loss
 
 CLASSIFIER, ASSISTANT, MASKED = "classifier", "assistant", "assistant, prompts masked"

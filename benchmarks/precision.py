@@ -28,7 +28,8 @@ from scratchlm.model.init import new_model
 from scratchlm.params.choices import Precision
 from scratchlm.params.file import load_params
 from scratchlm.stage.device import has_bfloat16, use_huge_pages
-from scratchlm.training.loop import Loaders, Training, loaders
+from scratchlm.training.loaders import Loaders, loaders
+from scratchlm.training.loop import Training
 from scratchlm.training.loss import Loss, next_token_loss
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")

@@ -43,8 +43,9 @@ from scratchlm.params.choices import Padding, Token
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokens.windows import Windows
-from scratchlm.training.loop import loaders, mean_loss
+from scratchlm.training.loaders import loaders
 from scratchlm.training.loss import next_token_loss
+from scratchlm.training.measuring import mean_loss
 
 pytest.importorskip(
     "llms_from_scratch",

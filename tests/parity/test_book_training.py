@@ -25,7 +25,8 @@ from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_model
 from scratchlm.stage.snapshots import Snapshots
-from scratchlm.training.loop import loaders, train
+from scratchlm.training.loaders import loaders
+from scratchlm.training.loop import train
 from scratchlm.training.loss import next_token_loss
 
 REASON = "llms-from-scratch is not installed (`make setup` installs it without its dependencies)"

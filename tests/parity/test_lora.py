@@ -21,7 +21,8 @@ from scratchlm.model.gpt import GPT
 from scratchlm.model.init import new_model
 from scratchlm.model.linear import Linear
 from scratchlm.model.lora import LowRank, add_lora, untied_head
-from scratchlm.training.loop import loaders, train
+from scratchlm.training.loaders import loaders
+from scratchlm.training.loop import train
 from scratchlm.training.loss import next_token_loss
 
 REASON = "llms-from-scratch is not installed (`make setup` installs it without its dependencies)"

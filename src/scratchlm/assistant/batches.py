@@ -16,7 +16,7 @@ from scratchlm.errors import InputError
 from scratchlm.params.choices import PromptStyle
 from scratchlm.params.schema import AssistantParams
 from scratchlm.tokenizer.protocol import Tokenizer
-from scratchlm.training.loop import Loaders, loaders
+from scratchlm.training.loaders import Loaders, loaders
 from scratchlm.training.loss import IGNORED
 
 SPLITS = ("train", "validation", "test")

@@ -25,8 +25,10 @@ from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.best import training_metrics
 from scratchlm.training.frozen import with_stored_features
-from scratchlm.training.loop import Loader, evaluation_mode, loaders, train
+from scratchlm.training.loaders import Loader, loaders
+from scratchlm.training.loop import train
 from scratchlm.training.loss import Batch
+from scratchlm.training.measuring import evaluation_mode
 from scratchlm.training.state import TrainingState
 
 STAGE = "tune_preferences"

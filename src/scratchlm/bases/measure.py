@@ -7,8 +7,9 @@ from pathlib import Path
 
 from scratchlm.checkpoint.weights import WEIGHTS
 from scratchlm.model.language_model import LanguageModel, n_parameters
-from scratchlm.training.loop import MEASURED_BATCHES, Loader, loss_per_target
+from scratchlm.training.loaders import Loader
 from scratchlm.training.loss import next_token_loss
+from scratchlm.training.measuring import MEASURED_BATCHES, loss_per_target
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from scratchlm.model.lora import add_lora
 from scratchlm.params.choices import Weights
 from scratchlm.params.schema import ClassifierParams
 from scratchlm.tokenizer.protocol import Tokenizer
-from scratchlm.training.loop import Loader, evaluation_mode
+from scratchlm.training.loaders import Loader
 from scratchlm.training.loss import Batch, on_device
+from scratchlm.training.measuring import evaluation_mode
 
 
 class Classifier(nn.Module):

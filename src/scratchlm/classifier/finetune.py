@@ -32,7 +32,8 @@ from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.best import training_metrics
-from scratchlm.training.loop import loaders, train
+from scratchlm.training.loaders import loaders
+from scratchlm.training.loop import train
 from scratchlm.training.optimizer import n_trained_parameters
 from scratchlm.training.state import TrainingState
 

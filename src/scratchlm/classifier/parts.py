@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scratchlm.classifier.classifier import Classifier, label_logits, pad_messages
 from scratchlm.errors import InputError
-from scratchlm.training.loop import evaluation_mode
+from scratchlm.training.measuring import evaluation_mode
 
 MOST_TOKENS = 128  # of a message: one needs a row of its own for each token left out, and for each beginning
 

@@ -12,7 +12,7 @@ from scratchlm.model.language_model import LanguageModel
 from scratchlm.model.likelihood import log_likelihoods, next_log_probs
 from scratchlm.stage.progress import progress_bar
 from scratchlm.tokenizer.protocol import Tokenizer
-from scratchlm.training.loop import evaluation_mode
+from scratchlm.training.measuring import evaluation_mode
 
 BEFORE, AFTER = "Is the following text 'spam'? Answer with 'yes' or 'no': '", "'"  # the book's words
 ANSWERS = {"ham": " no", "spam": " yes"}

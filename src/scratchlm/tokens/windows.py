@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from scratchlm.tokens.folder import SPLITS, TokenFolder, n_windows
-from scratchlm.training.loop import Loaders, loaders
+from scratchlm.training.loaders import Loaders, loaders
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):

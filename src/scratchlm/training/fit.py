@@ -18,8 +18,10 @@ from scratchlm.stage.tables import write_table
 from scratchlm.training.best import training_metrics
 from scratchlm.training.curve import language_rows
 from scratchlm.training.frozen import with_stored_features
-from scratchlm.training.loop import Loaders, Losses, measure_losses, train
+from scratchlm.training.loaders import Loaders
+from scratchlm.training.loop import train
 from scratchlm.training.loss import next_token_loss, perplexity
+from scratchlm.training.measuring import Losses, measure_losses
 from scratchlm.training.state import TrainingState
 
 

@@ -6,16 +6,13 @@ split, dropout from the same generator): chapter 5's printed losses depend on it
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from itertools import islice
-from typing import Any, NamedTuple, Protocol, cast
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from scratchlm.errors import InputError
 from scratchlm.model.language_model import n_parameters
@@ -26,9 +23,11 @@ from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.best import best_of, copy_weights, describe_end, is_out_of_patience, put_weights
 from scratchlm.training.guard import FiniteGuard
-from scratchlm.training.like_lengths import LikeLengths
+from scratchlm.training.loaders import Loaders
 from scratchlm.training.loss import Batch, Loss, Measure, count_targets
+from scratchlm.training.measuring import MEASURED_BATCHES, batch_means, evaluation_mode, target_means
 from scratchlm.training.optimizer import n_trained_parameters, new_optimizer, trained_parameters
+from scratchlm.training.schedule import learning_rate_at
 from scratchlm.training.state import (
     Evaluation,
     TrainingState,
@@ -36,32 +35,6 @@ from scratchlm.training.state import (
     restore,
     state_tensors,
 )
-
-Loader = DataLoader[Any]
-
-MEASURED_BATCHES = 200  # of validation; limits the time it takes to measure a large corpus
-MEASURED_TRAIN_BATCHES = 25  # a sample is enough: what was learned is told by validation, and all take minutes on a CPU
-
-
-class Loaders(NamedTuple):
-    """The batches of both splits."""
-
-    train: Loader
-    validation: Loader
-
-
-class Losses(NamedTuple):
-    """The mean loss of each split, in nats per target."""
-
-    train: float
-    validation: float
-
-
-class Examples(Protocol):
-    """A list of training examples, or anything that can be indexed like one."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Any: ...
 
 
 def train(
@@ -262,120 +235,7 @@ class Training:
         )
 
 
-def loaders(
-    train_set: Examples,
-    validation_set: Examples,
-    batch_size: int,
-    collate: Callable[[Any], Batch] | None = None,
-    length: Callable[[Any], int] | None = None,
-) -> Loaders:
-    """Return the batches of both splits; only training is shuffled and drops a last, shorter batch.
-
-    With `length`, which returns that of an example, the batches are those of `LikeLengths`.
-    Raises InputError if there is no full batch to train on, or nothing to validate with.
-    """
-    if len(train_set) < batch_size:
-        raise InputError(
-            f"there are {len(train_set)} training examples, fewer than batch_size ({batch_size}): there is no full "
-            "batch to train on; lower the batch size or use more data"
-        )
-    if not len(validation_set):
-        raise InputError("the validation set is empty: use more data or another split")
-    if length is None:
-        return Loaders(
-            DataLoader(cast(Dataset[Any], train_set), batch_size, shuffle=True, drop_last=True, collate_fn=collate),
-            DataLoader(cast(Dataset[Any], validation_set), batch_size, collate_fn=collate),
-        )
-
-    def grouped(examples: Examples, shuffle: bool) -> Loader:
-        lengths = [length(examples[number]) for number in range(len(examples))]
-        sampler = LikeLengths(lengths, batch_size, shuffle=shuffle)
-        return DataLoader(cast(Dataset[Any], examples), batch_sampler=sampler, collate_fn=collate)
-
-    return Loaders(grouped(train_set, True), grouped(validation_set, False))
-
-
-def learning_rate_at(step: int, total_steps: int, params: TrainingParams) -> float:
-    """Return the learning rate of a step: linear warmup, then constant or half a cosine down to the minimum."""
-    if step < params.warmup_steps:
-        return params.learning_rate * (step + 1) / params.warmup_steps
-    if params.schedule == "constant":
-        return params.learning_rate
-    fraction = (step - params.warmup_steps) / max(1, total_steps - params.warmup_steps)
-    span = params.learning_rate - params.min_learning_rate
-    return params.min_learning_rate + span * 0.5 * (1 + math.cos(math.pi * fraction))
-
-
-def mean_loss(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | None = None) -> float:
-    """Return the loss as `batch_means` does."""
-    return batch_means(model, lambda *arguments: {"loss": loss(*arguments)}, loader, n_batches)["loss"]
-
-
-def loss_per_target(model: nn.Module, loss: Loss, loader: Loader, n_batches: int | None = None) -> float:
-    """Return the loss as `target_means` does."""
-    return target_means(model, lambda *arguments: {"loss": loss(*arguments)}, loader, n_batches)["loss"]
-
-
-def batch_means(model: nn.Module, measure: Measure, loader: Loader, n_batches: int | None = None) -> dict[str, float]:
-    """Return the means of the means of the first `n_batches` batches (all if None); the loss is in nats.
-
-    This is what the book prints. A shorter last batch weighs as much as the others.
-    """
-    sums, counts = batch_sums(model, measure, loader, n_batches)
-    means: dict[str, list[float]] = {name: (each / counts).tolist() for name, each in sums.items()}
-    return {name: sum(each) / len(each) for name, each in means.items()}
-
-
-def target_means(model: nn.Module, measure: Measure, loader: Loader, n_batches: int | None = None) -> dict[str, float]:
-    """Return the means over all targets in the first `n_batches` batches (all if None); the loss is in nats.
-
-    Each target weighs as much as any other, so that it does not matter how many stand together in a batch.
-    """
-    sums, counts = batch_sums(model, measure, loader, n_batches)
-    total = int(counts.sum())
-    return {name: math.fsum(each.tolist()) / total for name, each in sums.items()}
-
-
-@torch.no_grad()
-def batch_sums(
-    model: nn.Module, measure: Measure, loader: Loader, n_batches: int | None
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Return sums and numbers of targets of the first `n_batches` batches (all if None), a value for each batch.
-
-    All are on the CPU. No batch waits for the device, except for stored features, which are looked up on the CPU.
-    """
-    rows, counts = [], []
-    with evaluation_mode(model):
-        for batch in islice(loader, n_batches):
-            rows.append(measure(model, batch))
-            counts.append(count_targets(batch))
-    # Only here: each value that is read waits for the device.
-    return {name: torch.stack([row[name] for row in rows]).cpu() for name in rows[0]}, torch.stack(counts)
-
-
-def measure_losses(model: nn.Module, loss: Loss, batches: Loaders, seed: int) -> Losses:
-    """Return the loss per target of 25 training batches, drawn at random, and of all of validation, up to 200 batches.
-
-    Draws with `seed` and restores torch's generators, so that measuring does not change the training.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        train = loss_per_target(model, loss, batches.train, MEASURED_TRAIN_BATCHES)
-        return Losses(train, loss_per_target(model, loss, batches.validation, MEASURED_BATCHES))
-
-
 def parts(batch: Batch, n_parts: int) -> Iterator[Batch]:
     """Cut a batch into parts of equally many rows; `n_parts` must divide their number."""
     rows = len(batch[0]) // n_parts
     return zip(*(torch.split(tensor, rows) for tensor in batch), strict=True)
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put `model` into evaluation mode for the block, then back into its previous mode."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -16,8 +16,8 @@ from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_model
 from scratchlm.model.language_model import n_parameters
 from scratchlm.tokens.windows import Windows
-from scratchlm.training import loop
-from scratchlm.training.loop import Loader
+from scratchlm.training import measuring
+from scratchlm.training.loaders import Loader
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_the_loss_is_the_mean_cross_entropy_of_the_next_token(folder: Path) -> N
 
 def test_only_the_start_of_a_large_corpus_is_measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scratchlm.bases.measure.MEASURED_BATCHES", 3)
-    assert loop.MEASURED_BATCHES == 200
+    assert measuring.MEASURED_BATCHES == 200
     start, whole = windows(6 * 8 + 1), windows(50 * 8 + 1)
     assert np.array_equal(start.ids, whole.ids[: len(start.ids)])
     assert measured_base(folder, in_batches(whole), 8) == measured_base(folder, in_batches(start), 8)

@@ -28,7 +28,8 @@ from scratchlm.params.schema import ModelParams
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
 from scratchlm.tokenizer.words import build_vocabulary, write_vocabulary
-from scratchlm.training.loop import loaders, train
+from scratchlm.training.loaders import loaders
+from scratchlm.training.loop import train
 from scratchlm.training.loss import next_token_loss
 from scratchlm.training.optimizer import new_optimizer, state_of
 

@@ -15,7 +15,8 @@ from scratchlm.classifier.reading import Reading
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_model
 from scratchlm.params.choices import Padding, Token
-from scratchlm.training.loop import Training, loaders
+from scratchlm.training.loaders import loaders
+from scratchlm.training.loop import Training
 
 PAD = 39
 WIDTH = 12

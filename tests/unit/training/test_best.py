@@ -16,8 +16,10 @@ from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.best import best_of, is_out_of_patience, training_metrics
-from scratchlm.training.loop import Loaders, loaders, loss_per_target, mean_loss, measure_losses, train
+from scratchlm.training.loaders import Loaders, loaders
+from scratchlm.training.loop import train
 from scratchlm.training.loss import Batch
+from scratchlm.training.measuring import loss_per_target, mean_loss, measure_losses
 from scratchlm.training.state import Evaluation, TrainingState
 
 SETTINGS: dict[str, Any] = {

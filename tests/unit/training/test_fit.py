@@ -16,8 +16,9 @@ from scratchlm.model.init import new_model
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training import fit as module
 from scratchlm.training.fit import fit
-from scratchlm.training.loop import loaders, measure_losses
+from scratchlm.training.loaders import loaders
 from scratchlm.training.loss import IGNORED, next_token_loss
+from scratchlm.training.measuring import measure_losses
 
 SETTINGS = training_settings(epochs=2)
 

@@ -23,7 +23,7 @@ from scratchlm.training import fit as module
 from scratchlm.training import loss
 from scratchlm.training.fit import Fit, fit
 from scratchlm.training.frozen import UpperModel, with_stored_features
-from scratchlm.training.loop import loaders
+from scratchlm.training.loaders import loaders
 
 PAD, MAX_LENGTH = 39, 14
 SETTINGS = training_settings(epochs=2, batch_size=4, accumulate=2, learning_rate=0.003, eval_every=3)

@@ -16,8 +16,9 @@ from tiny_trainings import tiny_model
 
 from scratchlm.assistant.batches import Example, collate, n_inputs
 from scratchlm.training.like_lengths import LikeLengths
-from scratchlm.training.loop import loaders, loss_per_target
+from scratchlm.training.loaders import loaders
 from scratchlm.training.loss import next_token_loss
+from scratchlm.training.measuring import loss_per_target
 
 BATCH_SIZE = 8
 LENGTHS = [random.Random(n).randint(40, 90) for n in range(935)]  # as many and as long as the book's instructions

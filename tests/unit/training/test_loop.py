@@ -19,16 +19,11 @@ from scratchlm.model.config import GPTConfig
 from scratchlm.model.gpt import GPT
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.snapshots import Snapshots
-from scratchlm.training.loop import (
-    Training,
-    learning_rate_at,
-    loaders,
-    loss_per_target,
-    mean_loss,
-    measure_losses,
-    train,
-)
+from scratchlm.training.loaders import loaders
+from scratchlm.training.loop import Training, train
 from scratchlm.training.loss import Batch, Loss, next_token_loss, on_device, perplexity
+from scratchlm.training.measuring import loss_per_target, mean_loss, measure_losses
+from scratchlm.training.schedule import learning_rate_at
 from scratchlm.training.state import TrainingState
 
 BAD_EXAMPLE = 15  # in no batch before step 7 and in no evaluation

@@ -11,7 +11,8 @@ from torch.utils.data import TensorDataset
 from training_settings import training_settings
 
 from scratchlm.params.schema import TrainingParams
-from scratchlm.training.loop import loaders, train
+from scratchlm.training.loaders import loaders
+from scratchlm.training.loop import train
 from scratchlm.training.loss import Batch
 from scratchlm.training.optimizer import new_optimizer, state_of
 

@@ -28,8 +28,9 @@ from scratchlm.stage.device import autocast
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training import fit as fit_module
 from scratchlm.training.fit import fit
-from scratchlm.training.loop import Training, measure_losses, train
+from scratchlm.training.loop import Training, train
 from scratchlm.training.loss import Batch, next_token_loss
+from scratchlm.training.measuring import measure_losses
 from scratchlm.training.state import TrainingState
 
 aten: Any = torch.ops.aten

@@ -20,7 +20,8 @@ from scratchlm.params.schema import TrainingParams
 from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
 from scratchlm.stage.snapshots import Snapshots
-from scratchlm.training.loop import loaders, train
+from scratchlm.training.loaders import loaders
+from scratchlm.training.loop import train
 from scratchlm.training.loss import next_token_loss
 from scratchlm.training.state import TrainingState, restore, state_tensors
 

@@ -21,7 +21,8 @@ from scratchlm.model.config import Architecture
 from scratchlm.model.init import new_model
 from scratchlm.params.choices import Precision
 from scratchlm.params.schema import TrainingParams
-from scratchlm.training.loop import Loaders, Training, loaders
+from scratchlm.training.loaders import Loaders, loaders
+from scratchlm.training.loop import Training
 from scratchlm.training.loss import Loss, next_token_loss
 
 BATCH_SIZE = 8
