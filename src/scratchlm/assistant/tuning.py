@@ -29,6 +29,7 @@ from scratchlm.training.loaders import Loader, loaders
 from scratchlm.training.loop import train
 from scratchlm.training.loss import Batch
 from scratchlm.training.measuring import evaluation_mode
+from scratchlm.training.shares import compute_rows
 from scratchlm.training.state import TrainingState
 
 STAGE = "tune_preferences"
@@ -183,7 +184,9 @@ def find_log_probs(model: nn.Module, batches: Loader, params: PreferenceTuningPa
     n_pairs = len(batches.dataset)  # type: ignore[arg-type]
     bar = progress_bar(n_pairs, "log-probabilities", "pair")
     with evaluation_mode(model), autocast(model, params.precision), bar:
-        for inputs_B2T, targets_B2T, _ in batches:
-            found += answer_log_probs(model, inputs_B2T, targets_B2T, params.mean_log_probability).tolist()
-            bar.update(len(inputs_B2T))
+        for batch in batches:
+            found += compute_rows(
+                lambda part: answer_log_probs(model, part[0], part[1], params.mean_log_probability), batch
+            ).tolist()
+            bar.update(len(batch[0]))
     return found

@@ -32,6 +32,9 @@ class Features:
     def __init__(self, rows_ND: Tensor, places: dict[bytes, Rows]) -> None:
         self.rows_ND, self.places = rows_ND, places
 
+    def __deepcopy__(self, memo: object) -> Features:
+        return self  # never changed, and as large as the disk
+
     def of(self, texts: Iterable[Tensor]) -> Tensor:
         """Return the rows of texts, each int64 [T], filled up with zeros to the longest: [B, rows, D] float32."""
         return pad_sequence([self.rows_ND[slice(*self.places[key_of(text)])] for text in texts], batch_first=True)
