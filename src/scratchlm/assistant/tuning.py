@@ -20,6 +20,7 @@ from scratchlm.model.language_model import LanguageModel
 from scratchlm.params.choices import PromptStyle
 from scratchlm.params.schema import PreferenceTuningParams
 from scratchlm.stage.device import autocast
+from scratchlm.stage.processes import leave
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.protocol import Tokenizer
@@ -138,6 +139,7 @@ def tune(
 
     The reference is asked once, before the training, about the pairs of all splits: it never changes, and so there is
     no second model in memory. `after_epoch` and `report` are called as by `train`.
+    Of several processes that share all this, the first returns the result and the others leave.
     Raises InputError and Interrupted as `train` does.
     """
     pad = partial(collate_pairs, pad_id=pad_id, max_length=params.max_length, mask_prompt=params.mask_prompt)
@@ -173,7 +175,9 @@ def tune(
         report=report,
         snapshots=snapshots,
     )
-    before, after = ({split: torch.tensor(part) for split, part in found.items()} for found in (reference, log_probs()))
+    final = log_probs()
+    leave()
+    before, after = ({split: torch.tensor(part) for split, part in found.items()} for found in (reference, final))
     return Tuning(before, after, params.beta, state, snapshots)
 
 
