@@ -115,7 +115,8 @@ def sharded_copy(model: nn.Module, device: torch.device) -> nn.Module:
         for block in blocks:
             fully_shard(block, mesh=mesh)
             register_fsdp_forward_method(block, "at")  # computes too; see `LanguageModel.last_block_at`
-    fully_shard(copy, mesh=mesh)
+    # By default what is outside the blocks would stay whole after a measurement, and so would be named_parameters().
+    fully_shard(copy, mesh=mesh, reshard_after_forward=True)
     # A block may be called only once in a step. So no start that texts share, the third argument of language models, is
     # computed apart: all is computed for every text.
     copy.register_forward_pre_hook(lambda module, arguments: arguments[:2])
