@@ -239,6 +239,37 @@ def test_further_sigterms_change_nothing_and_a_second_ctrl_c_does_not_wait(
     assert (time.monotonic() - started_s > 3) == (number == signal.SIGTERM)
 
 
+SNAPSHOTS = """
+import torch
+from pathlib import Path
+from scratchlm.stage.processes import is_first, leave, rank
+from scratchlm.stage.snapshots import Snapshots
+
+def main(params):
+    snapshots = Snapshots(Path("kept"))
+    before = snapshots.load()
+    once = snapshots.once("drawn", lambda: [rank(), "drawn"])
+    if is_first():
+        snapshots.save({"weights": torch.full((3,), 7.0)}, {"step": 5})
+    # Only the first process has written; both read the same file.
+    tensors, notes = snapshots.load()
+    assert (tensors["weights"].tolist(), notes) == ([7.0] * 3, {"step": 5})
+    assert once == [0, "drawn"] and snapshots.once("drawn", lambda: "computed again") == once
+    assert snapshots.are_kept == is_first()
+    assert before is None or before[1] == notes
+    leave()
+    print("well", before is None)
+"""
+
+
+@pytest.mark.slow
+def test_all_read_the_snapshot_that_the_first_has_written_and_get_what_it_computes_once(project: Project) -> None:
+    (project.folder / f"stages/{NAME}.py").write_text(SNAPSHOTS)
+    for is_new in (True, False):
+        ended = project.run()
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"well {is_new}\n", "")
+
+
 @pytest.mark.slow
 def test_no_other_machine_can_connect_to_the_processes(project: Project) -> None:
     running = start(project)
