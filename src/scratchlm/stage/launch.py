@@ -24,6 +24,7 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 from scratchlm.errors import InputError
 from scratchlm.stage.ending import Cause, Ending, end, read_ending
 from scratchlm.stage.environment import LAUNCH, THREADS
+from scratchlm.stage.rendezvous import BACKEND, HOST, stay_on_one_machine
 
 EXAMPLE = "torchrun --standalone --nproc-per-node 2"
 MODULE = "scratchlm.stage"
@@ -39,6 +40,9 @@ def launch(script: Path) -> None:
     name = script.stem
     arguments = read_command(os.environ[LAUNCH], script)
     share_threads(count_local(arguments))
+    if is_one_machine(arguments):
+        arguments.standalone, arguments.rdzv_backend, arguments.rdzv_endpoint = False, BACKEND, HOST
+        stay_on_one_machine()
     logging.disable()  # torchrun's lines about processes: what matters comes in one message at the end
     with TemporaryDirectory(prefix=f"{name}-") as folder, passing_on_requests():
         arguments.log_dir = folder
@@ -81,7 +85,7 @@ def read_command(text: str, script: Path) -> Namespace:
         raise refuse("it may say where the processes run, not how, nor where they write")
     try:
         n_local = count_local(arguments)
-        torchrun.parse_min_max_nnodes(arguments.nnodes)
+        is_one_machine(arguments)
     except (ValueError, RuntimeError) as error:
         raise refuse(error) from None
     if n_local < 1:
@@ -98,6 +102,11 @@ def read_command(text: str, script: Path) -> Namespace:
 def count_local(arguments: Namespace) -> int:
     """Return how many processes run on this machine."""
     return int(torchrun.determine_local_world_size(arguments.nproc_per_node))
+
+
+def is_one_machine(arguments: Namespace) -> bool:
+    """True if the processes do not run on several machines."""
+    return bool(torchrun.parse_min_max_nnodes(arguments.nnodes)[1] == 1)
 
 
 def uses_gpus() -> bool:

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from scratchlm.errors import InputError
 from scratchlm.stage.device import find_device
 from scratchlm.stage.environment import THREADS
 
@@ -77,18 +76,13 @@ def summed(tensor: Tensor) -> Tensor:
     return total
 
 
-def join(is_shared: bool) -> None:
-    """Meet the other processes that torchrun has started, and be silent unless this is the first of them.
-
-    Raises InputError if they are to run a stage that is not shared.
-    """
+def join() -> None:
+    """Meet the other processes that torchrun has started, and be silent unless this is the first of them."""
     if os.environ["RANK"] != "0":
         for stream in (sys.stdout, sys.stderr):
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, stream.fileno())  # also what libraries print
             os.close(silence)
-    if not is_shared and os.environ["WORLD_SIZE"] != "1":
-        raise InputError("this stage runs as one process: start it without torchrun")
     device, _ = find_device()
     backend = "gloo"
     if device.type == "cuda":

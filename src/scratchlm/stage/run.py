@@ -76,9 +76,11 @@ def call_main(script: Path, is_one_of_several: bool) -> None:
         from scratchlm.params.file import PARAMS, load_params
 
         if is_one_of_several:
+            if script.stem not in SHARED:
+                raise InputError("this stage runs as one process: start it without torchrun")
             from scratchlm.stage.processes import join
 
-            join(script.stem in SHARED)
+            join()
         params = load_params(PARAMS)
         main = runpy.run_path(str(script))["main"]
     main(params)
