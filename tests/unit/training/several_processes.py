@@ -8,12 +8,12 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from torch import distributed
 
 from scratchlm.stage import processes
+from scratchlm.stage.interruption import Interrupted
 
 TIMEOUT_S = 120
 
@@ -21,7 +21,7 @@ TIMEOUT_S = 120
 def in_processes(n: int, module: str, function: str, *arguments: Any, **environment: str) -> list[Any]:
     """Call `module.function(*arguments)` in `n` new processes; return what each returns. All must fit into JSON.
 
-    One that raises an error returns {"error": its text}.
+    One that raises an error returns {"error": its text}, one that is stopped {"stopped": true}.
     """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -66,6 +66,8 @@ def main(call: str) -> None:
         importlib.import_module(f"scratchlm.{user}").leave = lambda: None  # type: ignore[attr-defined]
     try:
         found = getattr(importlib.import_module(module), function)(*arguments)
+    except (Interrupted, SystemExit):  # the first process, and the others
+        found = {"stopped": True}
     except Exception as error:
         if processes.is_desertion(error):
             raise

@@ -8,21 +8,21 @@ from typing import Any
 
 import torch
 from tiny_models import config_of
-from tiny_trainings import LENGTHS, instructions, like_lengths, messages, random_pair, tiny_model, windows
+from tiny_trainings import LENGTHS, instructions, like_lengths, random_pair, tiny_model, windows
 from torch import Tensor, nn
 from training_settings import classifier_settings, preference_settings, training_settings
 
 from scratchlm.assistant import tuning
-from scratchlm.assistant.batches import input_ids
 from scratchlm.assistant.trained_layers import choose_trained_layers as choose_assistant_layers
 from scratchlm.classifier import finetune
 from scratchlm.classifier.classifier import Classifier, Messages, choose_trained_layers
 from scratchlm.model.init import new_model
-from scratchlm.stage.interruption import Interrupted
+from scratchlm.stage import snapshots
+from scratchlm.stage.processes import n_processes, rank
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training import fit as fitting
-from scratchlm.training import loop
-from scratchlm.training.loss import Batch
+from scratchlm.training.loop import train
+from scratchlm.training.loss import Batch, next_token_loss
 from scratchlm.training.optimizer import new_optimizer, state_of
 
 BATCH = {"batch_size": 8, "learning_rate": 0.003, "eval_every": 1, "eval_batches": 3, "gradient_clip": 0.5}
@@ -41,7 +41,9 @@ def weights_of(model: nn.Module) -> list[list[float]]:
     return [parameter.detach().flatten().tolist() for parameter in model.parameters()]
 
 
-def fit(folder: str, kind: str, changes: dict[str, Any], layers: str = "all", tied: bool = True, drop: float = 0.0) -> Any:
+def fit(
+    folder: str, kind: str, changes: dict[str, Any], layers: str = "all", tied: bool = True, drop: float = 0.0
+) -> Any:
     """Pretrain on windows, or fine-tune on instructions whose rows have 1 to 20 targets."""
     fitting.open_snapshots = open_in(folder)  # type: ignore[assignment]
     made = {"windows": windows, "instructions": instructions, "like_lengths": like_lengths}[kind]
@@ -61,8 +63,38 @@ def fit(folder: str, kind: str, changes: dict[str, Any], layers: str = "all", ti
         "pretrain", model, batches, params, 1, Path(folder) / "curve.csv",
         texts=inputs, after_epoch=look, optimizer=optimizer,
     )  # fmt: skip
-    moments = {name: value.flatten().tolist() for name, value in state_of(model, optimizer).items()} if optimizer else {}
-    return told(done.state, done.losses()) | {"weights": weights_of(model), "moments": moments}
+    moments = (
+        {name: value.flatten().tolist() for name, value in state_of(model, optimizer).items()} if optimizer else {}
+    )
+    return told(done.state, done.losses()) | {
+        "weights": weights_of(model),
+        "moments": {name: value.flatten().tolist() for name, value in moments.items()},
+    }
+
+
+def fit_until(step: int, *arguments: Any) -> Any:
+    """Do as `fit`, with a stop requested of the last process after so many steps."""
+    calls = iter(range(1, 1000))
+    snapshots.requested = lambda: next(calls) == step and rank() == n_processes() - 1  # type: ignore[assignment]
+    return fit(*arguments)
+
+
+def fit_with_nan(step: int) -> None:
+    """Train with a loss that is not finite in the last process alone, from a step on."""
+    _, _, batches = instructions(0.0)
+    steps = iter(range(1000))
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        found = next_token_loss(model, batch)
+        return found * torch.nan if model.training and next(steps) >= step and rank() == n_processes() - 1 else found
+
+    train(
+        tiny_model(0.0),
+        loss=loss,
+        batches=batches,
+        params=training_settings(**{**BATCH, "eval_every": 50}),
+        name="test",
+    )
 
 
 def classify(folder: str, changes: dict[str, Any], tied: bool = True) -> Any:
