@@ -10,6 +10,7 @@ Each is a process of its own, as a user starts it. Answers are 20 words long, as
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -20,11 +21,14 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from ruamel.yaml import YAML
+
 ROOT = Path(__file__).parents[1]
 VARIANTS = ("base", "assistant", "preferred")
 WORDS = 2_000  # different ones
 ANSWER_WORDS = 20
 MODEL = "made-up"
+MOST_PAGE_BYTES = 1_000_000  # of the report, however many answers
 STAGE = ("scratchlm.stage", "stages/judge_responses.py")
 CLI = "scratchlm.cli"
 COMPARE = """
@@ -107,6 +111,17 @@ def choose_judges(project: Path, *judges: str) -> None:
     (project / "params.yaml").write_text(params)
 
 
+def note_outputs(project: Path) -> None:
+    """Let dvc.lock name the made-up answers and their scores, or the report would leave them out."""
+    yaml = YAML()
+    lock = yaml.load(project / "dvc.lock")
+    for stage in ("generate_responses", "judge_responses"):
+        for out in lock["stages"][stage]["outs"]:
+            if (path := project / out["path"]).is_file():
+                out["md5"], out["size"] = hashlib.md5(path.read_bytes()).hexdigest(), path.stat().st_size
+    yaml.dump(lock, project / "dvc.lock")
+
+
 def measure(n_answers: int, folder: Path) -> dict[str, Cost]:
     """Measure each part with so many answers."""
     project = folder / str(n_answers)
@@ -123,7 +138,10 @@ def measure(n_answers: int, folder: Path) -> dict[str, Cost]:
     found["judge --import"] = run(project, "-m", CLI, "judge", "--import", *results)
     found["the stage, both, with pairs"] = run(project, "-m", *STAGE)
     found["two results compared"] = run(project, "-c", COMPARE)
+    note_outputs(project)
     found["report"] = run(project, "-m", CLI, "report")
+    page = (project / "report.html").read_text()
+    assert f"10 of the {n_answers // len(VARIANTS):,} test entries" in page and len(page) < MOST_PAGE_BYTES
     return found
 
 
