@@ -1,19 +1,21 @@
 """The tokenized corpus on disk: ids in memory-mapped files, read as sliding windows (chapter 2.6).
 
 `data/tokens/` holds `train.bin` and `validation.bin` (little-endian uint16, or uint32 for a vocabulary over
-65,536) and `manifest.json` with max_length and stride. Window i starts at token i * stride, so overlapping windows
-need no copies.
+65,536) and `manifest.json` with max_length and stride. A split of more than 2^27 tokens is cut into `train-00000.bin`
+and so on, whose sizes are in the manifest. Window i starts at token i * stride, so overlapping windows need no copies.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from scratchlm.errors import OutputError
+from scratchlm.files.atomic import write_json
+from scratchlm.tokens.shards import TokenIds, shard_names
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
@@ -37,6 +39,7 @@ class TokenManifest:
     max_length: int
     stride: int
     dtype: str
+    shards: dict[str, list[int]] = field(default_factory=dict)  # tokens of each file of a split that has several
 
 
 @dataclass(frozen=True)
@@ -46,32 +49,39 @@ class TokenFolder:
     path: Path
     manifest: TokenManifest
 
-    def ids(self, split: str) -> np.ndarray:
-        """Map a split's token ids into memory, [n] unsigned integers, without reading them.
+    def ids(self, split: str) -> TokenIds:
+        """Map a split's token ids into memory, without reading them.
 
-        Raises OutputError if the size of the file does not match the manifest.
+        Raises OutputError if the size of a file does not match the manifest.
         """
-        path, manifest = self.path / f"{split}.bin", self.manifest
+        manifest = self.manifest
         n_tokens = manifest.train_tokens if split == "train" else manifest.validation_tokens
-        wanted, got = n_tokens * np.dtype(manifest.dtype).itemsize, path.stat().st_size if path.exists() else 0
-        if got != wanted:
-            raise OutputError(f"{path} has {got:,} bytes, expected {wanted:,}")
-        return np.memmap(path, dtype=manifest.dtype, mode="r")
+        sizes = manifest.shards.get(split, [n_tokens])
+        paths = [self.path / name for name in shard_names(split, len(sizes))]
+        for path, size in zip(paths, sizes, strict=True):
+            wanted, got = size * np.dtype(manifest.dtype).itemsize, path.stat().st_size if path.exists() else 0
+            if got != wanted:
+                raise OutputError(f"{path} has {got:,} bytes, expected {wanted:,}")
+        return TokenIds(list(zip(paths, sizes, strict=True)), manifest.dtype, manifest.vocab_size)
 
-    def check_ids(self, n_vocab: int) -> None:
+    def check_vocabulary(self, n_vocab: int) -> None:
         """Raise OutputError if the ids are not those of a tokenizer with `n_vocab` tokens."""
         vocab_size = self.manifest.vocab_size
         if vocab_size != n_vocab:
             raise OutputError(f"{self.path} was made with {vocab_size} tokens, the tokenizer has {n_vocab}")
-        for split in SPLITS:
-            largest = int(self.ids(split).max())
-            if largest >= n_vocab:
-                raise OutputError(f"{self.path}/{split}.bin holds the id {largest}, expected at most {n_vocab - 1}")
 
 
 def n_windows(n_tokens: int, max_length: int, stride: int) -> int:
     """Count the windows of `max_length` tokens that have a target for every token."""
     return len(range(0, n_tokens - max_length, stride))
+
+
+def write_manifest(folder: Path, manifest: TokenManifest) -> None:
+    """Write manifest.json; where each split is one file, nothing is said of shards."""
+    fields = asdict(manifest)
+    if not manifest.shards:
+        del fields["shards"]
+    write_json(folder / MANIFEST, fields)
 
 
 def open_tokens(folder: Path) -> TokenFolder:
@@ -102,3 +112,6 @@ def _check_counts(manifest: TokenManifest) -> None:
         windows = n_windows(n_tokens, manifest.max_length, manifest.stride)
         if windows != stated or not windows:
             raise ValueError(f"{split}_windows is {stated}, but {n_tokens} tokens make {windows}; expected at least 1")
+        sizes = manifest.shards.get(split, [n_tokens])
+        if sum(sizes) != n_tokens or min(sizes, default=0) < 1:
+            raise ValueError(f"shards of {split} have {sum(sizes)} tokens, expected {n_tokens} and none without")
