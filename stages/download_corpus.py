@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from scratchlm.corpus.collect import collect_corpus
-from scratchlm.corpus.documents import count_characters, document_paths
+from scratchlm.corpus.documents import count_corpus
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
 
@@ -14,6 +14,6 @@ METRICS = Path("metrics/download_corpus.json")
 
 def main(params: Params) -> None:
     collect_corpus(params.corpus.source, CORPUS, INPUTS)
-    documents, characters = len(document_paths(CORPUS)), count_characters(CORPUS)
+    documents, characters = count_corpus(CORPUS)
     write_metrics(METRICS, {"documents": documents, "characters": characters})
     print(f"documents: {documents:,}, characters: {characters:,}")

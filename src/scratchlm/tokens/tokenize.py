@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchlm.corpus.documents import count_characters, document_paths, read_pieces
+from scratchlm.corpus.documents import count_corpus, document_paths, read_pieces
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, write_json
 from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
@@ -30,7 +30,7 @@ def tokenize_corpus(
     Raises InputError if a split is shorter than one window.
     """
     paths = document_paths(corpus_folder)
-    characters = count_characters(corpus_folder)
+    documents, characters = count_corpus(corpus_folder)
     train_characters = int(train_fraction * characters)
     dtype = np.dtype("<u2" if tokenizer.n_vocab <= 1 << 16 else "<u4")
     tokens, n_tokens, n_unknown = 0, dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
@@ -58,7 +58,7 @@ def tokenize_corpus(
                     "windows.max_length or another windows.train_fraction"
                 )
         manifest = TokenManifest(
-            documents=len(paths),
+            documents=documents,
             characters=characters,
             tokens=tokens,
             train_tokens=n_tokens["train"],
@@ -79,10 +79,10 @@ def tokenize_corpus(
 def _split_texts(paths: list[Path], train_characters: int) -> Iterator[tuple[str, str]]:
     """Yield (training, validation) texts in order; one of the two is empty, except in the piece that is split."""
     position = 0
-    for number, path in enumerate(paths):
-        if number:
-            yield (END_OF_TEXT, "") if position < train_characters else ("", END_OF_TEXT)
+    for path in paths:
         for piece in read_pieces(path):
+            if piece.begins and position:
+                yield (END_OF_TEXT, "") if position < train_characters else ("", END_OF_TEXT)
             room = max(0, train_characters - position)
-            position += len(piece)
-            yield piece[:room], piece[room:]
+            position += len(piece.text)
+            yield piece.text[:room], piece.text[room:]
