@@ -140,5 +140,6 @@ def _check_column(schema: Any, types: Any, name: str, problem: type[InputError])
 def _batch_rows(group: Any) -> int:
     """Return how many rows of this group make some `BATCH_BYTES`, by their mean size."""
     columns = (group.column(index) for index in range(group.num_columns))
-    size = next(column.total_uncompressed_size for column in columns if column.path_in_schema == COLUMN)
-    return max(1, min(MOST_BATCH_ROWS, group.num_rows * BATCH_BYTES // max(1, size)))
+    size: int = next(column.total_uncompressed_size for column in columns if column.path_in_schema == COLUMN)
+    n_rows: int = group.num_rows
+    return max(1, min(MOST_BATCH_ROWS, n_rows * BATCH_BYTES // max(1, size)))
