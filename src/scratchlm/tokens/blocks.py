@@ -42,7 +42,7 @@ def read_blocks(paths: Sequence[Path], train_characters: int, start: Place) -> I
     size = 0
     for number in range(start.file, len(paths)):
         before = start.pieces if number == start.file else 0
-        for pieces, (text, begins) in enumerate(islice(pieces_of(paths[number]), before, None), start=before + 1):
+        for pieces, (text, begins) in enumerate(islice(read_pieces(paths[number]), before, None), start=before + 1):
             if size and (not begins or size + len(text) > BLOCK_CHARACTERS):
                 yield Block("".join(train), "".join(validation), place)
                 train, validation, size = [], [], 0
@@ -55,8 +55,3 @@ def read_blocks(paths: Sequence[Path], train_characters: int, start: Place) -> I
             place = Place(number, pieces, place.documents + begins, place.characters + len(text))
     if size:
         yield Block("".join(train), "".join(validation), place)
-
-
-def pieces_of(path: Path) -> Iterator[tuple[str, bool]]:
-    for number, text in enumerate(read_pieces(path)):
-        yield text, number == 0

@@ -7,15 +7,17 @@ and so on, whose sizes are in the manifest. Window i starts at token i * stride,
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from scratchlm.errors import OutputError
+from scratchlm.errors import InputError, OutputError
 from scratchlm.files.atomic import write_json
-from scratchlm.tokens.shards import TokenIds, shard_names
+from scratchlm.files.links import link_or_copy
+from scratchlm.tokens.shards import Shard, TokenIds, shard_names
 
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validation")
@@ -57,12 +59,13 @@ class TokenFolder:
         manifest = self.manifest
         n_tokens = manifest.train_tokens if split == "train" else manifest.validation_tokens
         sizes = manifest.shards.get(split, [n_tokens])
-        paths = [self.path / name for name in shard_names(split, len(sizes))]
-        for path, size in zip(paths, sizes, strict=True):
+        names = shard_names(split, len(sizes))
+        shards = [Shard(self.path / name, size) for name, size in zip(names, sizes, strict=True)]
+        for path, size in shards:
             wanted, got = size * np.dtype(manifest.dtype).itemsize, path.stat().st_size if path.exists() else 0
             if got != wanted:
                 raise OutputError(f"{path} has {got:,} bytes, expected {wanted:,}")
-        return TokenIds(list(zip(paths, sizes, strict=True)), manifest.dtype, manifest.vocab_size)
+        return TokenIds(shards, manifest.dtype, manifest.vocab_size)
 
     def check_vocabulary(self, n_vocab: int) -> None:
         """Raise OutputError if the ids are not those of a tokenizer with `n_vocab` tokens."""
@@ -76,12 +79,55 @@ def n_windows(n_tokens: int, max_length: int, stride: int) -> int:
     return len(range(0, n_tokens - max_length, stride))
 
 
-def write_manifest(folder: Path, manifest: TokenManifest) -> None:
-    """Write manifest.json; where each split is one file, nothing is said of shards."""
+def write_tokens(
+    folder: Path,
+    shards: Mapping[str, Sequence[Shard]],
+    *,
+    documents: int,
+    characters: int,
+    tokens: int,
+    unknown: Mapping[str, int],
+    vocab_size: int,
+    max_length: int,
+    stride: int,
+    dtype: np.dtype,
+) -> TokenManifest:
+    """Fill a new folder with the shards of each split, which get a second name there, and their manifest.
+
+    `unknown` counts the tokens `<|unk|>` in each split. Raises InputError if a split is shorter than one window.
+    """
+    counts = {split: sum(n_tokens for _, n_tokens in shards[split]) for split in SPLITS}
+    windows = {split: n_windows(counts[split], max_length, stride) for split in SPLITS}
+    for split in SPLITS:
+        if not windows[split]:
+            raise InputError(
+                f"the {split} part of the corpus has {counts[split]} tokens, a window needs "
+                f"windows.max_length + 1 = {max_length + 1}: use a longer corpus, a smaller "
+                "windows.max_length or another windows.train_fraction"
+            )
+        for (path, _), name in zip(shards[split], shard_names(split, len(shards[split])), strict=True):
+            link_or_copy(path, folder / name)
+    manifest = TokenManifest(
+        documents=documents,
+        characters=characters,
+        tokens=tokens,
+        train_tokens=counts["train"],
+        validation_tokens=counts["validation"],
+        train_windows=windows["train"],
+        validation_windows=windows["validation"],
+        train_unknown_percent=100 * unknown["train"] / counts["train"],
+        validation_unknown_percent=100 * unknown["validation"] / counts["validation"],
+        vocab_size=vocab_size,
+        max_length=max_length,
+        stride=stride,
+        dtype=dtype.str,
+        shards={split: [n_tokens for _, n_tokens in shards[split]] for split in SPLITS if len(shards[split]) > 1},
+    )
     fields = asdict(manifest)
     if not manifest.shards:
         del fields["shards"]
     write_json(folder / MANIFEST, fields)
+    return manifest
 
 
 def open_tokens(folder: Path) -> TokenFolder:

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,13 @@ from scratchlm.errors import OutputError
 from scratchlm.files.atomic import flush
 
 SHARD_TOKENS = 1 << 27  # 256 MiB of uint16: few files even for 100 GB of text
+
+
+class Shard(NamedTuple):
+    """A file of ids, and how many it has."""
+
+    path: Path
+    n_tokens: int
 
 
 def shard_names(split: str, n_shards: int) -> list[str]:
@@ -64,11 +72,12 @@ class ShardWriter:
         """Close the file."""
         self._file.close()
 
-    def shards(self) -> list[tuple[Path, int]]:
+    def shards(self) -> list[Shard]:
         """Return the files and how many tokens each has."""
         starts = range(0, self.n_tokens, self.shard_tokens)
         return [
-            (self._path(number), min(self.shard_tokens, self.n_tokens - start)) for number, start in enumerate(starts)
+            Shard(self._path(number), min(self.shard_tokens, self.n_tokens - start))
+            for number, start in enumerate(starts)
         ]
 
 
@@ -91,10 +100,10 @@ def cut_back(folder: Path, split: str, dtype: np.dtype, shard_tokens: int, n_tok
 class TokenIds:
     """The ids in a list of shards as one array, of which slices can be taken; they stay on disk until then.
 
-    Each shard is a file and its number of tokens, of at least one.
+    A shard has at least one token, and shards may be of different sizes.
     """
 
-    def __init__(self, shards: Sequence[tuple[Path, int]], dtype: str, n_vocab: int) -> None:
+    def __init__(self, shards: Sequence[Shard], dtype: str, n_vocab: int) -> None:
         self.paths = [path for path, _ in shards]
         self.n_vocab = n_vocab
         self._shards = [np.asarray(np.memmap(path, dtype, mode="r", shape=(n_tokens,))) for path, n_tokens in shards]

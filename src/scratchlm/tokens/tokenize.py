@@ -13,18 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchlm.corpus.documents import count_characters, document_paths
-from scratchlm.errors import InputError
+from scratchlm.corpus.documents import count_corpus, document_paths
 from scratchlm.files.atomic import atomic_path
-from scratchlm.files.links import link_or_copy
 from scratchlm.stage.interruption import deferred
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
 from scratchlm.tokens.blocks import Block, Place, read_blocks
-from scratchlm.tokens.folder import SPLITS, TokenManifest, n_windows, write_manifest
+from scratchlm.tokens.folder import SPLITS, TokenManifest, write_tokens
 from scratchlm.tokens.pool import in_order
-from scratchlm.tokens.shards import SHARD_TOKENS, ShardWriter, cut_back, shard_names
+from scratchlm.tokens.shards import SHARD_TOKENS, ShardWriter, cut_back
 
 
 def tokenize_corpus(
@@ -47,7 +45,10 @@ def tokenize_corpus(
     changes a byte. Raises InputError if a split is shorter than one window; Interrupted if a stop was requested.
     """
     paths = document_paths(corpus_folder)
-    count = partial(count_characters, corpus_folder)
+
+    def count() -> int:
+        return count_corpus(corpus_folder).characters
+
     characters = snapshots.once("characters", count) if snapshots else count()
     dtype = np.dtype("<u2" if tokenizer.n_vocab <= 1 << 16 else "<u4")
     with atomic_path(folder) as temporary:
@@ -58,42 +59,21 @@ def tokenize_corpus(
             blocks = read_blocks(paths, int(train_fraction * characters), tokenizing.done.place)
             encode = partial(encode_block, tokenizer=tokenizer, dtype=dtype)
             tokenizing.write(in_order(encode, blocks, n_threads))
-        done, shards = tokenizing.done, [writer.shards() for writer in tokenizing.writers]
-        windows = [n_windows(n_tokens, max_length, stride) for n_tokens in done.split_tokens]
-        for split, n_tokens, count_ in zip(SPLITS, done.split_tokens, windows, strict=True):
-            if not count_:
-                raise InputError(
-                    f"the {split} part of the corpus has {n_tokens} tokens, a window needs "
-                    f"windows.max_length + 1 = {max_length + 1}: use a longer corpus, a smaller "
-                    "windows.max_length or another windows.train_fraction"
-                )
-        for split, files in zip(SPLITS, shards, strict=True):
-            for (path, _), name in zip(files, shard_names(split, len(files)), strict=True):
-                link_or_copy(path, temporary / name)
-        if work.parent == temporary:
-            shutil.rmtree(work)
-        percents = [100 * unknown / n_tokens for unknown, n_tokens in zip(done.unknown, done.split_tokens, strict=True)]
-        manifest = TokenManifest(
+        done = tokenizing.done
+        manifest = write_tokens(
+            temporary,
+            {split: writer.shards() for split, writer in zip(SPLITS, tokenizing.writers, strict=True)},
             documents=done.place.documents,
             characters=characters,
             tokens=done.tokens,
-            train_tokens=done.split_tokens[0],
-            validation_tokens=done.split_tokens[1],
-            train_windows=windows[0],
-            validation_windows=windows[1],
-            train_unknown_percent=percents[0],
-            validation_unknown_percent=percents[1],
+            unknown=dict(zip(SPLITS, done.unknown, strict=True)),
             vocab_size=tokenizer.n_vocab,
             max_length=max_length,
             stride=stride,
-            dtype=dtype.str,
-            shards={
-                split: [n_tokens for _, n_tokens in files]
-                for split, files in zip(SPLITS, shards, strict=True)
-                if len(files) > 1
-            },
+            dtype=dtype,
         )
-        write_manifest(temporary, manifest)
+        if work.parent == temporary:
+            shutil.rmtree(work)
     return manifest
 
 
