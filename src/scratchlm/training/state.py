@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from scratchlm.errors import InputError
+from scratchlm.training.loaders import Batches
 from scratchlm.training.optimizer import set_state, state_of, trained_parameters
 from scratchlm.training.parallel import placed_like, whole
 
@@ -124,8 +125,9 @@ def remaining_batches(batches: DataLoader[Any], state: TrainingState) -> Iterato
         return iter(batches)
     now = torch.get_rng_state()
     torch.set_rng_state(state.generator_at_epoch)
+    assert isinstance(batches.batch_sampler, Batches)  # of our own loaders
+    batches.batch_sampler.skipped = state.batch
     iterator = iter(batches)
-    for _ in islice(iterator, state.batch):
-        pass  # draw the same shuffle again, and skip the batches that are done
+    first = list(islice(iterator, 1))  # draws the same shuffle again
     torch.set_rng_state(now)
-    return iterator
+    return chain(first, iterator)
