@@ -74,7 +74,7 @@ def test_what_some_have_begun_others_end(
 
 
 def test_a_command_that_starts_nothing_is_one_line_and_leaves_the_results_as_they_were(project: Project) -> None:
-    process = project.start(*COMMAND, "--force", SCRATCHLM_LAUNCH="mpirun -n 2")
+    process = project.start(*COMMAND, "--single-item", "--force", SCRATCHLM_LAUNCH="mpirun -n 2")
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     assert (

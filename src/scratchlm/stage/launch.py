@@ -81,8 +81,8 @@ def read_command(text: str, script: Path) -> Namespace:
     arguments: Namespace = parser.parse_args([*options, "-m", MODULE, str(script)])
     if arguments.training_script != MODULE:
         raise refuse(f"{arguments.training_script!r} is too much, as the script is the stage's")
-    if arguments.no_python or arguments.run_path or arguments.log_dir:
-        raise refuse("it may say where the processes run, not how, nor where they write")
+    if arguments.no_python or arguments.run_path or arguments.log_dir or arguments.max_restarts:
+        raise refuse("it may say where the processes run, not how, where they write, or how often they are tried")
     try:
         n_local = count_local(arguments)
         is_one_machine(arguments)
@@ -146,9 +146,8 @@ def passing_on_requests() -> Iterator[None]:
 
 
 def endings(name: str, folder: Path, failures: Mapping[int, ProcessFailure]) -> Iterator[Ending]:
-    """Yield how the processes of the last attempt ended, as they have said in `folder`, and as torchrun saw it."""
-    attempts = sorted(folder.glob("*/attempt_*"), key=lambda attempt: int(attempt.name.rpartition("_")[2]))
-    for path in attempts[-1].glob("*/error.json") if attempts else ():
+    """Yield how the processes ended, as they have said in `folder`, and as torchrun saw it."""
+    for path in folder.glob("*/attempt_*/*/error.json"):  # there is one attempt
         yield read_ending(path)
     for rank, failure in failures.items():
         if failure.exitcode < 0 and -failure.exitcode not in (signal.SIGTERM, signal.SIGINT):

@@ -31,7 +31,6 @@ class OneMachine(RendezvousHandler):
         port = listener.getsockname()[1]
         self.store = TCPStore(HOST, port, is_master=True, wait_for_workers=False, master_listen_fd=listener.detach())
         self.address = RendezvousStoreInfo(HOST, port)
-        self.n_meetings = 0
 
     def get_backend(self) -> str:
         return BACKEND
@@ -41,8 +40,7 @@ class OneMachine(RendezvousHandler):
         return True
 
     def next_rendezvous(self) -> RendezvousInfo:
-        self.n_meetings += 1  # after a restart, nothing that was said before counts
-        return RendezvousInfo(PrefixStore(f"meeting {self.n_meetings}", self.store), 0, 1, self.address)
+        return RendezvousInfo(PrefixStore(self.run_id, self.store), 0, 1, self.address)
 
     def is_closed(self) -> bool:
         return False

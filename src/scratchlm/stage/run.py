@@ -25,10 +25,20 @@ def run(script: Path) -> None:
     A user's mistake, a failure of the machine and a request to stop end in exit code 1 and one message that begins
     with the script's name.
     """
+    try:
+        listen()
+        run_or_explain(script)
+    except KeyboardInterrupt:  # also where a failure is being explained, as torchrun stops all when one process fails
+        end(Cause.STOPPED, f"{script.stem}: interrupted; run `make repro` to go on")
+    finally:
+        stop_listening()
+
+
+def run_or_explain(script: Path) -> None:
+    """Run a stage, and end with one message if that fails for a known reason."""
     name = script.stem
     is_one_of_several = "RANK" in os.environ  # torchrun has started this process
     try:
-        listen()
         if name in SHARED and os.environ.get(LAUNCH, "").strip() and not is_one_of_several:
             start_several(script)
         else:
@@ -45,12 +55,8 @@ def run(script: Path) -> None:
         end(Cause.ERROR, f"{name}: error: {place}: {error.strerror}: make room or give access, then run again")
     except Interrupted as stopped:
         end(Cause.STOPPED, f"{name}: interrupted {stopped}; run `make repro` to go on from there")
-    except KeyboardInterrupt:
-        end(Cause.STOPPED, f"{name}: interrupted; run `make repro` to go on")
     except Exception as error:
         fail(error, is_one_of_several)
-    finally:
-        stop_listening()
 
 
 def fail(error: Exception, is_one_of_several: bool) -> None:

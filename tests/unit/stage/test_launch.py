@@ -335,6 +335,7 @@ def test_a_stage_that_cannot_be_shared_is_one_process(project: Project) -> None:
         ("torchrun --standalone train.py", "'train.py' is too much, as the script is the stage's"),
         ("torchrun --no-python", "it may say where the processes run"),
         ("torchrun --log-dir logs", "it may say where the processes run"),
+        ("torchrun --max-restarts 1", "it may say where the processes run"),
         ("torchrun --help", "it asks for help"),
         ("torchrun 'x", "no closing quotation"),
     ],
