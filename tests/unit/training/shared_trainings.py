@@ -63,9 +63,7 @@ def fit(
         "pretrain", model, batches, params, 1, Path(folder) / "curve.csv",
         texts=inputs, after_epoch=look, optimizer=optimizer,
     )  # fmt: skip
-    moments = (
-        {name: value.flatten().tolist() for name, value in state_of(model, optimizer).items()} if optimizer else {}
-    )
+    moments = state_of(model, optimizer) if optimizer else {}
     return told(done.state, done.losses()) | {
         "weights": weights_of(model),
         "moments": {name: value.flatten().tolist() for name, value in moments.items()},
