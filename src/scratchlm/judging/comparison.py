@@ -16,7 +16,7 @@ from scratchlm.errors import InputError, OutputError
 from scratchlm.files.revisions import files_of, open_project
 from scratchlm.files.text import one_line, shorten
 from scratchlm.judging.verdicts import Row
-from scratchlm.stage.mean import Mean, mean_of
+from scratchlm.stage.mean import Mean, means_of
 
 RESPONSES = "data/responses.json"
 VERDICTS = "data/verdicts.json"
@@ -65,13 +65,14 @@ def compare_scores(
 ) -> Comparison:
     """Compare two models by their scores, which are by entry."""
     pairs = _paired(scores, others)
-    first, second, difference = pairs[:, 0], pairs[:, 1], pairs[:, 1] - pairs[:, 0]
+    difference = pairs[:, 1] - pairs[:, 0]
+    means = means_of([pairs[:, 0], pairs[:, 1], difference], seed)
     return Comparison(
         judge=judge,
         variant=variant,
-        first=mean_of(first, seed),
-        second=mean_of(second, seed),
-        difference=mean_of(difference, seed),
+        first=means[0],
+        second=means[1],
+        difference=means[2],
         wins=int((difference > 0).sum()),
         ties=int((difference == 0).sum()),
         losses=int((difference < 0).sum()),

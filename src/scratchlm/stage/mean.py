@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,20 +27,25 @@ class Mean:
 
 
 def mean_of(values: np.ndarray, seed: int) -> Mean:
-    """The mean of values of shape (n,), with its interval."""
-    return Mean(float(values.mean()) if values.size else None, *bootstrap_mean_interval(values, seed))
+    """The mean of values of shape (n,), with its interval; see `means_of`."""
+    (mean,) = means_of([values], seed)
+    return mean
 
 
-def bootstrap_mean_interval(scores: np.ndarray, seed: int) -> tuple[float, float] | tuple[None, None]:
-    """The 95 % percentile bootstrap interval of the mean (Efron 1979), from 10,000 seeded resamples.
+def means_of(columns: Sequence[np.ndarray], seed: int) -> list[Mean]:
+    """The mean of each of several (n,), with its interval from 10,000 seeded resamples, which all of them share.
 
-    `scores` has shape (n,); fewer than two give (None, None).
+    It is the 95 % percentile bootstrap interval (Efron 1979); fewer than two values have none.
     """
-    if scores.size < 2:
-        return None, None
-    means = np.concatenate([scores[index].mean(axis=1) for index in resamples(scores.size, seed)])  # (RESAMPLES,)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    n = columns[0].size
+    if n < 2:
+        return [Mean(float(column.mean()) if n else None, None, None) for column in columns]
+    drawn = [[column[index].mean(axis=1) for column in columns] for index in resamples(n, seed)]
+    means = np.concatenate(drawn, axis=1)  # (columns, RESAMPLES)
+    bounds = [np.percentile(of_one, [2.5, 97.5]) for of_one in means]
+    return [
+        Mean(float(column.mean()), float(low), float(high)) for column, (low, high) in zip(columns, bounds, strict=True)
+    ]
 
 
 def resamples(n: int, seed: int) -> Iterator[np.ndarray]:

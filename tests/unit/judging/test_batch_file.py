@@ -116,6 +116,9 @@ def test_a_batch_holds_each_question_of_the_stage_once_and_the_same_bytes_each_t
     assert len({line["custom_id"] for line in lines}) == len(lines) == N_SCORES + N_PAIRS
     assert all(line["body"]["max_completion_tokens"] == 256 for line in lines)
     first = batch.requests.read_bytes()
+    twice = [*ENTRIES, ENTRIES[0] | {"id": 99}]
+    batch_file.export_requests(batch.requests, twice, SETTINGS, 123, batch.cache)
+    assert batch.requests.read_bytes() == first
     batch.export()
     assert batch.requests.read_bytes() == first
     assert batch.take(*batch.answer()).n_new == N_SCORES + N_PAIRS  # the server accepts every body
@@ -184,7 +187,7 @@ def said(line: Line, **choice: Any) -> Line:
         (lambda line: said(line, finish_reason="length"), "line 2: cut after 3 tokens (judge.max_answer_tokens)"),
         (lambda line: said(line, message={"content": " \n"}), "line 2: an empty answer"),
         (lambda line: said(line, message={"content": None}), "line 2: an empty answer"),
-        (lambda line: f"{json.dumps(line)}{' ' * batch_file.MAX_BODY_BYTES}", "line 2: longer than"),
+        (lambda line: f"{json.dumps(line)}{'x' * 2 * batch_file.MAX_BODY_BYTES}", "line 2: longer than"),
     ],
 )
 def test_a_spoilt_line_is_named_and_kept_out_while_the_others_are_taken(

@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 
 from scratchlm.stage import mean
-from scratchlm.stage.mean import bootstrap_mean_interval
+from scratchlm.stage.mean import Mean, mean_of
+
+
+def interval(scores: np.ndarray, seed: int) -> tuple[float, float]:
+    found: Mean = mean_of(scores, seed)
+    assert found.low is not None and found.high is not None
+    return found.low, found.high
 
 
 def test_the_interval_is_the_one_of_the_central_limit() -> None:
     scores = np.random.default_rng(7).normal(50, 20, size=400)
-    low, high = bootstrap_mean_interval(scores, seed=123)
+    low, high = interval(scores, seed=123)
     half_width = 1.96 * scores.std() / np.sqrt(scores.size)
     assert low == pytest.approx(scores.mean() - half_width, abs=0.1)
     assert high == pytest.approx(scores.mean() + half_width, abs=0.1)
@@ -19,14 +25,20 @@ def test_the_interval_is_the_one_of_the_central_limit() -> None:
 
 def test_the_seed_decides_the_interval_and_the_batches_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = np.array([0.0, 10.0, 35.0, 70.0, 100.0, 100.0, 20.0])
-    first = bootstrap_mean_interval(scores, seed=123)
-    assert first == bootstrap_mean_interval(scores, seed=123)
+    first = interval(scores, seed=123)
+    assert first == interval(scores, seed=123)
     # A lumpy mean's percentiles coincide for most seeds, not for all.
-    assert {bootstrap_mean_interval(scores, seed=seed) for seed in range(20)} != {first}
+    assert {interval(scores, seed=seed) for seed in range(20)} != {first}
     monkeypatch.setattr(mean, "RESAMPLES_AT_ONCE", mean.RESAMPLES)
-    assert first == bootstrap_mean_interval(scores, seed=123)
+    assert first == interval(scores, seed=123)
     monkeypatch.setattr(mean, "INDICES_AT_ONCE", 1)
-    assert first == bootstrap_mean_interval(scores, seed=123)
+    assert first == interval(scores, seed=123)
+
+
+def test_means_together_are_those_of_each_alone() -> None:
+    columns = np.random.default_rng(1).random((3, 300))
+    assert mean.means_of(columns, seed=5) == [mean_of(column, seed=5) for column in columns]
+    assert len({found.low for found in mean.means_of(columns, seed=5)}) == 3
 
 
 @pytest.mark.parametrize("n", [3, 110, 2**10, 2**18 + 1])
