@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,14 @@ class TokenCounts(NamedTuple):
     """How many documents and tokens a file holds."""
 
     documents: int
+    tokens: int
+
+
+class ReadyCounts(NamedTuple):
+    """How large a corpus of ready tokens is."""
+
+    documents: int
+    characters: int
     tokens: int
 
 
@@ -67,3 +76,39 @@ def _token_bytes(path: Path, name: str) -> int:
     with path.open("rb") as source:
         halves = np.frombuffer(source.read(READ_BYTES)[: path.stat().st_size // 4 * 4], "<u2")
     return 2 if halves[1::2].any() or not halves.size else 4
+
+
+def read_ready_blocks(paths: Sequence[Path]) -> Iterator[np.ndarray]:
+    """Yield the ids of all files in order, each [n] uint16, with an end of text between files that have none there."""
+    last = END_OF_TEXT
+    for path in paths:
+        if last != END_OF_TEXT:
+            yield np.array([END_OF_TEXT], dtype="<u2")
+        with path.open("rb") as stream:
+            while block := stream.read(READ_BYTES):
+                ids = np.frombuffer(block, dtype="<u2")
+                yield ids
+                last = int(ids[-1])
+
+
+def count_ready(paths: Sequence[Path], characters_of_ids: np.ndarray) -> ReadyCounts:
+    """Count ready tokens, their documents, and their characters, of which `characters_of_ids`, [n_vocab], has each."""
+    documents, characters, tokens, last = 0, 0, 0, END_OF_TEXT
+    for ids in read_ready_blocks(paths):
+        documents += int(np.count_nonzero(ids == END_OF_TEXT))
+        characters += int(characters_of_ids[ids].sum())
+        tokens += len(ids)
+        last = int(ids[-1])
+    return ReadyCounts(documents + (last != END_OF_TEXT), characters, tokens)
+
+
+def split_ready_blocks(
+    blocks: Iterator[np.ndarray], characters_of_ids: np.ndarray, train_characters: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield each block as (training, validation) ids; the split is after the last token that fits into the first."""
+    position = 0
+    for ids in blocks:
+        ends = position + np.cumsum(characters_of_ids[ids])
+        n_train = int(np.searchsorted(ends, train_characters, side="right"))
+        position = int(ends[-1])
+        yield ids[:n_train], ids[n_train:]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from scratchlm.corpus.documents import count_corpus, document_paths, read_pieces
+from scratchlm.corpus.documents import count_corpus, document_paths, read_pieces, token_paths
+from scratchlm.corpus.ready_tokens import count_ready, read_ready_blocks, split_ready_blocks
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, write_json
+from scratchlm.tokenizer.measures import characters_of_ids
 from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
 from scratchlm.tokens.folder import MANIFEST, SPLITS, TokenManifest, n_windows
 
@@ -27,10 +29,14 @@ def tokenize_corpus(
 
     Documents are joined by `<|endoftext|>`, which the character counts leave out. `tokens` counts the corpus before
     the split; if the split cuts a token, the two parts have more. Memory is needed for one piece of text only.
+    Ready tokens are taken as they are.
     Raises InputError if a split is shorter than one window.
     """
-    paths = document_paths(corpus_folder)
-    documents, characters = count_corpus(corpus_folder)
+    if ready := token_paths(corpus_folder):
+        lengths = characters_of_ids(tokenizer)
+        documents, characters, _ = count_ready(ready, lengths)
+    else:
+        documents, characters = count_corpus(corpus_folder)
     train_characters = int(train_fraction * characters)
     dtype = np.dtype("<u2" if tokenizer.n_vocab <= 1 << 16 else "<u4")
     tokens, n_tokens, n_unknown = 0, dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
@@ -38,17 +44,27 @@ def tokenize_corpus(
     def encode(text: str) -> np.ndarray:
         return tokenizer.encode_to_numpy(text, allowed_special={END_OF_TEXT}).astype(dtype)
 
+    def encoded() -> Iterator[tuple[tuple[np.ndarray, np.ndarray], int]]:
+        """Yield the ids of both splits, and how many tokens both have together."""
+        if ready:
+            blocks = read_ready_blocks(ready)
+            for train_ids, rest_ids in split_ready_blocks(blocks, lengths, train_characters):
+                yield (train_ids, rest_ids), len(train_ids) + len(rest_ids)
+            return
+        for texts in _split_texts(document_paths(corpus_folder), train_characters):
+            parts = encode(texts[0]), encode(texts[1])
+            yield parts, len(encode("".join(texts))) if all(texts) else sum(map(len, parts))
+
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         with (temporary / "train.bin").open("wb") as train, (temporary / "validation.bin").open("wb") as rest:
-            for texts in _split_texts(paths, train_characters):
-                parts = [encode(text) for text in texts]
+            for parts, n_together in encoded():
                 for split, file, ids in zip(SPLITS, (train, rest), parts, strict=True):
                     file.write(ids.tobytes())
                     n_tokens[split] += len(ids)
                     if tokenizer.unk_token is not None:
                         n_unknown[split] += int(np.count_nonzero(ids == tokenizer.unk_token))
-                tokens += len(encode("".join(texts))) if all(texts) else sum(map(len, parts))
+                tokens += n_together
         windows = {split: n_windows(n_tokens[split], max_length, stride) for split in SPLITS}
         for split in SPLITS:
             if not windows[split]:
