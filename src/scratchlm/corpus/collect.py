@@ -121,9 +121,7 @@ def _own_items(source: Sequence[str], inputs: Path) -> list[Item]:
     """Return the user's files, those in folders, and URLs, in the given order."""
     places = [item.removeprefix(GUTENBERG) for item in source]
     if "" in places:
-        raise InputError(
-            f"corpus.source: {GUTENBERG} stands before nothing: give a folder, as in {GUTENBERG}{inputs}/mine"
-        )
+        raise InputError(f"corpus.source: {GUTENBERG} names nothing: give a folder, as in {GUTENBERG}{inputs}/books")
     named = list(dict.fromkeys(place for place in places if "://" not in place))
     paths = dict(zip(named, own_paths(named, inputs, "download_corpus"), strict=True))
     items: list[Item] = []
