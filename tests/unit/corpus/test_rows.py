@@ -187,7 +187,7 @@ def refusal(name: str) -> str:
     ("content", "message"),
     [
         (
-            GOOD + b"{",
+            GOOD + b'{"text": ',
             f", line 2 is not valid JSON (Expecting value, column 10), {WANTED}",
         ),
         (b"\n" + GOOD + b"[1]", f", line 3 is no object, {WANTED}"),
@@ -219,7 +219,7 @@ def test_a_bad_line_is_named(project: Path, content: bytes, message: str) -> Non
         (GOOD, "line 1: Not a gzipped file (b'{\"'"),
         (gzip.compress(GOOD * 9)[:-9], "line 10: Compressed file ended before the end-of-stream marker was reached"),
         (gzip.compress(GOOD)[:-8] + bytes(8), "line 2: CRC check failed"),
-        (gzip.compress(GOOD)[:12] + b"\xff" * 30, "line 1: Error -3 while decompressing data"),
+        (gzip.compress(GOOD)[:10] + b"\xff" * 30, "line 1: Error -3 while decompressing data"),
     ],
 )
 def test_a_damaged_gzip_file_is_named(project: Path, content: bytes, message: str) -> None:
