@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from scratchlm.corpus.documents import read_documents, token_paths
-from scratchlm.corpus.ready_tokens import count_ready
+from scratchlm.corpus.ready_tokens import ready_characters_per_token
 from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import GPT2_BPE
 from scratchlm.files.atomic import atomic_path
@@ -33,8 +33,7 @@ def main(params: Params) -> None:
             write_tokenizer(temporary, encoder, merges)
         tokenizer = read_tokenizer(temporary)
     if ready := token_paths(CORPUS):
-        counts = count_ready(ready, characters_of_ids(tokenizer))
-        per_token = counts.characters / counts.tokens
+        per_token = ready_characters_per_token(ready, characters_of_ids(tokenizer))
     else:
         per_token = characters_per_token(tokenizer, read_documents(CORPUS))
     write_metrics(

@@ -92,7 +92,8 @@ def _collect_own(source: Sequence[str], folder: Path, inputs: Path) -> dict[str,
             if item.is_book:
                 counts += _take_book(path, folder / f"{stem}.txt", item.shown, numbers)
             elif item.suffix in TOKEN_SUFFIXES:
-                counts += Counter(copy_tokens(path, folder / f"{stem}{TOKENS}", item.shown)._asdict())
+                target, is_last = folder / f"{stem}{TOKENS}", number == len(items)
+                counts += Counter(copy_tokens(path, target, item.shown, is_last)._asdict())
             elif item.suffix in ROW_SUFFIXES:
                 counts += _copy_rows(path, folder / f"{stem}{item.suffix}", item.shown)
             else:

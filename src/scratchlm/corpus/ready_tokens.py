@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,19 +23,12 @@ class TokenCounts(NamedTuple):
     tokens: int
 
 
-class ReadyCounts(NamedTuple):
-    """How large a corpus of ready tokens is."""
-
-    documents: int
-    characters: int
-    tokens: int
-
-
-def copy_tokens(path: Path, target: Path, name: str) -> TokenCounts:
+def copy_tokens(path: Path, target: Path, name: str, is_last: bool) -> TokenCounts:
     """Copy a file of little-endian uint16 or uint32 ids to `target` as uint16, checking every id.
 
     datatrove's `.metadata` beside the file says which of the two it is. Without, a file is uint32 if every second half
-    of its beginning is zero: no id of GPT-2 needs more than 16 bits. Raises InputError for ids of another tokenizer,
+    of its beginning is zero: no id of GPT-2 needs more than 16 bits. A file that does not end with `<|endoftext|>` gets
+    one, unless it is the last. Raises InputError for ids of another tokenizer,
     and for an empty or a cut file.
     """
     size_bytes = path.stat().st_size
@@ -58,7 +51,12 @@ def copy_tokens(path: Path, target: Path, name: str) -> TokenCounts:
             tokens += len(ids)
             documents += int(np.count_nonzero(ids == END_OF_TEXT))
             last = int(ids[-1])
-    return TokenCounts(documents + (last != END_OF_TEXT), tokens)
+        if last != END_OF_TEXT:
+            documents += 1
+            if not is_last:
+                copy.write(np.array(END_OF_TEXT, dtype="<u2").tobytes())
+                tokens += 1
+    return TokenCounts(documents, tokens)
 
 
 def _token_bytes(path: Path, name: str) -> int:
@@ -78,37 +76,13 @@ def _token_bytes(path: Path, name: str) -> int:
     return 2 if halves[1::2].any() or not halves.size else 4
 
 
-def read_ready_blocks(paths: Sequence[Path]) -> Iterator[np.ndarray]:
-    """Yield the ids of all files in order, each [n] uint16, with an end of text between files that have none there."""
-    last = END_OF_TEXT
+def ready_characters_per_token(paths: Sequence[Path], characters_of_ids: np.ndarray) -> float:
+    """Return the mean characters of ready tokens; `characters_of_ids`, [n_vocab], has those of each id."""
+    characters, tokens = 0, 0
     for path in paths:
-        if last != END_OF_TEXT:
-            yield np.array([END_OF_TEXT], dtype="<u2")
         with path.open("rb") as stream:
             while block := stream.read(READ_BYTES):
                 ids = np.frombuffer(block, dtype="<u2")
-                yield ids
-                last = int(ids[-1])
-
-
-def count_ready(paths: Sequence[Path], characters_of_ids: np.ndarray) -> ReadyCounts:
-    """Count ready tokens, their documents, and their characters, of which `characters_of_ids`, [n_vocab], has each."""
-    documents, characters, tokens, last = 0, 0, 0, END_OF_TEXT
-    for ids in read_ready_blocks(paths):
-        documents += int(np.count_nonzero(ids == END_OF_TEXT))
-        characters += int(characters_of_ids[ids].sum())
-        tokens += len(ids)
-        last = int(ids[-1])
-    return ReadyCounts(documents + (last != END_OF_TEXT), characters, tokens)
-
-
-def split_ready_blocks(
-    blocks: Iterator[np.ndarray], characters_of_ids: np.ndarray, train_characters: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield each block as (training, validation) ids; the split is after the last token that fits into the first."""
-    position = 0
-    for ids in blocks:
-        ends = position + np.cumsum(characters_of_ids[ids])
-        n_train = int(np.searchsorted(ends, train_characters, side="right"))
-        position = int(ends[-1])
-        yield ids[:n_train], ids[n_train:]
+                characters += int(characters_of_ids[ids].sum())
+                tokens += len(ids)
+    return characters / tokens

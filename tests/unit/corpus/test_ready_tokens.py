@@ -9,10 +9,10 @@ import pytest
 
 from scratchlm.corpus.collect import collect_corpus
 from scratchlm.corpus.documents import document_paths, token_paths
-from scratchlm.corpus.ready_tokens import count_ready, read_ready_blocks
 from scratchlm.errors import InputError
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.measures import characters_of_ids
+from scratchlm.tokens.ready import take_tokens
 from scratchlm.tokens.tokenize import tokenize_corpus
 
 INPUTS = Path("inputs/corpus")
@@ -46,10 +46,10 @@ def test_ids_are_kept_as_uint16_and_counted(dtype: str, metadata: str | None) ->
 
 def test_files_are_joined_by_one_end_of_text() -> None:
     source = [write_ids("a.bin", [1, 2, END]), write_ids("b.bin", [3]), write_ids("c.ds", [4])]
-    collect_corpus(source, CORPUS, INPUTS)
+    counts = collect_corpus(source, CORPUS, INPUTS)
     paths = token_paths(CORPUS)
-    assert np.concatenate([*read_ready_blocks(paths)]).tolist() == [1, 2, END, 3, END, 4]
-    assert count_ready(paths, np.ones(50_257, dtype=int)) == (3, 6, 6)
+    assert np.concatenate([np.fromfile(path, "<u2") for path in paths]).tolist() == [1, 2, END, 3, END, 4]
+    assert counts == {"documents": 3, "tokens": 6}
 
 
 def test_ready_tokens_give_the_files_that_the_text_gives(mirror: Path) -> None:
@@ -65,7 +65,7 @@ def test_ready_tokens_give_the_files_that_the_text_gives(mirror: Path) -> None:
     fraction = (int(lengths[ids[:300]].sum()) + 0.5) / characters
     from_text = tokenize_corpus(CORPUS, gpt2, Path("text"), 8, 8, fraction)
     collect_corpus([write_ids("ready.ds", ids)], CORPUS, INPUTS)
-    ready = tokenize_corpus(CORPUS, gpt2, Path("ready"), 8, 8, fraction)
+    ready = take_tokens(token_paths(CORPUS), gpt2, Path("ready"), 8, 8, (300 + 0.5) / len(ids))
     assert ready == from_text and ready.train_tokens == 300 and ready.characters == characters
     for name in ("train.bin", "validation.bin"):
         assert Path("ready", name).read_bytes() == Path("text", name).read_bytes()

@@ -99,7 +99,7 @@ def texts_of(pieces: Iterable[Piece]) -> list[str]:
 
 
 def tokens_of(folder: Path) -> dict[str, list[int]]:
-    return {split: open_tokens(folder).ids(split).tolist() for split in ("train", "validation")}
+    return {split: open_tokens(folder).ids(split)[:].tolist() for split in ("train", "validation")}
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
