@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from scratchlm.corpus.documents import read_documents
+from scratchlm.corpus.documents import read_documents, token_paths
+from scratchlm.corpus.ready_tokens import ready_characters_per_token
 from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import GPT2_BPE
 from scratchlm.files.atomic import atomic_path
@@ -10,7 +11,7 @@ from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
-from scratchlm.tokenizer.measures import characters_per_token
+from scratchlm.tokenizer.measures import characters_of_ids, characters_per_token
 from scratchlm.tokenizer.words import build_vocabulary, write_vocabulary
 
 CORPUS = Path("data/corpus")
@@ -31,7 +32,10 @@ def main(params: Params) -> None:
             encoder, merges = train_bpe(read_documents(CORPUS), params.tokenizer.vocab_size)
             write_tokenizer(temporary, encoder, merges)
         tokenizer = read_tokenizer(temporary)
-    per_token = characters_per_token(tokenizer, read_documents(CORPUS))
+    if ready := token_paths(CORPUS):
+        per_token = ready_characters_per_token(ready, characters_of_ids(tokenizer))
+    else:
+        per_token = characters_per_token(tokenizer, read_documents(CORPUS))
     write_metrics(
         METRICS,
         {

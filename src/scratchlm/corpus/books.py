@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 # The markers since 2002; a long title goes on in the next line. Without closing stars, the line is the marker.
 START = re.compile(
-    r"^[ \t]*\*\*\* ?START OF (?:THE |THIS )?(?:COPYRIGHTED )?PROJECT GUTENBERG(?:[^*]{0,500}\*\*\*|[^\n]*)",
+    r"^[ \t]*\*\*\* ?START OF (?:THE |THIS )?(?:COPYRIGHTED )?PROJECT GUTENBERG"
+    r"(?:(?:[^*\n]|\n(?!\s*\n)){0,500}\*\*\*|[^\n]*)",
     re.I | re.M,
 )
 # Before, the licence stood at the top; for some years it stood at the bottom, after the end of the book.

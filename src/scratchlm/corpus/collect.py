@@ -92,7 +92,8 @@ def _collect_own(source: Sequence[str], folder: Path, inputs: Path) -> dict[str,
             if item.is_book:
                 counts += _take_book(path, folder / f"{stem}.txt", item.shown, numbers)
             elif item.suffix in TOKEN_SUFFIXES:
-                counts += Counter(copy_tokens(path, folder / f"{stem}{TOKENS}", item.shown)._asdict())
+                target, is_last = folder / f"{stem}{TOKENS}", number == len(items)
+                counts += Counter(copy_tokens(path, target, item.shown, is_last)._asdict())
             elif item.suffix in ROW_SUFFIXES:
                 counts += _copy_rows(path, folder / f"{stem}{item.suffix}", item.shown)
             else:
@@ -121,9 +122,7 @@ def _own_items(source: Sequence[str], inputs: Path) -> list[Item]:
     """Return the user's files, those in folders, and URLs, in the given order."""
     places = [item.removeprefix(GUTENBERG) for item in source]
     if "" in places:
-        raise InputError(
-            f"corpus.source: {GUTENBERG} stands before nothing: give a folder, as in {GUTENBERG}{inputs}/mine"
-        )
+        raise InputError(f"corpus.source: {GUTENBERG} names nothing: give a folder, as in {GUTENBERG}{inputs}/books")
     named = list(dict.fromkeys(place for place in places if "://" not in place))
     paths = dict(zip(named, own_paths(named, inputs, "download_corpus"), strict=True))
     items: list[Item] = []

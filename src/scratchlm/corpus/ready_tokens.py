@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +23,12 @@ class TokenCounts(NamedTuple):
     tokens: int
 
 
-def copy_tokens(path: Path, target: Path, name: str) -> TokenCounts:
+def copy_tokens(path: Path, target: Path, name: str, is_last: bool) -> TokenCounts:
     """Copy a file of little-endian uint16 or uint32 ids to `target` as uint16, checking every id.
 
     datatrove's `.metadata` beside the file says which of the two it is. Without, a file is uint32 if every second half
-    of its beginning is zero: no id of GPT-2 needs more than 16 bits. Raises InputError for ids of another tokenizer,
+    of its beginning is zero: no id of GPT-2 needs more than 16 bits. A file that does not end with `<|endoftext|>` gets
+    one, unless it is the last. Raises InputError for ids of another tokenizer,
     and for an empty or a cut file.
     """
     size_bytes = path.stat().st_size
@@ -49,7 +51,12 @@ def copy_tokens(path: Path, target: Path, name: str) -> TokenCounts:
             tokens += len(ids)
             documents += int(np.count_nonzero(ids == END_OF_TEXT))
             last = int(ids[-1])
-    return TokenCounts(documents + (last != END_OF_TEXT), tokens)
+        if last != END_OF_TEXT:
+            documents += 1
+            if not is_last:
+                copy.write(np.array(END_OF_TEXT, dtype="<u2").tobytes())
+                tokens += 1
+    return TokenCounts(documents, tokens)
 
 
 def _token_bytes(path: Path, name: str) -> int:
@@ -67,3 +74,15 @@ def _token_bytes(path: Path, name: str) -> int:
     with path.open("rb") as source:
         halves = np.frombuffer(source.read(READ_BYTES)[: path.stat().st_size // 4 * 4], "<u2")
     return 2 if halves[1::2].any() or not halves.size else 4
+
+
+def ready_characters_per_token(paths: Sequence[Path], characters_of_ids: np.ndarray) -> float:
+    """Return the mean characters of ready tokens; `characters_of_ids`, [n_vocab], has those of each id."""
+    characters, tokens = 0, 0
+    for path in paths:
+        with path.open("rb") as stream:
+            while block := stream.read(READ_BYTES):
+                ids = np.frombuffer(block, dtype="<u2")
+                characters += int(characters_of_ids[ids].sum())
+                tokens += len(ids)
+    return characters / tokens

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
 
 
@@ -35,3 +37,14 @@ def characters_per_token(tokenizer: Tokenizer, texts: Iterable[str]) -> float:
         characters += len(text)
         tokens += len(tokenizer.encode_to_numpy(text, allowed_special={END_OF_TEXT}))
     return characters / tokens
+
+
+def characters_of_ids(tokenizer: Tokenizer) -> np.ndarray:
+    """Return how many characters begin in each byte pair token, [n_vocab] int64; `<|endoftext|>` has none."""
+    # In UTF-8 the bytes 0x80 to 0xbf go on with a character.
+    counts = [
+        sum(byte & 0xC0 != 0x80 for byte in tokenizer.decode_single_token_bytes(index))
+        for index in range(tokenizer.n_vocab)
+    ]
+    counts[tokenizer.eot_token] = 0
+    return np.array(counts, dtype=np.int64)

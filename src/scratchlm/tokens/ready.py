@@ -10,6 +10,7 @@ import numpy as np
 
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path
+from scratchlm.tokenizer.measures import characters_of_ids
 from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.tokens.folder import SPLITS, TokenManifest, write_tokens
 from scratchlm.tokens.shards import Shard
@@ -28,7 +29,7 @@ def take_tokens(
     """
     sizes = [path.stat().st_size // DTYPE.itemsize for path in paths]
     train_tokens = int(train_fraction * sum(sizes))
-    characters_of = np.array([n_characters(tokenizer, token) for token in range(tokenizer.n_vocab)])
+    characters_of = characters_of_ids(tokenizer)
     documents = characters = 0
     unknown = dict.fromkeys(SPLITS, 0)
     last = tokenizer.eot_token
@@ -80,9 +81,3 @@ def read_ids(path: Path, start: int, stop: int) -> Iterator[np.ndarray]:
     """Yield the ids of a file from `start` to `stop`, [n] uint16, about 8 MB at a time."""
     for first in range(start, stop, READ_TOKENS):
         yield np.fromfile(path, DTYPE, min(READ_TOKENS, stop - first), offset=first * DTYPE.itemsize)
-
-
-def n_characters(tokenizer: Tokenizer, token: int) -> int:
-    """Count the characters that begin in a token; `<|endoftext|>` is not of the text."""
-    content = tokenizer.decode_single_token_bytes(token)
-    return 0 if token == tokenizer.eot_token else sum(byte & 0xC0 != 0x80 for byte in content)
