@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from scratchlm.errors import InputError
 from scratchlm.training.loaders import Batches
 from scratchlm.training.optimizer import set_state, state_of, trained_parameters
+from scratchlm.training.parallel import placed_like, whole
 
 MODEL, BEST, OPTIMIZER = "model.", "best.", "optimizer."  # prefixes of the tensors' names
 GENERATOR, EPOCH_GENERATOR, DEVICE_GENERATOR = "generator", "generator_at_epoch", "generator_of_device"
@@ -69,11 +70,14 @@ class TrainingState:
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> dict[str, Tensor]:
-    """Return every tensor that the next step depends on, by name; frozen parameters are left out."""
+    """Return every tensor that the next step depends on, by name; frozen parameters are left out.
+
+    They are whole, however many processes share them, so that any number of processes can go on from there.
+    """
     tensors = {GENERATOR: torch.get_rng_state(), EPOCH_GENERATOR: state.generator_at_epoch}
-    tensors |= {f"{MODEL}{name}": parameter.detach() for name, parameter in trained_parameters(model)}
+    tensors |= {f"{MODEL}{name}": whole(parameter.detach()).cpu() for name, parameter in trained_parameters(model)}
     tensors |= {f"{BEST}{name}": weight for name, weight in state.best_weights.items()}
-    tensors |= {f"{OPTIMIZER}{name}": value for name, value in state_of(model, optimizer).items()}
+    tensors |= {f"{OPTIMIZER}{name}": whole(value).cpu() for name, value in state_of(model, optimizer).items()}
     device = next(model.parameters()).device
     if device.type == "cuda":
         tensors[DEVICE_GENERATOR] = torch.cuda.get_rng_state(device)
@@ -99,7 +103,7 @@ def restore(
             "use the params it was saved with, or start again"
         )
     for name, parameter in trained_parameters(model):
-        parameter.copy_(tensors[f"{MODEL}{name}"])
+        parameter.copy_(placed_like(parameter, tensors[f"{MODEL}{name}"]))
     saved = {name.removeprefix(OPTIMIZER): value for name, value in tensors.items() if name.startswith(OPTIMIZER)}
     set_state(model, optimizer, saved)
     device = next(model.parameters()).device
