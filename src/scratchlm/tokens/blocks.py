@@ -33,8 +33,8 @@ class Block(NamedTuple):
 def read_blocks(paths: Sequence[Path], train_characters: int, start: Place) -> Iterator[Block]:
     """Read the corpus from a place on; the first `train_characters` of all are for training.
 
-    Documents are joined by `<|endoftext|>`, and share a block if they are short. A document that is longer than a
-    piece is never put together again: where it has no blank, the cut decides its ids.
+    Documents are joined by `<|endoftext|>`, and share a block if they are short. So do the pieces of one, unless it was
+    cut where it has no blank, so that the cut decides its ids: such a piece is longer than a block.
     """
     place = start
     train: list[str] = []
@@ -43,7 +43,7 @@ def read_blocks(paths: Sequence[Path], train_characters: int, start: Place) -> I
     for number in range(start.file, len(paths)):
         before = start.pieces if number == start.file else 0
         for pieces, (text, begins) in enumerate(islice(read_pieces(paths[number]), before, None), start=before + 1):
-            if size and (not begins or size + len(text) > BLOCK_CHARACTERS):
+            if size and size + len(text) > BLOCK_CHARACTERS:
                 yield Block("".join(train), "".join(validation), place)
                 train, validation, size = [], [], 0
             if begins and place.documents:

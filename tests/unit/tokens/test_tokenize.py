@@ -23,6 +23,7 @@ from scratchlm.tokenizer.bpe import BytePairTokenizer, train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
 from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
 from scratchlm.tokenizer.words import WordTokenizer, build_vocabulary
+from scratchlm.tokens import blocks
 from scratchlm.tokens.folder import TokenManifest, open_tokens
 from scratchlm.tokens.tokenize import tokenize_corpus
 from scratchlm.tokens.windows import read_windows
@@ -317,6 +318,7 @@ def test_a_corpus_larger_than_a_piece_takes_the_memory_of_a_piece(
     any_tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "READ_CHARACTERS", 1 << 16)
+    monkeypatch.setattr(blocks, "BLOCK_CHARACTERS", 1 << 16)
     (tmp_path / "corpus").mkdir()
     with (tmp_path / "corpus/long.txt").open("w", encoding="utf-8") as file:
         for number in range(30):
