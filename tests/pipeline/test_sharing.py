@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 UP_TO_DATE = "Data and pipelines are up to date."
 WEIGHTS = "models/assistant/model.safetensors"
 DVC = (sys.executable, "-m", "dvc")
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 
 
 def clone(project: Project, folder: Path) -> Project:
@@ -218,7 +218,9 @@ def test_what_another_project_may_be_writing_into_a_shared_cache_stays(
     half.write_text("cmd: ")
     os.utime(half, (time.time() - age_s,) * 2)
     project.dvc("cache", "dir", "--local", str(tmp_path / "cache"))
-    project.run(sys.executable, "-c", "import sys; sys.path[:0] = ['src', 'scripts']; import preflight; preflight.main()")
+    project.run(
+        sys.executable, "-c", "import sys; sys.path[:0] = ['src', 'scripts']; import preflight; preflight.main()"
+    )
     assert half.exists() == (age_s == 0)
 
 
@@ -252,35 +254,44 @@ def start_worker(project: Project, number: int, gpu: str) -> None:
 
 
 def test_two_workers_have_a_gpu_each_and_one_that_is_killed_loses_no_other_experiment(project: Project) -> None:
-    long = ["-S", "finetune_classifier.epochs=60", "-S", "finetune_classifier.batch_size=8"]
-    for seed, changes in ((1, long), (2, long), (3, [])):
-        project.dvc("exp", "run", "--queue", "--name", f"seed-{seed}", "-S", f"seed={seed}", *changes)
-    project.dvc("exp", "run", "--queue", "--name", "wrong", "-S", "generate.temperature=-1")
+    long = ["-S", "finetune_classifier.epochs=40", "-S", "finetune_classifier.batch_size=16"]
+    for name, changes in (
+        ("stays", ["-S", "finetune_classifier.learning_rate=0.002", *long]),
+        ("killed", ["-S", "finetune_classifier.learning_rate=0.003", *long]),
+        ("after", ["-S", "finetune_classifier.learning_rate=0.004"]),
+        ("wrong", ["-S", "finetune_classifier.learning_rate=-1"]),
+    ):
+        project.dvc("exp", "run", "--queue", "--name", name, *changes, "finetune_classifier")
     try:
         start_worker(project, 1, "0")
         start_worker(project, 2, "1")
         by_gpu = {process.environ()["CUDA_VISIBLE_DEVICES"]: process for process in workers(project)}
         assert sorted(by_gpu) == ["0", "1"]
-        inherited = [child.environ().get("CUDA_VISIBLE_DEVICES") for child in by_gpu["1"].children(recursive=True)]
-        assert set(inherited) == {"1"}
+        wait_until(lambda: bool(stages_of(by_gpu["1"])))
         children = by_gpu["1"].children(recursive=True)
+        assert {child.environ()["CUDA_VISIBLE_DEVICES"] for child in stages_of(by_gpu["1"])} == {"1"}
         by_gpu["1"].kill()
         for child in children:
             if child.is_running():
                 child.kill()
-        left = {"seed-1", "seed-3"}
-        wait_until(lambda: all(state(project).get(name) == "Success" for name in left))
-        wait_until(lambda: state(project).get("wrong") == "Failed")
+        wait_until(lambda: [state(project).get(name) for name in ENDS] == list(ENDS.values()))
     finally:
         project.dvc("queue", "stop", "--kill")
         for process in workers(project):
             process.kill()
-    assert "generate.temperature" in project.dvc("queue", "logs", "wrong").stdout
-    for name in left:
+    assert "finetune_classifier.learning_rate" in project.dvc("queue", "logs", "wrong").stdout
+    for name in ("stays", "after"):
         (ref,) = project.git("for-each-ref", "--format=%(refname)", f"refs/exps/**/{name}").split()
         metrics = json.loads(project.git("show", f"{ref}:metrics/finetune_classifier.json"))
         assert metrics["test_accuracy"] > 0
     assert project.git("status", "--porcelain") == ""
+
+
+ENDS = {"stays": "Success", "after": "Success", "wrong": "Failed"}
+
+
+def stages_of(worker: psutil.Process) -> list[psutil.Process]:
+    return [child for child in worker.children(recursive=True) if "scratchlm.stage" in child.cmdline()]
 
 
 def state(project: Project) -> dict[str, str]:
@@ -292,8 +303,9 @@ def state(project: Project) -> dict[str, str]:
 
 def test_two_workers_end_as_one_experiment_alone(project: Project, tmp_path: Path) -> None:
     alone = project.copy(tmp_path / "alone")
-    for seed in (1, 2):
-        project.dvc("exp", "run", "--queue", "--name", f"seed-{seed}", "-S", f"seed={seed}")
+    for epochs in (2, 3):
+        change = f"finetune_classifier.epochs={epochs}"
+        project.dvc("exp", "run", "--queue", "--name", f"epochs-{epochs}", "-S", change, "finetune_classifier")
     subprocess.run(
         [*DVC, "queue", "start", "--jobs", "2"],
         cwd=project.folder,
@@ -302,9 +314,9 @@ def test_two_workers_end_as_one_experiment_alone(project: Project, tmp_path: Pat
         check=True,
     )
     try:
-        assert wait_for_queue(project) == {"seed-1": "Success", "seed-2": "Success"}
+        assert wait_for_queue(project) == {"epochs-2": "Success", "epochs-3": "Success"}
     finally:
         project.dvc("queue", "stop", "--kill")
-    alone.dvc("exp", "run", "-S", "seed=2")
-    (ref,) = project.git("for-each-ref", "--format=%(refname)", "refs/exps/**/seed-2").split()
+    alone.dvc("exp", "run", "-S", "finetune_classifier.epochs=2", "finetune_classifier")
+    (ref,) = project.git("for-each-ref", "--format=%(refname)", "refs/exps/**/epochs-2").split()
     assert {path: project.git("show", f"{ref}:{path}") for path in kept(alone)} == kept(alone)
