@@ -251,7 +251,7 @@ def test_a_key_in_a_page_is_one_of_params_yaml(page: str) -> None:
 # Names in pages that no clone has: files of tools or users, and downloads.
 NOT_IN_A_CLONE = {
     "logs/",
-    *(".checkpoints/", "~/.cache/scratchlm", "~/.netrc", ".git/index.lock", "models/gpt2/"),
+    *(".checkpoints/", ".dvc/config.local", "~/.cache/scratchlm", "~/.netrc", ".git/index.lock", "models/gpt2/"),
     *("stages/NAME.py", "inputs/messages/mine.csv", "inputs/benchmarks/mine.jsonl", "data/votes.jsonl"),
 }
 PATH = re.compile(r"[\w.~*-]*(/[\w.*-]*)+|[\w-]+\.(py|md|yaml|toml|lock)")

@@ -1,0 +1,45 @@
+#!/bin/bash
+# A run as a job of Slurm, in a folder that all its machines share: sbatch scripts/slurm.sh
+# With a stage, on several machines: sbatch --nodes 2 scripts/slurm.sh pretrain
+#SBATCH --job-name=scratchlm
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=1
+#SBATCH --cpus-per-task=8
+#SBATCH --time=04:00:00
+#SBATCH --signal=B:TERM@120
+#SBATCH --requeue
+#SBATCH --open-mode=append
+set -euo pipefail
+stage=${1:-}
+. ./.venv/activate-here # made by `make setup`, before the job
+export PYTHONPATH=src
+processes="--nnodes $SLURM_NNODES --nproc-per-node ${SLURM_GPUS_ON_NODE:-1}"
+if [ -z "$stage" ]; then
+    [ "$SLURM_NNODES" -eq 1 ] || { echo "slurm: error: several machines run one stage: name it" >&2; exit 1; }
+    [ -n "${SCRATCHLM_LAUNCH:-}" ] || export SCRATCHLM_LAUNCH="torchrun --standalone $processes"
+    command='python scripts/preflight.py && exec python -m dvc repro'
+elif [[ $(python -m dvc status "$stage") == *"up to date"* ]]; then
+    exit 0 # DVC would not start it, and the other machines would wait for the first
+else
+    first=${MASTER_ADDR:-$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)}
+    export SCRATCHLM_LAUNCH="torchrun $processes --master-addr $first --master-port ${MASTER_PORT:-29500}"
+    # DVC runs on the first machine; the others join its stage. PET_NODE_RANK is torchrun's --node-rank.
+    command="export PET_NODE_RANK=\$SLURM_NODEID
+        if [ \$SLURM_NODEID = 0 ]; then exec python -m dvc repro --single-item $stage
+        else exec python -m scratchlm.stage stages/$stage.py; fi"
+fi
+
+# Two minutes before the end of its time, or when others need the machine, Slurm sends SIGTERM to this shell. The stage
+# saves its state and ends; the job goes back into the queue and goes on from there.
+asked=
+trap 'asked=yes; kill -TERM "$job"' TERM
+srun --kill-on-bad-exit=0 bash -c "$command" &
+job=$!
+code=0
+wait "$job" || code=$?
+if [ -n "$asked" ]; then
+    wait "$job" || true # the first wait ended with the signal
+    scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
