@@ -80,7 +80,7 @@ def measure(way: str, config: GPTConfig, micro_batch: int, n_parts: int, steps: 
     rows = micro_batch * n_parts
     ids = torch.randint(config.vocab_size, (4 * rows, config.context_length + 1))
     examples = [(row[:-1], row[1:]) for row in ids]
-    changes = {"precision": "bfloat16", "batch_size": rows, "accumulate": n_parts, "gradient_clip": 1.0}
+    changes = {"precision": "bfloat16", "batch_size": rows, "accumulate": n_parts}
     batches = loaders(examples, examples, rows)
     settings = SETTINGS.model_copy(update={**changes, "epochs": 10**6, "learning_rate": 3e-4})
     run = Training(model, loss, batches, settings, "gpu_step", None)
@@ -93,9 +93,8 @@ def measure(way: str, config: GPTConfig, micro_batch: int, n_parts: int, steps: 
     run.throughput.pause()
     last_loss = float(run.guard.unread[-1][2][0]) if run.guard.unread else float("nan")
     peak_gib = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else float("nan")
-    speed = run.throughput
-    waits = n_waits(run, made, device)
-    return Row(way, speed.tokens / speed.seconds, speed.utilization, peak_gib, waits, last_loss)
+    speed, utilization = run.throughput.tokens_per_s, run.throughput.utilization  # before more steps are counted
+    return Row(way, speed, utilization, peak_gib, n_waits(run, made, device), last_loss)
 
 
 def n_waits(run: Training, batches: list[Batch], device: torch.device) -> float:

@@ -4,7 +4,7 @@ The logits of a batch are the largest tensor of a training: of 32 texts of 1,024
 take 6.6 GB in float32, and their gradient takes as much. Here a part of them is computed at a time, and what the
 backward pass needs of it, the gradients of hidden states and weight, at once: nothing is computed twice.
 
-torch's own `linear_cross_entropy` (2.13) does the same in parts, but not inside a compiled graph, and it multiplies by a
+torch's own `linear_cross_entropy` (2.13) works in parts too, but not inside a compiled graph, and it multiplies by a
 weight of 50,257 rows: see `ALIGNED`.
 
 Shape suffixes: N targets, n those of one part, D emb_dim, V vocab_size, P the same rounded up to a multiple of 64.
@@ -99,7 +99,7 @@ class _InParts(torch.autograd.Function):
         weight_PD = F.pad(weight_VD.to(dtype), (0, 0, 0, n_filled))
         wants = tuple(has_gradients and wanted for wanted in ctx.needs_input_grad[:2])
         losses, x_gradients, weight_gradient = [], [], None
-        for first in range(0, N, rows_at_once(V)):
+        for first in range(0, max(N, 1), rows_at_once(V)):  # without a target: one part of none
             rows = slice(first, first + rows_at_once(V))
             part = of_part(x_ND[rows].to(dtype), weight_PD, targets_N[rows], V, *wants)
             losses.append(part.loss)

@@ -70,6 +70,11 @@ class Throughput:
             self.started_at = 0.0
 
     @property
+    def tokens_per_s(self) -> float:
+        """The tokens of all processes' batches per second, padding included."""
+        return self.tokens / max(self.seconds, 1e-9)
+
+    @property
     def step_s(self) -> float:
         """The mean seconds of a step."""
         return self.seconds / max(self.steps, 1)
@@ -83,7 +88,7 @@ class Throughput:
     def __str__(self) -> str:
         utilization = self.utilization
         mfu = "unknown" if utilization is None else f"{utilization:.1%}"
-        return f"{self.tokens / max(self.seconds, 1e-9):,.0f} tok/s  MFU {mfu}"
+        return f"{self.tokens_per_s:,.0f} tok/s  MFU {mfu}"
 
 
 def flops_per_token(model: nn.Module, length: int) -> float | None:
