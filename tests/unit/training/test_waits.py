@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -48,4 +49,4 @@ def test_on_a_gpu_a_step_makes_the_cpu_wait_only_every_tenth_time(made: Any) -> 
             torch.cuda.set_sync_debug_mode("default")
             run.guard.check()
     torch.cuda.set_sync_debug_mode("default")
-    assert len(waits) <= 3 and all(later - earlier >= LOOK_EVERY - 1 for earlier, later in zip(waits, waits[1:]))
+    assert len(waits) <= 3 and all(later - earlier >= LOOK_EVERY - 1 for earlier, later in pairwise(waits))
