@@ -115,7 +115,7 @@ def test_mfu_is_the_share_of_the_peak_of_all_processes_devices(
     needed = 64 * (flops_per_token(model, 16) or 0)
     monkeypatch.setattr(throughput, "PEAK_FLOPS", {"L4": 4 * needed})
     assert str(speed) == "64 tok/s  MFU 25.0%"
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(throughput, "n_processes", lambda: 2)
     assert speed.utilization == 0.125
 
 
