@@ -32,8 +32,10 @@ def answer_log_probs(model: nn.Module, inputs_B2T: Tensor, targets_B2T: Tensor, 
     n_shared = shared_start(inputs_PT, targets_PT)
     inputs_PT, targets_N, counted_N, is_answer_PT = on_device(tensors, model)
     losses_N = F.cross_entropy(model(inputs_PT, counted_N, n_shared).float(), targets_N, reduction="none")
-    # Not `index_add`, whose order of addition changes from run to run on a GPU.
-    log_probs_PT = torch.zeros(is_answer_PT.shape, device=losses_N.device).masked_scatter(is_answer_PT, -losses_N)
+    # Not `index_add`, whose order of addition changes from run to run on a GPU, and not `masked_scatter`, whose
+    # backward pass makes the CPU wait for the GPU.
+    places = torch.zeros(is_answer_PT.numel(), device=losses_N.device)
+    log_probs_PT = places.scatter(0, counted_N, -losses_N).view(is_answer_PT.shape)
     sums_P = log_probs_PT.sum(1)
     return (sums_P / is_answer_PT.sum(1) if mean else sums_P).view(-1, 2)
 

@@ -95,8 +95,9 @@ def attend(
     if kind == "sdpa":
         if mask is None and 1 < T < S:
             mask = causal_mask(T, S, q_BHTK.device)  # is_causal would treat the new tokens as the first ones
-        # One new token sees everything before it.
-        causal = mask is None and T > 1
+        causal = False  # one new token sees everything before it
+        if mask is None and T > 1:
+            causal = True  # in a branch: where T varies, a compiled `T > 1` is no bool
         return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, mask, drop_rate, is_causal=causal)
     if kind == "manual":
         return F.dropout(attention_weights(q_BHTK, k_BHSK, mask), drop_rate) @ v_BHSK

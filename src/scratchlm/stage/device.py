@@ -78,8 +78,9 @@ def autocast(model: nn.Module, precision: Precision) -> AbstractContextManager[o
     """Return a context in which the matrix products of a model are computed in `precision`; its weights are float32.
 
     Auto is bfloat16 where `has_bfloat16` is true of the model's device, and float32 elsewhere. With bfloat16, products
-    have bfloat16 results, and so has what is computed from nothing but those. The sums along the shortcuts, the layer
-    norms of these sums and `F.cross_entropy` are float32, and so is what torch's softmax computes inside.
+    have bfloat16 results, and so has what is computed from nothing but those. The layer norms and
+    `F.cross_entropy` are float32, and so is what torch's softmax computes inside; so are the sums along the shortcuts,
+    except in a GPT on a GPU.
 
     The context keeps copies of the weights until it ends: enter it anew after every change of them, and leave it
     before the backward pass, which uses the precision of the forward pass by itself.

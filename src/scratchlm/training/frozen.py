@@ -24,8 +24,8 @@ class UpperModel(nn.Module):
         super().__init__()
         self.model, self.features, self.n_lower = model, features, n_lower
 
-    def forward(self, ids_BT: Tensor, chosen_N: Tensor, n_shared: int = 0) -> Tensor:
-        """Return the logits of N of the B * T positions, [N, V]; see `LanguageModel.forward`.
+    def forward(self, ids_BT: Tensor, chosen_N: Tensor, n_shared: int = 0, targets_N: Tensor | None = None) -> Tensor:
+        """Return the logits of N of the B * T positions, [N, V], or their loss; see `LanguageModel.forward`.
 
         The text of a row ends at its last chosen position, as what follows changes no logits; no row is without one.
         Its features are looked up by its ids on the CPU: with a GPU, this waits for them to come back.
@@ -36,7 +36,8 @@ class UpperModel(nn.Module):
         length_B = length_B.scatter_reduce(0, row_N, column_N + 1, "amax")
         texts = [ids_T[:n] for ids_T, n in zip(ids_BT.cpu(), length_B.tolist(), strict=True)]
         x_BTD = self.features.of(texts).to(self.model.device)
-        return self.model.chosen_logits(x_BTD, row_N, column_N, n_shared, self.n_lower)
+        features_ND = self.model.chosen_features(x_BTD, row_N, column_N, n_shared, self.n_lower)
+        return self.model.head(features_ND) if targets_N is None else self.model.head_loss(features_ND, targets_N)
 
 
 def with_stored_features(model: LanguageModel, texts: Iterable[Tensor], snapshots: Snapshots) -> nn.Module:

@@ -6,7 +6,6 @@ split, dropout from the same generator): chapter 5's printed losses depend on it
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -23,6 +22,7 @@ from scratchlm.stage.processes import is_first, n_processes, summed
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.best import best_of, copy_weights, describe_end, is_out_of_patience, put_weights
+from scratchlm.training.compiled import compile_if_asked, uncompiled
 from scratchlm.training.guard import FiniteGuard
 from scratchlm.training.loaders import Loaders
 from scratchlm.training.loss import Batch, Loss, Measure, count_targets
@@ -38,6 +38,7 @@ from scratchlm.training.state import (
     restore,
     state_tensors,
 )
+from scratchlm.training.throughput import Throughput
 
 
 def train(
@@ -90,7 +91,8 @@ def train(
                 if state.batch < len(batches.train):
                     run.keep()
             run.guard.check()
-            with run.replica.looked_at():
+            run.throughput.pause()
+            with run.replica.looked_at(), uncompiled():
                 state.epoch_notes.append(after_epoch(state.epoch))
             report(state)
             state.epoch, state.batch = state.epoch + 1, 0
@@ -139,7 +141,8 @@ class Training:
         if snapshots and (saved := snapshots.load()):
             self.state = restore(self.model, self.optimizer, *saved)
             print(f"resuming after {self.position()}")
-        self.seconds, self.first_step = 0.0, self.state.steps  # of this process
+        self.throughput = Throughput(self.model)
+        compile_if_asked(self.model)
         self.learning_rate = params.learning_rate  # of the last step
 
     def update(self, batch: Batch) -> None:
@@ -151,7 +154,7 @@ class Training:
         only one of them needs memory. Of several processes, each computes parts of its own rows. The loss is computed
         in `precision`; the gradients, the optimizer's state and the weights are float32.
         """
-        started = time.perf_counter()
+        self.throughput.start()
         state = self.state
         self.learning_rate = learning_rate_at(state.steps, self.total_steps, self.params)
         for group in self.optimizer.param_groups:
@@ -165,7 +168,7 @@ class Training:
         self.optimizer.step()
         state.steps, state.batch = state.steps + 1, state.batch + 1
         state.tokens_seen += batch[0].numel()
-        self.seconds += time.perf_counter() - started
+        self.throughput.count(batch)
 
     def backward(self, batch: Batch) -> Tensor:
         """Find the gradients of the mean loss of a whole batch, of which this process computes its rows; return it."""
@@ -201,6 +204,7 @@ class Training:
         Where the row decides what is kept or when to stop, the validation loss is that of `measure_losses`: a choice by
         a few batches would be a choice by chance.
         """
+        self.throughput.pause()
         self.guard.check()
         state, params = self.state, self.params
         # The book does not evaluate after the last step, so that evaluation must not change later random numbers.
@@ -241,6 +245,7 @@ class Training:
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the contents of a snapshot; raise InputError if a weight is not finite."""
+        self.throughput.pause()
         self.guard.check_weights(self.weights, self.state.steps - 1, self.learning_rate)
         return state_tensors(self.model, self.optimizer, self.state), self.state.notes()
 
@@ -259,10 +264,8 @@ class Training:
     def console_line(self) -> str:
         """Return the last row of the curve as text, with this process's speed and the remaining time."""
         row, state = self.state.curve[-1], self.state
-        step_s = self.seconds / (state.steps - self.first_step)
-        tokens_per_step = state.tokens_seen / state.steps
         return (
             f"step {row.step:5d} {100 * state.steps / self.total_steps:3.0f} %  train {row.train_loss:.3f}  "
-            f"val {row.validation_loss:.3f}  lr {row.learning_rate:.1e}  {tokens_per_step / step_s:,.0f} tok/s  "
-            f"{(self.total_steps - state.steps) * step_s:.0f} s left"
+            f"val {row.validation_loss:.3f}  lr {row.learning_rate:.1e}  {self.throughput}  "
+            f"{(self.total_steps - state.steps) * self.throughput.step_s:.0f} s left"
         )

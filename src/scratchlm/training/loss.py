@@ -7,7 +7,6 @@ from math import exp
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from scratchlm.model.kv_cache import n_alike
 
@@ -47,7 +46,7 @@ def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
     n_shared = shared_start(inputs_BT, targets_BT)  # on the CPU, as the next line, to wait for no GPU
     counted_N = (targets_BT.flatten() != IGNORED).nonzero().squeeze(1)
     inputs_BT, targets_N, counted_N = on_device((inputs_BT, targets_BT.flatten()[counted_N], counted_N), model)
-    return F.cross_entropy(model(inputs_BT, counted_N, n_shared), targets_N, reduction="sum")
+    return model(inputs_BT, counted_N, n_shared, targets_N)  # type: ignore[no-any-return]
 
 
 def shared_start(inputs_BT: Tensor, targets_BT: Tensor) -> int:
