@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+import time
 from itertools import chain
 from pathlib import Path
 
@@ -28,6 +29,9 @@ from voluptuous import Invalid
 from scratchlm.errors import InputError
 from scratchlm.params.file import PARAMS, load_params
 
+# In a cache that several projects share, an entry that is younger may be one that another is writing: seconds.
+SHARED_AGE_S = 60
+
 
 def repair() -> None:
     """Move or remove DVC's damaged files in the project of the current folder, with a line on stderr for each.
@@ -43,7 +47,8 @@ def repair() -> None:
                 if not dvc_runs_in(root):
                     repair_rwlock(folder / RWLOCK_FILE)
                     repair_dvc_lock(root / "dvc.lock", folder / "dvc.lock.damaged")
-                    repair_run_cache(root / ".dvc/cache/runs")
+                    cache = Path(repo.cache.legacy.path)
+                    repair_run_cache(cache / "runs", 0 if cache.is_relative_to(root) else SHARED_AGE_S)
     except (DvcException, OSError, sqlite3.Error):
         return
 
@@ -115,15 +120,17 @@ def is_whole(content: bytes) -> bool:
     return True
 
 
-def repair_run_cache(folder: Path) -> None:
+def repair_run_cache(folder: Path, age_s: float) -> None:
     """Remove half-written entries of the run cache, which DVC would use as the newest ones, and folders left empty.
 
-    DVC makes an entry's folder before the entry, and stops at an empty one.
+    DVC makes an entry's folder before the entry, and stops at an empty one. What is younger than `age_s` stays.
     """
+    latest_s = time.time() - age_s
     for path in folder.glob("*/*/*.tmp"):
-        remove(path)
+        if path.stat().st_mtime <= latest_s:
+            remove(path)
     for path in folder.glob("*/*"):
-        if path.is_dir() and not any(path.iterdir()):
+        if path.is_dir() and not any(path.iterdir()) and path.stat().st_mtime <= latest_s:
             path.rmdir()
 
 

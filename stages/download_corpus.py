@@ -1,9 +1,8 @@
-"""Collect the texts for pretraining in data/corpus/, one file per document."""
+"""Collect the texts for pretraining in data/corpus/, one file per document, or files with many."""
 
 from pathlib import Path
 
 from scratchlm.corpus.collect import collect_corpus
-from scratchlm.corpus.documents import count_characters, document_paths
 from scratchlm.params.schema import Params
 from scratchlm.stage.metrics import write_metrics
 
@@ -13,7 +12,6 @@ METRICS = Path("metrics/download_corpus.json")
 
 
 def main(params: Params) -> None:
-    collect_corpus(params.corpus.source, CORPUS, INPUTS)
-    documents, characters = len(document_paths(CORPUS)), count_characters(CORPUS)
-    write_metrics(METRICS, {"documents": documents, "characters": characters})
-    print(f"documents: {documents:,}, characters: {characters:,}")
+    counts = collect_corpus(params.corpus.source, CORPUS, INPUTS)
+    write_metrics(METRICS, counts)
+    print(", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items()))

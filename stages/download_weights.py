@@ -31,7 +31,7 @@ def main(params: Params) -> None:
     device = choose_device()
     tokenizer = read_tokenizer(TOKENIZER)
     tokens = open_tokens(TOKENS)
-    tokens.check_ids(tokenizer.n_vocab)
+    tokens.check_vocabulary(tokenizer.n_vocab)
     batches, max_length = window_loaders(tokens, params.pretrain.batch_size).validation, tokens.manifest.max_length
     measures, samples = {}, ["# What each base writes before any fine-tuning\n"]
     with atomic_path(BASES) as temporary:

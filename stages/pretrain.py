@@ -35,7 +35,7 @@ def main(params: Params) -> None:
     settings = params.pretrain
     device = choose_device(settings.precision)
     tokenizer, tokens = read_tokenizer(TOKENIZER), open_tokens(TOKENS)
-    tokens.check_ids(tokenizer.n_vocab)
+    tokens.check_vocabulary(tokenizer.n_vocab)
     torch.manual_seed(params.seed)
     model, optimizer_state = start_model(settings.start, INPUTS, params.model, tokenizer)
     optimizer = new_optimizer(model.to(device), settings, optimizer_state)

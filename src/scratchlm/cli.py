@@ -245,14 +245,27 @@ def next_token(
 
 @cli.command()
 def judge(
+    more: Annotated[list[Path] | None, typer.Argument(help="Further results to import.")] = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Write what the judges would be asked, as requests of a batch.")
+    ] = None,
+    results: Annotated[Path | None, typer.Option("--import", help="Put a batch's results into the cache.")] = None,
     show_cache: Annotated[bool, typer.Option("--show-cache", help="Print its place and what it holds.")] = False,
     clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove all answers from the cache.")] = False,
 ) -> None:
-    """Show or clear the cache of the judges' answers."""
+    """Have a batch answer for the judges, or show or clear the cache of the judges' answers."""
     from scratchlm.judging.answer_cache import AnswerCache, cache_path
 
-    if show_cache == clear_cache:
-        raise InputError("give one of --show-cache and --clear-cache; the judging itself is a stage of `make repro`")
+    if [export is None, results is None, not show_cache, not clear_cache].count(False) != 1:
+        raise InputError(
+            "give one of --export, --import, --show-cache and --clear-cache; the judging itself is a stage of "
+            "`make repro`"
+        )
+    if more and results is None:
+        raise InputError(f"got {more[0]}: only --import takes further files")
+    if export or results:
+        exchange(export, [results, *(more or ())] if results else [])
+        return
     path = cache_path()
     if not path.exists():
         print(f"{path}: no answers yet")
@@ -263,7 +276,26 @@ def judge(
             return
         print(f"{path}: {cache.count():,} answers, {cache.size_bytes():,} bytes")
         for name, latencies_s in cache.latencies_by_judge().items():
-            print(f"  {name}\t{len(latencies_s):,}\t{median(latencies_s):.2f} s each (median)")
+            asked_s = [latency_s for latency_s in latencies_s if latency_s is not None]
+            time = f"{median(asked_s):.2f} s each (median)" if asked_s else "by batches"
+            print(f"  {name}\t{len(latencies_s):,}\t{time}")
+
+
+def exchange(out: Path | None, results: list[Path]) -> None:
+    """Write the requests of a batch to `out`, or import its results."""
+    from scratchlm.judging.answer_cache import AnswerCache, cache_path
+    from scratchlm.judging.backends.openai import read_base_url
+    from scratchlm.judging.batch_file import describe_files, export_requests, import_results
+    from scratchlm.judging.comparison import RESPONSES
+    from scratchlm.judging.responses import read_responses
+
+    params = load_params(PARAMS)
+    asked = read_responses(Path(RESPONSES)), params.judge, params.seed
+    with AnswerCache(cache_path()) as cache:
+        if out is not None:
+            print(describe_files(export_requests(out, *asked, cache), read_base_url()))
+        else:
+            print(import_results(results, *asked, cache).describe())
 
 
 @cli.command()

@@ -20,6 +20,7 @@ from scratchlm.model.language_model import LanguageModel
 from scratchlm.params.choices import PromptStyle
 from scratchlm.params.schema import PreferenceTuningParams
 from scratchlm.stage.device import autocast
+from scratchlm.stage.processes import leave
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.protocol import Tokenizer
@@ -29,6 +30,7 @@ from scratchlm.training.loaders import Loader, loaders
 from scratchlm.training.loop import train
 from scratchlm.training.loss import Batch
 from scratchlm.training.measuring import evaluation_mode
+from scratchlm.training.shares import compute_rows
 from scratchlm.training.state import TrainingState
 
 STAGE = "tune_preferences"
@@ -137,6 +139,7 @@ def tune(
 
     The reference is asked once, before the training, about the pairs of all splits: it never changes, and so there is
     no second model in memory. `after_epoch` and `report` are called as by `train`.
+    Of several processes that share all this, the first returns the result and the others leave.
     Raises InputError and Interrupted as `train` does.
     """
     pad = partial(collate_pairs, pad_id=pad_id, max_length=params.max_length, mask_prompt=params.mask_prompt)
@@ -172,7 +175,9 @@ def tune(
         report=report,
         snapshots=snapshots,
     )
-    before, after = ({split: torch.tensor(part) for split, part in found.items()} for found in (reference, log_probs()))
+    final = log_probs()
+    leave()
+    before, after = ({split: torch.tensor(part) for split, part in found.items()} for found in (reference, final))
     return Tuning(before, after, params.beta, state, snapshots)
 
 
@@ -183,7 +188,9 @@ def find_log_probs(model: nn.Module, batches: Loader, params: PreferenceTuningPa
     n_pairs = len(batches.dataset)  # type: ignore[arg-type]
     bar = progress_bar(n_pairs, "log-probabilities", "pair")
     with evaluation_mode(model), autocast(model, params.precision), bar:
-        for inputs_B2T, targets_B2T, _ in batches:
-            found += answer_log_probs(model, inputs_B2T, targets_B2T, params.mean_log_probability).tolist()
-            bar.update(len(inputs_B2T))
+        for batch in batches:
+            found += compute_rows(
+                lambda part: answer_log_probs(model, part[0], part[1], params.mean_log_probability), batch
+            ).tolist()
+            bar.update(len(batch[0]))
     return found

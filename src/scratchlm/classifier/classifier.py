@@ -23,6 +23,7 @@ from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.loaders import Loader
 from scratchlm.training.loss import Batch, on_device
 from scratchlm.training.measuring import evaluation_mode
+from scratchlm.training.shares import compute_rows
 
 
 class Classifier(nn.Module):
@@ -82,6 +83,8 @@ def choose_trained_layers(classifier: Classifier, params: ClassifierParams) -> N
     else:
         classifier.requires_grad_(params.train_layers == "all")
     classifier.head.requires_grad_(True)
+    if not classifier.gpt.config.tie_embeddings:
+        classifier.gpt.lm_head.requires_grad_(False)  # no label depends on it
 
 
 def encode_messages(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> Tensor:
@@ -134,15 +137,19 @@ def batch_accuracy(classifier: nn.Module, batches: Loader, n_batches: int) -> fl
 
     Draws from torch's global generator for each pass over `batches`, as the book does.
     """
-    device = next(classifier.parameters()).device
     with evaluation_mode(classifier):
-        hits = [classifier(ids.to(device)).argmax(dim=-1).cpu() == labels for ids, labels in islice(batches, n_batches)]
+        hits = [logits_of(classifier, ids).argmax(dim=-1) == labels for ids, labels in islice(batches, n_batches)]
     return 100 * float(torch.cat(hits).double().mean())
 
 
 @torch.no_grad()
 def label_logits(classifier: nn.Module, ids: Tensor, batch_size: int) -> Tensor:
     """Return the logits of the labels of every row of `ids`, [n, n_labels] float32 on the CPU."""
-    device = next(classifier.parameters()).device
     with evaluation_mode(classifier):
-        return torch.cat([classifier(batch.to(device)).float().cpu() for batch in torch.split(ids, batch_size)])
+        return torch.cat([logits_of(classifier, batch).float() for batch in torch.split(ids, batch_size)])
+
+
+def logits_of(classifier: nn.Module, ids_BT: Tensor) -> Tensor:
+    """Return the logits of the labels of a batch on the CPU, [B, n_labels]; several processes share its rows."""
+    device = next(classifier.parameters()).device
+    return compute_rows(lambda part: classifier(part[0].to(device)), (ids_BT,))

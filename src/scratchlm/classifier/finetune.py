@@ -28,6 +28,7 @@ from scratchlm.classifier.messages import read_split_csv
 from scratchlm.params.choices import Padding
 from scratchlm.params.schema import ClassifierParams
 from scratchlm.stage.device import autocast
+from scratchlm.stage.processes import leave
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.tokenizer.measures import longest_tokens
 from scratchlm.tokenizer.protocol import Tokenizer
@@ -116,6 +117,7 @@ def finetune(
     """Train a classifier's unfrozen layers on the training messages, and measure all splits before and after.
 
     `measure_prompted` is called before the training changes the base's weights, and `report` as by `train`.
+    Of several processes that share all this, the first returns the result and the others leave.
     Raises InputError and Interrupted as `train` does.
     """
 
@@ -157,6 +159,7 @@ def finetune(
     )
     with autocast(model, params.precision):
         logits = {split: label_logits(model, messages[split].ids, params.batch_size) for split in SPLITS}
+    leave()
     final = {split: asdict(measure_logits(logits[split], messages[split].labels)) for split in SPLITS}
     validation, test = ((logits[split], messages[split].labels) for split in ("validation", "test"))
     return Finetuning(

@@ -1,4 +1,4 @@
 """The corpus: collecting its texts, and reading them document by document (chapter 2.2).
 
-Imports `download`, `sample`, `files` and `errors`.
+Imports `download`, `sample`, `stage`, `files` and `errors`.
 """

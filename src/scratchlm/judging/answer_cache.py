@@ -11,12 +11,13 @@ import json
 import sqlite3
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from scratchlm.errors import InputError
 from scratchlm.files.database import files_of, open_database
 from scratchlm.files.folders import cache_folder
 from scratchlm.judging.client import Backend, Completion
@@ -45,7 +46,7 @@ class AnswerCache(AbstractContextManager["AnswerCache"]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is imported is compared with what is there
         self._remembered: dict[str, Completion] = {}
         self._database: sqlite3.Connection | None = None
         self._is_closed = self._has_warned = False
@@ -65,13 +66,33 @@ class AnswerCache(AbstractContextManager["AnswerCache"]):
         self._remembered[key] = answer
         self._run("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", key, judge, *astuple(answer))
 
+    def put_all(self, answers: Iterable[tuple[str, str, Completion]]) -> None:
+        """Keep many answers (key, judge, answer), all of them or, if one cannot be had or kept, none.
+
+        What is there already stays. Raises InputError if they cannot be kept.
+        """
+        rows = ((key, judge, *astuple(answer)) for key, judge, answer in answers)
+        with self._lock:
+            try:
+                self._database = database = self._database or open_database(self.path, TABLE, "judge cache")
+                # Apart at first: other processes go on writing, and one statement takes all.
+                database.execute("CREATE TEMP TABLE imported AS SELECT * FROM answers WHERE FALSE")
+                try:
+                    database.executemany("INSERT INTO imported VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                    database.execute("INSERT OR IGNORE INTO answers SELECT * FROM imported")
+                finally:
+                    database.execute("DROP TABLE imported")
+            except (sqlite3.Error, OSError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise InputError(f"{self.path}: the answers cannot be kept; {reason}") from None
+
     def count(self) -> int:
         """How many answers the file holds."""
         return len(self._run("SELECT key FROM answers"))
 
-    def latencies_by_judge(self) -> dict[str, list[float]]:
-        """The seconds that each answer in the file took, by judge in alphabetical order."""
-        latencies: dict[str, list[float]] = {}
+    def latencies_by_judge(self) -> dict[str, list[float | None]]:
+        """The seconds that each answer in the file took, None in a batch, by judge in alphabetical order."""
+        latencies: dict[str, list[float | None]] = {}
         for judge, latency_s in self._run("SELECT judge, latency_s FROM answers ORDER BY judge"):
             latencies.setdefault(judge, []).append(latency_s)
         return latencies

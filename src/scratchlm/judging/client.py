@@ -38,7 +38,8 @@ class Completion:
     prompt_tokens: int | None
     answer_tokens: int | None
     attempts: int = 1  # how often the question was asked until this came
-    latency_s: float = 0.0  # of the last time; in no row, because the same completions must make the same bytes
+    # Of the last time, None in a batch; in no row, because the same completions must make the same bytes.
+    latency_s: float | None = 0.0
 
 
 class BackendError(Exception):
@@ -145,7 +146,8 @@ class Backend:
             raise TypeError(f"a message of type {type(text).__name__}, not text")
         end: Any = finish if finish in get_args(Finish) else "other"
         counts = [n if type(n) is int and 0 <= n <= MOST_TOKENS else None for n in (prompt_tokens, answer_tokens)]
-        return Completion(self._without_key(text or ""), end, counts[0], counts[1])
+        whole = (text or "").encode("utf-8", "replace").decode()  # JSON can hold half a character
+        return Completion(self._without_key(whole), end, counts[0], counts[1])
 
     def _without_key(self, text: str) -> str:
         """Take the key out, because some servers repeat it in their errors; JSON may hold its slashes escaped."""

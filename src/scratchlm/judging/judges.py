@@ -6,9 +6,10 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 
 from scratchlm.assistant.instructions import VARIANTS, AnsweredEntry
 from scratchlm.judging.answer_cache import AnswerCache, answer_key, cache_path
@@ -17,7 +18,18 @@ from scratchlm.judging.client import Backend, BackendError, Completion
 from scratchlm.judging.overlap import OverlapJudge
 from scratchlm.judging.probes import probe_items
 from scratchlm.judging.prompt import JudgePrompt, Reading, load_prompt
-from scratchlm.judging.verdicts import DEFAULT_PATIENCE_S, Judge, Row, ServerGone, Verdict, judge_items, judge_responses
+from scratchlm.judging.verdicts import (
+    DEFAULT_PATIENCE_S,
+    Item,
+    Judge,
+    Question,
+    Row,
+    ServerGone,
+    Verdict,
+    judge_items,
+    judge_responses,
+    response_items,
+)
 from scratchlm.params.schema import JudgeParams
 from scratchlm.stage.environment import read_count, read_seconds
 
@@ -40,7 +52,7 @@ class LlmJudge(Judge):
         self._asked: Counter[str] = Counter()  # how often in vain, by key
         self._locks: dict[str, threading.Lock] = {}  # by key: two who want one answer ask for it once
 
-    def judge(self, verdict: Verdict, may_ask: bool = True) -> int | None:
+    def judge(self, verdict: Verdict, may_ask: bool = True) -> int | Question:
         """Score one answer, or the first of a pair, asking only for what the cache does not hold.
 
         After words without a score comes one more question, with a reminder of the format, then a lenient reading.
@@ -53,28 +65,28 @@ class LlmJudge(Judge):
         if other == verdict.response:
             verdict.status, verdict.score, verdict.reason = "equal", 50.0, "both answers are the same text"
             return 0
-        form = self._prompt if other is None else self._pair_prompt
-        prompt = form.render(verdict.entry, verdict.response, other)
+        form = self._form(verdict)
+        first, second = self.questions(verdict)
         said: list[Completion] = []
         n_new, failure = 0, None
         try:
-            for number, question in enumerate((prompt, f"{prompt}\n\n{form.reminder}"), start=1):
-                key = answer_key(self._backend, form.schema, question, number)
+            for question in (first, second):
+                key = question.key
                 with self._locks.setdefault(key, threading.Lock()):
                     completion = self._cache.get(key)
                     if completion is None and not may_ask:
-                        return None
+                        return question
                     if completion is None:
                         start_s = time.monotonic()
                         self._asked[key] += 1
-                        new = self._backend.ask(question, form.schema)
+                        new = self._backend.ask(question.text, form.schema)
                         latency_s = time.monotonic() - start_s
                         text = new.text.encode("utf-8", "replace").decode()  # JSON can hold half a character
                         completion = replace(new, text=text, attempts=self._asked.pop(key), latency_s=latency_s)
                         self._cache.put(key, self.name, completion)
                         n_new += 1
                 said.append(completion)
-                reading, raw = self._read(form, question, completion), completion.text
+                reading, raw = self._read(form, question.text, completion), completion.text
                 if reading.score is not None or reading.status == "truncated":
                     break
             else:
@@ -86,8 +98,27 @@ class LlmJudge(Judge):
         verdict.failure = failure
         verdict.status, verdict.score, verdict.reason = reading
         verdict.raw, verdict.attempts = raw, sum(one.attempts for one in said) + self._asked[key]
-        verdict.prompt, verdict.prompt_sha256 = form.name, hashlib.sha256(prompt.encode()).hexdigest()
+        verdict.prompt, verdict.prompt_sha256 = form.name, hashlib.sha256(first.text.encode()).hexdigest()
         return n_new
+
+    def questions(self, verdict: Verdict) -> tuple[Question, Question]:
+        """What is asked about an answer that has to be asked about, first and, after words without a score, then."""
+        form = self._form(verdict)
+        text = form.render(verdict.entry, verdict.response, verdict.other_response)
+        first, second = (
+            Question(answer_key(self._backend, form.schema, asked, number), asked, form.schema)
+            for number, asked in enumerate((text, f"{text}\n\n{form.reminder}"), start=1)
+        )
+        return first, second
+
+    def lacking(self, items: Iterable[Item]) -> Iterator[Question]:
+        """Yield what would be asked next about the items whose verdicts need more than the cache holds, each once."""
+        found = set()
+        for item in items:
+            asked = self.judge(Verdict(*item), may_ask=False)
+            if isinstance(asked, Question) and asked.key not in found:
+                found.add(asked.key)
+                yield asked
 
     def is_alive(self) -> bool:
         """Ask something that no answer to judge can spoil; whether any reply comes."""
@@ -95,6 +126,9 @@ class LlmJudge(Judge):
             self._backend.ask(self._prompt.reminder, self._prompt.schema)
             return True
         return False
+
+    def _form(self, verdict: Verdict) -> JudgePrompt:
+        return self._prompt if verdict.other is None else self._pair_prompt
 
     def _read(self, form: JudgePrompt, question: str, reply: Completion) -> Reading:
         """Read a reply of which nothing was cut.
@@ -130,6 +164,20 @@ def open_judge(name: str, settings: JudgeParams, seed: int, cache: AnswerCache) 
     return LlmJudge(backend, load_prompt(settings.prompt), cache, num_ctx=settings.num_ctx)
 
 
+def name_judge(
+    name: str, settings: JudgeParams, seed: int, cache: AnswerCache
+) -> tuple[LlmJudge, openai.OpenAiBackend]:
+    """Make the judge called "openai:MODEL", and its backend, without looking for the server."""
+    timeout_s = read_seconds("SCRATCHLM_JUDGE_TIMEOUT_S", DEFAULT_TIMEOUT_S)
+    backend = openai.name_model(name.partition(":")[2], settings, seed, timeout_s)
+    return LlmJudge(backend, load_prompt(settings.prompt), cache, num_ctx=settings.num_ctx), backend
+
+
+def all_items(entries: Sequence[AnsweredEntry], settings: JudgeParams, seed: int) -> Iterator[Item]:
+    """Yield everything that a language model has to judge: answers, pairs and probes."""
+    return chain(response_items(entries, settings.pairwise), probe_items(entries, settings.probes, seed))
+
+
 def judge_by_all(
     entries: Sequence[AnsweredEntry], settings: JudgeParams, seed: int
 ) -> tuple[dict[str, list[Row]], dict[str, list[Row]], dict[str, list[Row]], list[ServerGone]]:
@@ -144,8 +192,16 @@ def judge_by_all(
     probes: dict[str, list[Row]] = {}
     gone: list[ServerGone] = []
     with AnswerCache(cache_path()) as cache:
+
+        def find_judge(name: str) -> Judge:
+            if name.startswith("openai:"):
+                judge, _ = name_judge(name, settings, seed, cache)
+                if next(judge.lacking(all_items(entries, settings, seed)), None) is None:
+                    return judge  # its server, which may be a batch by now, has nothing left to say
+            return open_judge(name, settings, seed, cache)
+
         # All of them before the first question: a missing model shows itself at once.
-        for judge in [open_judge(name, settings, seed, cache) for name in settings.judges]:
+        for judge in [find_judge(name) for name in settings.judges]:
             try:
                 pairwise = settings.pairwise and isinstance(judge, LlmJudge)
                 rows[judge.name] = judge_responses(entries, judge, concurrency, patience_s, pairwise)

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scratchlm.judging.verdicts import Judge, Verdict
@@ -47,7 +47,8 @@ def score(instruction: str, input: str, output: str, response: str) -> OverlapSc
     """
     prompt = f"{instruction}\n{input}"
     chrf = chrf_plus_plus(response, output)
-    prompt_chrf = max(chrf_plus_plus(text, output) for text in (instruction, input, prompt))
+    # chrF++ sees no white space around a text, so that without an input the prompt is the instruction.
+    prompt_chrf = max(chrf_plus_plus(text, output) for text in {instruction.strip(), input.strip(), prompt.strip()})
     missing = missing_numbers(prompt, output, response)
     if missing:
         corrected = 0.0
@@ -62,8 +63,9 @@ def score(instruction: str, input: str, output: str, response: str) -> OverlapSc
 def signature() -> str:
     """The scorer's name and every setting that decides its figures, sacrebleu's version included."""
     # sacrebleu fills the number of references in when it first scores.
-    chrf_plus_plus("a", "a")
-    return f"overlap|prompt-corrected|number-values|quotes-alike|{_metric().get_signature()}"
+    metric = _metric("a")
+    metric.corpus_score(["a"], None)
+    return f"overlap|prompt-corrected|number-values|quotes-alike|{metric.get_signature()}"
 
 
 @lru_cache(maxsize=4096)
@@ -73,8 +75,8 @@ def chrf_plus_plus(hypothesis: str, reference: str) -> float:
     All quotation marks are taken for the same one. Cached: the answers to one entry share the scores of its
     instruction and input.
     """
-    hypothesis, reference = (text.translate(QUOTATION_MARKS) for text in (hypothesis, reference))
-    return float(_metric().sentence_score(hypothesis, [reference]).score)
+    metric = _metric(reference.translate(QUOTATION_MARKS))
+    return float(metric.corpus_score([hypothesis.translate(QUOTATION_MARKS)], None).score)  # a corpus of one
 
 
 def token_f1(response: str, output: str) -> float:
@@ -125,8 +127,9 @@ class OverlapJudge(Judge):
         return 0
 
 
-@cache
-def _metric() -> CHRF:
+@lru_cache(maxsize=256)
+def _metric(reference: str) -> CHRF:
+    """chrF++ against one reference, whose n-grams are counted once for all answers to its entry."""
     from sacrebleu.metrics.chrf import CHRF  # takes a quarter of a second to import
 
-    return CHRF(word_order=2)
+    return CHRF(word_order=2, references=[[reference]])

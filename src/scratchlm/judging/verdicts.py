@@ -8,10 +8,10 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NamedTuple, NotRequired, TypedDict, cast
 
 from tenacity import RetryCallState, Retrying, retry_if_result
 
@@ -88,6 +88,17 @@ class Verdict:
         return cast(Row, {name: rounded(value) if isinstance(value, float) else value for name, value in row.items()})
 
 
+Item = tuple[str, AnsweredEntry, str] | tuple[str, AnsweredEntry, str, Variant]  # as in `judge_items`
+
+
+class Question(NamedTuple):
+    """What a language model is asked about one answer, or one pair, and the key of what it says in the cache."""
+
+    key: str
+    text: str
+    schema: Mapping[str, Any] | None  # that the answer keeps to
+
+
 class Judge:
     """Anything that scores answers against their entries' references, from many threads at once."""
 
@@ -95,8 +106,8 @@ class Judge:
     model: str
     model_digest: str | None = None
 
-    def judge(self, verdict: Verdict, may_ask: bool = True) -> int | None:
-        """Score one answer; return how many new completions that took, None if it takes one and the judge may not ask.
+    def judge(self, verdict: Verdict, may_ask: bool = True) -> int | Question:
+        """Score one answer; return how many new completions that took, or the first one that a judge may not ask for.
 
         Never raises over a single answer: `verdict.failure` says why a server failed, and it can be judged again.
         """
@@ -129,25 +140,22 @@ def judge_responses(
     """
     if not entries:
         raise InputError("the list of responses to judge is empty: run generate_responses on at least one entry")
-    answers = [(variant, entry, entry[variant]["text"]) for entry in entries for variant in VARIANTS]
-    if not pairwise:
-        return judge_items(answers, judge, concurrency, patience_s, "answers")
-    pairs = [
-        (first, entry, entry[first]["text"], second)
-        for pair in COMPARED.values()
-        for entry in entries
-        for first, second in (pair, pair[::-1])
-    ]
-    return judge_items([*answers, *pairs], judge, concurrency, patience_s, "questions")
+    items = list(response_items(entries, pairwise))
+    return judge_items(items, judge, concurrency, patience_s, "questions" if pairwise else "answers")
 
 
-def judge_items(
-    items: Sequence[tuple[str, AnsweredEntry, str] | tuple[str, AnsweredEntry, str, Variant]],
-    judge: Judge,
-    concurrency: int,
-    patience_s: float,
-    what: str,
-) -> list[Row]:
+def response_items(entries: Sequence[AnsweredEntry], pairwise: bool) -> Iterator[Item]:
+    """Yield every entry's answers and, with `pairwise`, then the pairs of them in both orders."""
+    for entry in entries:
+        for variant in VARIANTS:
+            yield variant, entry, entry[variant]["text"]
+    for pair in COMPARED.values() if pairwise else ():
+        for entry in entries:
+            for first, second in (pair, pair[::-1]):
+                yield first, entry, entry[first]["text"], second
+
+
+def judge_items(items: Sequence[Item], judge: Judge, concurrency: int, patience_s: float, what: str) -> list[Row]:
     """Have every item judged, `concurrency` at a time; return their rows, in order.
 
     An item is (variant, entry, response), in a pair followed by the variant whose response is shown second.
@@ -202,7 +210,8 @@ class Rounds:
         def ask(verdict: Verdict) -> tuple[Verdict, int | None, float, float]:
             """In a thread of the pool, have one answer judged; once the server fails, from the cache alone."""
             start_s = time.monotonic()
-            n_new = self.judge.judge(verdict, may_ask=not is_failing.is_set())
+            asked = self.judge.judge(verdict, may_ask=not is_failing.is_set())
+            n_new = None if isinstance(asked, Question) else asked
             if n_new is not None and verdict.failure is not None and verdict.failure.worth_retrying:
                 is_failing.set()
             return verdict, n_new, start_s, time.monotonic()

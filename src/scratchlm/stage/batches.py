@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from scratchlm.stage.interruption import deferred
+from scratchlm.stage.processes import gathered, leave, n_processes, rank
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 
@@ -22,6 +23,8 @@ def compute_batches(
     the results, and the function that computes the results of a batch; both are the same each time. What is saved in
     `snapshots` is not computed again; results must fit into JSON, and a tuple may come back as a list. `what` names one
     result, for bars and messages. Raises Interrupted between two batches if a stop was requested.
+
+    Several processes compute a batch each at a time; the first returns the results, and the others leave.
     """
     saved = snapshots.load()
     # By the number of the result as a string: JSON has no other keys.
@@ -37,12 +40,15 @@ def compute_batches(
             if len(given) == n:
                 continue
             batches, compute = begin(name)
+            missing = [numbers for numbers in batches if str(numbers[0]) not in given]
             with progress_bar(n, name, what, initial=len(given)) as bar:
-                for numbers in batches:
-                    if str(numbers[0]) in given:
-                        continue
+                for first in range(0, len(missing), n_processes()):
+                    together = missing[first : first + n_processes()]
                     snapshots.keep(lambda: ({}, results), position())
-                    given.update(zip(map(str, numbers), compute(numbers), strict=True))
-                    bar.update(len(numbers))
+                    own = compute(together[rank()]) if rank() < len(together) else []
+                    for numbers, computed in zip(together, gathered(own), strict=False):
+                        given.update(zip(map(str, numbers), computed, strict=True))
+                        bar.update(len(numbers))
         snapshots.keep(lambda: ({}, results), position(), ended=True)
+    leave()
     return {name: [given[str(number)] for number in range(n)] for name, given in results.items()}

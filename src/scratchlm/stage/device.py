@@ -36,9 +36,24 @@ def choose_device(precision: Precision = "float32") -> torch.device:
 def find_device() -> tuple[torch.device, str]:
     """Return the device that SCRATCHLM_DEVICE names, or else the fastest of this machine, and the reason.
 
-    Call it before the first tensor is made: see `use_huge_pages`. Raises InputError if the device cannot be used.
+    Of several processes on one machine, each gets the GPU with its number. Call it before the first tensor is made: see
+    `use_huge_pages`. Raises InputError if the device cannot be used.
     """
     use_huge_pages()
+    device, reason = find_any_device()
+    local_rank = os.environ.get("LOCAL_RANK")  # torchrun sets it
+    if local_rank is None or device.type == "cpu":
+        return device, reason
+    if device.type == "mps" or device.index is not None:
+        raise InputError(
+            f"SCRATCHLM_DEVICE is {str(device)!r}, which several processes cannot share: use cuda, for a GPU each, "
+            "or cpu"
+        )
+    return torch.device("cuda", int(local_rank)), reason
+
+
+def find_any_device() -> tuple[torch.device, str]:
+    """Return the device that SCRATCHLM_DEVICE names, or else the fastest of this machine, and the reason."""
     asked = os.environ.get("SCRATCHLM_DEVICE")
     if asked:
         try:

@@ -14,6 +14,9 @@ from scratchlm.errors import InputError
 # per core, a training step took 3 to 20 times its idle time. With 300 to 1,000 rounds it took twice, and idle the same.
 SPIN_COUNT = 1000
 
+LAUNCH = "SCRATCHLM_LAUNCH"  # the command that starts the processes of a stage, such as torchrun --nproc-per-node 2
+THREADS = "SCRATCHLM_THREADS"  # what one process would have; the launcher tells its processes
+
 
 def share_cores() -> None:
     """Let waiting threads of OpenMP sleep soon, unless the user has set how they wait; call it before torch loads."""

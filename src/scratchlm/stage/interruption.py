@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -86,7 +86,14 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 
 def _watch_parents() -> None:
-    """Request a stop when DVC is gone: a SIGTERM to DVC alone would leave this process running."""
+    """Request a stop when DVC is gone: a SIGTERM to DVC alone would leave this process running.
+
+    One of several processes ends at once when its launcher is gone. That waits for its processes and passes requests on
+    to them, so it was killed; and to wait for the others, who may be gone, could take forever.
+    """
+    if "RANK" in os.environ:  # torchrun has started this process
+        wait_until_gone(psutil.Process().parents()[:1])
+        os._exit(1)
     if "DVC_STAGE" not in os.environ:  # DVC sets it for the commands it runs
         return
     above = []
@@ -96,10 +103,15 @@ def _watch_parents() -> None:
             break
     else:
         above = [process for process in above[:1] if process.pid != 1]  # 1 is init: DVC is already gone
-    gone = threading.Event()
-    while above and all(map(is_alive, above)):
-        gone.wait(LOOK_EVERY_S)
+    wait_until_gone(above)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def wait_until_gone(processes: Sequence[psutil.Process]) -> None:
+    """Return when one of the processes has ended; at once if there are none."""
+    gone = threading.Event()
+    while processes and all(map(is_alive, processes)):
+        gone.wait(LOOK_EVERY_S)
 
 
 def is_dvc(process: psutil.Process) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 RESAMPLES = 10_000
-RESAMPLES_AT_ONCE = 500  # 5,000 values then take 20 MB, not 400
+RESAMPLES_AT_ONCE = 500
+INDICES_AT_ONCE = 2**18  # 2 MB, which a core's cache holds; 500 resamples of 100,000 values would take 400 MB
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def bootstrap_mean_interval(scores: np.ndarray, seed: int) -> tuple[float, float
 
 
 def resamples(n: int, seed: int) -> Iterator[np.ndarray]:
-    """Draw the indices of 10,000 resamples of `n`, (RESAMPLES_AT_ONCE, n) at a time."""
+    """Draw the indices of 10,000 resamples of `n`, (m, n) at a time; how many at a time does not change them."""
     generator = np.random.default_rng(seed)
-    for _ in range(RESAMPLES // RESAMPLES_AT_ONCE):
-        yield generator.integers(n, size=(RESAMPLES_AT_ONCE, n))
+    at_once = min(RESAMPLES_AT_ONCE, max(1, INDICES_AT_ONCE // n))
+    for begin in range(0, RESAMPLES, at_once):
+        yield generator.integers(n, size=(min(at_once, RESAMPLES - begin), n))

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
+from scratchlm.stage.device import find_device
+from scratchlm.stage.environment import THREADS
+
+# While the first process works alone, as it does to show answers after an epoch. That a process is gone, the others
+# notice at once.
+LONGEST_WAIT = timedelta(days=1)
+
 
 def rank() -> int:
     """Return the number of this process, from 0."""
-    return int(os.environ.get("RANK", "0"))
+    return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def n_processes() -> int:
-    """Return how many processes run this stage together, on all machines."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return how many processes share the work now, on all machines."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def is_first() -> bool:
@@ -29,9 +38,14 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def n_threads() -> int:
+    """Return the number of threads that one process of this stage has on this machine, or would have if alone."""
+    return int(os.environ.get(THREADS) or torch.get_num_threads())
+
+
 def from_first(value: Any) -> Any:
     """Return what the first process gives, which must fit into JSON, in all processes; alone, the value itself."""
-    return gathered(value)[0] if n_processes() > 1 else value
+    return gathered(value if is_first() else None)[0]
 
 
 def gathered(value: Any) -> list[Any]:
@@ -50,11 +64,7 @@ def gathered(value: Any) -> list[Any]:
 
 def any_of(flag: bool) -> bool:
     """True in all processes if it is in one of them."""
-    if n_processes() == 1:
-        return flag
-    found = torch.tensor(int(flag))
-    distributed.all_reduce(found, distributed.ReduceOp.MAX)
-    return bool(found)
+    return bool(summed(torch.tensor(int(flag))))
 
 
 def summed(tensor: Tensor) -> Tensor:
@@ -67,12 +77,30 @@ def summed(tensor: Tensor) -> Tensor:
 
 
 def join() -> None:
-    """Meet the other processes that torchrun has started; alone, do nothing."""
-    if n_processes() > 1:
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    """Meet the other processes that torchrun has started, and be silent unless this is the first of them."""
+    if os.environ["RANK"] != "0":
+        for stream in (sys.stdout, sys.stderr):
+            silence = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(silence, stream.fileno())  # also what libraries print
+            os.close(silence)
+    device, _ = find_device()
+    backend = "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        backend = "cpu:gloo,cuda:nccl"
+    distributed.init_process_group(backend, timeout=LONGEST_WAIT)
 
 
 def leave() -> None:
-    """Part from the other processes."""
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
+    """Part from the other processes, as the shared work is done: the first goes on alone, the others end here."""
+    if not distributed.is_initialized():
+        return
+    is_needed = is_first()
+    distributed.destroy_process_group()
+    if not is_needed:
+        sys.exit(0)
+
+
+def is_desertion(error: Exception) -> bool:
+    """True if an exchange with the other processes failed, as it does when one of them is gone."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()

@@ -18,10 +18,11 @@ from ruamel.yaml.error import YAMLError
 
 from scratchlm.errors import InputError
 from scratchlm.stage.device import has_bfloat16
+from scratchlm.stage.processes import n_threads
 
 
 def run_key(stage: str, device: torch.device) -> str:
-    """Hash everything that decides what a stage computes: params, inputs, source, versions, device and threads.
+    """Hash what decides what a stage computes: params, inputs, source, versions, device; on the CPU also threads.
 
     Raises InputError if the current folder lacks what dvc.yaml lists for the stage.
     """
@@ -30,7 +31,9 @@ def run_key(stage: str, device: torch.device) -> str:
     digest = hashlib.sha256()
     # What `precision: auto` becomes is up to the machine: a training must not go on in another precision.
     automatic = "bfloat16" if has_bfloat16(device) else "float32"
-    machine = [torch.__version__, platform.python_version(), str(device), torch.get_num_threads(), automatic]
+    # Not how many processes share the work: one goes on where two have stopped.
+    threads = n_threads() if device.type == "cpu" else None
+    machine = [torch.__version__, platform.python_version(), device.type, threads, automatic]
     digest.update(json.dumps([values, machine], sort_keys=True).encode())
     deps = [Path(dep) for dep in described["deps"]]
     for path in deps:

@@ -2,8 +2,8 @@
 
 They are not among the stage's outs, which DVC deletes before a run, but in `.checkpoints/STAGE/KEY/` of the project.
 KEY is a hash of everything that decides the result: the params, inputs and source that dvc.yaml lists for the stage,
-the versions of Python and torch, the device, whether that has bfloat16, and the number of threads. If any of them
-changes, the stage starts again.
+the versions of Python and torch, the kind of device, whether that has bfloat16, and on the CPU the number of threads.
+If any of them changes, the stage starts again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +29,7 @@ from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, flush
 from scratchlm.files.checksum import measure
 from scratchlm.stage.interruption import Interrupted, requested
+from scratchlm.stage.processes import any_of, from_first, is_first, leave, summed
 from scratchlm.stage.run_key import run_key
 
 DEFAULT_EVERY_S = 60.0  # SCRATCHLM_CHECKPOINT_EVERY_S; at most this much work is lost, or one step if that takes longer
@@ -45,7 +46,8 @@ Notes = Mapping[str, Any]  # fits into JSON
 class Snapshots:
     """The snapshots of one run of a stage; only one process at a time writes them.
 
-    A second process that computes the same run works without snapshots.
+    A second process that computes the same run works without snapshots. Of several processes that share the work, the
+    first writes them; the others call the same methods at the same time.
     """
 
     def __init__(self, folder: Path, every_s: float = DEFAULT_EVERY_S) -> None:
@@ -54,6 +56,8 @@ class Snapshots:
         self.latest: Path | None = None  # written or resumed from by this process
         folder.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(folder / "lock")
+        if not is_first():
+            return
         try:
             self.lock.acquire(timeout=0)
         except Timeout:
@@ -76,11 +80,14 @@ class Snapshots:
     def keep(self, contents: Callable[[], tuple[Tensors, Notes]], position: str, ended: bool = False) -> None:
         """Between two steps: save `contents` if a snapshot is due, the work has `ended`, or a stop was requested.
 
-        If a stop was requested, raises Interrupted with the `position`, or KeyboardInterrupt if nothing was saved.
+        If a stop was requested of one of the processes, the first raises Interrupted with the `position`, or
+        KeyboardInterrupt if nothing was saved, and the others leave.
         """
-        stopping = requested()
-        if stopping or ended or self.is_due():
+        stopping, due = summed(torch.tensor([requested(), self.is_due()]).int()).tolist()
+        if stopping or due or ended:
             self.save(*contents())
+        if stopping:
+            leave()
         if stopping and not self.are_kept:
             raise KeyboardInterrupt
         if stopping:
@@ -114,29 +121,40 @@ class Snapshots:
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return tensors and notes of the newest undamaged snapshot, or None; damaged ones are reported and removed."""
-        for path in self.paths() if self.are_kept else []:
+        newest = next(self.undamaged(), None) if self.are_kept else None
+        name = from_first(newest and newest.name)  # all processes read the same
+        if name is None:
+            return None
+        self.latest = self.folder / name
+        tensors = load_file(self.latest)
+        return tensors, json.loads(tensors.pop(NOTES).numpy().tobytes())
+
+    def undamaged(self) -> Iterator[Path]:
+        """Yield the snapshots, newest first; damaged ones are reported and removed."""
+        for path in self.paths():
             if measure(path)[1][:16] == path.stem.rpartition("-")[2]:
-                tensors = load_file(path)
-                self.latest = path
-                return tensors, json.loads(tensors.pop(NOTES).numpy().tobytes())
+                yield path
+                continue
             print(
                 f"{path} is damaged and was removed: resuming from the one before it, or from the start",
                 file=sys.stderr,
             )
             path.unlink()
-        return None
 
     def once(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Return what `compute` returns, after a round trip through JSON; a resumed run does not compute it again."""
-        if not self.are_kept:
-            return compute()
+        """Return what `compute` returns, after a round trip through JSON; a resumed run does not compute it again.
+
+        Several processes compute it all, and get what the first returns.
+        """
+        if not any_of(self.are_kept):
+            return from_first(compute())
         part = Snapshots(self.folder / name)
         saved = part.load()
         if saved is None:
             saved = {}, json.loads(json.dumps({name: compute()}))
             part.save(*saved)
         part.lock.release()
-        return saved[1][name]
+        return from_first(saved[1][name])
 
     def scratch_file(self, name: str) -> IO[bytes]:
         """Open a file of this run to be read, and written at its end; it holds what an interrupted run has written.
@@ -185,8 +203,10 @@ def open_snapshots(stage: str, device: torch.device) -> Snapshots:
     Removes the snapshots of stages that are done, and of all but the newest three runs of this stage.
     """
     root = Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints" / stage
-    folder = root / run_key(stage, device)
+    folder = root / from_first(run_key(stage, device) if is_first() else None)
     snapshots = Snapshots(folder, read_every_s())
+    if not is_first():
+        return snapshots
     done = [path.parent for path in root.parent.glob(f"*/*/{DONE}")]
     for forgotten in [*done, *sorted(root.iterdir(), key=age_s)[KEPT_RUNS:]]:
         if forgotten != folder:

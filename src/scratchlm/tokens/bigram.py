@@ -6,16 +6,22 @@ from collections.abc import Iterator
 
 import numpy as np
 
-CHUNK_TOKENS = 1 << 24  # the ids may be a mapped file larger than memory
+from scratchlm.tokens.shards import Ids
+
+CHUNK_TOKENS = 1 << 24  # the ids may be files larger than memory
+# Of each split. More tokens have more different pairs, up to gigabytes of them, and a baseline needs no more.
+COUNTED_TOKENS = 1 << 27
 
 
-def bigram_loss(train_ids: np.ndarray, validation_ids: np.ndarray, vocab_size: int) -> float:
+def bigram_loss(train_ids: Ids, validation_ids: Ids, vocab_size: int) -> float:
     """Return the mean cross entropy, in nats per token, of a bigram model counted on `train_ids`.
 
     Smoothed after Witten and Bell (1991): after a token that was followed by t different ones, the unigram
     distribution gets the weight t / (count + t). It counts every token once more than seen. Both arrays need at
-    least two ids; memory depends on the chunk and on the number of different pairs.
+    least two ids, and the first 134 million (2^27) of each are read; memory depends on the chunk and on the number of
+    different pairs.
     """
+    train_ids, validation_ids = train_ids[:COUNTED_TOKENS], validation_ids[:COUNTED_TOKENS]
     unigram = np.bincount(train_ids[:1], minlength=vocab_size) + 1
     pairs: np.ndarray = np.empty(0, dtype=np.int64)
     counts: np.ndarray = np.empty(0)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from scratchlm.tokens.folder import SPLITS, TokenFolder, n_windows
+from scratchlm.tokens.shards import Ids
 from scratchlm.training.loaders import Loaders, loaders
 
 
@@ -17,7 +18,7 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
     The targets are the inputs shifted by one token. `__getitems__` reads a whole batch at once.
     """
 
-    def __init__(self, ids: np.ndarray, max_length: int, stride: int) -> None:
+    def __init__(self, ids: Ids, max_length: int, stride: int) -> None:
         self.ids, self.max_length, self.stride = ids, max_length, stride
 
     def __len__(self) -> int:
@@ -28,9 +29,11 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         return inputs[0], targets[0]
 
     def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        starts = np.asarray(indices, dtype=np.int64) * self.stride
-        block = self.ids[starts[:, None] + np.arange(self.max_length + 1)]  # [B, T + 1]
-        ids = torch.from_numpy(block.astype(np.int64))
+        block = np.empty((len(indices), self.max_length + 1), dtype=np.int64)  # [B, T + 1]
+        for row, index in zip(block, indices, strict=True):
+            start = index * self.stride
+            row[:] = self.ids[start : start + self.max_length + 1]
+        ids = torch.from_numpy(block)
         return ids[:, :-1], ids[:, 1:]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from scratchlm.params.schema import TrainingParams
 from scratchlm.training.optimizer import trained_parameters
+from scratchlm.training.parallel import placed_like, whole
 from scratchlm.training.state import Evaluation, TrainingState
 
 
@@ -27,14 +28,14 @@ def is_out_of_patience(curve: Sequence[Evaluation], patience: int | None) -> boo
 
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:
     """Copy the trained parameters to the CPU, where a large model has more room."""
-    return {name: parameter.detach().to("cpu", copy=True) for name, parameter in trained_parameters(model)}
+    return {name: whole(parameter.detach()).to("cpu", copy=True) for name, parameter in trained_parameters(model)}
 
 
 @torch.no_grad()
 def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Give a model the weights that `copy_weights` returned."""
     for name, parameter in trained_parameters(model):
-        parameter.copy_(weights[name])
+        parameter.copy_(placed_like(parameter, weights[name]))
 
 
 def describe_end(state: TrainingState, total_steps: int, params: TrainingParams) -> str:

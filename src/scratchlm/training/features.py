@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from scratchlm.files.room import check_room, writable
 from scratchlm.stage.interruption import Interrupted, deferred, requested
+from scratchlm.stage.processes import any_of, from_first, is_first
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 
@@ -31,6 +32,9 @@ class Features:
 
     def __init__(self, rows_ND: Tensor, places: dict[bytes, Rows]) -> None:
         self.rows_ND, self.places = rows_ND, places
+
+    def __deepcopy__(self, memo: object) -> Features:
+        return self  # never changed, and as large as the disk
 
     def of(self, texts: Iterable[Tensor]) -> Tensor:
         """Return the rows of texts, each int64 [T], filled up with zeros to the longest: [B, rows, D] float32."""
@@ -53,14 +57,18 @@ def compute_features(
 
     Equal texts are computed once, and texts of like length together. `compute` gets such texts and returns their
     features, [B, T, `width`] on any device; those beyond a text's length are left out. With `one_row` a text has one
-    row, [B, 1, `width`]. Raises InputError if the disk has no room, and Interrupted between two batches if a stop was
-    requested.
+    row, [B, 1, `width`]. Of several processes the first computes them, and the others read its file. Raises InputError
+    if the disk has no room, and Interrupted between two batches if a stop was requested.
     """
     distinct = sorted({key_of(text): text for text in texts}.values(), key=len)  # of one length in the order they came
     ends = np.cumsum([1 if one_row else len(text) for text in distinct]).tolist()
     places = {
         key_of(text): (end - (1 if one_row else len(text)), end) for text, end in zip(distinct, ends, strict=True)
     }
+    is_shared = any_of(snapshots.are_kept)  # if not, each process has a file of its own, which has no name
+    if is_shared and not is_first():
+        path = from_first(None)
+        return Features(torch.from_numpy(np.memmap(path, np.float32, "r+", shape=(ends[-1], width))), places)
     row_bytes, total_bytes = 4 * width, 4 * width * ends[-1]
     with writable(snapshots.folder, total_bytes), snapshots.scratch_file(NAME) as file:
         written_bytes = file.seek(0, os.SEEK_END)
@@ -78,6 +86,8 @@ def compute_features(
                 bar.update(len(batch))
         file.truncate(total_bytes)
         rows = np.memmap(file, np.float32, "r+", shape=(ends[-1], width))
+        if is_shared:
+            from_first(file.name)
     return Features(torch.from_numpy(rows), places)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.device import autocast
+from scratchlm.stage.processes import leave
 from scratchlm.stage.snapshots import Snapshots, open_snapshots
 from scratchlm.stage.tables import write_table
 from scratchlm.training.best import training_metrics
@@ -67,6 +68,8 @@ def fit(
     can be looked at while it trains. `texts` are those of the batches, each ids [T] int64: what the model's frozen
     blocks make of them is computed once. `seed` is used for measuring; training draws from torch's global generator as
     it is. A resumed run does not measure the initial losses again.
+
+    Of several processes that share all this, the first returns the result and the others leave.
     """
 
     def report(state: TrainingState) -> None:
@@ -92,4 +95,6 @@ def fit(
         snapshots=snapshots,
         optimizer=optimizer,
     )
-    return Fit(Losses(*initial), measure(), state, snapshots)
+    final = measure()
+    leave()
+    return Fit(Losses(*initial), final, state, snapshots)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from scratchlm.errors import InputError
+from scratchlm.training.parallel import total_norm
 
 LOOK_EVERY = 10  # steps; reading more often makes the GPU wait for the CPU
 
@@ -50,7 +51,7 @@ class FiniteGuard:
     def check_weights(self, weights: list[nn.Parameter], step: int, learning_rate: float) -> None:
         """Raise InputError unless all weights are finite. No loss has been computed since the last update."""
         self.check()
-        norm = nn.utils.get_total_norm([weight.detach() for weight in weights])
+        norm = total_norm([weight.detach() for weight in weights])
         self.require("norm of the weights", norm.item(), step, learning_rate)
 
     def require(self, what: str, value: float, step: int, learning_rate: float) -> None:

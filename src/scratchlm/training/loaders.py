@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, cast
 
-from torch.utils.data import DataLoader, Dataset
+import torch
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from scratchlm.errors import InputError
 from scratchlm.training.like_lengths import LikeLengths
 from scratchlm.training.loss import Batch
 
 Loader = DataLoader[Any]
+
+
+LISTED = 1 << 16  # numbers of examples that are Python's objects at a time, of 32 bytes each
+
+
+class Shuffled(Sampler[int]):
+    """The numbers from 0 to n - 1 in random order: those of torch's `RandomSampler`, in 4 bytes each instead of 40."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[int]:
+        # As torch does, and when it does: at the first number, not before.
+        generator = torch.Generator().manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
+        dtype = torch.int32 if self.n <= torch.iinfo(torch.int32).max else torch.int64
+        order = torch.randperm(self.n, generator=generator, dtype=dtype)
+        for start in range(0, self.n, LISTED):
+            yield from order[start : start + LISTED].tolist()
+
+
+class Batches(Sampler[list[int]]):
+    """The batches of another sampler; the next pass leaves out the first `skipped`, without reading an example."""
+
+    def __init__(self, sampler: Sampler[list[int]]) -> None:
+        self.sampler, self.skipped = sampler, 0
+
+    def __len__(self) -> int:
+        return len(self.sampler)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        skipped, self.skipped = self.skipped, 0
+        # What the other draws is drawn when it would be without this one.
+        return islice(iter(self.sampler), skipped, None)
 
 
 class Loaders(NamedTuple):
@@ -48,14 +86,15 @@ def loaders(
     if not len(validation_set):
         raise InputError("the validation set is empty: use more data or another split")
     if length is None:
+        shuffled = Batches(BatchSampler(Shuffled(len(train_set)), batch_size, drop_last=True))
         return Loaders(
-            DataLoader(cast(Dataset[Any], train_set), batch_size, shuffle=True, drop_last=True, collate_fn=collate),
+            DataLoader(cast(Dataset[Any], train_set), batch_sampler=shuffled, collate_fn=collate),
             DataLoader(cast(Dataset[Any], validation_set), batch_size, collate_fn=collate),
         )
 
     def grouped(examples: Examples, shuffle: bool) -> Loader:
         lengths = [length(examples[number]) for number in range(len(examples))]
         sampler = LikeLengths(lengths, batch_size, shuffle=shuffle)
-        return DataLoader(cast(Dataset[Any], examples), batch_sampler=sampler, collate_fn=collate)
+        return DataLoader(cast(Dataset[Any], examples), batch_sampler=Batches(sampler), collate_fn=collate)
 
     return Loaders(grouped(train_set, True), grouped(validation_set, False))

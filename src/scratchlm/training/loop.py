@@ -7,7 +7,7 @@ split, dropout from the same generator): chapter 5's printed losses depend on it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,15 +19,18 @@ from scratchlm.model.language_model import n_parameters
 from scratchlm.params.schema import TrainingParams
 from scratchlm.stage.device import autocast
 from scratchlm.stage.interruption import deferred, requested
+from scratchlm.stage.processes import is_first, n_processes, summed
 from scratchlm.stage.progress import progress_bar
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.best import best_of, copy_weights, describe_end, is_out_of_patience, put_weights
 from scratchlm.training.guard import FiniteGuard
 from scratchlm.training.loaders import Loaders
 from scratchlm.training.loss import Batch, Loss, Measure, count_targets
-from scratchlm.training.measuring import MEASURED_BATCHES, batch_means, evaluation_mode, target_means
-from scratchlm.training.optimizer import n_trained_parameters, new_optimizer, trained_parameters
+from scratchlm.training.measuring import MEASURED_BATCHES, batch_means, target_means
+from scratchlm.training.optimizer import n_trained_parameters, new_optimizer, set_state, state_of, trained_parameters
+from scratchlm.training.parallel import forked_random, own_dropout, replicate, total_norm, whole
 from scratchlm.training.schedule import learning_rate_at
+from scratchlm.training.shares import check_batch_size, micro_batch, own_parts
 from scratchlm.training.state import (
     Evaluation,
     TrainingState,
@@ -52,21 +55,25 @@ def train(
 ) -> TrainingState:
     """Train the parameters of `model` that require a gradient; return the curve and what `after_epoch` returned.
 
+    Several processes train it together: each calls this with the same arguments and ends with the same result.
+
     The curve gets a row after the first step, then every `eval_every` steps, as in the book, and after the last step.
     `after_epoch(epoch)` is called with the epoch's number, from 1, and the model in evaluation mode; what it returns
-    must fit into JSON. `report(state)` is called after each of both, to show what there is so far. With `snapshots`,
+    must fit into JSON. `report(state)` is called after each of both, to show what there is so far, by the first process
+    alone. With `snapshots`,
     an interrupted training resumes where it stopped. `optimizer` is one that `new_optimizer` made for `model`; by
     default it starts without a state. `measure` gives the rows of the curve more than the loss, on the same batches.
 
     The model ends with its last weights, or with those of the best evaluation (`params.keep`). With `params.patience`
     the training may stop before its last step; the epoch in which it stops counts as ended.
-    Raises InputError if a loss or gradient is not finite (the weights stay as they were before that step) or if the
-    warmup is not shorter than the training; Interrupted between two steps if a stop was requested.
+    Raises InputError if a loss or gradient is not finite (the weights stay as they were before that step), if the
+    warmup is not shorter than the training, or if the processes cannot share a batch evenly; Interrupted between two
+    steps if a stop was requested.
     """
     print(f"training {n_trained_parameters(model):,} of {n_parameters(model):,} parameters")
     run = Training(model, loss, batches, params, name, snapshots, optimizer, measure)
-    state = run.state
-    model.train()
+    state, report = run.state, report if is_first() else lambda state: None
+    run.model.train()
     if state.curve:
         report(state)  # DVC has deleted what was shown before the interruption
     with deferred(), progress_bar(run.total_steps, name, "step", initial=state.steps) as bar:
@@ -83,13 +90,12 @@ def train(
                 if state.batch < len(batches.train):
                     run.keep()
             run.guard.check()
-            with evaluation_mode(model):
+            with run.replica.looked_at():
                 state.epoch_notes.append(after_epoch(state.epoch))
             report(state)
             state.epoch, state.batch = state.epoch + 1, 0
             run.keep()
-    if params.keep == "best":
-        put_weights(model, state.best_weights)
+    run.finish()
     if end := describe_end(state, run.total_steps, params):
         print(end)
     model.eval()
@@ -110,7 +116,7 @@ class Training:
         optimizer: torch.optim.Optimizer | None = None,
         measure: Measure | None = None,
     ) -> None:
-        self.model, self.loss, self.batches, self.params = model, loss, batches, params
+        self.loss, self.batches, self.params = loss, batches, params
         self.measure: Measure = measure or (lambda model, batch: {"loss": loss(model, batch)})
         self.snapshots = snapshots
         self.total_steps = params.epochs * len(batches.train)
@@ -119,12 +125,19 @@ class Training:
                 f"{name}.warmup_steps is {params.warmup_steps}, but the training has {self.total_steps} steps: "
                 "the learning rate would never be reached; warm up for fewer steps or train for longer"
             )
-        self.weights = [parameter for _, parameter in trained_parameters(model)]
-        self.optimizer = optimizer or new_optimizer(model, params)
+        check_batch_size(name, params.batch_size)
+        self.seed = torch.initial_seed()
+        self.replica = replicate(model)
+        self.model = self.replica.trained  # of which this process may have only a share
+        self.weights = [parameter for _, parameter in trained_parameters(self.model)]
+        self.given_optimizer = optimizer
+        if optimizer is None or self.model is not model:
+            optimizer = new_optimizer(self.model, params, state_of(model, optimizer) if optimizer else None)
+        self.optimizer = optimizer
         self.guard = FiniteGuard(self.optimizer, name, lambda: snapshots and snapshots.latest)
         self.state = TrainingState()
         if snapshots and (saved := snapshots.load()):
-            self.state = restore(model, self.optimizer, *saved)
+            self.state = restore(self.model, self.optimizer, *saved)
             print(f"resuming after {self.position()}")
         self.seconds, self.first_step = 0.0, self.state.steps  # of this process
         self.learning_rate = params.learning_rate  # of the last step
@@ -134,8 +147,9 @@ class Training:
 
         These are looked up on the CPU, by ids that come back from the device; see `frozen.UpperModel`.
 
-        The parts of the batch, `accumulate` many, are computed one after the other: only one of them needs memory. The
-        loss is computed in `precision`; the gradients, the optimizer's state and the weights are float32.
+        The parts of the batch, `accumulate` many or as SCRATCHLM_MICRO_BATCH says, are computed one after the other:
+        only one of them needs memory. Of several processes, each computes parts of its own rows. The loss is computed
+        in `precision`; the gradients, the optimizer's state and the weights are float32.
         """
         started = time.perf_counter()
         state = self.state
@@ -143,15 +157,8 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate
         self.optimizer.zero_grad()
-        n_targets = count_targets(batch)  # of the whole batch: its parts may have very different numbers
-        shares = []
-        for part in parts(batch, self.params.accumulate):
-            with autocast(self.model, self.params.precision):
-                share = self.loss(self.model, part) / n_targets
-            share.backward()  # type: ignore[no-untyped-call]
-            shares.append(share.detach())
-        mean = torch.stack(shares).sum()
-        norm = nn.utils.get_total_norm([weight.grad for weight in self.weights if weight.grad is not None])
+        mean = self.backward(batch)
+        norm = total_norm([weight.grad for weight in self.weights if weight.grad is not None])
         if self.params.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(self.weights, self.params.gradient_clip, norm)
         self.guard.watch(state.steps, self.learning_rate, mean, norm)
@@ -159,6 +166,23 @@ class Training:
         state.steps, state.batch = state.steps + 1, state.batch + 1
         state.tokens_seen += batch[0].numel()
         self.seconds += time.perf_counter() - started
+
+    def backward(self, batch: Batch) -> Tensor:
+        """Find the gradients of the mean loss of a whole batch, of which this process computes its rows; return it."""
+        n_targets = count_targets(batch)  # of the whole batch: its parts may have very different numbers
+        parts = [
+            part for part, _ in own_parts(batch, micro_batch() or self.params.batch_size // self.params.accumulate)
+        ]
+        shares = []
+        with own_dropout(self.seed, self.state.steps, self.replica.device):
+            for number, part in enumerate(parts, start=1):
+                with self.replica.adding_up(is_last=number == len(parts)):
+                    with autocast(self.model, self.params.precision):
+                        share = self.loss(self.replica.called, part) / n_targets
+                    # The processes' gradients are not added up but averaged.
+                    share.backward(torch.full_like(share, n_processes()))  # type: ignore[no-untyped-call]
+                shares.append(share.detach())
+        return summed(torch.stack(shares).sum())
 
     def has_ended(self) -> bool:
         """True after the last epoch, or if patience has run out."""
@@ -180,7 +204,7 @@ class Training:
         self.guard.check()
         state, params = self.state, self.params
         # The book does not evaluate after the last step, so that evaluation must not change later random numbers.
-        drawing = nullcontext() if self.is_scheduled() else torch.random.fork_rng()
+        drawing = nullcontext() if self.is_scheduled() else forked_random(self.replica.device)
         with drawing, autocast(self.model, params.precision):
             train = batch_means(self.model, self.measure, self.batches.train, params.eval_batches)
             if params.keep == "best" or params.patience is not None:
@@ -220,6 +244,15 @@ class Training:
         self.guard.check_weights(self.weights, self.state.steps - 1, self.learning_rate)
         return state_tensors(self.model, self.optimizer, self.state), self.state.notes()
 
+    def finish(self) -> None:
+        """Give the model, and the optimizer that was given, the last state, or the weights that are to be kept."""
+        if self.params.keep == "best":
+            put_weights(self.model, self.state.best_weights)
+        self.replica.fetch()
+        if self.given_optimizer is not None and self.given_optimizer is not self.optimizer:
+            state = {name: whole(value) for name, value in state_of(self.model, self.optimizer).items()}
+            set_state(self.replica.given, self.given_optimizer, state)
+
     def position(self) -> str:
         return f"step {self.state.steps} of {self.total_steps}"
 
@@ -233,9 +266,3 @@ class Training:
             f"val {row.validation_loss:.3f}  lr {row.learning_rate:.1e}  {tokens_per_step / step_s:,.0f} tok/s  "
             f"{(self.total_steps - state.steps) * step_s:.0f} s left"
         )
-
-
-def parts(batch: Batch, n_parts: int) -> Iterator[Batch]:
-    """Cut a batch into parts of equally many rows; `n_parts` must divide their number."""
-    rows = len(batch[0]) // n_parts
-    return zip(*(torch.split(tensor, rows) for tensor in batch), strict=True)

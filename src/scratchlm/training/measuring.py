@@ -11,8 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from scratchlm.stage.processes import summed
 from scratchlm.training.loaders import Loader, Loaders
-from scratchlm.training.loss import Loss, Measure, count_targets
+from scratchlm.training.loss import Batch, Loss, Measure, count_targets
+from scratchlm.training.parallel import forked_random
+from scratchlm.training.shares import micro_batch, own_parts
 
 MEASURED_BATCHES = 200  # of validation; limits the time it takes to measure a large corpus
 MEASURED_TRAIN_BATCHES = 25  # a sample is enough: what was learned is told by validation, and all take minutes on a CPU
@@ -62,14 +65,24 @@ def batch_sums(
     """Return sums and numbers of targets of the first `n_batches` batches (all if None), a value for each batch.
 
     All are on the CPU. No batch waits for the device, except for stored features, which are looked up on the CPU.
+    Several processes share the rows of each batch, and all get the same sums.
     """
     rows, counts = [], []
     with evaluation_mode(model):
         for batch in islice(loader, n_batches):
-            rows.append(measure(model, batch))
+            rows.append(own_sums(model, measure, batch))
             counts.append(count_targets(batch))
     # Only here: each value that is read waits for the device.
-    return {name: torch.stack([row[name] for row in rows]).cpu() for name in rows[0]}, torch.stack(counts)
+    return {name: summed(torch.stack([row[name] for row in rows]).cpu()) for name in rows[0]}, torch.stack(counts)
+
+
+def own_sums(model: nn.Module, measure: Measure, batch: Batch) -> dict[str, Tensor]:
+    """Return the sums over this process's rows of a batch, 0 if it has none."""
+    parts = [(measure(model, part), counts) for part, counts in own_parts(batch, micro_batch())]
+    return {
+        name: torch.stack([part[name] if counts else torch.zeros_like(part[name]) for part, counts in parts]).sum()
+        for name in parts[0][0]
+    }
 
 
 def measure_losses(model: nn.Module, loss: Loss, batches: Loaders, seed: int) -> Losses:
@@ -77,7 +90,7 @@ def measure_losses(model: nn.Module, loss: Loss, batches: Loaders, seed: int) ->
 
     Draws with `seed` and restores torch's generators, so that measuring does not change the training.
     """
-    with torch.random.fork_rng():
+    with forked_random(next(model.parameters()).device):
         torch.manual_seed(seed)
         train = loss_per_target(model, loss, batches.train, MEASURED_TRAIN_BATCHES)
         return Losses(train, loss_per_target(model, loss, batches.validation, MEASURED_BATCHES))

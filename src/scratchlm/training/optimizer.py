@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from scratchlm.params.schema import TrainingParams
+from scratchlm.training.parallel import placed_like
 
 
 def new_optimizer(
@@ -43,7 +44,7 @@ def set_state(model: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping
     for name_and_key, value in state.items():
         name, _, key = name_and_key.rpartition(".")
         # The fused AdamW keeps its step count on the device of the parameter.
-        optimizer.state[parameters[name]][key] = value.to(parameters[name].device)
+        optimizer.state[parameters[name]][key] = placed_like(parameters[name], value)
 
 
 def trained_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

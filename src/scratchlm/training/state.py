@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from scratchlm.errors import InputError
+from scratchlm.training.loaders import Batches
 from scratchlm.training.optimizer import set_state, state_of, trained_parameters
+from scratchlm.training.parallel import placed_like, whole
 
 MODEL, BEST, OPTIMIZER = "model.", "best.", "optimizer."  # prefixes of the tensors' names
 GENERATOR, EPOCH_GENERATOR, DEVICE_GENERATOR = "generator", "generator_at_epoch", "generator_of_device"
@@ -68,11 +70,14 @@ class TrainingState:
 
 
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> dict[str, Tensor]:
-    """Return every tensor that the next step depends on, by name; frozen parameters are left out."""
+    """Return every tensor that the next step depends on, by name; frozen parameters are left out.
+
+    They are whole, however many processes share them, so that any number of processes can go on from there.
+    """
     tensors = {GENERATOR: torch.get_rng_state(), EPOCH_GENERATOR: state.generator_at_epoch}
-    tensors |= {f"{MODEL}{name}": parameter.detach() for name, parameter in trained_parameters(model)}
+    tensors |= {f"{MODEL}{name}": whole(parameter.detach()).cpu() for name, parameter in trained_parameters(model)}
     tensors |= {f"{BEST}{name}": weight for name, weight in state.best_weights.items()}
-    tensors |= {f"{OPTIMIZER}{name}": value for name, value in state_of(model, optimizer).items()}
+    tensors |= {f"{OPTIMIZER}{name}": whole(value).cpu() for name, value in state_of(model, optimizer).items()}
     device = next(model.parameters()).device
     if device.type == "cuda":
         tensors[DEVICE_GENERATOR] = torch.cuda.get_rng_state(device)
@@ -98,7 +103,7 @@ def restore(
             "use the params it was saved with, or start again"
         )
     for name, parameter in trained_parameters(model):
-        parameter.copy_(tensors[f"{MODEL}{name}"])
+        parameter.copy_(placed_like(parameter, tensors[f"{MODEL}{name}"]))
     saved = {name.removeprefix(OPTIMIZER): value for name, value in tensors.items() if name.startswith(OPTIMIZER)}
     set_state(model, optimizer, saved)
     device = next(model.parameters()).device
@@ -120,8 +125,9 @@ def remaining_batches(batches: DataLoader[Any], state: TrainingState) -> Iterato
         return iter(batches)
     now = torch.get_rng_state()
     torch.set_rng_state(state.generator_at_epoch)
+    assert isinstance(batches.batch_sampler, Batches)  # of our own loaders
+    batches.batch_sampler.skipped = state.batch
     iterator = iter(batches)
-    for _ in islice(iterator, state.batch):
-        pass  # draw the same shuffle again, and skip the batches that are done
+    first = list(islice(iterator, 1))  # draws the same shuffle again
     torch.set_rng_state(now)
-    return iterator
+    return chain(first, iterator)

@@ -65,7 +65,7 @@ BAD_INPUTS = [
     corpus(
         "a folder without texts",
         folder_at("own", corpus__source=["own"]),
-        r"corpus\.source: the folder own holds no \.txt, \.md, \.text file",
+        r"corpus\.source: the folder own holds no \.txt, \.md, \.text, \.jsonl, \.jsonl\.gz, \.parquet, \.bin, \.ds file",
     ),
     corpus(
         "a pipe", pipe_at("pipe", corpus__source=["pipe"]), r"corpus\.source: pipe is neither a file .*", process=True

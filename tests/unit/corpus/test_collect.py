@@ -236,7 +236,10 @@ def test_a_missing_source_says_what_a_source_can_be(project: Path) -> None:
 def test_a_folder_without_texts_is_refused(project: Path) -> None:
     written("pictures/a.png", b"\0")
     message = refusal(["pictures"])
-    assert message == "corpus.source: the folder pictures holds no .txt, .md, .text file"
+    assert (
+        message
+        == "corpus.source: the folder pictures holds no .txt, .md, .text, .jsonl, .jsonl.gz, .parquet, .bin, .ds file"
+    )
 
 
 @pytest.mark.skipif(shutil.which("mkfifo") is None, reason="there are no pipes here")

@@ -277,7 +277,7 @@ def test_the_command_shows_and_clears_the_cache(tmp_path: Path) -> None:
 def test_the_command_wants_one_of_its_options(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = judge_command(tmp_path, *options)
     assert done.returncode == 1
-    assert done.stderr.startswith("scratchlm: error: give one of --show-cache and --clear-cache")
+    assert done.stderr.startswith("scratchlm: error: give one of --export, --import, --show-cache and --clear-cache")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -22,7 +22,7 @@ from scratchlm.judging.answer_cache import AnswerCache
 from scratchlm.judging.client import BackendError, Completion, TooSlow
 from scratchlm.judging.judges import LlmJudge
 from scratchlm.judging.prompt import PromptName, load_prompt
-from scratchlm.judging.verdicts import Verdict
+from scratchlm.judging.verdicts import Question, Verdict
 from scratchlm.params.schema import JudgeParams
 
 ENTRY = {"id": 7, "instruction": "Name a fruit.", "input": "red", "output": "An apple."}
@@ -63,7 +63,7 @@ class Asked(LlmJudge):
     def recall(self, response: str) -> SimpleNamespace | None:
         verdict = Verdict("assistant", ENTRY, response)
         asked = self.judge(verdict, may_ask=False)
-        return None if asked is None else SimpleNamespace(**vars(verdict), asked=asked)
+        return None if isinstance(asked, Question) else SimpleNamespace(**vars(verdict), asked=asked)
 
 
 def make_judge(backend: ScriptedBackend, cache: AnswerCache, prompt: PromptName = "book", num_ctx: int = 2048) -> Asked:

@@ -34,6 +34,20 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
+@given(TEXT, TEXT, TEXT, TEXT)
+def test_the_figures_are_sacrebleus_for_every_text_by_itself(
+    instruction: str, input: str, output: str, response: str
+) -> None:
+    metric = CHRF(word_order=2)
+
+    def chrf(text: str) -> float:
+        return float(metric.sentence_score(text, [output]).score)
+
+    found = overlap.score(instruction, input, output, response)
+    assert found.chrf == chrf(response)
+    assert found.prompt_chrf == max(map(chrf, (instruction, input, f"{instruction}\n{input}")))
+
+
 @given(TEXT, TEXT, WRITTEN)
 def test_the_reference_scores_100_whatever_the_prompt(instruction: str, input: str, output: str) -> None:
     assert overlap.score(instruction, input, output, output).score == 100

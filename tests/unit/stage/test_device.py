@@ -27,6 +27,18 @@ def test_a_device_that_cannot_be_used_is_named(asked: str, monkeypatch: pytest.M
         choose_device()
 
 
+def test_each_of_several_processes_gets_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(device_module, "find_any_device", lambda: (torch.device("cuda"), "a GPU"))
+    assert find_device() == (torch.device("cuda:3"), "a GPU")
+    monkeypatch.setattr(device_module, "find_any_device", lambda: (torch.device("cpu"), "no GPU"))
+    assert find_device() == (torch.device("cpu"), "no GPU")
+    for one in ("cuda:1", "mps"):
+        monkeypatch.setattr(device_module, "find_any_device", lambda one=one: (torch.device(one), "SCRATCHLM_DEVICE"))
+        with pytest.raises(InputError, match=f"SCRATCHLM_DEVICE is '{one}', which several processes cannot share"):
+            find_device()
+
+
 @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
 def test_huge_pages_are_requested_unless_the_environment_says_otherwise(
     before: str | None, after: str, monkeypatch: pytest.MonkeyPatch

@@ -25,3 +25,14 @@ def test_the_seed_decides_the_interval_and_the_batches_do_not(monkeypatch: pytes
     assert {bootstrap_mean_interval(scores, seed=seed) for seed in range(20)} != {first}
     monkeypatch.setattr(mean, "RESAMPLES_AT_ONCE", mean.RESAMPLES)
     assert first == bootstrap_mean_interval(scores, seed=123)
+    monkeypatch.setattr(mean, "INDICES_AT_ONCE", 1)
+    assert first == bootstrap_mean_interval(scores, seed=123)
+
+
+@pytest.mark.parametrize("n", [3, 110, 2**10, 2**18 + 1])
+def test_few_indices_at_a_time_are_those_of_many(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mean, "RESAMPLES", 7)
+    drawn = list(mean.resamples(n, seed=123))
+    assert max(part.size for part in drawn) <= max(mean.INDICES_AT_ONCE, n)
+    together = np.random.default_rng(123).integers(n, size=(7, n))
+    assert np.array_equal(np.concatenate(drawn), together)

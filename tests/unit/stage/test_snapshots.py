@@ -278,6 +278,24 @@ def test_files_that_dvc_ignores_do_not_change_the_key(project: Path) -> None:
     assert run_key("pretrain", CPU) != before
 
 
+def test_the_key_does_not_tell_how_many_processes_share_the_work(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, threads = run_key("pretrain", CPU), torch.get_num_threads()
+    monkeypatch.setenv("SCRATCHLM_THREADS", str(threads))  # as the launcher does, and gives each process a share
+    try:
+        torch.set_num_threads(threads + 1)
+        assert run_key("pretrain", CPU) == alone
+        monkeypatch.setenv("SCRATCHLM_THREADS", str(threads + 2))
+        assert run_key("pretrain", CPU) != alone
+        gpu = run_key("pretrain", torch.device("cuda"))
+        torch.set_num_threads(threads)
+        monkeypatch.delenv("SCRATCHLM_THREADS")
+        assert run_key("pretrain", torch.device("cuda", 1)) == gpu
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_device_and_threads_are_part_of_the_key(project: Path) -> None:
     before, threads = run_key("pretrain", CPU), torch.get_num_threads()
     assert run_key("pretrain", torch.device("cuda")) != before

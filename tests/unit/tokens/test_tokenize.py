@@ -6,7 +6,7 @@ import dataclasses
 import random
 import tempfile
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
@@ -17,7 +17,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from scratchlm.corpus import documents
-from scratchlm.corpus.documents import read_documents, read_pieces
+from scratchlm.corpus.documents import Piece, read_documents, read_pieces
 from scratchlm.errors import InputError
 from scratchlm.tokenizer.bpe import BytePairTokenizer, train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
@@ -91,8 +91,15 @@ def as_read(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def texts_of(pieces: Iterable[Piece]) -> list[str]:
+    """The texts of the pieces of one document."""
+    found = list(pieces)
+    assert [piece.begins for piece in found] == [True, *[False] * (len(found) - 1)][: len(found)]
+    return [piece.text for piece in found]
+
+
 def tokens_of(folder: Path) -> dict[str, list[int]]:
-    return {split: open_tokens(folder).ids(split).tolist() for split in ("train", "validation")}
+    return {split: open_tokens(folder).ids(split)[:].tolist() for split in ("train", "validation")}
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -113,7 +120,7 @@ def test_pieces_are_the_text_and_have_the_ids_of_the_whole(
         patch.object(documents, "READ_CHARACTERS", read),
         patch.object(documents, "CUT_CHARACTERS", back),
     ):
-        pieces = list(read_pieces(folder / "00000.txt"))
+        pieces = texts_of(read_pieces(folder / "00000.txt"))
     assert "".join(pieces) == whole and all(pieces)
     assert [token for piece in pieces for token in encode(any_tokenizer, piece)] == encode(any_tokenizer, whole)
 
@@ -121,7 +128,7 @@ def test_pieces_are_the_text_and_have_the_ids_of_the_whole(
 def test_a_long_text_really_comes_in_pieces(tmp_path: Path) -> None:
     text = "some words in a row\n" * 200_000
     (tmp_path / "long.txt").write_text(text, encoding="utf-8")
-    pieces = list(read_pieces(tmp_path / "long.txt"))
+    pieces = texts_of(read_pieces(tmp_path / "long.txt"))
     assert len(pieces) >= 4 and max(map(len, pieces)) <= documents.READ_CHARACTERS + 20
     assert "".join(pieces) == text and "".join(read_documents(tmp_path)) == text
 
@@ -137,7 +144,7 @@ def test_a_long_text_really_comes_in_pieces(tmp_path: Path) -> None:
 )
 def test_pieces_of_a_text_without_a_place_to_cut_have_a_limit(tmp_path: Path, text: str, lengths: list[int]) -> None:
     (tmp_path / "dna.txt").write_text(text, encoding="utf-8")
-    pieces = list(read_pieces(tmp_path / "dna.txt"))
+    pieces = texts_of(read_pieces(tmp_path / "dna.txt"))
     assert [len(piece) for piece in pieces] == lengths and "".join(pieces) == text
 
 

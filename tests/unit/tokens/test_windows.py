@@ -74,13 +74,12 @@ def test_a_token_folder_is_mapped_not_read(tmp_path: Path) -> None:
     counts = dict.fromkeys(("documents", "characters", "tokens", "train_windows", "validation_windows"), 1)
     counts |= dict.fromkeys(("train_tokens", "validation_tokens"), 4)
     counts |= dict.fromkeys(("train_unknown_percent", "validation_unknown_percent"), 0)
-    manifest = {**counts, "vocab_size": 300, "max_length": 3, "stride": 2, "dtype": "<u4"}
+    manifest = {**counts, "vocab_size": 100_000, "max_length": 3, "stride": 2, "dtype": "<u4"}
     write_json(tmp_path / "manifest.json", manifest)
     np.arange(70_000, 70_008, dtype="<u4").tofile(tmp_path / "train.bin")
     with pytest.raises(InputError, match=r"train\.bin has 32 bytes, expected 16"):
         open_tokens(tmp_path).ids("train")
     write_json(tmp_path / "manifest.json", {**manifest, "train_tokens": 8, "train_windows": 3})
-    assert isinstance(open_tokens(tmp_path).ids("train"), np.memmap)
     windows = read_windows(open_tokens(tmp_path), "train")
-    assert isinstance(windows.ids, np.memmap) and len(windows) == 3
+    assert isinstance(windows.ids[:2].base.base, np.memmap) and len(windows) == 3
     assert windows[2][1].tolist() == [70_005, 70_006, 70_007]

@@ -14,8 +14,9 @@ from scratchlm.params.choices import Precision
 from scratchlm.stage import interruption
 from scratchlm.stage.interruption import Interrupted
 from scratchlm.stage.snapshots import Snapshots
-from scratchlm.training.loop import Training, parts, train
+from scratchlm.training.loop import Training, train
 from scratchlm.training.loss import Batch, count_targets, next_token_loss
+from scratchlm.training.shares import own_parts
 from scratchlm.training.state import TrainingState
 
 
@@ -54,7 +55,7 @@ def test_the_mean_of_the_parts_own_means_would_be_another_loss() -> None:
     torch.manual_seed(123)
     batch = next(iter(batches.train))
     with torch.no_grad():
-        own_means = [float(loss(model, part) / count_targets(part)) for part in parts(batch, 8)]
+        own_means = [float(loss(model, part) / count_targets(part)) for part, _ in own_parts(batch, 1)]
     assert abs(sum(own_means) / 8 - one_update(instructions, 1)[0]) > 0.01
 
 

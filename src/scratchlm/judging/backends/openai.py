@@ -23,23 +23,29 @@ class OpenAiBackend(Backend):
     limit = "max_tokens"  # what the server calls it, until it says otherwise
     takes_schema = True
 
+    def body(self, question: str, schema: Mapping[str, Any] | None, limit: str) -> dict[str, Any]:
+        """Make the body of a request; `limit` is what its reader calls the most tokens of an answer."""
+        fields: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": question}]}
+        fields |= {name: self.options[name] for name in ("seed", "temperature")}
+        fields[limit] = self.options["max_tokens"]
+        if schema is not None:
+            form = {"name": "verdict", "strict": True, "schema": schema}
+            fields["response_format"] = {"type": "json_schema", "json_schema": form}
+        return fields
+
+    def read(self, said: Any) -> Completion:
+        """Read the body of an answer; raises LookupError, TypeError or AttributeError if it is none."""
+        choice, usage = said["choices"][0], said.get("usage") or {}
+        counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        return self.completion(choice["message"]["content"], choice.get("finish_reason"), *counts)
+
     def ask(self, question: str, schema: Mapping[str, Any] | None) -> Completion:
         """Ask once; a server that refuses the schema, or the limit's old name, is asked without it from then on."""
 
-        def read(said: Any) -> Completion:
-            choice, usage = said["choices"][0], said.get("usage") or {}
-            counts = usage.get("prompt_tokens"), usage.get("completion_tokens")
-            return self.completion(choice["message"]["content"], choice.get("finish_reason"), *counts)
-
         while True:
-            fields: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": question}]}
-            fields |= {name: self.options[name] for name in ("seed", "temperature")}
-            fields[self.limit] = self.options["max_tokens"]
-            if schema is not None and self.takes_schema:
-                form = {"name": "verdict", "strict": True, "schema": schema}
-                fields["response_format"] = {"type": "json_schema", "json_schema": form}
+            fields = self.body(question, schema if self.takes_schema else None, self.limit)
             try:
-                return self.send("/chat/completions", read, fields)
+                return self.send("/chat/completions", self.read, fields)
             except BackendError as failure:
                 refusal = str(failure) if failure.status in (400, 422) else ""
                 if "response_format" in fields and ("response_format" in refusal or "schema" in refusal):
@@ -50,18 +56,26 @@ class OpenAiBackend(Backend):
                     raise
 
 
-def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> OpenAiBackend:
-    """Open a model on the server at OPENAI_BASE_URL; one without a list of models is taken at its word.
+def name_model(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> OpenAiBackend:
+    """Name a model on the server at OPENAI_BASE_URL, whether that is there or not.
 
     OPENAI_API_KEY, if set, goes into the requests' header and nowhere else; `timeout_s` is for each answer. Raises
-    InputError that says what to do when the server or the model is missing or the key is refused.
+    InputError for an address or a key that cannot be one.
     """
     base_url = read_base_url()
     # The same name means another model on another server, and few of them tell a digest.
     options = {"base_url": base_url, "seed": seed, "temperature": settings.temperature}
     options |= {"max_tokens": settings.max_answer_tokens}
     uses_proxies = urlsplit(base_url).hostname not in LOOPBACK
-    backend = OpenAiBackend(base_url, read_key("OPENAI_API_KEY"), model, options, timeout_s, uses_proxies)
+    return OpenAiBackend(base_url, read_key("OPENAI_API_KEY"), model, options, timeout_s, uses_proxies)
+
+
+def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> OpenAiBackend:
+    """Open a model, see `name_model`, on a server that is there; one without a list of models is taken at its word.
+
+    Raises InputError that says what to do when the server or the model is missing or the key is refused.
+    """
+    backend = name_model(model, settings, seed, timeout_s)
     try:
         backend.find_model("/models", "data", "id", model, "name one it has")
     except BackendError as failure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,7 +44,8 @@ def routes(shelf: Shelf) -> list[Route]:
 def read_texts(data: Path) -> list[str]:
     """Return beginnings of documents of the corpus."""
     paths = _spread(document_paths(data / "corpus"))
-    beginnings = [BEGINNING.match(next(read_pieces(path), "")) for path in paths]
+    pieces = [piece for path in paths for piece in islice(read_pieces(path), N_EXAMPLES) if piece.begins]
+    beginnings = [BEGINNING.match(piece.text) for piece in _spread(pieces)]
     return [found[1].replace("\n", " ") for found in beginnings if found]
 
 

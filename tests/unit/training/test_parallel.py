@@ -1,0 +1,188 @@
+"""Two real processes train as one does: DDP and FSDP2, all four trainings, stopped and resumed in any number."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shared_trainings
+import torch
+from several_processes import in_processes
+from shared_trainings import instructions
+
+from scratchlm.assistant import tuning
+from scratchlm.classifier import finetune
+from scratchlm.errors import InputError
+from scratchlm.training import fit as fitting
+from scratchlm.training.loss import count_targets
+from scratchlm.training.parallel import is_sharded
+from scratchlm.training.shares import micro_batch, own_parts
+
+DDP: dict[str, str] = {}
+FSDP = {"SCRATCHLM_SHARD": "1"}
+MODULE = "shared_trainings"
+CASES: dict[str, tuple[Any, ...]] = {
+    "pretraining": ("fit", "windows", {"epochs": 2}),
+    "pretraining-best": ("fit", "windows", {"epochs": 2, "keep": "best", "accumulate": 2}),
+    "instructions": ("fit", "instructions", {"epochs": 2}),
+    "instructions-untied": ("fit", "instructions", {"epochs": 1}, "all", False),
+    "instructions-lora-like-lengths": ("fit", "like_lengths", {"epochs": 1}, "lora"),
+    "instructions-stored-features": ("fit", "instructions", {"epochs": 1}, "last_block"),
+    "classifier": ("classify", {"epochs": 2}),
+    "classifier-untied": ("classify", {"epochs": 1}, False),
+    "classifier-stored-features-patience": ("classify", {"epochs": 1, "train_layers": "last_block", "patience": 2}),
+    "classifier-head-like-lengths": ("classify", {"epochs": 1, "train_layers": "head", "group_by_length": True}),
+    "classifier-lora": ("classify", {"epochs": 1, "train_layers": "lora"}),
+    "preferences": ("prefer", {"epochs": 1}),
+    "preferences-stored-features": ("prefer", {"epochs": 1, "train_layers": "last_block"}),
+}
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainings of `shared_trainings` set where snapshots are."""
+    for module in (fitting, finetune, tuning):
+        monkeypatch.setattr(module, "open_snapshots", module.open_snapshots)
+
+
+def alone(folder: Path, function: str, *arguments: Any) -> Any:
+    folder.mkdir()
+    return getattr(shared_trainings, function)(str(folder), *arguments)
+
+
+def together(folder: Path, n: int, function: str, *arguments: Any, **environment: str) -> list[Any]:
+    folder.mkdir(exist_ok=True)
+    return in_processes(n, MODULE, function, str(folder), *arguments, **environment)
+
+
+def assert_alike(ours: Any, theirs: Any, place: str = "") -> None:
+    """Compare numbers to 1e-5, relative where they are above 1; weights to 1e-3, as Adam amplifies rounding."""
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), place
+        for key in ours:
+            assert_alike(ours[key], theirs[key], f"{place}/{key}")
+    elif isinstance(ours, list | tuple):
+        assert len(ours) == len(theirs), place
+        for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            assert_alike(one, other, f"{place}/{number}")
+    else:
+        tolerance = 1e-3 if place.startswith("/weights") else 1e-5
+        assert ours == pytest.approx(theirs, rel=5e-5, abs=tolerance), place
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    case = ("fit", "instructions", {"epochs": 1})
+    both = together(tmp_path / "two", 2, *case)
+    assert both[0] == both[1]
+    assert_alike(both[0], alone(tmp_path / "one", *case))
+
+
+def test_the_trainings_here_would_notice_shares_with_their_own_number_of_targets() -> None:
+    _, _, batches = instructions(0.0)
+    torch.manual_seed(123)
+    counts = [int(count_targets(tuple(part[rank::2] for part in next(iter(batches.train))))) for rank in (0, 1)]
+    assert max(counts) > 1.2 * min(counts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [DDP, FSDP], ids=["ddp", "fsdp2"])
+@pytest.mark.parametrize("case", CASES)
+def test_every_training_is_that_of_one_process(case: str, environment: dict[str, str], tmp_path: Path) -> None:
+    both = together(tmp_path / "two", 2, *CASES[case], **environment)
+    assert both[0] == both[1]
+    assert_alike(both[0], alone(tmp_path / "one", *CASES[case]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [DDP, FSDP], ids=["ddp", "fsdp2"])
+@pytest.mark.parametrize("case", ["instructions", "classifier", "preferences"])
+def test_parts_of_any_size_give_the_same(case: str, environment: dict[str, str], tmp_path: Path) -> None:
+    """Three of four rows, then one; of the last batch, which has one row, the second process has none."""
+    both = together(tmp_path / "two", 2, *CASES[case], **environment, SCRATCHLM_MICRO_BATCH="3")
+    assert_alike(both[0], alone(tmp_path / "one", *CASES[case]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [DDP, FSDP], ids=["ddp", "fsdp2"])
+def test_two_processes_share_a_batch_in_bfloat16(environment: dict[str, str], tmp_path: Path) -> None:
+    case = ("fit", "instructions", {"epochs": 1, "precision": "bfloat16"})
+    both = together(tmp_path / "two", 2, *case, **environment)
+    one = alone(tmp_path / "one", *case)
+    for row, expected in zip(both[0]["curve"], one["curve"], strict=True):
+        assert row["validation_loss"] == pytest.approx(expected["validation_loss"], abs=2e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [DDP, FSDP], ids=["ddp", "fsdp2"])
+def test_a_training_of_two_that_was_stopped_goes_on_to_the_same_bytes(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """With dropout, which both draw apart."""
+    case = ("windows", {"epochs": 2, "keep": "best"}, "all", True, 0.1)
+    whole = together(tmp_path / "whole", 2, "fit", *case, **environment)
+    (tmp_path / "run").mkdir()
+    for step in (2, 3):
+        stopped = in_processes(2, MODULE, "fit_until", step, str(tmp_path / "run"), *case, **environment)
+        assert stopped == [{"stopped": True}] * 2
+    assert together(tmp_path / "run", 2, "fit", *case, **environment) == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "first", "after", "then"),
+    [(2, DDP, 1, DDP), (1, DDP, 2, DDP), (2, FSDP, 1, DDP), (1, DDP, 2, FSDP), (2, FSDP, 2, DDP), (2, DDP, 2, FSDP)],
+)
+def test_another_number_of_processes_goes_on(
+    before: int, first: dict[str, str], after: int, then: dict[str, str], tmp_path: Path
+) -> None:
+    case = ("windows", {"epochs": 2, "keep": "best"})
+    (tmp_path / "run").mkdir()
+    stopped = in_processes(before, MODULE, "fit_until", 3, str(tmp_path / "run"), *case, **first)
+    assert stopped == [{"stopped": True}] * before
+    assert_alike(together(tmp_path / "run", after, "fit", *case, **then)[0], alone(tmp_path / "one", "fit", *case))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [DDP, FSDP], ids=["ddp", "fsdp2"])
+def test_what_is_not_finite_in_one_process_ends_all_at_the_same_step(environment: dict[str, str]) -> None:
+    first, second = in_processes(2, MODULE, "fit_with_nan", 3, **environment)
+    assert first == second
+    assert "InputError: the loss is nan at step 3" in first["error"]
+
+
+@pytest.mark.slow
+def test_processes_that_cannot_share_a_batch_evenly_are_refused(tmp_path: Path) -> None:
+    for found in together(tmp_path / "run", 2, "fit", "windows", {"batch_size": 3}):
+        assert "InputError: pretrain.batch_size is 3, which 2 processes cannot share evenly" in found["error"]
+
+
+@pytest.mark.parametrize("value", ["2", "yes", "fsdp"])
+def test_an_unknown_way_to_shard_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCHLM_SHARD", value)
+    with pytest.raises(InputError, match=rf"SCRATCHLM_SHARD is '{value}', wanted 0 .* or 1"):
+        is_sharded()
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_parts_without_rows_are_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCHLM_MICRO_BATCH", value)
+    with pytest.raises(InputError, match=rf"SCRATCHLM_MICRO_BATCH is '{value}', wanted a whole number from 1"):
+        micro_batch()
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3, 8, None])
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 9])
+def test_every_row_of_a_batch_is_in_one_part(n: int, at_once: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = (torch.arange(7), torch.arange(7) + 100)
+    seen, numbers = [], set()
+    for rank in range(n):
+        monkeypatch.setattr("scratchlm.training.shares.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("scratchlm.training.shares.n_processes", lambda: n)
+        parts = list(own_parts(batch, at_once))
+        numbers.add(len(parts))
+        seen += [row for part, counts in parts if counts for row in part[0].tolist()]
+        assert all(len(part[0]) <= (at_once or 7) and torch.equal(part[0] + 100, part[1]) for part, _ in parts)
+    assert sorted(seen) == list(range(7))
+    assert numbers == {math.ceil(math.ceil(7 / n) / (at_once or 7))}
