@@ -18,6 +18,7 @@ import torch
 from scratchlm.errors import InputError
 from scratchlm.model.config import AttentionKind, GPTConfig, LlamaConfig, ModelConfig
 from scratchlm.model.cut import train_upper_blocks
+from scratchlm.model.head_loss import rows_at_once
 from scratchlm.model.init import empty_model
 from scratchlm.model.language_model import LanguageModel, n_parameters
 from scratchlm.model.lora import add_lora, untied_head
@@ -128,9 +129,9 @@ def memory_of(config: ModelConfig, step: TrainingStep) -> Memory:
             *_copies(model, step, n_blocks),
             _product("blocks", total_bytes(block), (n_blocks, "blocks"), (n_tokens, "tokens")),
             _product("embeddings, final norm", _ends_bytes(config, step, trains_embeddings), (n_tokens, "tokens")),
-            _product("logits and loss", LOGIT_BYTES, (n_tokens, "tokens"), (config.vocab_size, "words")),
+            *_loss(model, step, n_tokens),
         ],
-        end=[_product("second gradient of wte", FLOAT32_BYTES, (model.wte.weight.numel(), "parameters"))]
+        end=[_product("wte's second gradient", FLOAT32_BYTES, (model.wte.weight.numel(), "parameters"))]
         if trains_embeddings and config.tie_embeddings
         else [],
         block=block,
@@ -182,6 +183,19 @@ def _copies(model: LanguageModel, step: TrainingStep, n_blocks: int) -> Iterator
             if parameter.ndim > 1
         ]
         yield _product("weights in bfloat16", BFLOAT16_BYTES, (sum(matrices), "in matrices"))
+
+
+def _loss(model: LanguageModel, step: TrainingStep, n_tokens: int) -> Iterator[Need]:
+    """Yield what the loss needs: many logits are computed in parts, each with its share of the gradients."""
+    V = model.config.vocab_size
+    at_once, head = rows_at_once(V), model.wte if model.config.tie_embeddings else model.lm_head
+    in_parts = step.lora_rank is None and (not step.on_cpu or n_tokens > at_once)
+    n_together = min(n_tokens, at_once) if in_parts else n_tokens
+    yield _product("logits and loss", LOGIT_BYTES, (n_together, "tokens"), (V, "words"))
+    if in_parts and head.weight.requires_grad:
+        # The sum of the parts' gradients, and that of one part to be added.
+        each_bytes = FLOAT32_BYTES + step.product_bytes
+        yield _product("gradient of the head", each_bytes, (head.weight.numel(), "parameters"))
 
 
 def _gpt_block(config: ModelConfig, step: TrainingStep) -> Iterator[Need]:
@@ -279,16 +293,18 @@ def describe_memory(config: ModelConfig, step: TrainingStep) -> str:
     """
     memory = memory_of(config, step)
     table = [*memory.weights, *memory.gradients, *memory.activations, *memory.end]
-    start = "all but the gradients" if not memory.has_earlier_gradients else "all"
+    later = [*([] if memory.has_earlier_gradients else ["gradients"]), *(["the last line"] if memory.end else [])]
+    start = f"all but {' and '.join(later)}" if later else "all"
     sums = [
-        Need("backward pass starts", memory.start_bytes, f"{start}" + (" and the last line" if memory.end else "")),
+        Need("backward pass starts", memory.start_bytes, start),
         Need("backward pass ends", memory.end_bytes, "all but activations, logits and loss"),
         Need("peak", memory.peak_bytes, "the larger of both"),
     ]
-    width = max(len(need.name) for need in [*table, *sums, *memory.block])
+    width = max(len(need.name) for need in [*table, *sums])
     lines = [_title(step), "", f"{'part':{width}}{'GiB':>9}  computed as"]
     lines += [f"{name:{width}}{size_bytes / GIB:9.3f}  {formula}" for name, size_bytes, formula in table]
     lines += ["", *(f"{name:{width}}{size_bytes / GIB:9.3f}  {formula}" for name, size_bytes, formula in sums)]
+    width = max(len(need.name) for need in memory.block)
     lines += ["", f"{'a block keeps of each token':{width}}{'bytes':>9}"]
     lines += [f"{name:{width}}{size_bytes:9,}  {formula}" for name, size_bytes, formula in memory.block]
     return "\n".join(line.rstrip() for line in lines) + "\n"

@@ -1,0 +1,125 @@
+"""The cross entropy of many targets, without the logits of all of them in memory at a time.
+
+The logits of a batch are the largest tensor of a training: of 32 texts of 1,024 tokens and GPT-2's 50,257 words they
+take 6.6 GB in float32, and their gradient takes as much. Here a part of them is computed at a time, and what the
+backward pass needs of it, the gradients of hidden states and weight, at once: nothing is computed twice.
+
+torch's own `linear_cross_entropy` (2.13) does the same in parts, but not inside a compiled graph, and it multiplies by a
+weight of 50,257 rows: see `ALIGNED`.
+
+Shape suffixes: N targets, n those of one part, D emb_dim, V vocab_size, P the same rounded up to a multiple of 64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from scratchlm.model.linear import linear
+
+# Logits computed together: 1 GiB in float32, with GPT-2's words those of 4,096 tokens. Fewer keep a large GPU waiting.
+LOGITS_AT_ONCE = 1 << 28
+# The weight's rows are filled up to a multiple of this on a GPU, whose matrix units want rows of whole 16 bytes: 50,257
+# logits in bfloat16 are not.
+ALIGNED = 64
+
+
+def is_in_parts(x_ND: Tensor, weight_VD: Tensor) -> bool:
+    """True if a loss is computed by `loss_in_parts`: on a GPU, and of more logits than are computed together."""
+    return x_ND.device.type == "cuda" or len(x_ND) > rows_at_once(len(weight_VD))
+
+
+def rows_at_once(vocab_size: int) -> int:
+    """Return of how many tokens the logits are computed together: a power of 2, as a GPU's matrix units like it."""
+    return 1 << (max(LOGITS_AT_ONCE // vocab_size, 1).bit_length() - 1)
+
+
+def loss_in_parts(x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, of_part: OfPart) -> Tensor:
+    """Return the summed cross entropy of targets, int64, whose logits are x @ weight.T: a scalar, float32 or wider.
+
+    `of_part` is `loss_of_part`, or a compiled one. Under autocast the logits are computed in its type, and all that
+    follows in float32. The gradient has no gradient.
+    """
+    device_type = x_ND.device.type
+    dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else x_ND.dtype
+    inputs = x_ND, weight_VD, targets_N, of_part, dtype, torch.is_grad_enabled()
+    return cast(Tensor, _InParts.apply(*inputs))  # type: ignore[no-untyped-call]
+
+
+class PartLoss(NamedTuple):
+    """The summed loss of a part, a scalar, and its gradients with respect to hidden states and weight, if wanted."""
+
+    loss: Tensor
+    x_nD: Tensor | None
+    weight_PD: Tensor | None
+
+
+def loss_of_part(
+    x_nD: Tensor, weight_PD: Tensor, targets_n: Tensor, n_words: int, wants_x: bool, wants_weight: bool
+) -> PartLoss:
+    """Compute the loss of n targets, int64, and its gradients; hidden states and weight are of one type.
+
+    The loss is float32 or wider, the gradients have the type of their tensors. Only `n_words` rows of the weight are
+    words, the others fill it up.
+    """
+    targets_n1 = targets_n[:, None]
+    logits_nP = linear(x_nD, weight_PD)
+    logits_nP[:, n_words:] = -torch.inf
+    log_probs_nP = F.log_softmax(logits_nP, dim=-1, dtype=torch.promote_types(x_nD.dtype, torch.float32))
+    chosen_n1 = log_probs_nP.gather(1, targets_n1)
+    x_gradient = weight_gradient = None
+    if wants_x or wants_weight:
+        # The gradient of the logits: the probabilities, less 1 at the target.
+        gradient_nP = log_probs_nP.exp().to(x_nD.dtype).scatter_(1, targets_n1, (chosen_n1.exp() - 1).to(x_nD.dtype))
+        x_gradient = linear(gradient_nP, weight_PD.T) if wants_x else None
+        weight_gradient = linear(gradient_nP.T, x_nD.T) if wants_weight else None
+    return PartLoss(-chosen_n1.sum(), x_gradient, weight_gradient)
+
+
+OfPart = Callable[[Tensor, Tensor, Tensor, int, bool, bool], PartLoss]
+
+
+class _InParts(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_ND: Tensor,
+        weight_VD: Tensor,
+        targets_N: Tensor,
+        of_part: OfPart,
+        dtype: torch.dtype,
+        has_gradients: bool,
+    ) -> Tensor:
+        N, V = len(x_ND), len(weight_VD)
+        n_filled = -V % ALIGNED if x_ND.device.type == "cuda" else 0
+        weight_PD = F.pad(weight_VD.to(dtype), (0, 0, 0, n_filled))
+        wants = tuple(has_gradients and wanted for wanted in ctx.needs_input_grad[:2])
+        losses, x_gradients, weight_gradient = [], [], None
+        for first in range(0, N, rows_at_once(V)):
+            rows = slice(first, first + rows_at_once(V))
+            part = of_part(x_ND[rows].to(dtype), weight_PD, targets_N[rows], V, *wants)
+            losses.append(part.loss)
+            if part.x_nD is not None:
+                x_gradients.append(part.x_nD)
+            if part.weight_PD is not None:
+                # A sum of many parts in bfloat16 would lose the small ones.
+                exact = part.weight_PD[:V].to(weight_VD.dtype)
+                weight_gradient = exact if weight_gradient is None else weight_gradient.add_(part.weight_PD[:V])
+        ctx.save_for_backward(torch.cat(x_gradients).to(x_ND.dtype) if x_gradients else None, weight_gradient)
+        return torch.stack(losses).sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x_gradient, weight_gradient = ctx.saved_tensors
+        return (
+            gradient * x_gradient if x_gradient is not None else None,
+            gradient * weight_gradient if weight_gradient is not None else None,
+            None,
+            None,
+            None,
+            None,
+        )
