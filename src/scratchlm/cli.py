@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Collection
+from dataclasses import replace
 from enum import StrEnum
 from itertools import chain
 from pathlib import Path
@@ -154,11 +155,41 @@ def shapes(
     ] = None,
     size: Annotated[str | None, typer.Option(help=f"A released GPT-2: {', '.join(get_args(Size))}.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model folder.")] = None,
+    memory: Annotated[bool, typer.Option("--memory", help="Show the memory of a training step instead.")] = False,
+    rows: Annotated[int, typer.Option(min=1, help="Texts in a batch, for --memory as all that follows.")] = 8,
+    tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of each; by default the model's context.")] = None,
+    micro_batch: Annotated[int | None, typer.Option(min=1, help="Texts that are computed at a time.")] = None,
+    bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Compute the products in bfloat16.")] = False,
+    processes: Annotated[int, typer.Option(min=1, help="Processes that share the model (FSDP2).")] = 1,
+    upper_blocks: Annotated[int | None, typer.Option(min=1, help="Train only so many of the last blocks.")] = None,
+    lora_rank: Annotated[int | None, typer.Option(min=1, help="Train only LoRA's matrices of this rank.")] = None,
 ) -> None:
-    """Show every tensor's shape from text to logits, by default for the model in params.yaml, trained or not."""
+    """Show every tensor's shape from text to logits, or the memory of a training step.
+
+    By default of the model in params.yaml, trained or not.
+    """
     from scratchlm.anatomy.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, describe_shapes
 
     config, tokenizer = shape_and_tokenizer(size, model)
+    if memory:
+        from scratchlm.anatomy.memory import TrainingStep, describe_memory
+        from scratchlm.stage.device import find_device
+
+        of_params = size is None and model is None
+        step = TrainingStep(
+            rows=rows,
+            tokens=tokens or config.context_length,
+            precision="bfloat16" if bfloat16 else "float32",
+            micro_batch=micro_batch,
+            processes=processes,
+            upper_blocks=upper_blocks,
+            lora_rank=lora_rank,
+            attention=load_params(PARAMS).model.attention if of_params else "sdpa",
+            on_cpu=find_device()[0].type == "cpu",
+        )
+        # Fine-tuning has its own dropout, whatever the model was made with; the book's is 0.
+        print(describe_memory(config if of_params else replace(config, drop_rate=0.0), step), end="")
+        return
     if tokenizer is None:
         if texts:
             raise InputError(
