@@ -28,7 +28,7 @@ from scratchlm.stage.rendezvous import BACKEND, HOST, stay_on_one_machine
 
 EXAMPLE = "torchrun --standalone --nproc-per-node 2"
 MODULE = "scratchlm.stage"
-SHUTDOWN_TIMEOUT_S = 600  # for the last step and its snapshot; torchrun's default of 30 s would kill it
+SHUTDOWN_TIMEOUT_S = 600  # for the last step and its snapshot; torchrun's default of 30 s would kill it (torch 2.11 knows no other)
 
 
 def launch(script: Path) -> None:
@@ -94,8 +94,7 @@ def read_command(text: str, script: Path) -> Namespace:
         raise refuse(f"{n_local} processes need a GPU each, and here are {torch.cuda.device_count()}")
     # Ours are installed already: a second request must not end torchrun before its processes.
     arguments.signals_to_handle = ""
-    if arguments.shutdown_timeout is None:
-        arguments.shutdown_timeout = int(os.environ.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_TIMEOUT_S))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_TIMEOUT_S))
     return arguments
 
 
