@@ -28,7 +28,8 @@ from scratchlm.stage.rendezvous import BACKEND, HOST, stay_on_one_machine
 
 EXAMPLE = "torchrun --standalone --nproc-per-node 2"
 MODULE = "scratchlm.stage"
-SHUTDOWN_TIMEOUT_S = 600  # for the last step and its snapshot; torchrun's default of 30 s would kill it (torch 2.11 knows no other)
+# For the last step and its snapshot; by default torchrun would kill it after 30 s. Torch 2.11 reads no other setting.
+SHUTDOWN_TIMEOUT_S = 600
 
 
 def launch(script: Path) -> None:
