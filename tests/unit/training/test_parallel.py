@@ -10,8 +10,8 @@ import pytest
 import shared_trainings
 import torch
 from several_processes import in_processes
-from tiny_trainings import instructions
-from torch import Tensor
+from tiny_trainings import instructions, tiny_model
+from torch import Tensor, distributed
 from training_settings import training_settings
 
 from scratchlm.assistant import tuning
@@ -19,7 +19,7 @@ from scratchlm.classifier import finetune
 from scratchlm.errors import InputError
 from scratchlm.training import fit as fitting
 from scratchlm.training import loop, parallel, shares
-from scratchlm.training.loss import count_targets
+from scratchlm.training.loss import IGNORED, count_targets, next_token_loss, shared_start
 from scratchlm.training.parallel import is_sharded
 from scratchlm.training.shares import micro_batch, own_parts
 
@@ -37,7 +37,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "classifier": ("classify", {"epochs": 2}),
     "classifier-untied": ("classify", {"epochs": 1}, False),
     "classifier-stored-features-patience": ("classify", {"epochs": 1, "train_layers": "last_block", "patience": 2}),
-    "classifier-head-like-lengths": ("classify", {"epochs": 1, "train_layers": "head", "group_by_length": True}),
+    "classifier-last-layer-like-lengths": ("classify", {"epochs": 1, "train_layers": "last_layer", "group_by_length": True}),
     "classifier-lora": ("classify", {"epochs": 1, "train_layers": "lora"}),
     "preferences": ("prefer", {"epochs": 1}),
     "preferences-stored-features": ("prefer", {"epochs": 1, "train_layers": "last_block"}),
@@ -71,6 +71,8 @@ def assert_alike(ours: Any, theirs: Any, place: str = "") -> None:
         assert len(ours) == len(theirs), place
         for number, (one, other) in enumerate(zip(ours, theirs, strict=True)):
             assert_alike(one, other, f"{place}/{number}")
+    elif theirs is None:  # of an epoch after which nothing is told
+        assert ours is None, place
     else:
         tolerance = 1e-3 if place.startswith("/weights") else 1e-5
         relative = 0.0 if place.startswith("/curve") else 1e-5
@@ -119,6 +121,35 @@ def test_no_two_processes_and_no_two_steps_have_the_same_dropout() -> None:
     assert found[1] == float(share_of_step(1, 2, 0.5, 0, same_rows=True)[0])
     first, second = (share_of_step(rank, 2, 0.0, 0, same_rows=True)[0] for rank in (0, 1))
     assert first == second
+
+
+def test_a_sharded_model_has_the_loss_and_gradients_of_the_model() -> None:
+    """Of texts that begin alike, which the model computes once."""
+    model, batch = tiny_model(0.0), random_batch()
+    loss = next_token_loss(model, batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        copy = parallel.sharded_copy(model, torch.device("cpu"))
+        copy.zero_grad()
+        ours = next_token_loss(copy, batch)
+        ours.backward()  # type: ignore[no-untyped-call]
+        gradients = [weight.grad.full_tensor() for weight in copy.parameters()]
+    finally:
+        distributed.destroy_process_group()
+    torch.testing.assert_close(ours, loss, rtol=0, atol=1e-5)
+    for mine, weight in zip(gradients, model.parameters(), strict=True):
+        torch.testing.assert_close(mine, weight.grad, rtol=0, atol=1e-5)
+
+
+def random_batch() -> tuple[Tensor, Tensor]:
+    """Return four texts that begin with ten tokens for which no target counts."""
+    ids = torch.randint(40, (4, 21), generator=torch.Generator().manual_seed(1))
+    ids[:, :11] = ids[0, :11]
+    targets = ids[:, 1:].clone()
+    targets[:, :10] = IGNORED
+    assert shared_start(ids[:, :-1], targets) == 10
+    return ids[:, :-1], targets
 
 
 def test_dropout_of_one_s_own_leaves_what_all_draw_together(monkeypatch: pytest.MonkeyPatch) -> None:
