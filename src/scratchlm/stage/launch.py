@@ -23,13 +23,30 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 
 from scratchlm.errors import InputError
 from scratchlm.stage.ending import Cause, Ending, end, read_ending
-from scratchlm.stage.environment import LAUNCH, THREADS
+from scratchlm.stage.environment import LAUNCH, THREADS, read_count
 from scratchlm.stage.rendezvous import BACKEND, HOST, stay_on_one_machine
 
 EXAMPLE = "torchrun --standalone --nproc-per-node 2"
 MODULE = "scratchlm.stage"
 # For the last step and its snapshot; by default torchrun would kill it after 30 s. Torch 2.11 reads no other setting.
-SHUTDOWN_TIMEOUT_S = 600
+SHUTDOWN_TIMEOUT = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+SHUTDOWN_TIMEOUT_S, LONGEST_SHUTDOWN_S = 600, 24 * 60 * 60
+# torchrun's options that the stage needs as they are by default, also where a variable such as PET_TEE sets them.
+FIXED: Mapping[str, object] = {
+    "no_python": False,
+    "run_path": False,
+    "log_dir": None,
+    "max_restarts": 0,
+    "redirects": "0",
+    "tee": "0",
+    "local_ranks_filter": "",
+    "duplicate_stdout_filters": [],
+    "duplicate_stderr_filters": [],
+    "logs_specs": None,
+    "event_log_handler": "null",
+    "start_method": "spawn",
+    "signals_to_handle": "SIGTERM,SIGINT,SIGHUP,SIGQUIT",
+}
 
 
 def launch(script: Path) -> None:
@@ -82,20 +99,24 @@ def read_command(text: str, script: Path) -> Namespace:
     arguments: Namespace = parser.parse_args([*options, "-m", MODULE, str(script)])
     if arguments.training_script != MODULE:
         raise refuse(f"{arguments.training_script!r} is too much, as the script is the stage's")
-    if arguments.no_python or arguments.run_path or arguments.log_dir or arguments.max_restarts:
-        raise refuse("it may say where the processes run, not how, where they write, or how often they are tried")
+    for option, value in FIXED.items():
+        if getattr(arguments, option) != value:
+            given = "--" + option.replace("_", "-")
+            raise refuse(f"{given} is too much, as it may say where the processes run, but not how or where they write")
     try:
         n_local = count_local(arguments)
-        is_one_machine(arguments)
+        is_alone = is_one_machine(arguments)
     except (ValueError, RuntimeError) as error:
         raise refuse(error) from None
+    if arguments.standalone and not is_alone:
+        raise refuse(f"--standalone is for one machine, and --nnodes {arguments.nnodes} for several")
     if n_local < 1:
         raise refuse(f"{n_local} processes are too few")
     if uses_gpus() and n_local > torch.cuda.device_count():
         raise refuse(f"{n_local} processes need a GPU each, and here are {torch.cuda.device_count()}")
     # Ours are installed already: a second request must not end torchrun before its processes.
     arguments.signals_to_handle = ""
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_TIMEOUT_S))
+    os.environ[SHUTDOWN_TIMEOUT] = str(read_count(SHUTDOWN_TIMEOUT, SHUTDOWN_TIMEOUT_S, LONGEST_SHUTDOWN_S))
     return arguments
 
 

@@ -334,9 +334,19 @@ def test_a_stage_that_cannot_be_shared_is_one_process(project: Project) -> None:
         ("torchrun --processes 2", "unrecognized arguments: --processes"),
         ("torchrun --nproc-per-node", "expected one argument"),
         ("torchrun --standalone train.py", "'train.py' is too much, as the script is the stage's"),
-        ("torchrun --no-python", "it may say where the processes run"),
-        ("torchrun --log-dir logs", "it may say where the processes run"),
-        ("torchrun --max-restarts 1", "it may say where the processes run"),
+        ("torchrun --no-python", "--no-python is too much, as it may say where the processes run, but not how"),
+        ("torchrun --log-dir logs", "--log-dir is too much"),
+        ("torchrun --max-restarts 1", "--max-restarts is too much"),
+        ("torchrun -r 3", "--redirects is too much"),
+        ("torchrun --tee 0:1", "--tee is too much"),
+        ("torchrun --local-ranks-filter 1", "--local-ranks-filter is too much"),
+        ("torchrun --duplicate-stdout-filters x", "--duplicate-stdout-filters is too much"),
+        ("torchrun --logs-specs mine", "--logs-specs is too much"),
+        ("torchrun --event-log-handler mine", "--event-log-handler is too much"),
+        ("torchrun --start-method fork", "--start-method is too much"),
+        ("torchrun --signals-to-handle SIGHUP", "--signals-to-handle is too much"),
+        ("torchrun --standalone --nnodes 2", "--standalone is for one machine, and --nnodes 2 for several"),
+        ("torchrun --shutdown-timeout 10m", "invalid int value: '10m'"),
         ("torchrun --help", "it asks for help"),
         ("torchrun 'x", "no closing quotation"),
     ],
@@ -347,6 +357,25 @@ def test_a_command_that_cannot_be_used_is_one_clear_error(command: str, problem:
     message = str(raised.value)
     assert message.startswith(f"SCRATCHLM_LAUNCH is {command!r}: ") and "set it as in SCRATCHLM_LAUNCH=" in message
     assert problem in message and "\n" not in message
+
+
+def test_what_a_variable_of_torchrun_sets_is_refused_like_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PET_TEE", "3")
+    with pytest.raises(InputError, match="--tee is too much"):
+        read_command(TWO, Path("stages/pretrain.py"))
+
+
+def test_the_time_to_end_is_ten_minutes_or_what_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+    monkeypatch.setenv(name, "10m")
+    with pytest.raises(InputError, match=f"{name} is '10m', wanted a whole number from 1 to 86400"):
+        read_command(TWO, Path("stages/pretrain.py"))
+    monkeypatch.setenv(name, "20")
+    read_command(TWO, Path("stages/pretrain.py"))
+    assert os.environ[name] == "20"
+    monkeypatch.delenv(name)
+    read_command(TWO, Path("stages/pretrain.py"))
+    assert os.environ[name] == "600"
 
 
 def test_the_processes_of_a_machine_share_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
