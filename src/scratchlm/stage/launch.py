@@ -9,7 +9,7 @@ import signal
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -144,19 +144,24 @@ def share_threads(n_local: int) -> None:
 
 @contextmanager
 def passing_on_requests() -> Iterator[None]:
-    """Pass the first SIGTERM or Ctrl-C on to the processes through torchrun, and any further Ctrl-C by itself."""
-    asked = False
+    """Pass the first SIGTERM or Ctrl-C on to the processes through torchrun, and a second Ctrl-C by itself.
+
+    A third one kills them, in case they no longer listen.
+    """
+    n_asked = 0
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
+        nonlocal n_asked
+        if n_asked and number == signal.SIGTERM:
+            return
+        n_asked += 1
+        if n_asked == 1:
             # torchrun sends it to its processes and waits for them. SIGTERM in both cases: to a process that is still
             # starting, Ctrl-C would be a traceback.
             raise SignalException("a request to stop", signal.SIGTERM)
-        if number == signal.SIGINT:
-            for process in psutil.Process().children():
-                process.send_signal(number)
+        for process in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGINT if n_asked == 2 else signal.SIGKILL)
 
     before = [signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
