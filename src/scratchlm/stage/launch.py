@@ -16,6 +16,7 @@ from types import FrameType
 
 import psutil
 import torch
+from filelock import FileLock
 from torch.distributed import run as torchrun
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -25,6 +26,7 @@ from scratchlm.errors import InputError
 from scratchlm.stage.ending import Cause, Ending, end, read_ending
 from scratchlm.stage.environment import LAUNCH, THREADS, read_count
 from scratchlm.stage.rendezvous import BACKEND, HOST, stay_on_one_machine
+from scratchlm.stage.snapshots import checkpoints, remove_unless_in_use
 
 EXAMPLE = "torchrun --standalone --nproc-per-node 2"
 MODULE = "scratchlm.stage"
@@ -62,8 +64,8 @@ def launch(script: Path) -> None:
         arguments.standalone, arguments.rdzv_backend, arguments.rdzv_endpoint = False, BACKEND, HOST
         stay_on_one_machine()
     logging.disable()  # torchrun's lines about processes: what matters comes in one message at the end
-    with TemporaryDirectory(prefix=f"{name}-") as folder, passing_on_requests():
-        arguments.log_dir = folder
+    with folder_for_endings() as folder, passing_on_requests():
+        arguments.log_dir = str(folder)
         failures: Mapping[int, ProcessFailure] = {}
         try:
             torchrun.run(arguments)  # type: ignore[no-untyped-call]
@@ -75,8 +77,19 @@ def launch(script: Path) -> None:
             raise InputError(f"{LAUNCH}: torchrun cannot start the processes: {error}") from None
         else:
             return
-        ending = min(endings(name, Path(folder), failures))
+        ending = min(endings(name, folder, failures))
     end(ending.cause, ending.message)
+
+
+@contextmanager
+def folder_for_endings() -> Iterator[Path]:
+    """Make a folder for the time of a launch; remove those that killed launchers have left."""
+    root = checkpoints().absolute() / "launches"
+    root.mkdir(parents=True, exist_ok=True)
+    for left in filter(Path.is_dir, root.iterdir()):
+        remove_unless_in_use(left)
+    with TemporaryDirectory(dir=root) as name, FileLock(Path(name) / "lock"):
+        yield Path(name)
 
 
 def read_command(text: str, script: Path) -> Namespace:

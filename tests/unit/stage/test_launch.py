@@ -213,7 +213,10 @@ def test_whoever_is_killed_no_process_is_left_and_no_work_beyond_the_last_snapsh
             f"{NAME}: error: process {target} was ended by SIGKILL, which the system sends if memory is short; run "
             "`make repro` to go on from the last snapshot",
         ]
+    left = list((project.folder / ".checkpoints/launches").iterdir())
+    assert len(left) == (target in ("launcher", "group"))
     resumed = project.run(launch="" if target == "1" else TWO)
+    assert not list((project.folder / ".checkpoints/launches").iterdir())
     assert (resumed.returncode, resumed.stderr) == (0, "")
     (n_done,) = re.findall(rf"^resuming after (\d+) of {N} answers$", resumed.stdout, re.M)
     assert int(n_done) >= 2 * (reached - 1)
@@ -266,7 +269,7 @@ def test_a_stop_before_all_processes_have_met_does_not_wait_for_them(
 SNAPSHOTS = """
 import torch
 from pathlib import Path
-from scratchlm.stage.processes import is_first, leave, rank
+from scratchlm.stage.processes import any_of, is_first, leave, rank
 from scratchlm.stage.snapshots import Snapshots
 
 def main(params):
@@ -275,6 +278,8 @@ def main(params):
     once = snapshots.once("drawn", lambda: [rank(), "drawn"])
     if is_first():
         snapshots.save({"weights": torch.full((3,), 7.0)}, {"step": 5})
+    any_of(False)
+    assert snapshots.latest is not None
     # Only the first process has written; both read the same file.
     tensors, notes = snapshots.load()
     assert (tensors["weights"].tolist(), notes) == ([7.0] * 3, {"step": 5})
