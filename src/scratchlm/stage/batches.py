@@ -24,7 +24,8 @@ def compute_batches(
     `snapshots` is not computed again; results must fit into JSON, and a tuple may come back as a list. `what` names one
     result, for bars and messages. Raises Interrupted between two batches if a stop was requested.
 
-    Several processes compute a batch each at a time; the first returns the results, and the others leave.
+    Several processes compute a batch each at a time; then the first returns the results, and the others end: call it as
+    the last of the shared work.
     """
     saved = snapshots.load()
     # By the number of the result as a string: JSON has no other keys.

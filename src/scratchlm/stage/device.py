@@ -46,8 +46,8 @@ def find_device() -> tuple[torch.device, str]:
         return device, reason
     if device.type == "mps" or device.index is not None:
         raise InputError(
-            f"SCRATCHLM_DEVICE is {str(device)!r}, which several processes cannot share: use cuda, for a GPU each, "
-            "or cpu"
+            f"the device is {device} ({reason}), which several processes cannot share: set SCRATCHLM_DEVICE to cpu, or "
+            "to cuda for a GPU each"
         )
     return torch.device("cuda", int(os.environ["LOCAL_RANK"])), reason
 

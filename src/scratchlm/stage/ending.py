@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -44,7 +45,11 @@ def end(cause: Cause, message: str) -> NoReturn:
         "time_s": now_s,
     }  # torchrun reads the first two
     write_text(Path(os.environ[ERROR_FILE]), json.dumps(noted))
-    sys.exit(1)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    # At once: at a normal exit torch may wait for the others, who may be gone, or warn that they have not parted.
+    os._exit(1)
 
 
 def read_ending(path: Path) -> Ending:

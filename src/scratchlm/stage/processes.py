@@ -22,9 +22,9 @@ from scratchlm.stage.device import find_device
 from scratchlm.stage.environment import THREADS
 from scratchlm.stage.interruption import requested
 
-# While the first process works alone, as it does to show answers after an epoch. That a process is gone, the others
-# notice at once.
-LONGEST_WAIT = timedelta(days=1)
+# Ample for the longest work that the first process does alone, the features of frozen blocks, which a later run goes on
+# with. That a process is gone, the others notice at once, but not that a machine has lost its power.
+LONGEST_WAIT = timedelta(hours=6)
 LOOK_EVERY_S = 0.1
 
 

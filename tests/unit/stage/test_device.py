@@ -36,10 +36,12 @@ def test_each_of_several_processes_gets_a_gpu_of_its_own(monkeypatch: pytest.Mon
     assert find_device() == (torch.device("cuda:3"), "a GPU")
     monkeypatch.setattr(device_module, "find_any_device", lambda: (torch.device("cpu"), "no GPU"))
     assert find_device() == (torch.device("cpu"), "no GPU")
-    for one in ("cuda:1", "mps"):
-        monkeypatch.setattr(device_module, "find_any_device", lambda one=one: (torch.device(one), "SCRATCHLM_DEVICE"))
-        with pytest.raises(InputError, match=f"SCRATCHLM_DEVICE is '{one}', which several processes cannot share"):
+    for found in (("cuda:1", "SCRATCHLM_DEVICE"), ("mps", "Apple GPU found")):
+        monkeypatch.setattr(device_module, "find_any_device", lambda found=found: (torch.device(found[0]), found[1]))
+        with pytest.raises(InputError) as raised:
             find_device()
+        said = str(raised.value)
+        assert said.startswith(f"the device is {found[0]} ({found[1]}), which several processes cannot share: set ")
 
 
 @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])

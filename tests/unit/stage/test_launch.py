@@ -318,6 +318,10 @@ def test_no_other_machine_can_connect_to_the_processes(project: Project) -> None
     ("failure", "said"),
     [
         ("raise InputError('no answers')", f"{NAME}: error: no answers\n"),
+        (
+            "import atexit; atexit.register(print, 'late'); raise InputError('now')",
+            f"{NAME}: error: now\n",
+        ),
         ("if rank() == 1: raise InputError('none here')", f"{NAME}: error: none here\n"),
         ("if number > 20 and rank() == 0: raise InputError('no more')", f"{NAME}: error: no more\n"),
         ("if rank() == 0: open('/dev/full', 'w').write('x' * 100_000)", "No space left on device: make room"),
