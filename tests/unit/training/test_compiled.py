@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,14 @@ from scratchlm.training.loop import train
 from scratchlm.training.loss import next_token_loss
 
 TOLERANCE = 1e-6
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch compile for this test alone: a process that was killed leaves half a library in the common cache."""
+    if shutil.which("c++") is None:
+        pytest.skip("torch compiles for the CPU with a C++ compiler, and there is none")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
 
 
 def test_a_switch_that_is_neither_on_nor_off_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +74,7 @@ def random_batch(length: int, n_ignored: int) -> tuple[Tensor, Tensor]:
 @EACH
 @pytest.mark.parametrize("at_once", [1 << 28, 40 * 64], ids=["together", "in parts"])
 def test_a_model_and_its_loss_are_one_graph_with_the_same_gradients(
-    architecture: Architecture, at_once: int, monkeypatch: pytest.MonkeyPatch
+    architecture: Architecture, at_once: int, compiler: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(head_loss, "LOGITS_AT_ONCE", at_once)
     torch.compiler.reset()
@@ -94,7 +104,7 @@ def test_texts_of_many_lengths_need_few_graphs(architecture: Architecture) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("made", [windows, instructions, messages])
-def test_a_compiled_training_has_the_same_curve(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_training_has_the_same_curve(made: Any, compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A language model is compiled as a whole, the one in a classifier by its blocks."""
     curves = []
     for value in ("0", "1"):
