@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,14 +19,6 @@ from scratchlm.training.loop import train
 from scratchlm.training.loss import next_token_loss
 
 TOLERANCE = 1e-6
-
-
-@pytest.fixture
-def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let torch compile for this test alone: a process that was killed leaves half a library in the common cache."""
-    if shutil.which("c++") is None:
-        pytest.skip("torch compiles for the CPU with a C++ compiler, and there is none")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
 
 
 def test_a_switch_that_is_neither_on_nor_off_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
