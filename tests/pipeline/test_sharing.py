@@ -64,6 +64,8 @@ def test_a_clone_pulls_what_a_stage_needs_or_all_and_then_nothing_runs(teacher: 
     assert stages_run(student.dvc("repro", "--pull", "finetune_classifier").stdout) == []
     assert (student.folder / "models/classifier/model.safetensors").is_file()
     assert not (student.folder / WEIGHTS).exists()
+    (tmp_path / "results").rename(tmp_path / "elsewhere")
+    student.dvc("remote", "modify", "--local", "class", "url", str(tmp_path / "elsewhere"))
     student.dvc("pull")
     assert student.git("status", "--porcelain") == ""
     assert sha256(student, WEIGHTS) == sha256(teacher, WEIGHTS)
@@ -185,6 +187,7 @@ def test_stages_write_anew_what_was_a_link_into_the_cache(kind: str, project: Pr
     project.dvc("checkout", "--relink")
     weights = project.folder / "models/classifier/model.safetensors"
     assert weights.is_symlink() if kind == "symlink" else weights.stat().st_nlink > 1
+    assert not weights.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
     before = kept(project)
     project.dvc("exp", "run", "-S", CHANGE, "finetune_classifier")
     project.git("checkout", "--quiet", ".")
@@ -283,7 +286,8 @@ def test_two_workers_have_a_gpu_each_and_one_that_is_killed_loses_no_other_exper
         project.dvc("exp", "run", "--queue", "--name", name, *settings, "finetune_classifier")
 
     queue("first", "learning_rate=0.002")
-    queue("killed", "learning_rate=0.003", "epochs=40")
+    long = ("learning_rate=0.003", "epochs=8")
+    queue("killed", *long)
     queue("wrong", "learning_rate=-1")
     queue("after", "learning_rate=0.004")
     try:
@@ -291,12 +295,13 @@ def test_two_workers_have_a_gpu_each_and_one_that_is_killed_loses_no_other_exper
         wait_until(lambda: bool(stages_with("0", project)))
         (held,) = stages_with("0", project)
         held.suspend()  # so that the second worker takes the second experiment, however slow the machine
+        snapshots = project.folder / ".checkpoints/finetune_classifier"
+        before = set(snapshots.glob("*/0*.safetensors"))
         second = start_worker(project, 2, "1")
-        wait_until(lambda: bool(list((project.folder / ".dvc/tmp/exps").rglob("0*.safetensors"))))
+        wait_until(lambda: not before.issuperset(snapshots.glob("*/0*.safetensors")))
         below = [second, *second.children(recursive=True)]
-        assert stages_with("1", project)
         kill([*below, *stages_with("1", project)])
-        queue("again", "learning_rate=0.003", "epochs=2")
+        queue("again", *long)
         held.resume()
         wait_until(lambda: {"first", "after", "again"} <= experiments(project).keys())
         wait_until(lambda: states(project)["wrong"] == "Failed")
@@ -305,6 +310,7 @@ def test_two_workers_have_a_gpu_each_and_one_that_is_killed_loses_no_other_exper
         project.dvc("queue", "stop", "--kill")
         kill(workers(project))
     assert "finetune_classifier.learning_rate" in project.dvc("queue", "logs", "wrong").stdout
+    assert "resuming after step" in project.dvc("queue", "logs", "again").stdout
     assert project.git("status", "--porcelain") == ""
     alone.dvc("exp", "run", "-S", "finetune_classifier.learning_rate=0.004", "finetune_classifier")
     after = experiments(project)["after"]
