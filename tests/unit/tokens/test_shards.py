@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -129,6 +133,12 @@ def test_a_file_that_has_a_second_name_is_never_cut(tmp_path: Path) -> None:
     os.link(tmp_path / "train-00000.bin", tmp_path / "cached")
     assert not cut_back(tmp_path, "train", DTYPE, 100, 40)
     assert (tmp_path / "cached").read_bytes() == IDS[:50].tobytes()
+    # Nor is it written to: what comes after it goes into a copy.
+    again = ShardWriter(tmp_path, "train", DTYPE, 100, 50)
+    again.write(IDS[50:120])
+    again.close()
+    assert (tmp_path / "cached").read_bytes() == IDS[:50].tobytes()
+    assert content(tmp_path)[0] == IDS[:120].tobytes()
 
 
 # --- tokenizing ---------------------------------------------------------------------------------------------
@@ -236,6 +246,43 @@ def test_shards_that_were_lost_are_made_again(
     run(snapshots=snapshots)
     assert "is damaged: starting again" in capsys.readouterr().err
     assert content(tmp_path / "tokens") == content(whole)
+
+
+@contextmanager
+def as_nobody(folder: Path) -> Iterator[None]:
+    """What root does to this folder's files, another user does: root may write files that are read-only."""
+    user = os.geteuid()
+    if user != 0:
+        yield
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 65534, 65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_shards_that_dvc_made_read_only_need_no_second_tokenizing(
+    corpus: Path, tokenizer_folder: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = read_tokenizer(tokenizer_folder)
+    wanted = content(whole)
+    with tempfile.TemporaryDirectory() as temporary:  # pytest's own belongs to root alone
+        folder = Path(temporary)
+        shutil.copytree(corpus, folder / "corpus")
+        with as_nobody(folder):
+            run = partial(tokenize_corpus, folder / "corpus", tokenizer, folder / "tokens", 64, 64, 0.7)
+            run(snapshots=Snapshots(folder / "checkpoints"))
+            # With DVC's `cache.type hardlink`, a file of the cache, of the outs and of the shards is the same one.
+            for path in (folder / "checkpoints/shards").iterdir():
+                path.chmod(0o444)
+                os.link(path, folder / f"cached-{path.name}")
+            shutil.rmtree(folder / "tokens")
+            run(snapshots=Snapshots(folder / "checkpoints"))
+            assert content(folder / "tokens") == wanted
+    assert capsys.readouterr().out.startswith("resuming after ")
 
 
 # --- ready ids ----------------------------------------------------------------------------------------------
