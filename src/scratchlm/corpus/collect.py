@@ -84,6 +84,7 @@ def _collect_own(source: Sequence[str], folder: Path, inputs: Path) -> dict[str,
         )
     digits = max(NUMBER_DIGITS, len(str(len(items))))
     counts: Counter[str] = Counter()
+    before: Path | None = None  # the file of tokens before this one
     numbers: set[int] = set()  # of books: the same one often comes in several encodings
     for number, item in enumerate(items, start=1):
         # The number keeps the user's order, and separates files of the same name.
@@ -92,8 +93,9 @@ def _collect_own(source: Sequence[str], folder: Path, inputs: Path) -> dict[str,
             if item.is_book:
                 counts += _take_book(path, folder / f"{stem}.txt", item.shown, numbers)
             elif item.suffix in TOKEN_SUFFIXES:
-                target, is_last = folder / f"{stem}{TOKENS}", number == len(items)
-                counts += Counter(copy_tokens(path, target, item.shown, is_last)._asdict())
+                target = folder / f"{stem}{TOKENS}"
+                counts += Counter(copy_tokens(path, target, item.shown, before)._asdict())
+                before = target
             elif item.suffix in ROW_SUFFIXES:
                 counts += _copy_rows(path, folder / f"{stem}{item.suffix}", item.shown)
             else:

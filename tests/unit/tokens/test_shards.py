@@ -304,6 +304,15 @@ def test_ready_ids_are_cut_where_training_ends(
     assert len(list((tmp_path / "tokens").iterdir())) == 4  # two files, one of them cut, and the manifest
 
 
+def test_documents_of_ready_ids_may_begin_with_an_end_of_text(tokenizer_folder: Path, tmp_path: Path) -> None:
+    tokenizer = read_tokenizer(tokenizer_folder)
+    end = tokenizer.eot_token
+    for name in ("1.bin", "2.bin"):
+        np.array([end, 1, 2, end, 3, 4], dtype=DTYPE).tofile(tmp_path / name)
+    paths = [tmp_path / "1.bin", tmp_path / "2.bin"]
+    assert take_tokens(paths, tokenizer, tmp_path / "tokens", 2, 2, 0.6).documents == 4
+
+
 def test_ready_ids_of_another_vocabulary_are_refused(tokenizer_folder: Path, tmp_path: Path) -> None:
     np.array([1, 2, 600, 3] * 100, dtype=DTYPE).tofile(tmp_path / "00001.bin")
     tokenizer = read_tokenizer(tokenizer_folder)
