@@ -57,8 +57,8 @@ class Item(NamedTuple):
 def collect_corpus(source: str | Sequence[str], folder: Path, inputs: Path) -> dict[str, int]:
     """Fill `folder` with the documents of `source`: `sample`, `the-verdict`, or files, folders and URLs.
 
-    A text is a file of its own; files of rows and of ready tokens are copied, after a check of each row and id. Of what
-    `gutenberg:` stands before, the English books are taken out. `inputs` is where a user's own files are tracked (see
+    A text is a file of its own; files of rows and of ready tokens are copied, after a check of each row and id. From
+    what is named after `gutenberg:`, only English books are taken. `inputs` is where a user's own files are tracked (see
     `own_paths`). Returns the counts of documents, of characters or tokens, and of what was left out. Raises InputError
     for a source that is missing, empty or damaged, and then does not write `folder`.
     """
@@ -101,7 +101,7 @@ def _collect_own(source: Sequence[str], folder: Path, inputs: Path) -> dict[str,
             else:
                 counts += _copy_text(path, folder / f"{stem}.txt", item.shown)
     if not counts["documents"]:
-        raise InputError("corpus.source: there is no English book in what `gutenberg:` stands before")
+        raise InputError("corpus.source: what `gutenberg:` names holds no English book")
     return dict(counts)
 
 
@@ -168,7 +168,7 @@ def _take_book(path: Path, target: Path, name: str, numbers: set[int]) -> Counte
     content = path.read_bytes()
     if b"\0" in content:
         raise InputError(f"corpus.source: {name} holds zero bytes, so it is no book in UTF-8 or Latin-1: leave it out")
-    book = read_book(decode_book(content))
+    book = read_book(decode_book(content), name)
     if not book.text:
         return Counter(books_without_text=1)
     if not book.is_english:
