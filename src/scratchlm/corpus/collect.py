@@ -58,8 +58,8 @@ def collect_corpus(source: str | Sequence[str], folder: Path, inputs: Path) -> d
     """Fill `folder` with the documents of `source`: `sample`, `the-verdict`, or files, folders and URLs.
 
     A text is a file of its own; files of rows and of ready tokens are copied, after a check of each row and id. From
-    what is named after `gutenberg:`, only English books are taken. `inputs` is where a user's own files are tracked (see
-    `own_paths`). Returns the counts of documents, of characters or tokens, and of what was left out. Raises InputError
+    what is named after `gutenberg:`, English books alone are taken. `inputs` is where a user's own files are tracked
+    (see `own_paths`). Returns the counts of documents, of characters or tokens, and of what was left out. Raises InputError
     for a source that is missing, empty or damaged, and then does not write `folder`.
     """
     with atomic_path(folder) as temporary:
@@ -123,6 +123,8 @@ def _opened(item: Item) -> Iterator[Path]:
 def _own_items(source: Sequence[str], inputs: Path) -> list[Item]:
     """Return the user's files, those in folders, and URLs, in the given order."""
     places = [item.removeprefix(GUTENBERG) for item in source]
+    if "" in source:
+        raise InputError("corpus.source: one of the sources is empty: give a file, a folder or a URL, or leave it out")
     if "" in places:
         raise InputError(f"corpus.source: {GUTENBERG} names nothing: give a folder, as in {GUTENBERG}{inputs}/books")
     named = list(dict.fromkeys(place for place in places if "://" not in place))
@@ -150,14 +152,15 @@ def _own_items(source: Sequence[str], inputs: Path) -> list[Item]:
 def _files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """List the files of a folder and its subfolders that end with one of the suffixes, sorted.
 
-    Linked subfolders are left out, as DVC does not follow them. So are hidden ones: .dvcignore names Jupyter's.
+    Linked subfolders are left out, as DVC does not follow them. So are hidden folders and files: .dvcignore names
+    Jupyter's, and macOS puts `._a.txt` beside `a.txt` on other disks.
     """
     return sorted(
         path
         for path in folder.rglob("*")
         if path.name.lower().endswith(suffixes)
         and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parent.parts)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 
 
