@@ -59,8 +59,8 @@ def collect_corpus(source: str | Sequence[str], folder: Path, inputs: Path) -> d
 
     A text is a file of its own; files of rows and of ready tokens are copied, after a check of each row and id. From
     what is named after `gutenberg:`, English books alone are taken. `inputs` is where a user's own files are tracked
-    (see `own_paths`). Returns the counts of documents, of characters or tokens, and of what was left out. Raises InputError
-    for a source that is missing, empty or damaged, and then does not write `folder`.
+    (see `own_paths`). Returns the counts of documents, of characters or tokens, and of what was left out. Raises
+    InputError for a source that is missing, empty or damaged, and then does not write `folder`.
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
