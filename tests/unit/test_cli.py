@@ -7,12 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import scratchlm
+from scratchlm.anatomy.memory import TrainingStep, describe_memory
 from scratchlm.anatomy.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, describe_shapes
 from scratchlm.assistant.folder import load_assistant, save_assistant
 from scratchlm.assistant.instructions import Entry, format_prompt
@@ -26,6 +28,7 @@ from scratchlm.generation.decode import Sampling, generate, generate_text
 from scratchlm.generation.next_token import describe_expected, expect_token
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_model
+from scratchlm.params.file import load_params
 from scratchlm.tokenizer.bpe import train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
 from scratchlm.tokenizer.pieces import describe_pieces
@@ -153,6 +156,7 @@ def test_ask_formats_the_prompt_as_in_training(project: Path, given_input: str) 
         (("shapes", "--size", "125M"), "--size: got 125M, wanted one of 124M, 355M, 774M, 1558M"),
         (("shapes", "--size", "124M", "the cat"), "--size needs GPT-2's tokenizer .* run `make repro`"),
         (("shapes", "--size", "124M", "--model", "models/assistant"), "both --size and --model"),
+        (("shapes", "--memory", "--size", "774M", "--tokens", "1025"), "1025 tokens, this model takes 1 to 1024"),
         (("shapes",), "params.yaml is missing: copy a profile"),
         (("next", "a", "--model", "nowhere"), "nowhere holds no model .*; run `make repro` to build it again$"),
         (("next", ""), "the prompt has 0 tokens"),
@@ -184,6 +188,21 @@ def test_the_models_run_on_the_device_that_is_found(
         cli([command, "the cat"], standalone_mode=False)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--rows", "8", "--bfloat16"), "^--rows, --bfloat16: only --memory takes them; add it, or leave them out$"),
+        (
+            ("--memory", "the cat"),
+            "^got a text, 'the cat', but --memory takes none: give --rows and --tokens, or leave out --memory$",
+        ),
+    ],
+)
+def test_shapes_and_the_memory_of_a_step_are_asked_for_apart(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        cli(["shapes", "--size", "124M", *words], standalone_mode=False)
+
+
 def test_shapes_come_from_a_released_size_a_folder_or_params_yaml(project: Path, tmp_path: Path) -> None:
     released = scratchlm_command(tmp_path, "shapes", "--size", "1558M")
     assert released.stdout == describe_shapes(gpt2_config("1558M"), EXAMPLES, GPT2_EXAMPLE_IDS)
@@ -198,6 +217,38 @@ def test_shapes_come_from_a_released_size_a_folder_or_params_yaml(project: Path,
     own = scratchlm_command(tmp_path, "shapes").stdout
     assert f"= [2, {len(tokenizer.encode_ordinary('Every day holds a'))}, {tokenizer.n_vocab}]" in own
     assert "h.1 " in own and "h.2" not in own  # the profile has two blocks
+
+
+def test_the_memory_of_a_step_is_computed_as_the_options_say(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SCRATCHLM_DEVICE", "cpu")
+
+    def memory(options: str = "") -> str:
+        cli(["shapes", "--memory", *options.split()], standalone_mode=False)
+        return capsys.readouterr().out
+
+    large = replace(gpt2_config("1558M"), drop_rate=0.0)
+    assert memory("--size 1558M") == describe_memory(large, TrainingStep(8, 1024))
+    assert memory(
+        "--size 1558M --rows 4 --tokens 256 --micro-batch 1 --bfloat16 --processes 2 --lora-rank 3"
+    ) == describe_memory(large, TrainingStep(4, 256, "bfloat16", micro_batch=1, processes=2, lora_rank=3))
+    folder = project / "models" / "pretrained"
+    shape = scratchlm.load(folder)[0].config
+    step = TrainingStep(8, 200, upper_blocks=1)
+    assert memory(f"--model {folder} --upper-blocks 1") == describe_memory(shape, step)
+    shutil.copytree(project / "data", tmp_path / "data")
+    profile = (SOURCE.parent / "profiles" / "sample.yaml").read_text(encoding="utf-8")
+    profile = profile.replace("attention: sdpa", "attention: manual").replace("drop_rate: 0.0", "drop_rate: 0.1", 1)
+    (tmp_path / "params.yaml").write_text(profile, encoding="utf-8")
+    config = load_params(tmp_path / "params.yaml").model.config(shape.vocab_size)
+    assert config.drop_rate == 0.1
+    assert memory() == describe_memory(config, TrainingStep(8, 160, attention="manual"))
+    with pytest.raises(InputError, match="3 rows for 2 processes"):
+        memory("--size 774M --rows 3 --processes 2")
+    with pytest.raises(InputError, match="both upper blocks and LoRA are given"):
+        memory("--size 774M --upper-blocks 1 --lora-rank 8")
 
 
 def test_tokenize_shows_the_tokens_of_the_built_tokenizer_or_of_a_models(project: Path, tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import torch
+
 from scratchlm.checkpoint.folder import write_descriptions
 from scratchlm.checkpoint.gguf import read_gguf
 from scratchlm.checkpoint.gguf_llama import gguf_config, gguf_tokenizer, read_parameter
 from scratchlm.checkpoint.llama_layout import LlamaLayout
-from scratchlm.checkpoint.weights import WEIGHTS, check_weights, write_tensors
+from scratchlm.checkpoint.weights import WEIGHTS, check_weights
 from scratchlm.download.fetch import fetch
 from scratchlm.download.sources import SMOLLM2_GGUF, SMOLLM2_TOKENIZER, SMOLLM2_WEIGHTS
+from scratchlm.files.tensors import write_tensors
 from scratchlm.model.config import SMOLLM2_CONTEXT_LENGTH, LlamaConfig
 from scratchlm.tokenizer.byte_level import write_byte_level
 from scratchlm.tokenizer.protocol import HF_TOKENIZER
@@ -59,6 +62,6 @@ def convert_gguf(path: Path, folder: Path) -> LlamaConfig:
     write_byte_level(folder, gguf_tokenizer(gguf))
     write_descriptions(folder, config)
     layout = LlamaLayout(config)
-    shapes = {stored: layout.shapes[name] for stored, name in layout.names.items()}
-    write_tensors(folder / WEIGHTS, shapes, lambda name: read_parameter(gguf, config, layout.names[name]))
+    specs = {stored: (layout.shapes[name], torch.float32) for stored, name in layout.names.items()}
+    write_tensors(folder / WEIGHTS, specs, lambda name: torch.tensor(read_parameter(gguf, config, layout.names[name])))
     return config

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from scratchlm.checkpoint.config_json import CONFIG, layout_of, read_config, read_description, write_config
 from scratchlm.checkpoint.optimizer import OPTIMIZER
-from scratchlm.checkpoint.weights import WEIGHTS, check_weights, load_weights, save_tensors
+from scratchlm.checkpoint.weights import WEIGHTS, check_weights, load_weights
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path
+from scratchlm.files.tensors import save_tensors
 from scratchlm.model.config import AttentionKind, ModelConfig
 from scratchlm.model.init import empty_model
 from scratchlm.model.language_model import LanguageModel
@@ -26,6 +27,7 @@ def save_checkpoint(
     """Write `model` and its tokenizer as a checkpoint that transformers loads.
 
     With an `optimizer_state` a training can go on from it; nothing but `load_optimizer_state` reads that file.
+    Needs memory for one more tensor, not for a second copy of the model.
     Exception: transformers rejects models without shortcuts, see `gpt2_layout.config_to_json`.
     """
     with atomic_path(folder) as temporary:

@@ -16,7 +16,7 @@ from torch import Tensor
 from scratchlm.model.config import MAX_LAYERS, Activation, GPTConfig
 from scratchlm.model.init import empty_model
 from scratchlm.model.language_model import LanguageModel
-from scratchlm.model.lora import merged_state
+from scratchlm.model.lora import Computed, merged_state
 
 # --- config.json --------------------------------------------------------------------------------------------
 
@@ -147,15 +147,18 @@ class GPT2Layout:
         self.config = config
         self.qkv_biases = {f"h.{layer}.attn.c_attn.bias" for layer in range(config.n_layers)}
 
-    def stored_tensors(self, model: LanguageModel) -> dict[str, Tensor]:
+    def stored_tensors(self, model: LanguageModel) -> Mapping[str, Tensor]:
         """Return the model's tensors with GPT2LMHeadModel's names and shapes, in float32, LoRA merged."""
-        tensors = {}
-        for name, tensor in merged_state(model).items():
-            tensors[name if name == HEAD else PREFIX + name] = self.turned(name, tensor).float()
-        if not self.config.qkv_bias:
-            for name in sorted(self.qkv_biases):
-                tensors[PREFIX + name] = torch.zeros(3 * self.config.emb_dim)
-        return tensors
+        state = merged_state(model)
+        names = {name if name == HEAD else PREFIX + name: name for name in state}
+        zeros = [] if self.config.qkv_bias else [PREFIX + name for name in sorted(self.qkv_biases)]
+
+        def stored(name: str) -> Tensor:
+            if name in names:
+                return self.turned(names[name], state[names[name]]).float()
+            return torch.zeros(3 * self.config.emb_dim)
+
+        return Computed([*names, *zeros], stored)
 
     def stored_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return every tensor of a checkpoint of this model: its name in the model -> its shape in the file."""

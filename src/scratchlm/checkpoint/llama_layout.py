@@ -12,7 +12,7 @@ from torch import Tensor
 from scratchlm.model.config import MAX_LAYERS, MAX_ROPE_BASE, LlamaConfig
 from scratchlm.model.init import empty_model
 from scratchlm.model.language_model import LanguageModel
-from scratchlm.model.lora import merged_state
+from scratchlm.model.lora import Computed, merged_state
 
 # --- config.json --------------------------------------------------------------------------------------------
 
@@ -165,9 +165,10 @@ class LlamaLayout:
         self.shapes = {name: tuple(tensor.shape) for name, tensor in parameters.items()}
         self.names = {_stored_name(name): name for name in self.shapes}
 
-    def stored_tensors(self, model: LanguageModel) -> dict[str, Tensor]:
+    def stored_tensors(self, model: LanguageModel) -> Mapping[str, Tensor]:
         """Return the model's tensors with LlamaForCausalLM's names, in float32, LoRA merged."""
-        return {_stored_name(name): tensor.float() for name, tensor in merged_state(model).items()}
+        state = merged_state(model)
+        return Computed(self.names, lambda stored: state[self.names[stored]].float())
 
     def stored_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return every tensor of a checkpoint of this model: its name in the model -> its shape in the file."""

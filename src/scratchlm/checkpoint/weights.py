@@ -1,26 +1,21 @@
-"""Reading and writing model.safetensors; files are checked before memory is allocated.
+"""Reading model.safetensors; files are checked before memory is allocated.
 
 A `Layout` describes the names and shapes of the tensors in the file, one for each architecture.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from scratchlm.checkpoint.config_json import CONFIG, SHOWN_PROBLEMS
 from scratchlm.errors import InputError, OutputError
-from scratchlm.files.room import check_room, writable
 from scratchlm.files.text import bullets
 
 WEIGHTS = "model.safetensors"
@@ -49,40 +44,6 @@ class Layout(Protocol):
 
     def shape_hint(self, name: str, stored_shape: tuple[int, ...]) -> str:
         """Return a hint at the cause of an unexpected shape, or ""."""
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as a safetensors file; raise InputError if the disk is full."""
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        # Only one metadata key: the order of several differs from process to process.
-        save_file(contiguous, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # raised for a full disk, not OSError
-        size_bytes = sum(tensor.nbytes for tensor in contiguous.values())
-        raise InputError(
-            f"cannot write {size_bytes:,} bytes to {path.parent} ({error}): make room, then run again"
-        ) from None
-
-
-def write_tensors(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], npt.NDArray[np.float32]]
-) -> None:
-    """Write a safetensors file in float32 of tensors that are made one at a time, by name, when their turn comes.
-
-    `save_tensors` would need all of them in memory, twice. Raises InputError if the disk is full.
-    """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name, shape in shapes.items():
-        start, end = end, end + 4 * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)  # so that the tensors begin at a multiple of 8
-    check_room(path.parent, end)
-    with writable(path.parent, end), path.open("wb") as file:
-        file.write(len(encoded).to_bytes(8, "little") + encoded)
-        for name in shapes:
-            file.write(np.ascontiguousarray(read(name), "<f4").data)
 
 
 def load_tensors(path: Path, like: nn.Module) -> dict[str, Tensor]:

@@ -9,13 +9,14 @@ from typing import Any, get_args
 
 from scratchlm.checkpoint.config_json import read_description
 from scratchlm.checkpoint.folder import load, save_checkpoint
-from scratchlm.checkpoint.weights import load_tensors, save_tensors
+from scratchlm.checkpoint.weights import load_tensors
 from scratchlm.classifier.calibration import HIGHEST, LOWEST
 from scratchlm.classifier.classifier import Classifier
 from scratchlm.classifier.labels import checked_labels
 from scratchlm.classifier.reading import Reading
 from scratchlm.errors import OutputError
 from scratchlm.files.atomic import atomic_path, write_json
+from scratchlm.files.tensors import save_tensors
 from scratchlm.model.lora import merged_state
 from scratchlm.params.choices import Padding, Token
 from scratchlm.tokenizer.protocol import Tokenizer

@@ -20,7 +20,7 @@ ROW_SUFFIXES = (*JSON_SUFFIXES, PARQUET)
 MOST_LINE_BYTES = 1 << 28  # a small .gz can hold a line that no memory can
 BATCH_BYTES = 1 << 24  # of a Parquet column, read at once
 MOST_BATCH_ROWS = 1024  # repeated texts are stored once: the size of their column says little
-READ_BYTES = 1 << 20  # without a buffer, a column of a whole row group is read at once
+READ_BYTES = 1 << 20  # without a buffer of its own, or with one ahead, a column of a whole row group is read at once
 GZIP_MAGIC = b"\x1f\x8b"
 
 WANTED_LINE = f'wanted an object with a string "{COLUMN}" on each line'
@@ -112,7 +112,7 @@ def _parquet_rows(path: Path, name: str, problem: type[InputError]) -> Iterator[
         ) from None
     row = 1
     try:
-        with parquet.ParquetFile(path, buffer_size=READ_BYTES) as file:
+        with parquet.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
             _check_column(file.schema_arrow, pyarrow.types, name, problem)
             for group in range(file.num_row_groups):
                 size = _batch_rows(file.metadata.row_group(group))

@@ -7,7 +7,7 @@ layer, P the layers in one, R their rank: P layers have P pairs of matrices, A s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -77,16 +77,36 @@ def untied_head(model: LanguageModel) -> Linear:
     return model.lm_head
 
 
-@torch.no_grad()
-def merged_state(module: nn.Module) -> dict[str, Tensor]:
+class Computed(Mapping[str, Tensor]):
+    """Tensors by name, each of which is computed whenever it is asked for: all at once may be too large for memory."""
+
+    def __init__(self, names: Iterable[str], compute: Callable[[str], Tensor]) -> None:
+        self.names, self.compute = dict.fromkeys(names), compute
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.compute(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def merged_state(module: nn.Module) -> Mapping[str, Tensor]:
     """Return the `state_dict` of a module as if it had been trained without LoRA, with the same output.
 
     The module stays as it is, so that its training can go on. Without LoRA this is its `state_dict`.
     """
-    state = dict(module.state_dict())
+    state: dict[str, Tensor] = dict(module.state_dict())
+    added: dict[str, LowRank] = {}
     for name, part in module.named_modules():
         if isinstance(part, LowRank):
             del state[f"{name}.A"], state[f"{name}.B"]
-            weight = name.removesuffix("lora") + "weight"
-            state[weight] = state[weight] + part.product()
-    return state
+            added[name.removesuffix("lora") + "weight"] = part
+
+    @torch.no_grad()
+    def merged(name: str) -> Tensor:
+        return state[name] + added[name].product() if name in added else state[name]
+
+    return Computed(state, merged)

@@ -21,13 +21,13 @@ from typing import IO, Any
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path, flush
 from scratchlm.files.checksum import measure
+from scratchlm.files.tensors import save_tensors
 from scratchlm.stage.interruption import Interrupted, requested
 from scratchlm.stage.processes import any_of, from_first, is_first, leave, summed
 from scratchlm.stage.run_key import run_key
@@ -98,16 +98,13 @@ class Snapshots:
         if not self.are_kept:
             return
         noted = torch.frombuffer(bytearray(json.dumps(notes).encode()), dtype=torch.uint8)
-        held = {**{name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, NOTES: noted}
         new = self.folder / "new.safetensors"  # a fixed name: what a killed process left of it gets removed
         try:
             with atomic_path(new) as temporary:
-                save_file(held, temporary)
-        except (OSError, SafetensorError) as error:
-            size_bytes = sum(tensor.nbytes for tensor in held.values())
+                save_tensors(temporary, {**tensors, NOTES: noted})
+        except (OSError, InputError) as error:
             raise InputError(
-                f"cannot write a snapshot of {size_bytes:,} bytes to {self.folder} ({error}): make room, then run "
-                "again to resume from the one before it"
+                f"cannot write a snapshot: {error}; make room, then run again to resume from the one before it"
             ) from None
         number = max((number_of(path) for path in self.paths()), default=0) + 1
         # The hash in the name shows whether a file is damaged.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from scratchlm.errors import OutputError
-from scratchlm.files.atomic import atomic_path, flush
+from scratchlm.files.atomic import flush
 
 SHARD_TOKENS = 1 << 27  # 256 MiB of uint16: few files even for 100 GB of text
 
@@ -33,53 +32,45 @@ def shard_names(split: str, n_shards: int) -> list[str]:
 class ShardWriter:
     """Appends ids to a split's shards, after the `n_tokens` that are there; all but the last get `shard_tokens`.
 
-    The names are numbered, as the number of shards is not known before the end. A file that has a second name belongs
-    to a finished result, such as DVC's cache: it is never changed, its copy is.
+    The names are numbered, as the number of shards is not known before the end.
     """
 
     def __init__(self, folder: Path, split: str, dtype: np.dtype, shard_tokens: int, n_tokens: int = 0) -> None:
         self.folder, self.split, self.dtype, self.shard_tokens = folder, split, dtype, shard_tokens
         self.n_tokens = n_tokens
         self._unflushed: list[Path] = []
-        self._file: BinaryIO | None = None  # opened by the first token: a finished shard may be read-only
+        self._open()
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{self.split}-{number:05}.bin"
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> None:
         path = self._path(self.n_tokens // self.shard_tokens)
-        if path.exists() and path.stat().st_nlink > 1:
-            with atomic_path(path) as own:
-                shutil.copyfile(path, own)
+        self._file = path.open("ab")
         self._unflushed.append(path)
-        return path.open("ab")
 
     def write(self, ids: np.ndarray) -> None:
         """Append ids [n] of the writer's dtype."""
         while len(ids):
             room = self.shard_tokens - self.n_tokens % self.shard_tokens
             part, ids = ids[:room], ids[room:]
-            if self._file is None:
-                self._file = self._open()
             self._file.write(part.data)
             self.n_tokens += len(part)
             if len(part) == room:
-                self.close()
+                self._file.close()
+                self._open()
 
     def flush(self) -> None:
         """Wait until all that was written is on the disk."""
-        if self._file:
-            self._file.flush()
+        self._file.flush()
         for path in self._unflushed:
             flush(path)
         flush(self.folder)
         del self._unflushed[:-1]  # the last one gets more
 
     def close(self) -> None:
-        """Close the file; more ids open it again."""
-        if self._file:
-            self._file.close()
-            self._file = None
+        """Close the file."""
+        self._file.close()
 
     def shards(self) -> list[Shard]:
         """Return the files and how many tokens each has."""
@@ -93,16 +84,15 @@ class ShardWriter:
 def cut_back(folder: Path, split: str, dtype: np.dtype, shard_tokens: int, n_tokens: int) -> bool:
     """Cut off what a killed `ShardWriter` wrote after the first `n_tokens`; False if these are not there as a whole.
 
-    A file that has a second name is never cut (see `ShardWriter`).
+    A file that has a second name belongs to a finished result, such as DVC's cache: it is neither cut nor continued.
     """
     paths = sorted(folder.glob(f"{split}-*.bin"))
     rest = n_tokens
     for path in paths:
         wanted, found = min(rest, shard_tokens) * dtype.itemsize, path.stat()
-        if found.st_size < wanted or (found.st_size > wanted and found.st_nlink > 1):
+        if found.st_size < wanted or found.st_nlink > 1:
             return False
-        if found.st_size > wanted:
-            os.truncate(path, wanted)
+        os.truncate(path, wanted)
         rest -= min(rest, shard_tokens)
     return rest == 0
 

@@ -61,9 +61,9 @@ def train(
     The curve gets a row after the first step, then every `eval_every` steps, as in the book, and after the last step.
     `after_epoch(epoch)` is called with the epoch's number, from 1, and the model in evaluation mode; what it returns
     must fit into JSON. `report(state)` is called after each of both, to show what there is so far, by the first process
-    alone. With `snapshots`,
-    an interrupted training resumes where it stopped. `optimizer` is one that `new_optimizer` made for `model`; by
-    default it starts without a state. `measure` gives the rows of the curve more than the loss, on the same batches.
+    alone. With `snapshots`, an interrupted training resumes where it stopped. `optimizer` is one that `new_optimizer`
+    made for `model`; by default it starts without a state. `measure` gives the rows of the curve more than the loss, on
+    the same batches.
 
     The model ends with its last weights, or with those of the best evaluation (`params.keep`). With `params.patience`
     the training may stop before its last step; the epoch in which it stops counts as ended.

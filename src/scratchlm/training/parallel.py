@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,10 +118,15 @@ def sharded_copy(model: nn.Module, device: torch.device) -> nn.Module:
             register_fsdp_forward_method(block, "at")  # computes too; see `LanguageModel.last_block_at`
     # By default what is outside the blocks would stay whole after a measurement, and so would be named_parameters().
     fully_shard(copy, mesh=mesh, reshard_after_forward=True)
-    # A block may be called only once in a step. So no start that texts share, the third argument of language models, is
-    # computed apart: all is computed for every text.
-    copy.register_forward_pre_hook(lambda module, arguments: arguments[:2])
+    # A block may be called only once in a step. So no start that texts share is computed apart: all is computed for
+    # every text.
+    copy.register_forward_pre_hook(without_shared_start)
     return copy
+
+
+def without_shared_start(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Say that texts share no start, where that is an argument: the third one of language models."""
+    return arguments[:2] + (0,) * len(arguments[2:3]) + arguments[3:]
 
 
 def whole(tensor: Tensor) -> Tensor:

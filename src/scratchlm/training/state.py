@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from scratchlm.errors import InputError
+from scratchlm.stage.processes import is_first
 from scratchlm.training.loaders import Batches
 from scratchlm.training.optimizer import set_state, state_of, trained_parameters
 from scratchlm.training.parallel import placed_like, whole
@@ -72,18 +73,26 @@ class TrainingState:
 def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, state: TrainingState) -> dict[str, Tensor]:
     """Return every tensor that the next step depends on, by name; frozen parameters are left out.
 
-    They are whole, however many processes share them, so that any number of processes can go on from there.
+    They are whole, however many processes share them, so that any number of processes can go on from there. They are
+    no copies, except where they were shared: those are on the CPU of the first process, and empty in the others.
     """
     tensors = {GENERATOR: torch.get_rng_state(), EPOCH_GENERATOR: state.generator_at_epoch}
-    tensors |= {f"{MODEL}{name}": whole(parameter.detach()).cpu() for name, parameter in trained_parameters(model)}
+    tensors |= {f"{MODEL}{name}": _to_save(parameter.detach()) for name, parameter in trained_parameters(model)}
     tensors |= {f"{BEST}{name}": weight for name, weight in state.best_weights.items()}
-    tensors |= {f"{OPTIMIZER}{name}": whole(value).cpu() for name, value in state_of(model, optimizer).items()}
+    tensors |= {f"{OPTIMIZER}{name}": _to_save(value) for name, value in state_of(model, optimizer).items()}
     device = next(model.parameters()).device
     if device.type == "cuda":
         tensors[DEVICE_GENERATOR] = torch.cuda.get_rng_state(device)
     elif device.type == "mps":
         tensors[DEVICE_GENERATOR] = torch.mps.get_rng_state()
     return tensors
+
+
+def _to_save(tensor: Tensor) -> Tensor:
+    gathered = whole(tensor)
+    if gathered is tensor:
+        return tensor
+    return gathered.cpu() if is_first() else gathered.new_empty(0)
 
 
 @torch.no_grad()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from scratchlm.anatomy.memory import LINE, LOGIT_BYTES, TrainingStep, describe_memory, memory_of, total_bytes
+from scratchlm.anatomy.memory import GIB, LINE, LOGIT_BYTES, TrainingStep, describe_memory, memory_of, total_bytes
 from scratchlm.bases.gpt2 import SHAPES, gpt2_config
 from scratchlm.errors import InputError
 from scratchlm.model.config import AttentionKind, GPTConfig, LlamaConfig, ModelConfig
@@ -101,6 +103,21 @@ def test_the_table_fits_a_terminal(size: str) -> None:
     assert max(map(len, table.splitlines())) <= LINE
     weights = next(line for line in table.splitlines() if line.startswith("weights "))
     assert f"4 bytes x {memory_of(gpt2_config(size), TrainingStep(1, 1)).weights[0].size_bytes // 4:,}" in weights
+
+
+def test_the_guides_table_is_what_is_computed() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "scale.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| with `--bfloat16` (\|.*)\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    ((sizes, table),) = rows
+    stays = TrainingStep(8, 1024, "bfloat16")
+    parts = replace(stays, micro_batch=1)
+    steps = [stays, stays, parts, replace(parts, processes=8), replace(parts, lora_rank=8)]
+    for row, step in zip(table.splitlines(), steps, strict=True):
+        for size, shown in zip(sizes.split("|")[1:-1], row.split("|")[2:-1], strict=True):
+            memory = memory_of(replace(gpt2_config(size.strip()), drop_rate=0.0), step)
+            lasting = total_bytes([*memory.weights, *memory.gradients])
+            computed = lasting if row.startswith("| weights") else memory.peak_bytes
+            assert shown.strip() == f"{computed / GIB:.1f}", (row, size)
 
 
 @pytest.mark.parametrize(

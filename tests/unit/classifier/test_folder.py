@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from scratchlm.checkpoint.weights import save_tensors
 from scratchlm.classifier.classifier import Classifier, encode_messages, label_logits
 from scratchlm.classifier.folder import DESCRIPTION, Description, load_classifier, save_classifier
 from scratchlm.classifier.reading import Reading
 from scratchlm.errors import OutputError
+from scratchlm.files.tensors import save_tensors
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_model
 from scratchlm.tokenizer.folder import read_tokenizer

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from http_fault_server import FaultServer, serve
+from pyarrow import parquet
 
 from scratchlm.corpus import collect as corpus
 from scratchlm.corpus.collect import collect_corpus
-from scratchlm.corpus.documents import document_paths, read_documents
+from scratchlm.corpus.documents import document_paths, read_documents, token_paths
 from scratchlm.errors import InputError
 from scratchlm.sample import corpus as sample_corpus
 
@@ -182,6 +186,30 @@ def test_a_url_without_a_name_or_with_a_long_one_has_a_name_too(project: Path, s
     found = collected([bare, long])
     assert [text for _, text in found] == ["bare", "long"]
     assert found[0][0].startswith("00001-127.0.0") and found[0][0].endswith(".txt")
+
+
+def test_a_url_of_rows_or_of_ready_tokens_is_known_by_its_suffix(project: Path, server: FaultServer) -> None:
+    lines = b'{"text": "one row"}\n{"text": "another"}\n'
+    parquet.write_table(pa.table({"text": ["a third"]}), "rows.parquet")
+    table, ids = Path("rows.parquet").read_bytes(), np.array([7, 50_256], dtype="<u2").tobytes()
+    contents = {"a.jsonl": lines, "b.JSONL.gz": gzip.compress(lines), "c.parquet": table, "d.bin": ids, "e.ds": ids}
+    urls = {name: server.plan(f"/{name}?x=.txt", serve(content)) for name, content in contents.items()}
+    *rows, first, second = urls.values()
+    characters = 2 * len("one rowanother") + len("a third")
+    assert collect_corpus(rows, Path("data/corpus"), INPUTS) == {"documents": 5, "characters": characters}
+    assert {path.name: path.read_bytes() for path in document_paths(Path("data/corpus"))} == {
+        "00001-a.jsonl": lines,
+        "00002-b.jsonl.gz": contents["b.JSONL.gz"],
+        "00003-c.parquet": table,
+    }
+    assert list(read_documents(Path("data/corpus"))) == ["one row", "another"] * 2 + ["a third"]
+    assert collect_corpus([first, second], Path("data/corpus"), INPUTS) == {"documents": 2, "tokens": 4}
+    assert [path.read_bytes() for path in token_paths(Path("data/corpus"))] == [ids, ids]
+
+
+def test_a_bad_row_behind_a_url_names_the_url(project: Path, server: FaultServer) -> None:
+    url = server.plan("/a.jsonl", serve(b'{"text": "good"}\n{"words": 1}\n'))
+    assert f'corpus.source: {url}, line 2 has no "text"' in refusal([url])
 
 
 def test_a_url_that_fails_is_named(project: Path, server: FaultServer) -> None:

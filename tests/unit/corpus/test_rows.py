@@ -9,6 +9,7 @@ import tempfile
 import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -162,6 +163,21 @@ def test_memory_does_not_grow_with_the_rows(project: Path) -> None:
         finally:
             tracemalloc.stop()
         assert peak < 4_000_000 and most < 3 * rows.BATCH_BYTES, name  # of 30 MB
+
+
+def test_a_large_group_of_a_parquet_file_is_not_read_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "BATCH_BYTES", 1 << 20)
+    random = Random(1)
+    texts = [random.randbytes(6000).hex() for _ in range(2000)]  # 24 MB that nothing can compress much
+    plain = {"use_dictionary": False, "compression": "none", "write_batch_size": 16}  # so that a page has 1 MiB
+    parquet.write_table(pa.table({"text": texts}), "a.parquet", **plain)
+    assert parquet.ParquetFile("a.parquet").num_row_groups == 1
+    pool = pa.default_memory_pool()
+    before, most = pool.bytes_allocated(), 0
+    for number, row in enumerate(rows.read_rows(Path("a.parquet"), "a")):
+        assert row == texts[number]
+        most = max(most, pool.bytes_allocated() - before)
+    assert most < 10_000_000
 
 
 # --- what cannot be used ------------------------------------------------------------------------------------

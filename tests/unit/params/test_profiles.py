@@ -6,12 +6,13 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
+from scratchlm.params.choices import Size
 from scratchlm.params.file import load_params
 
 REPOSITORY = Path(__file__).parents[3]
@@ -72,6 +73,16 @@ def test_the_promised_profiles_are_there() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_profile_is_valid(name: str) -> None:
     load_params(REPOSITORY / "profiles" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("size", get_args(Size))
+def test_the_book_profile_fits_every_gpt2_as_a_base(size: str, tmp_path: Path) -> None:
+    params = YAML(typ="safe", pure=True).load(read("book"))
+    params["weights"]["bases"] = ["pretrained", size]
+    for section in ("finetune_classifier", "finetune_instructions"):
+        params[section]["base"] = size
+    YAML().dump(params, tmp_path / "params.yaml")
+    assert load_params(tmp_path / "params.yaml").finetune_instructions.base == size
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,7 +15,7 @@ from torch import distributed
 from scratchlm.stage import processes
 from scratchlm.stage.interruption import Interrupted
 
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 
 
 def in_processes(n: int, module: str, function: str, *arguments: Any, **environment: str) -> list[Any]:

@@ -10,12 +10,14 @@ import torch
 from tiny_models import config_of
 from tiny_trainings import LENGTHS, instructions, like_lengths, random_pair, tiny_model, windows
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 from training_settings import classifier_settings, preference_settings, training_settings
 
 from scratchlm.assistant import tuning
 from scratchlm.assistant.trained_layers import choose_trained_layers as choose_assistant_layers
 from scratchlm.classifier import finetune
 from scratchlm.classifier.classifier import Classifier, Messages, choose_trained_layers
+from scratchlm.model.config import Architecture
 from scratchlm.model.init import new_model
 from scratchlm.stage import snapshots
 from scratchlm.stage.processes import n_processes, rank
@@ -42,14 +44,20 @@ def weights_of(model: nn.Module) -> list[list[float]]:
 
 
 def fit(
-    folder: str, kind: str, changes: dict[str, Any], layers: str = "all", tied: bool = True, drop: float = 0.0
+    folder: str,
+    kind: str,
+    changes: dict[str, Any],
+    layers: str = "all",
+    tied: bool = True,
+    drop: float = 0.0,
+    architecture: Architecture = "gpt2",
 ) -> Any:
     """Pretrain on windows, or fine-tune on instructions whose rows have 1 to 20 targets."""
     fitting.open_snapshots = open_in(folder)  # type: ignore[assignment]
     made = {"windows": windows, "instructions": instructions, "like_lengths": like_lengths}[kind]
     _, _, batches = made(drop)
     torch.manual_seed(0)
-    model = new_model(config_of("gpt2", 40, 24, 16, 2, 2, drop, tie_embeddings=tied), "gpt2", 0.1)
+    model = new_model(config_of(architecture, 40, 24, 16, 2, 2, drop, tie_embeddings=tied), "gpt2", 0.1)
     chosen = preference_settings(train_layers=layers, lora_rank=2)
     torch.manual_seed(3)
     choose_assistant_layers(model, chosen)
@@ -75,6 +83,11 @@ def fit_until(step: int, *arguments: Any) -> Any:
     calls = iter(range(1, 1000))
     snapshots.requested = lambda: next(calls) == step and rank() == n_processes() - 1  # type: ignore[assignment]
     return fit(*arguments)
+
+
+def fit_compiled(*arguments: Any) -> Any:
+    """Do as `fit`, and return also how many graphs torch has compiled."""
+    return fit(*arguments) | {"graphs": counters["stats"]["unique_graphs"]}
 
 
 def fit_with_nan(step: int) -> None:
