@@ -112,8 +112,10 @@ def read_documents(folder: Path) -> Iterator[str]:
 def count_corpus(folder: Path) -> Counts:
     """Count the documents of a corpus folder and their characters."""
     documents, characters = 0, 0
-    for path in document_paths(folder):
-        for piece in read_pieces(path):
-            documents += piece.begins
-            characters += len(piece.text)
+    with progress_bar(None, "count", " characters", unit_scale=True) as bar:
+        for path in document_paths(folder):
+            for piece in read_pieces(path):
+                documents += piece.begins
+                characters += len(piece.text)
+                bar.update(len(piece.text))
     return Counts(documents, characters)
