@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from scratchlm.corpus.rows import has_rows, read_rows
 from scratchlm.errors import InputError, OutputError
+from scratchlm.stage.progress import progress_bar
 
 READ_CHARACTERS = 1 << 17  # a corpus is read piece by piece: it may be larger than memory
 CUT_CHARACTERS = 4096  # at the end of a piece, searched first for a place to cut
