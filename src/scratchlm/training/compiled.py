@@ -25,7 +25,7 @@ def compile_if_asked(model: nn.Module) -> None:
 
     Raises InputError if SCRATCHLM_COMPILE is neither 0 nor 1, or if torch cannot compile here.
     """
-    asked = os.environ.get(VARIABLE, "0")
+    asked = os.environ.get(VARIABLE) or "0"
     if asked not in ("0", "1"):
         raise InputError(f"{VARIABLE} is {asked!r}, wanted 1 to compile the model, or 0")
     if asked == "1":

@@ -145,8 +145,10 @@ class Training:
         compile_if_asked(self.model)
         self.learning_rate = params.learning_rate  # of the last step
 
-    def update(self, batch: Batch) -> None:
-        """Take one step on a batch that is still on the CPU, without a wait for the GPU, except for stored features.
+    def update(self, batch: Batch) -> Tensor:
+        """Take one step on a batch that is still on the CPU and return its mean loss, a scalar on the device.
+
+        The CPU does not wait for the GPU, except for stored features.
 
         These are looked up on the CPU, by ids that come back from the device; see `frozen.UpperModel`.
 
@@ -169,6 +171,7 @@ class Training:
         state.steps, state.batch = state.steps + 1, state.batch + 1
         state.tokens_seen += batch[0].numel()
         self.throughput.count(batch)
+        return mean
 
     def backward(self, batch: Batch) -> Tensor:
         """Find the gradients of the mean loss of a whole batch, of which this process computes its rows; return it."""
