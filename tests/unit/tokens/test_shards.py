@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +129,7 @@ def test_a_file_that_has_a_second_name_is_never_cut(tmp_path: Path) -> None:
     writer.close()
     os.link(tmp_path / "train-00000.bin", tmp_path / "cached")
     assert not cut_back(tmp_path, "train", DTYPE, 100, 40)
+    assert not cut_back(tmp_path, "train", DTYPE, 100, 50)
     assert (tmp_path / "cached").read_bytes() == IDS[:50].tobytes()
 
 
@@ -232,10 +234,33 @@ def test_shards_that_were_lost_are_made_again(
     run = partial(tokenize_corpus, corpus, tokenizer, tmp_path / "tokens", 64, 64, 0.7, shard_tokens=10_000)
     snapshots = Snapshots(tmp_path / "checkpoints")
     run(snapshots=snapshots)
+    shutil.rmtree(tmp_path / "tokens")  # as DVC does before a run
+    run(snapshots=snapshots)
+    assert capsys.readouterr().out.startswith("resuming after ")
+    shutil.rmtree(tmp_path / "tokens")
     (tmp_path / "checkpoints/shards/train-00001.bin").unlink()
     run(snapshots=snapshots)
-    assert "is damaged: starting again" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "is damaged, or DVC has stored it: starting again" in captured.err and not captured.out
     assert content(tmp_path / "tokens") == content(whole)
+
+
+def test_a_later_run_writes_nothing_into_a_stored_result(
+    corpus: Path, tokenizer_folder: Path, whole: Path, tmp_path: Path
+) -> None:
+    run = partial(tokenize_corpus, corpus, read_tokenizer(tokenizer_folder), tmp_path / "tokens", 64, 64, 0.7)
+    snapshots = Snapshots(tmp_path / "checkpoints")
+    run(snapshots=snapshots)
+    (tmp_path / "tokens").rename(tmp_path / "cache")
+    stored = {path.name: path.stat() for path in (tmp_path / "cache").glob("*.bin")}
+    for path in (tmp_path / "cache").glob("*.bin"):
+        path.chmod(0o444)
+    run(snapshots=snapshots)
+    assert content(tmp_path / "tokens") == content(tmp_path / "cache") == content(whole)
+    for name, before in stored.items():
+        after, new = (tmp_path / "cache" / name).stat(), (tmp_path / "tokens" / name).stat()
+        assert after.st_mtime_ns == before.st_mtime_ns and new.st_ino != before.st_ino
+        assert new.st_mode & 0o200  # writable
 
 
 # --- ready ids ----------------------------------------------------------------------------------------------
