@@ -30,7 +30,7 @@ from scratchlm.training.measuring import MEASURED_BATCHES, batch_means, target_m
 from scratchlm.training.optimizer import n_trained_parameters, new_optimizer, set_state, state_of, trained_parameters
 from scratchlm.training.parallel import forked_random, own_dropout, replicate, total_norm, whole_in_first
 from scratchlm.training.schedule import learning_rate_at
-from scratchlm.training.shares import check_batch_size, micro_batch, own_parts
+from scratchlm.training.shares import micro_batch, own_parts
 from scratchlm.training.state import (
     Evaluation,
     TrainingState,
@@ -68,9 +68,8 @@ def train(
 
     The model ends with its last weights, or with those of the best evaluation (`params.keep`). With `params.patience`
     the training may stop before its last step; the epoch in which it stops counts as ended.
-    Raises InputError if a loss or gradient is not finite (the weights stay as they were before that step), if the
-    warmup is not shorter than the training, or if the processes cannot share a batch evenly; Interrupted between two
-    steps if a stop was requested.
+    Raises InputError if a loss or gradient is not finite (the weights stay as they were before that step), or if
+    the warmup is not shorter than the training; Interrupted between two steps if a stop was requested.
     """
     print(f"training {n_trained_parameters(model):,} of {n_parameters(model):,} parameters")
     run = Training(model, loss, batches, params, name, snapshots, optimizer, measure)
@@ -128,7 +127,6 @@ class Training:
                 f"{name}.warmup_steps is {params.warmup_steps}, but the training has {self.total_steps} steps: "
                 "the learning rate would never be reached; warm up for fewer steps or train for longer"
             )
-        check_batch_size(name, params.batch_size)
         self.seed = torch.initial_seed()
         self.replica = replicate(model)
         self.model = self.replica.trained  # of which this process may have only a share
