@@ -39,9 +39,9 @@ def test_where_torch_cannot_compile_it_is_said_what_to_do(monkeypatch: pytest.Mo
 
 def test_nothing_is_compiled_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", None)
-    for value in (None, "0"):
+    for value in (None, "", "0"):
         monkeypatch.delenv("SCRATCHLM_COMPILE", raising=False)
-        if value:
+        if value is not None:
             monkeypatch.setenv("SCRATCHLM_COMPILE", value)
         compile_if_asked(windows(0.0)[0])
 

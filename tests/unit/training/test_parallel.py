@@ -231,6 +231,13 @@ def test_another_number_of_processes_goes_on(
 
 
 @pytest.mark.slow
+def test_moments_that_are_shared_are_whole_only_after_the_training_and_in_the_first_process(tmp_path: Path) -> None:
+    (n, during, after), others = together(tmp_path / "run", 2, "n_moments", **FSDP)
+    assert n == after > 0 == during
+    assert others == [n, 0, 0]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [DDP, FSDP], ids=["ddp", "fsdp2"])
 def test_what_is_not_finite_in_one_process_ends_all_at_the_same_step(environment: dict[str, str]) -> None:
     first, second = in_processes(2, MODULE, "fit_with_nan", 3, **environment)
