@@ -13,6 +13,8 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
+import sys
 import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,10 +28,11 @@ from scratchlm.bases.gpt2 import gpt2_config
 from scratchlm.model.config import GPTConfig
 from scratchlm.model.init import new_model
 from scratchlm.params.file import load_params
-from scratchlm.training.compiled import compile_model
+from scratchlm.training.compiled import VARIABLE, compile_model
 from scratchlm.training.loaders import loaders
 from scratchlm.training.loop import Training
 from scratchlm.training.loss import Batch, Loss, next_token_loss, on_device
+from scratchlm.training.shares import MICRO_BATCH
 from scratchlm.training.throughput import WARMUP_STEPS, device_name
 
 SIZES = ("124M", "355M", "774M", "1558M")
@@ -89,12 +92,11 @@ def measure(way: str, config: GPTConfig, micro_batch: int, n_parts: int, steps: 
     for step in range(WARMUP_STEPS + steps):
         if step == WARMUP_STEPS and device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        run.update(made[step % len(made)])
+        last_loss = run.update(made[step % len(made)])
     run.throughput.pause()
-    last_loss = float(run.guard.unread[-1][2][0]) if run.guard.unread else float("nan")
     peak_gib = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else float("nan")
     speed, utilization = run.throughput.tokens_per_s, run.throughput.utilization  # before more steps are counted
-    return Row(way, speed, utilization, peak_gib, n_waits(run, made, device), last_loss)
+    return Row(way, speed, utilization, peak_gib, n_waits(run, made, device), float(last_loss))
 
 
 def n_waits(run: Training, batches: list[Batch], device: torch.device) -> float:
@@ -120,6 +122,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     asked = parser.parse_args()
+    for variable in (VARIABLE, MICRO_BATCH):  # the arguments say what is measured
+        os.environ.pop(variable, None)
     device = torch.device(asked.device)
     config = TINY if asked.size == "tiny" else replace(gpt2_config(asked.size), drop_rate=0.0)
     rows: list[dict[str, Any]] = []
@@ -130,7 +134,8 @@ def main() -> None:
         try:
             row = measure(way, config, asked.micro_batch, asked.parts, asked.steps, device)
         except torch.OutOfMemoryError as error:
-            print(f"{way:22} out of memory: {str(error).splitlines()[0][:120]}", flush=True)
+            line = f"{way:22} out of memory: {str(error).splitlines()[0][:120]}"
+            print(line, file=sys.stderr if asked.json else sys.stdout, flush=True)
         else:
             rows.append(asdict(row))
             if not asked.json:

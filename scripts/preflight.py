@@ -10,6 +10,7 @@ again: dvc.lock from its run cache, so that no stage runs again.
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import sys
 import time
@@ -48,7 +49,8 @@ def repair() -> None:
                     repair_rwlock(folder / RWLOCK_FILE)
                     repair_dvc_lock(root / "dvc.lock", folder / "dvc.lock.damaged")
                     cache = Path(repo.cache.legacy.path)
-                    repair_run_cache(cache / "runs", 0 if cache.is_relative_to(root) else SHARED_AGE_S)
+                    is_own = cache.is_relative_to(root)
+                    repair_run_cache(cache / "runs", math.inf if is_own else time.time() - SHARED_AGE_S)
     except (DvcException, OSError, sqlite3.Error):
         return
 
@@ -120,12 +122,11 @@ def is_whole(content: bytes) -> bool:
     return True
 
 
-def repair_run_cache(folder: Path, age_s: float) -> None:
+def repair_run_cache(folder: Path, latest_s: float) -> None:
     """Remove half-written entries of the run cache, which DVC would use as the newest ones, and folders left empty.
 
-    DVC makes an entry's folder before the entry, and stops at an empty one. What is younger than `age_s` stays.
+    DVC makes an entry's folder before the entry, and stops at an empty one. What was written after `latest_s` stays.
     """
-    latest_s = time.time() - age_s
     for path in folder.glob("*/*/*.tmp"):
         if path.stat().st_mtime <= latest_s:
             remove(path)

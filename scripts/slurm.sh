@@ -31,15 +31,21 @@ else
 fi
 
 # Two minutes before the end of its time, or when others need the machine, Slurm sends SIGTERM to this shell. The stage
-# saves its state and ends; the job goes back into the queue and goes on from there.
+# saves its state and ends; the job goes back into the queue and goes on from there. DVC lives on until then, as Slurm
+# kills what a task leaves behind. A stage that is just starting may miss the signal, so that it is sent again.
 asked=
-trap 'asked=yes; kill -TERM "$job"' TERM
-srun --kill-on-bad-exit=0 bash -c "$command" &
+trap 'asked=yes' TERM
+srun --kill-on-bad-exit=0 bash -c "trap '' TERM; $command" &
 job=$!
 code=0
 wait "$job" || code=$?
-if [ -n "$asked" ]; then
-    wait "$job" || true # the first wait ended with the signal
-    scontrol requeue "$SLURM_JOB_ID"
+if [ -n "$asked" ]; then # the wait ended with the signal
+    while kill -0 "$job" 2>/dev/null; do
+        scancel --signal=TERM "$SLURM_JOB_ID" || true # to the tasks: srun would kill them if it got the signal itself
+        sleep 5
+    done
+    code=0
+    wait "$job" || code=$?
+    [ "$code" -eq 0 ] || scontrol requeue "$SLURM_JOB_ID"
 fi
 exit "$code"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,11 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = "the cat sat on the mat and the dog ran over the green hill to the house by the sea"
     write_tokenizer(folder, *train_bpe([text] * 4, 280))
     return folder
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch compile for this test alone: a process that was killed leaves half a library in the common cache."""
+    if shutil.which("c++") is None:
+        pytest.skip("torch compiles for the CPU with a C++ compiler, and there is none")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

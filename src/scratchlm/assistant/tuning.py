@@ -29,6 +29,7 @@ from scratchlm.training.frozen import with_stored_features
 from scratchlm.training.loaders import Loader, loaders
 from scratchlm.training.loop import train
 from scratchlm.training.loss import Batch
+from scratchlm.training.machine import check_machine
 from scratchlm.training.measuring import evaluation_mode
 from scratchlm.training.shares import compute_rows
 from scratchlm.training.state import TrainingState
@@ -154,6 +155,7 @@ def tune(
             for split, part in pairs.items()
         }
 
+    check_machine(STAGE, params.batch_size)
     snapshots = open_snapshots(STAGE, model.device)
     answers = (answer for part in pairs.values() for pair in part for answer in (pair.chosen, pair.rejected))
     with autocast(model, params.precision):

@@ -35,6 +35,7 @@ from scratchlm.tokenizer.protocol import Tokenizer
 from scratchlm.training.best import training_metrics
 from scratchlm.training.loaders import loaders
 from scratchlm.training.loop import train
+from scratchlm.training.machine import check_machine
 from scratchlm.training.optimizer import n_trained_parameters
 from scratchlm.training.state import TrainingState
 
@@ -134,6 +135,7 @@ def finetune(
         return {"epoch": epoch, **accuracies}
 
     reading = classifier.reading
+    check_machine("finetune_classifier", params.batch_size)
     snapshots = open_snapshots("finetune_classifier", classifier.head.weight.device)
     prompted_accuracy = snapshots.once("prompted", measure_prompted)
     with autocast(classifier, params.precision):

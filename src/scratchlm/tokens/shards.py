@@ -84,13 +84,13 @@ class ShardWriter:
 def cut_back(folder: Path, split: str, dtype: np.dtype, shard_tokens: int, n_tokens: int) -> bool:
     """Cut off what a killed `ShardWriter` wrote after the first `n_tokens`; False if these are not there as a whole.
 
-    A file that has a second name belongs to a finished result, such as DVC's cache: it is never changed.
+    A file that has a second name belongs to a finished result, such as DVC's cache: it is neither cut nor continued.
     """
     paths = sorted(folder.glob(f"{split}-*.bin"))
     rest = n_tokens
     for path in paths:
         wanted, found = min(rest, shard_tokens) * dtype.itemsize, path.stat()
-        if found.st_size < wanted or (found.st_size > wanted and found.st_nlink > 1):
+        if found.st_size < wanted or found.st_nlink > 1:
             return False
         os.truncate(path, wanted)
         rest -= min(rest, shard_tokens)

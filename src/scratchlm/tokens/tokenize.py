@@ -139,7 +139,7 @@ class Tokenizing:
             if all(cut_back(work, split, dtype, shard_tokens, n_tokens) for split, n_tokens in counts):
                 print(f"resuming after {self.position()}")
             else:
-                print(f"{work} is damaged: starting again", file=sys.stderr)
+                print(f"{work} is damaged, or DVC has stored it: starting again", file=sys.stderr)
                 self.done = Done()
         if self.done == Done():
             # What is left there may be in DVC's cache by another name: never write into it.

@@ -25,13 +25,18 @@ def compile_if_asked(model: nn.Module) -> None:
 
     Raises InputError if SCRATCHLM_COMPILE is neither 0 nor 1, or if torch cannot compile here.
     """
-    asked = os.environ.get(VARIABLE, "0")
-    if asked not in ("0", "1"):
-        raise InputError(f"{VARIABLE} is {asked!r}, wanted 1 to compile the model, or 0")
-    if asked == "1":
+    if is_compiling_asked():
         check_compiler(next(model.parameters()).device)
         print(f"compiling the model ({VARIABLE}); the first steps take longer")
         compile_model(model)
+
+
+def is_compiling_asked() -> bool:
+    """True if the environment asks for a compiled model; raise InputError if SCRATCHLM_COMPILE is neither 0 nor 1."""
+    asked = os.environ.get(VARIABLE) or "0"
+    if asked not in ("0", "1"):
+        raise InputError(f"{VARIABLE} is {asked!r}, wanted 1 to compile the model, or 0")
+    return asked == "1"
 
 
 def compile_model(model: nn.Module) -> None:

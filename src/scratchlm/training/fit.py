@@ -22,6 +22,7 @@ from scratchlm.training.frozen import with_stored_features
 from scratchlm.training.loaders import Loaders
 from scratchlm.training.loop import train
 from scratchlm.training.loss import next_token_loss, perplexity
+from scratchlm.training.machine import check_machine
 from scratchlm.training.measuring import Losses, measure_losses
 from scratchlm.training.state import TrainingState
 
@@ -80,6 +81,7 @@ def fit(
         with autocast(model, params.precision):
             return measure_losses(trained, next_token_loss, batches, seed)
 
+    check_machine(stage, params.batch_size)
     snapshots = open_snapshots(stage, model.device)
     with autocast(model, params.precision):
         trained = with_stored_features(model, texts, snapshots)

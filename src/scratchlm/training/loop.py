@@ -28,9 +28,9 @@ from scratchlm.training.loaders import Loaders
 from scratchlm.training.loss import Batch, Loss, Measure, count_targets
 from scratchlm.training.measuring import MEASURED_BATCHES, batch_means, target_means
 from scratchlm.training.optimizer import n_trained_parameters, new_optimizer, set_state, state_of, trained_parameters
-from scratchlm.training.parallel import forked_random, own_dropout, replicate, total_norm, whole
+from scratchlm.training.parallel import forked_random, own_dropout, replicate, total_norm, whole_in_first
 from scratchlm.training.schedule import learning_rate_at
-from scratchlm.training.shares import check_batch_size, micro_batch, own_parts
+from scratchlm.training.shares import micro_batch, own_parts
 from scratchlm.training.state import (
     Evaluation,
     TrainingState,
@@ -62,14 +62,14 @@ def train(
     `after_epoch(epoch)` is called with the epoch's number, from 1, and the model in evaluation mode; what it returns
     must fit into JSON. `report(state)` is called after each of both, to show what there is so far, by the first process
     alone. With `snapshots`, an interrupted training resumes where it stopped. `optimizer` is one that `new_optimizer`
-    made for `model`; by default it starts without a state. `measure` gives the rows of the curve more than the loss, on
-    the same batches.
+    made for `model`; by default it starts without a state. It ends with the last one, which is on the CPU of the first
+    process alone if each process trains a share of the model. `measure` gives the rows of the curve more than the
+    loss, on the same batches.
 
     The model ends with its last weights, or with those of the best evaluation (`params.keep`). With `params.patience`
     the training may stop before its last step; the epoch in which it stops counts as ended.
-    Raises InputError if a loss or gradient is not finite (the weights stay as they were before that step), if the
-    warmup is not shorter than the training, or if the processes cannot share a batch evenly; Interrupted between two
-    steps if a stop was requested.
+    Raises InputError if a loss or gradient is not finite (the weights stay as they were before that step), or if
+    the warmup is not shorter than the training; Interrupted between two steps if a stop was requested.
     """
     print(f"training {n_trained_parameters(model):,} of {n_parameters(model):,} parameters")
     run = Training(model, loss, batches, params, name, snapshots, optimizer, measure)
@@ -127,7 +127,6 @@ class Training:
                 f"{name}.warmup_steps is {params.warmup_steps}, but the training has {self.total_steps} steps: "
                 "the learning rate would never be reached; warm up for fewer steps or train for longer"
             )
-        check_batch_size(name, params.batch_size)
         self.seed = torch.initial_seed()
         self.replica = replicate(model)
         self.model = self.replica.trained  # of which this process may have only a share
@@ -135,6 +134,8 @@ class Training:
         self.given_optimizer = optimizer
         if optimizer is None or self.model is not model:
             optimizer = new_optimizer(self.model, params, state_of(model, optimizer) if optimizer else None)
+            if self.given_optimizer:
+                self.given_optimizer.state.clear()  # what all processes have is shared now
         self.optimizer = optimizer
         self.guard = FiniteGuard(self.optimizer, name, lambda: snapshots and snapshots.latest)
         self.state = TrainingState()
@@ -145,8 +146,10 @@ class Training:
         compile_if_asked(self.model)
         self.learning_rate = params.learning_rate  # of the last step
 
-    def update(self, batch: Batch) -> None:
-        """Take one step on a batch that is still on the CPU, without a wait for the GPU, except for stored features.
+    def update(self, batch: Batch) -> Tensor:
+        """Take one step on a batch that is still on the CPU and return its mean loss, a scalar on the device.
+
+        The CPU does not wait for the GPU, except for stored features.
 
         These are looked up on the CPU, by ids that come back from the device; see `frozen.UpperModel`.
 
@@ -169,6 +172,7 @@ class Training:
         state.steps, state.batch = state.steps + 1, state.batch + 1
         state.tokens_seen += batch[0].numel()
         self.throughput.count(batch)
+        return mean
 
     def backward(self, batch: Batch) -> Tensor:
         """Find the gradients of the mean loss of a whole batch, of which this process computes its rows; return it."""
@@ -253,10 +257,11 @@ class Training:
         """Give the model, and the optimizer that was given, the last state, or the weights that are to be kept."""
         if self.params.keep == "best":
             put_weights(self.model, self.state.best_weights)
-        self.replica.fetch()
         if self.given_optimizer is not None and self.given_optimizer is not self.optimizer:
-            state = {name: whole(value) for name, value in state_of(self.model, self.optimizer).items()}
-            set_state(self.replica.given, self.given_optimizer, state)
+            state = {name: whole_in_first(value) for name, value in state_of(self.model, self.optimizer).items()}
+            if is_first():  # before the given model leaves the CPU: its optimizer's state stays there
+                set_state(self.replica.given, self.given_optimizer, state)
+        self.replica.fetch()
 
     def position(self) -> str:
         return f"step {self.state.steps} of {self.total_steps}"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scratchlm.errors import InputError
-from scratchlm.stage.processes import gathered, n_processes, rank
+from scratchlm.stage.processes import gathered, is_first, n_processes, rank
 from scratchlm.training.shares import MICRO_BATCH, micro_batch
 
 SHARD = "SCRATCHLM_SHARD"  # 0 or 1
@@ -136,6 +136,17 @@ def whole(tensor: Tensor) -> Tensor:
     from torch.distributed.tensor import DTensor
 
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def whole_in_first(tensor: Tensor) -> Tensor:
+    """Return a tensor that is shared as a whole on the CPU of the first process, and as an empty one in the others.
+
+    One that is not shared is returned as it is. All processes must ask.
+    """
+    gathered = whole(tensor)
+    if gathered is tensor:
+        return tensor
+    return gathered.cpu() if is_first() else gathered.new_empty(0)
 
 
 def placed_like(parameter: Tensor, tensor: Tensor) -> Tensor:

@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from scratchlm.errors import InputError
-from scratchlm.stage.processes import is_first
 from scratchlm.training.loaders import Batches
 from scratchlm.training.optimizer import set_state, state_of, trained_parameters
-from scratchlm.training.parallel import placed_like, whole
+from scratchlm.training.parallel import placed_like, whole_in_first
 
 MODEL, BEST, OPTIMIZER = "model.", "best.", "optimizer."  # prefixes of the tensors' names
 GENERATOR, EPOCH_GENERATOR, DEVICE_GENERATOR = "generator", "generator_at_epoch", "generator_of_device"
@@ -77,22 +76,15 @@ def state_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, state: Tra
     no copies, except where they were shared: those are on the CPU of the first process, and empty in the others.
     """
     tensors = {GENERATOR: torch.get_rng_state(), EPOCH_GENERATOR: state.generator_at_epoch}
-    tensors |= {f"{MODEL}{name}": _to_save(parameter.detach()) for name, parameter in trained_parameters(model)}
+    tensors |= {f"{MODEL}{name}": whole_in_first(parameter.detach()) for name, parameter in trained_parameters(model)}
     tensors |= {f"{BEST}{name}": weight for name, weight in state.best_weights.items()}
-    tensors |= {f"{OPTIMIZER}{name}": _to_save(value) for name, value in state_of(model, optimizer).items()}
+    tensors |= {f"{OPTIMIZER}{name}": whole_in_first(value) for name, value in state_of(model, optimizer).items()}
     device = next(model.parameters()).device
     if device.type == "cuda":
         tensors[DEVICE_GENERATOR] = torch.cuda.get_rng_state(device)
     elif device.type == "mps":
         tensors[DEVICE_GENERATOR] = torch.mps.get_rng_state()
     return tensors
-
-
-def _to_save(tensor: Tensor) -> Tensor:
-    gathered = whole(tensor)
-    if gathered is tensor:
-        return tensor
-    return gathered.cpu() if is_first() else gathered.new_empty(0)
 
 
 @torch.no_grad()

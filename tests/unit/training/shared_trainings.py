@@ -20,12 +20,12 @@ from scratchlm.classifier.classifier import Classifier, Messages, choose_trained
 from scratchlm.model.config import Architecture
 from scratchlm.model.init import new_model
 from scratchlm.stage import snapshots
-from scratchlm.stage.processes import n_processes, rank
+from scratchlm.stage.processes import from_first, n_processes, rank
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training import fit as fitting
 from scratchlm.training.loop import train
 from scratchlm.training.loss import Batch, next_token_loss
-from scratchlm.training.optimizer import new_optimizer, state_of
+from scratchlm.training.optimizer import new_optimizer, set_state, state_of
 
 BATCH = {"batch_size": 8, "learning_rate": 0.003, "eval_every": 1, "eval_batches": 3, "gradient_clip": 0.5}
 
@@ -71,11 +71,9 @@ def fit(
         "pretrain", model, batches, params, 1, Path(folder) / "curve.csv",
         texts=inputs, after_epoch=look, optimizer=optimizer,
     )  # fmt: skip
-    moments = state_of(model, optimizer) if optimizer else {}
-    return told(done.state, done.losses()) | {
-        "weights": weights_of(model),
-        "moments": {name: value.flatten().tolist() for name, value in moments.items()},
-    }
+    kept = state_of(model, optimizer) if optimizer else {}
+    moments = from_first({name: value.flatten().tolist() for name, value in kept.items()})
+    return told(done.state, done.losses()) | {"weights": weights_of(model), "moments": moments}
 
 
 def fit_until(step: int, *arguments: Any) -> Any:
@@ -83,6 +81,21 @@ def fit_until(step: int, *arguments: Any) -> Any:
     calls = iter(range(1, 1000))
     snapshots.requested = lambda: next(calls) == step and rank() == n_processes() - 1  # type: ignore[assignment]
     return fit(*arguments)
+
+
+def n_moments(folder: str) -> list[int]:
+    """Return how many tensors an optimizer keeps whose state a training goes on from: before, during and after it."""
+    model, loss, batches = windows(0.0)
+    params = training_settings(**BATCH)
+    optimizer = new_optimizer(model, params)
+    state = [(name, weight) for name, weight in model.named_parameters()]
+    zeros = {f"{name}.{key}": torch.zeros_like(weight) for name, weight in state for key in ("exp_avg", "exp_avg_sq")}
+    set_state(model, optimizer, zeros | {f"{name}.step": torch.tensor(0.0) for name, _ in state})
+    counts = [len(state_of(model, optimizer))]
+    during: set[int] = set()
+    look = lambda epoch: during.add(len(state_of(model, optimizer)))  # noqa: E731
+    train(model, loss=loss, batches=batches, params=params, name="test", after_epoch=look, optimizer=optimizer)
+    return [*counts, *during, len(state_of(model, optimizer))]
 
 
 def fit_compiled(*arguments: Any) -> Any:

@@ -39,9 +39,9 @@ def test_where_torch_cannot_compile_it_is_said_what_to_do(monkeypatch: pytest.Mo
 
 def test_nothing_is_compiled_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", None)
-    for value in (None, "0"):
+    for value in (None, "", "0"):
         monkeypatch.delenv("SCRATCHLM_COMPILE", raising=False)
-        if value:
+        if value is not None:
             monkeypatch.setenv("SCRATCHLM_COMPILE", value)
         compile_if_asked(windows(0.0)[0])
 
@@ -64,7 +64,7 @@ def random_batch(length: int, n_ignored: int) -> tuple[Tensor, Tensor]:
 @EACH
 @pytest.mark.parametrize("at_once", [1 << 28, 40 * 64], ids=["together", "in parts"])
 def test_a_model_and_its_loss_are_one_graph_with_the_same_gradients(
-    architecture: Architecture, at_once: int, monkeypatch: pytest.MonkeyPatch
+    architecture: Architecture, at_once: int, compiler: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(head_loss, "LOGITS_AT_ONCE", at_once)
     torch.compiler.reset()
@@ -94,7 +94,7 @@ def test_texts_of_many_lengths_need_few_graphs(architecture: Architecture) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("made", [windows, instructions, messages])
-def test_a_compiled_training_has_the_same_curve(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_training_has_the_same_curve(made: Any, compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A language model is compiled as a whole, the one in a classifier by its blocks."""
     curves = []
     for value in ("0", "1"):

@@ -37,7 +37,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "classifier": ("classify", {"epochs": 2}),
     "classifier-untied": ("classify", {"epochs": 1}, False),
     "classifier-stored-features-patience": ("classify", {"epochs": 1, "train_layers": "last_block", "patience": 2}),
-    "classifier-last-layer-like-lengths": ("classify", {"epochs": 1, "train_layers": "last_layer", "group_by_length": True}),
+    "classifier-last-layer": ("classify", {"epochs": 1, "train_layers": "last_layer", "group_by_length": True}),
     "classifier-lora": ("classify", {"epochs": 1, "train_layers": "lora"}),
     "preferences": ("prefer", {"epochs": 1}),
     "preferences-stored-features": ("prefer", {"epochs": 1, "train_layers": "last_block"}),
@@ -228,6 +228,13 @@ def test_another_number_of_processes_goes_on(
     stopped = in_processes(before, MODULE, "fit_until", 3, str(tmp_path / "run"), *case, **first)
     assert stopped == [{"stopped": True}] * before
     assert_alike(together(tmp_path / "run", after, "fit", *case, **then)[0], alone(tmp_path / "one", "fit", *case))
+
+
+@pytest.mark.slow
+def test_moments_that_are_shared_are_whole_only_after_the_training_and_in_the_first_process(tmp_path: Path) -> None:
+    (n, during, after), others = together(tmp_path / "run", 2, "n_moments", **FSDP)
+    assert n == after > 0 == during
+    assert others == [n, 0, 0]
 
 
 @pytest.mark.slow

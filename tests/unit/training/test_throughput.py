@@ -81,7 +81,6 @@ def test_neither_the_first_steps_nor_what_happens_between_steps_is_in_the_rate(c
     speed = Throughput(windows(0.0)[0])
     for _ in range(WARMUP_STEPS):
         step(speed, clock, 50.0)
-    assert speed.step_s != 50.0 or speed.seconds == 0  # a clock that runs has not been read
     for _ in range(3):
         step(speed, clock, 2.0)
         clock[0] += 0.5  # the loader's time between two steps counts
