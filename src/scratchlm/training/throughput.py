@@ -1,8 +1,8 @@
 """How fast a training is: tokens per second, and the share of the device's arithmetic that it uses (MFU).
 
 Model FLOPs utilization is what a step has to compute, over what the device could compute in that time (Chowdhery et
-al. 2022, PaLM, arXiv 2204.02311, appendix B). What is computed twice or for nothing does not count: of padding nothing, of a position without a target
-not the head, and a start that all texts share only once.
+al. 2022, PaLM, arXiv 2204.02311, appendix B). What is computed twice or for nothing does not count: of padding nothing,
+of a position without a target not the head, and a start that all texts share only once.
 
 Shape suffixes: P texts, T tokens.
 """
