@@ -26,7 +26,7 @@ def main(params: Params) -> None:
     windows = params.windows
     how = (windows.max_length, windows.stride, windows.train_fraction)
     n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # snapshots are for as many threads as torch has, but these ids are the same for any
+    torch.set_num_threads(1)  # the key of a snapshot holds torch's thread count; these ids are the same for any
     snapshots = open_snapshots("tokenize_corpus", torch.device("cpu"))
     if ready := token_paths(CORPUS):
         manifest = take_tokens(ready, tokenizer, TOKENS, *how)

@@ -156,11 +156,15 @@ def shapes(
     size: Annotated[str | None, typer.Option(help=f"A released GPT-2: {', '.join(get_args(Size))}.")] = None,
     model: Annotated[Path | None, typer.Option(help="A model folder.")] = None,
     memory: Annotated[bool, typer.Option("--memory", help="Show the memory of a training step instead.")] = False,
-    rows: Annotated[int, typer.Option(min=1, help="Texts in a batch, for --memory as all that follows.")] = 8,
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Texts in a batch, by default 8; for --memory as all that follows.")
+    ] = None,
     tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of each; by default the model's context.")] = None,
     micro_batch: Annotated[int | None, typer.Option(min=1, help="Texts that are computed at a time.")] = None,
     bfloat16: Annotated[bool, typer.Option("--bfloat16", help="Compute the products in bfloat16.")] = False,
-    processes: Annotated[int, typer.Option(min=1, help="Processes that share the model (FSDP2).")] = 1,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share the model (FSDP2), by default 1.")
+    ] = None,
     upper_blocks: Annotated[int | None, typer.Option(min=1, help="Train only so many of the last blocks.")] = None,
     lora_rank: Annotated[int | None, typer.Option(min=1, help="Train only LoRA's matrices of this rank.")] = None,
 ) -> None:
@@ -168,6 +172,21 @@ def shapes(
 
     By default of the model in params.yaml, trained or not.
     """
+    for_memory = {
+        "--rows": rows,
+        "--tokens": tokens,
+        "--micro-batch": micro_batch,
+        "--bfloat16": bfloat16,
+        "--processes": processes,
+        "--upper-blocks": upper_blocks,
+        "--lora-rank": lora_rank,
+    }
+    if not memory and (given := [name for name, value in for_memory.items() if value]):
+        raise InputError(f"{', '.join(given)}: only --memory takes them; add it, or leave them out")
+    if memory and texts:
+        raise InputError(
+            f"got a text, {texts[0]!r}, but --memory takes none: give --rows and --tokens, or leave out --memory"
+        )
     from scratchlm.anatomy.shapes import EXAMPLES, GPT2_EXAMPLE_IDS, describe_shapes
 
     config, tokenizer = shape_and_tokenizer(size, model)
@@ -177,11 +196,11 @@ def shapes(
 
         of_params = size is None and model is None
         step = TrainingStep(
-            rows=rows,
+            rows=rows or 8,
             tokens=tokens or config.context_length,
             precision="bfloat16" if bfloat16 else "float32",
             micro_batch=micro_batch,
-            processes=processes,
+            processes=processes or 1,
             upper_blocks=upper_blocks,
             lora_rank=lora_rank,
             attention=load_params(PARAMS).model.attention if of_params else "sdpa",
@@ -249,22 +268,24 @@ def judge(
     export: Annotated[
         Path | None, typer.Option("--export", help="Write what the judges would be asked, as requests of a batch.")
     ] = None,
-    results: Annotated[Path | None, typer.Option("--import", help="Put a batch's results into the cache.")] = None,
+    results: Annotated[
+        list[Path] | None, typer.Option("--import", help="Put a batch's results into the cache.")
+    ] = None,
     show_cache: Annotated[bool, typer.Option("--show-cache", help="Print its place and what it holds.")] = False,
     clear_cache: Annotated[bool, typer.Option("--clear-cache", help="Remove all answers from the cache.")] = False,
 ) -> None:
     """Have a batch answer for the judges, or show or clear the cache of the judges' answers."""
     from scratchlm.judging.answer_cache import AnswerCache, cache_path
 
-    if [export is None, results is None, not show_cache, not clear_cache].count(False) != 1:
+    if [export is None, not results, not show_cache, not clear_cache].count(False) != 1:
         raise InputError(
             "give one of --export, --import, --show-cache and --clear-cache; the judging itself is a stage of "
             "`make repro`"
         )
-    if more and results is None:
+    if more and not results:
         raise InputError(f"got {more[0]}: only --import takes further files")
     if export or results:
-        exchange(export, [results, *(more or ())] if results else [])
+        exchange(export, [*(results or ()), *(more or ())])
         return
     path = cache_path()
     if not path.exists():

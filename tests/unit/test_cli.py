@@ -188,6 +188,21 @@ def test_the_models_run_on_the_device_that_is_found(
         cli([command, "the cat"], standalone_mode=False)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--rows", "8", "--bfloat16"), "^--rows, --bfloat16: only --memory takes them; add it, or leave them out$"),
+        (
+            ("--memory", "the cat"),
+            "^got a text, 'the cat', but --memory takes none: give --rows and --tokens, or leave out --memory$",
+        ),
+    ],
+)
+def test_shapes_and_the_memory_of_a_step_are_asked_for_apart(words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        cli(["shapes", "--size", "124M", *words], standalone_mode=False)
+
+
 def test_shapes_come_from_a_released_size_a_folder_or_params_yaml(project: Path, tmp_path: Path) -> None:
     released = scratchlm_command(tmp_path, "shapes", "--size", "1558M")
     assert released.stdout == describe_shapes(gpt2_config("1558M"), EXAMPLES, GPT2_EXAMPLE_IDS)

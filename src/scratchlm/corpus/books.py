@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from scratchlm.errors import InputError
+
 # The markers since 2002; a long title goes on in the next line. Without closing stars, the line is the marker.
 START = re.compile(
     r"^[ \t]*\*\*\* ?START OF (?:THE |THIS )?(?:COPYRIGHTED )?PROJECT GUTENBERG"
@@ -13,16 +15,22 @@ START = re.compile(
 )
 # Before, the licence stood at the top; for some years it stood at the bottom, after the end of the book.
 SMALL_PRINT = re.compile(r"^[ \t]*\*END ?\*? ?THE SMALL PRINT[^\n]*", re.I | re.M)
-END = re.compile(
-    r"^[ \t]*(?:\*\*\* ?)?(?:END OF (?:THE |THIS )?(?:COPYRIGHTED )?PROJECT GUTENBERG|START: FULL LICENSE)", re.I | re.M
-)
+PLAIN_END = r"^[ \t]*END OF (?:THE |THIS )?(?:COPYRIGHTED )?PROJECT GUTENBERG"
+STARRED_END = PLAIN_END.replace("END", r"\*\*\* ?END", 1)
+# Before the line with stars often stands one without. Alone it counts only where no line has stars: a book may say it.
+END = re.compile(rf"(?:{PLAIN_END}[^\n]*(?:\n[^\n]+){{0,3}}\s+)?{STARRED_END}", re.I | re.M)
+OLD_END = re.compile(rf"{PLAIN_END}|^[ \t]*(?:\*\*\* ?)?START: FULL LICENSE", re.I | re.M)
 CREDITS = re.compile(
-    r"\s*(?:Produced by|E-?text prepared by|Transcribed (?:by|from)|This e-?(?:text|book) was (?:produced|prepared)"
+    r"\s*(?:Produced by|E-?text prepared by|Transcribed by"
+    # The printed edition, or an address: a story may be transcribed too.
+    r"|Transcribed from(?=(?:[^\n]|\n(?!\s*\n))*?(?:\bedition\b|@))"
+    r"|This e-?(?:text|book) was (?:produced|prepared)"
     r" (?:by|from))"
     r"[^\n]*(?:\n[^\n]+)*",
     re.I,
 )
 LANGUAGE = re.compile(r"^Language:[ \t]*(\S[^\n]*)", re.I | re.M)
+ENGLISH = re.compile(r"(?:^|[,;/&]|\band\b)\s*(?:English|eng?)\b", re.I)  # in a list of languages
 NUMBER = re.compile(r"\[E-?(?:book|text) #(\d+)\]", re.I)
 HEADER_CHARACTERS = 10_000  # searched for a language if no marker says where the header ends
 
@@ -52,16 +60,18 @@ def decode_book(content: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_book(text: str) -> Book:
+def read_book(text: str, name: str) -> Book:
     """Take a book out of its file: without header, licence and the makers' credits, and with single blank lines.
 
-    A text without a known header is left whole. The language is the header's, or else measured.
+    A text without a known header is left whole. The language is the header's, or else measured. Raises InputError,
+    which calls the file `name`, if a second book follows.
     """
-    start, end = START.search(text), None
-    if start:
-        end = END.search(text, start.end())
-    else:
-        end = END.search(text)
+    start = START.search(text)
+    after = start.end() if start else 0
+    end = END.search(text, after) or OLD_END.search(text, after)
+    if end and START.search(text, end.end()):
+        raise InputError(f"corpus.source: {name} holds two books of Project Gutenberg: make a file of each")
+    if not start:
         start = SMALL_PRINT.search(text, 0, end.start() if end else len(text))
     begin = start.end() if start else 0
     body = text[begin : end.start() if end else len(text)]
@@ -72,7 +82,7 @@ def read_book(text: str) -> Book:
     language, number = LANGUAGE.search(header), NUMBER.search(header)
     return Book(
         text=f"{body}\n" if body else "",
-        is_english=language[1].lower().startswith("english") if language else sounds_english(body),
+        is_english=bool(ENGLISH.search(language[1])) if language else sounds_english(body),
         number=int(number[1]) if number else None,
         has_header=start is not None,
     )

@@ -57,10 +57,10 @@ class Item(NamedTuple):
 def collect_corpus(source: str | Sequence[str], folder: Path, inputs: Path) -> dict[str, int]:
     """Fill `folder` with the documents of `source`: `sample`, `the-verdict`, or files, folders and URLs.
 
-    A text is a file of its own; files of rows and of ready tokens are copied, after a check of each row and id. Of what
-    `gutenberg:` stands before, the English books are taken out. `inputs` is where a user's own files are tracked (see
-    `own_paths`). Returns the counts of documents, of characters or tokens, and of what was left out. Raises InputError
-    for a source that is missing, empty or damaged, and then does not write `folder`.
+    A text is a file of its own; files of rows and of ready tokens are copied, after a check of each row and id. From
+    what is named after `gutenberg:`, English books alone are taken. `inputs` is where a user's own files are tracked
+    (see `own_paths`). Returns the counts of documents, of characters or tokens, and of what was left out. Raises
+    InputError for a source that is missing, empty or damaged, and then does not write `folder`.
     """
     with atomic_path(folder) as temporary:
         temporary.mkdir()
@@ -84,6 +84,7 @@ def _collect_own(source: Sequence[str], folder: Path, inputs: Path) -> dict[str,
         )
     digits = max(NUMBER_DIGITS, len(str(len(items))))
     counts: Counter[str] = Counter()
+    before: Path | None = None  # the file of tokens before this one
     numbers: set[int] = set()  # of books: the same one often comes in several encodings
     for number, item in enumerate(items, start=1):
         # The number keeps the user's order, and separates files of the same name.
@@ -92,14 +93,15 @@ def _collect_own(source: Sequence[str], folder: Path, inputs: Path) -> dict[str,
             if item.is_book:
                 counts += _take_book(path, folder / f"{stem}.txt", item.shown, numbers)
             elif item.suffix in TOKEN_SUFFIXES:
-                target, is_last = folder / f"{stem}{TOKENS}", number == len(items)
-                counts += Counter(copy_tokens(path, target, item.shown, is_last)._asdict())
+                target = folder / f"{stem}{TOKENS}"
+                counts += Counter(copy_tokens(path, target, item.shown, before)._asdict())
+                before = target
             elif item.suffix in ROW_SUFFIXES:
                 counts += _copy_rows(path, folder / f"{stem}{item.suffix}", item.shown)
             else:
                 counts += _copy_text(path, folder / f"{stem}.txt", item.shown)
     if not counts["documents"]:
-        raise InputError("corpus.source: there is no English book in what `gutenberg:` stands before")
+        raise InputError("corpus.source: what `gutenberg:` names holds no English book")
     return dict(counts)
 
 
@@ -121,6 +123,8 @@ def _opened(item: Item) -> Iterator[Path]:
 def _own_items(source: Sequence[str], inputs: Path) -> list[Item]:
     """Return the user's files, those in folders, and URLs, in the given order."""
     places = [item.removeprefix(GUTENBERG) for item in source]
+    if "" in source:
+        raise InputError("corpus.source: one of the sources is empty: give a file, a folder or a URL, or leave it out")
     if "" in places:
         raise InputError(f"corpus.source: {GUTENBERG} names nothing: give a folder, as in {GUTENBERG}{inputs}/books")
     named = list(dict.fromkeys(place for place in places if "://" not in place))
@@ -148,14 +152,15 @@ def _own_items(source: Sequence[str], inputs: Path) -> list[Item]:
 def _files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """List the files of a folder and its subfolders that end with one of the suffixes, sorted.
 
-    Linked subfolders are left out, as DVC does not follow them. So are hidden ones: .dvcignore names Jupyter's.
+    Linked subfolders are left out, as DVC does not follow them. So are hidden folders and files: .dvcignore names
+    Jupyter's, and macOS puts `._a.txt` beside `a.txt` on other disks.
     """
     return sorted(
         path
         for path in folder.rglob("*")
         if path.name.lower().endswith(suffixes)
         and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parent.parts)
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
 
 
@@ -166,7 +171,7 @@ def _take_book(path: Path, target: Path, name: str, numbers: set[int]) -> Counte
     content = path.read_bytes()
     if b"\0" in content:
         raise InputError(f"corpus.source: {name} holds zero bytes, so it is no book in UTF-8 or Latin-1: leave it out")
-    book = read_book(decode_book(content))
+    book = read_book(decode_book(content), name)
     if not book.text:
         return Counter(books_without_text=1)
     if not book.is_english:

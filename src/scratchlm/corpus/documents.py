@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from scratchlm.corpus.rows import has_rows, read_rows
 from scratchlm.errors import InputError, OutputError
+from scratchlm.stage.progress import progress_bar
 
 READ_CHARACTERS = 1 << 17  # a corpus is read piece by piece: it may be larger than memory
 CUT_CHARACTERS = 4096  # at the end of a piece, searched first for a place to cut
@@ -112,8 +113,10 @@ def read_documents(folder: Path) -> Iterator[str]:
 def count_corpus(folder: Path) -> Counts:
     """Count the documents of a corpus folder and their characters."""
     documents, characters = 0, 0
-    for path in document_paths(folder):
-        for piece in read_pieces(path):
-            documents += piece.begins
-            characters += len(piece.text)
+    with progress_bar(None, "count", " characters", unit_scale=True) as bar:
+        for path in document_paths(folder):
+            for piece in read_pieces(path):
+                documents += piece.begins
+                characters += len(piece.text)
+                bar.update(len(piece.text))
     return Counts(documents, characters)

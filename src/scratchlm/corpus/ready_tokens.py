@@ -13,7 +13,8 @@ from scratchlm.errors import InputError
 TOKEN_SUFFIXES = (".bin", ".ds")
 N_VOCAB, END_OF_TEXT = 50_257, 50_256  # of GPT-2
 READ_BYTES = 1 << 20
-KNOWN_NAMES = ("gpt2", "unknown tokenizer")  # the second is datatrove's own word
+# All of these have one tokenizer. The last is datatrove's own word, where none was named.
+KNOWN_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "unknown tokenizer")
 
 
 class TokenCounts(NamedTuple):
@@ -23,13 +24,13 @@ class TokenCounts(NamedTuple):
     tokens: int
 
 
-def copy_tokens(path: Path, target: Path, name: str, is_last: bool) -> TokenCounts:
+def copy_tokens(path: Path, target: Path, name: str, before: Path | None) -> TokenCounts:
     """Copy a file of little-endian uint16 or uint32 ids to `target` as uint16, checking every id.
 
     datatrove's `.metadata` beside the file says which of the two it is. Without, a file is uint32 if every second half
-    of its beginning is zero: no id of GPT-2 needs more than 16 bits. A file that does not end with `<|endoftext|>` gets
-    one, unless it is the last. Raises InputError for ids of another tokenizer,
-    and for an empty or a cut file.
+    of its beginning is zero: no id of GPT-2 needs more than 16 bits. `before` is the copy of the file before this one:
+    it gets an `<|endoftext|>` if it does not end with one and this file does not begin with one. Raises InputError for
+    ids of another tokenizer, and for a cut file or one without text.
     """
     size_bytes = path.stat().st_size
     dtype = np.dtype(f"<u{_token_bytes(path, name)}")
@@ -37,7 +38,7 @@ def copy_tokens(path: Path, target: Path, name: str, is_last: bool) -> TokenCoun
         raise InputError(
             f"corpus.source: {name} has {size_bytes:,} bytes, wanted ids of {dtype.itemsize} bytes each: get it again"
         )
-    documents, tokens, last = 0, 0, -1
+    documents, tokens, last = 0, 0, END_OF_TEXT
     with path.open("rb") as source, target.open("wb") as copy:
         while block := source.read(READ_BYTES):
             ids = np.frombuffer(block, dtype)
@@ -49,14 +50,33 @@ def copy_tokens(path: Path, target: Path, name: str, is_last: bool) -> TokenCoun
                 )
             copy.write(block if dtype.itemsize == 2 else ids.astype("<u2").tobytes())
             tokens += len(ids)
-            documents += int(np.count_nonzero(ids == END_OF_TEXT))
+            documents += count_ends(ids, last, END_OF_TEXT)
             last = int(ids[-1])
-        if last != END_OF_TEXT:
-            documents += 1
-            if not is_last:
-                copy.write(np.array(END_OF_TEXT, dtype="<u2").tobytes())
-                tokens += 1
-    return TokenCounts(documents, tokens)
+    if not documents and last == END_OF_TEXT:
+        raise InputError(f"corpus.source: {name} holds no token but <|endoftext|>: leave it out")
+    joints = _end_text(before, target) if before else 0
+    return TokenCounts(documents + (last != END_OF_TEXT), tokens + joints)
+
+
+def count_ends(ids: np.ndarray, before: int, end_of_text: int) -> int:
+    """Count the ends of documents in `ids`, [n], which follow the token `before`.
+
+    An `<|endoftext|>` ends a document if it follows another token: some programs write it before each document.
+    """
+    is_end = ids == end_of_text
+    follows_end = np.concatenate(([before == end_of_text], is_end[:-1]))
+    return int(np.count_nonzero(is_end & ~follows_end))
+
+
+def _end_text(before: Path, after: Path) -> int:
+    """Add an `<|endoftext|>` to the first of two copies where none is between them; return how many that is."""
+    last = np.fromfile(before, "<u2", offset=before.stat().st_size - 2)[0]
+    first = np.fromfile(after, "<u2", count=1)[0]
+    if END_OF_TEXT in (last, first):
+        return 0
+    with before.open("ab") as file:
+        file.write(np.array(END_OF_TEXT, dtype="<u2").tobytes())
+    return 1
 
 
 def _token_bytes(path: Path, name: str) -> int:
@@ -65,7 +85,7 @@ def _token_bytes(path: Path, name: str) -> int:
         tokenizer, _, size = notes.read_text(encoding="utf-8", errors="replace").partition("\n")[0].rpartition("|")
         if size not in ("2", "4"):
             raise InputError(f"corpus.source: {notes} does not say `TOKENIZER|2` or `TOKENIZER|4` in its first line")
-        if not any(known in tokenizer.lower() for known in KNOWN_NAMES):
+        if tokenizer.lower().removesuffix("/tokenizer.json").rpartition("/")[2] not in KNOWN_NAMES:
             raise InputError(
                 f"corpus.source: {name} was made by the tokenizer {tokenizer}, as {notes.name} says; wanted ids of "
                 "GPT-2's: give the text instead"

@@ -20,7 +20,7 @@ ROW_SUFFIXES = (*JSON_SUFFIXES, PARQUET)
 MOST_LINE_BYTES = 1 << 28  # a small .gz can hold a line that no memory can
 BATCH_BYTES = 1 << 24  # of a Parquet column, read at once
 MOST_BATCH_ROWS = 1024  # repeated texts are stored once: the size of their column says little
-READ_BYTES = 1 << 20  # without a buffer, a column of a whole row group is read at once
+READ_BYTES = 1 << 20  # without a buffer of its own, or with one ahead, a column of a whole row group is read at once
 GZIP_MAGIC = b"\x1f\x8b"
 
 WANTED_LINE = f'wanted an object with a string "{COLUMN}" on each line'
@@ -32,7 +32,7 @@ def has_rows(path: Path) -> bool:
 
 
 def read_rows(path: Path, name: str, problem: type[InputError] = InputError) -> Iterator[str]:
-    """Yield the text of each row; a text of white space only comes as "". Blank lines are no rows.
+    """Yield the text of each row; a text of white space only, or null, comes as "". Blank lines are no rows.
 
     Memory is needed for one line of at most 256 MiB, or for some 16 MiB of a Parquet file and its longest row.
     Raises `problem`, which calls the file `name` and says which line or row is wrong; and InputError for a Parquet
@@ -56,8 +56,12 @@ def _json_rows(path: Path, name: str, problem: type[InputError]) -> Iterator[tup
     with gzip.open(path) if compressed else path.open("rb") as stream:
         for number, line in enumerate(_lines(stream, name, problem), start=1):
             if number == 1:
-                if not compressed and line.startswith(GZIP_MAGIC):
-                    raise problem(f"{name} is compressed by gzip: let its name end with .jsonl.gz")
+                if line.startswith(GZIP_MAGIC):
+                    raise problem(
+                        f"{name} is compressed twice by gzip: decompress it once"
+                        if compressed
+                        else f"{name} is compressed by gzip: let its name end with .jsonl.gz"
+                    )
                 line = line.removeprefix(codecs.BOM_UTF8)
             if line and not line.isspace():
                 yield f"line {number}", _text_of_line(line, f"{name}, line {number}", problem)
@@ -91,7 +95,7 @@ def _text_of_line(line: bytes, place: str, problem: type[InputError]) -> str:
         raise problem(f"{place} is no object, {WANTED_LINE}")
     if COLUMN not in row:
         raise problem(f'{place} has no "{COLUMN}", {WANTED_LINE}')
-    text = row[COLUMN]
+    text = "" if row[COLUMN] is None else row[COLUMN]
     if not isinstance(text, str):
         raise problem(f'{place}: "{COLUMN}" is no string, {WANTED_LINE}')
     return text
@@ -108,16 +112,13 @@ def _parquet_rows(path: Path, name: str, problem: type[InputError]) -> Iterator[
         ) from None
     row = 1
     try:
-        with parquet.ParquetFile(path, buffer_size=READ_BYTES) as file:
+        with parquet.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False) as file:
             _check_column(file.schema_arrow, pyarrow.types, name, problem)
             for group in range(file.num_row_groups):
                 size = _batch_rows(file.metadata.row_group(group))
                 for batch in file.iter_batches(size, row_groups=[group], columns=[COLUMN], use_threads=False):
                     for value in batch.column(COLUMN):
-                        text = value.as_py()
-                        if text is None:
-                            raise problem(f"{name}, row {row} has no text (null): leave it out, or give it one")
-                        yield f"row {row}", text
+                        yield f"row {row}", value.as_py() or ""
                         row += 1
     except UnicodeDecodeError as error:
         byte = error.object[error.start]

@@ -22,8 +22,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
     A file or a folder may be created there. If the block raises, it is removed and `target` is untouched.
     An existing target is replaced; replacing a folder is not atomic (the old one is removed first). A link at the
     target is replaced itself: nothing is written where it leads. Raises InputError if a file is where a folder
-    should be, or a folder where a file should be.
+    should be, or a folder where a file should be, or the target has no name, as "" and "/" have none.
     """
+    if not target.name:
+        raise InputError(f"got '{target}', which names no file or folder to write: give a name")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):

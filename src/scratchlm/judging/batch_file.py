@@ -19,7 +19,7 @@ from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path
 from scratchlm.files.text import bullets, one_line
 from scratchlm.judging.answer_cache import AnswerCache
-from scratchlm.judging.backends.openai import OpenAiBackend
+from scratchlm.judging.backends.openai import OpenAiBackend, read_base_url
 from scratchlm.judging.client import MAX_BODY_BYTES, MAX_ERROR_CHARS, Completion
 from scratchlm.judging.comparison import RESPONSES
 from scratchlm.judging.judges import LlmJudge, all_items, name_judge
@@ -61,8 +61,8 @@ class Imported:
             lines.append(f"{len(self.problems):,} lines gave none:{bullets(self.problems, SHOWN_PROBLEMS)}")
         if self.n_lacking:
             lines.append(
-                f"{self.n_lacking:,} questions still have no answer, second ones after words without a score among "
-                "them: `make repro` asks them of the server, --export writes them for another batch"
+                f"{self.n_lacking:,} questions still have no answer: `make repro` asks them of the server, --export "
+                "writes them for another batch (where an answer held no score, a second question asks for it)"
             )
         else:
             lines.append("no question is left: `make repro` judges without asking anybody")
@@ -78,11 +78,12 @@ def export_requests(
 ) -> list[RequestFile]:
     """Write what the cache lacks of the judges on servers with OpenAI's API, in the order in which they are asked.
 
-    There is one file, or several numbered ones: each holds requests to one model, at most 50,000 and 200 MB. All are
-    written or none; none where nothing is lacking. Raises InputError if there is no such judge.
+    There is one file, or several numbered ones: each holds requests to one model, at most 50,000 and 200 MB. Older
+    files of requests are replaced. All are written or none; none where nothing is lacking. Raises InputError if there
+    is no such judge, or something else has the name of one of the files.
     """
     written: list[RequestFile] = []
-    with ExitStack() as stack:
+    with ExitStack() as targets, ExitStack() as files:  # all files are whole before the first one takes its name
         for judge, backend in named_judges(settings, seed, cache):
             file: BinaryIO | None = None
             n_requests = n_bytes = 0
@@ -93,13 +94,36 @@ def export_requests(
                 if file is None or n_requests == MOST_REQUESTS or n_bytes + len(line) > MOST_BYTES:
                     number = len(written) + 1
                     path = out if number == 1 else out.with_name(f"{out.stem}-{number}{out.suffix}")
-                    file = stack.enter_context(stack.enter_context(atomic_path(path)).open("wb"))
+                    temporary = targets.enter_context(atomic_path(path))
+                    check_replaceable(path)
+                    file = files.enter_context(temporary.open("wb"))
                     n_requests = n_bytes = 0
                     written.append(RequestFile(path, judge.name, 0))
                 file.write(line)
                 n_requests, n_bytes = n_requests + 1, n_bytes + len(line)
                 written[-1] = written[-1]._replace(n_requests=n_requests)
     return written
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise InputError if something is there that is no file of requests, such as the results of a batch."""
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise InputError(f"{path} is in the way: a file is to be written there; move it elsewhere")
+    with path.open("rb") as file:
+        line = file.readline(MAX_BODY_BYTES)
+    try:
+        replaceable = not line or is_request(json.loads(line))
+    except (ValueError, RecursionError):
+        replaceable = False
+    if not replaceable:
+        raise InputError(f"{path} is there and holds no requests, so it stays: move it elsewhere, or give another name")
+
+
+def is_request(found: Any) -> bool:
+    """Tell a line of a file of requests from anything else, results above all."""
+    return isinstance(found, dict) and {"custom_id", "method"} <= found.keys()
 
 
 def describe_files(files: Sequence[RequestFile], address: str) -> str:
@@ -128,7 +152,7 @@ def import_results(
 
     Into the cache comes what answers a question of today's judges in full: not what failed, was cut or is empty. Of
     several answers to one question the first one stays. Raises InputError, with the cache as it was, if a file cannot
-    be read, none of the lines is an answer, or there is no judge to ask.
+    be read, no line is an answer, or there is no judge to ask.
     """
     judges = named_judges(settings, seed, cache)
     by_key = {
@@ -159,10 +183,12 @@ def import_results(
                 found.n_differing += 1
 
     cache.put_all(answers())
-    if found.problems and not found.n_new + found.n_known + found.n_differing:
+    if not found.n_new + found.n_known + found.n_differing:
+        wanted = "wanted what `vllm run-batch` or a batch API made of the requests of `scratchlm judge --export`"
+        if not found.problems:
+            raise InputError(f"no lines in {', '.join(map(str, paths))}; {wanted}")
         raise InputError(
-            f"no line is an answer to what these judges ask; wanted what `vllm run-batch` or a batch API made of the "
-            f"requests of `scratchlm judge --export`{bullets(found.problems, SHOWN_PROBLEMS)}"
+            f"no line is an answer to what these judges ask; {wanted}{bullets(found.problems, SHOWN_PROBLEMS)}"
         )
     found.n_lacking = sum(1 for judge, _ in judges for _ in judge.lacking(all_items(entries, settings, seed)))
     return found
@@ -206,9 +232,14 @@ def read_result(line: bytes, asked: Mapping[str, OpenAiBackend]) -> tuple[str, C
         raise BadLine(f"not JSON: {shown(line.decode('utf-8', 'replace'))}") from None
     if not isinstance(found, dict) or "custom_id" not in found:
         raise BadLine(f"no result, which has a custom_id: {shown(found)}")
+    if is_request(found):
+        raise BadLine("a request, not its result")
     key = found["custom_id"]
     if not isinstance(key, str) or key not in asked:
-        raise BadLine(f"custom_id {shown(key)} is no question of today's params and answers")
+        raise BadLine(
+            f"custom_id {shown(key)} is no question of today's params, answers and OPENAI_BASE_URL (now "
+            f"{read_base_url()})"
+        )
     response = found.get("response") or {}
     try:
         if error := found.get("error") or response["status_code"] != 200:

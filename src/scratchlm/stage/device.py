@@ -10,6 +10,7 @@ from torch import nn
 
 from scratchlm.errors import InputError
 from scratchlm.params.choices import Precision
+from scratchlm.stage.environment import is_one_of_several
 
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")  # of x86 and, the last, of ARM, as torch names them
 
@@ -41,15 +42,14 @@ def find_device() -> tuple[torch.device, str]:
     """
     use_huge_pages()
     device, reason = find_any_device()
-    local_rank = os.environ.get("LOCAL_RANK")  # torchrun sets it
-    if local_rank is None or device.type == "cpu":
+    if device.type == "cpu" or not is_one_of_several():
         return device, reason
     if device.type == "mps" or device.index is not None:
         raise InputError(
             f"SCRATCHLM_DEVICE is {str(device)!r}, which several processes cannot share: use cuda, for a GPU each, "
             "or cpu"
         )
-    return torch.device("cuda", int(local_rank)), reason
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"])), reason
 
 
 def find_any_device() -> tuple[torch.device, str]:

@@ -18,6 +18,11 @@ LAUNCH = "SCRATCHLM_LAUNCH"  # the command that starts the processes of a stage,
 THREADS = "SCRATCHLM_THREADS"  # what one process would have; the launcher tells its processes
 
 
+def is_one_of_several() -> bool:
+    """True if torchrun has started this process. RANK and LOCAL_RANK do not say so: schedulers set them too."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def share_cores() -> None:
     """Let waiting threads of OpenMP sleep soon, unless the user has set how they wait; call it before torch loads."""
     if "OMP_WAIT_POLICY" not in os.environ:

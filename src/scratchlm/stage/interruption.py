@@ -14,6 +14,8 @@ from types import FrameType
 
 import psutil
 
+from scratchlm.stage.environment import is_one_of_several
+
 LOOK_EVERY_S = 1.0
 CLEAN_UP_S = 1.0  # in which no signal interrupts what happens after a KeyboardInterrupt
 
@@ -91,7 +93,7 @@ def _watch_parents() -> None:
     One of several processes ends at once when its launcher is gone. That waits for its processes and passes requests on
     to them, so it was killed; and to wait for the others, who may be gone, could take forever.
     """
-    if "RANK" in os.environ:  # torchrun has started this process
+    if is_one_of_several():
         wait_until_gone(psutil.Process().parents()[:1])
         os._exit(1)
     if "DVC_STAGE" not in os.environ:  # DVC sets it for the commands it runs

@@ -9,13 +9,14 @@ import signal
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 
 import psutil
 import torch
+from filelock import FileLock
 from torch.distributed import run as torchrun
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -23,13 +24,31 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 
 from scratchlm.errors import InputError
 from scratchlm.stage.ending import Cause, Ending, end, read_ending
-from scratchlm.stage.environment import LAUNCH, THREADS
+from scratchlm.stage.environment import LAUNCH, THREADS, read_count
 from scratchlm.stage.rendezvous import BACKEND, HOST, stay_on_one_machine
+from scratchlm.stage.snapshots import checkpoints, remove_unless_in_use
 
 EXAMPLE = "torchrun --standalone --nproc-per-node 2"
 MODULE = "scratchlm.stage"
 # For the last step and its snapshot; by default torchrun would kill it after 30 s. Torch 2.11 reads no other setting.
-SHUTDOWN_TIMEOUT_S = 600
+SHUTDOWN_TIMEOUT = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+SHUTDOWN_TIMEOUT_S, LONGEST_SHUTDOWN_S = 600, 24 * 60 * 60
+# torchrun's options that the stage needs as they are by default, also where a variable such as PET_TEE sets them.
+FIXED: Mapping[str, object] = {
+    "no_python": False,
+    "run_path": False,
+    "log_dir": None,
+    "max_restarts": 0,
+    "redirects": "0",
+    "tee": "0",
+    "local_ranks_filter": "",
+    "duplicate_stdout_filters": [],
+    "duplicate_stderr_filters": [],
+    "logs_specs": None,
+    "event_log_handler": "null",
+    "start_method": "spawn",
+    "signals_to_handle": "SIGTERM,SIGINT,SIGHUP,SIGQUIT",
+}
 
 
 def launch(script: Path) -> None:
@@ -45,8 +64,8 @@ def launch(script: Path) -> None:
         arguments.standalone, arguments.rdzv_backend, arguments.rdzv_endpoint = False, BACKEND, HOST
         stay_on_one_machine()
     logging.disable()  # torchrun's lines about processes: what matters comes in one message at the end
-    with TemporaryDirectory(prefix=f"{name}-") as folder, passing_on_requests():
-        arguments.log_dir = folder
+    with folder_for_endings() as folder, passing_on_requests():
+        arguments.log_dir = str(folder)
         failures: Mapping[int, ProcessFailure] = {}
         try:
             torchrun.run(arguments)  # type: ignore[no-untyped-call]
@@ -58,8 +77,19 @@ def launch(script: Path) -> None:
             raise InputError(f"{LAUNCH}: torchrun cannot start the processes: {error}") from None
         else:
             return
-        ending = min(endings(name, Path(folder), failures))
+        ending = min(endings(name, folder, failures))
     end(ending.cause, ending.message)
+
+
+@contextmanager
+def folder_for_endings() -> Iterator[Path]:
+    """Make a folder for the time of a launch; remove those that killed launchers have left."""
+    root = checkpoints().absolute() / "launches"
+    root.mkdir(parents=True, exist_ok=True)
+    for left in filter(Path.is_dir, root.iterdir()):
+        remove_unless_in_use(left)
+    with TemporaryDirectory(dir=root) as name, FileLock(Path(name) / "lock"):
+        yield Path(name)
 
 
 def read_command(text: str, script: Path) -> Namespace:
@@ -82,20 +112,24 @@ def read_command(text: str, script: Path) -> Namespace:
     arguments: Namespace = parser.parse_args([*options, "-m", MODULE, str(script)])
     if arguments.training_script != MODULE:
         raise refuse(f"{arguments.training_script!r} is too much, as the script is the stage's")
-    if arguments.no_python or arguments.run_path or arguments.log_dir or arguments.max_restarts:
-        raise refuse("it may say where the processes run, not how, where they write, or how often they are tried")
+    for option, value in FIXED.items():
+        if getattr(arguments, option) != value:
+            given = "--" + option.replace("_", "-")
+            raise refuse(f"{given} is too much, as it may say where the processes run, but not how or where they write")
     try:
         n_local = count_local(arguments)
-        is_one_machine(arguments)
+        is_alone = is_one_machine(arguments)
     except (ValueError, RuntimeError) as error:
         raise refuse(error) from None
+    if arguments.standalone and not is_alone:
+        raise refuse(f"--standalone is for one machine, and --nnodes {arguments.nnodes} for several")
     if n_local < 1:
         raise refuse(f"{n_local} processes are too few")
     if uses_gpus() and n_local > torch.cuda.device_count():
         raise refuse(f"{n_local} processes need a GPU each, and here are {torch.cuda.device_count()}")
     # Ours are installed already: a second request must not end torchrun before its processes.
     arguments.signals_to_handle = ""
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(SHUTDOWN_TIMEOUT_S))
+    os.environ[SHUTDOWN_TIMEOUT] = str(read_count(SHUTDOWN_TIMEOUT, SHUTDOWN_TIMEOUT_S, LONGEST_SHUTDOWN_S))
     return arguments
 
 
@@ -123,19 +157,24 @@ def share_threads(n_local: int) -> None:
 
 @contextmanager
 def passing_on_requests() -> Iterator[None]:
-    """Pass the first SIGTERM or Ctrl-C on to the processes through torchrun, and any further Ctrl-C by itself."""
-    asked = False
+    """Pass the first SIGTERM or Ctrl-C on to the processes through torchrun, and a second Ctrl-C by itself.
+
+    A third one kills them, in case they no longer listen.
+    """
+    n_asked = 0
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if not asked:
-            asked = True
+        nonlocal n_asked
+        if n_asked and number == signal.SIGTERM:
+            return
+        n_asked += 1
+        if n_asked == 1:
             # torchrun sends it to its processes and waits for them. SIGTERM in both cases: to a process that is still
             # starting, Ctrl-C would be a traceback.
             raise SignalException("a request to stop", signal.SIGTERM)
-        if number == signal.SIGINT:
-            for process in psutil.Process().children():
-                process.send_signal(number)
+        for process in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGINT if n_asked == 2 else signal.SIGKILL)
 
     before = [signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)]
     try:

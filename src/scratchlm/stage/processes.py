@@ -9,18 +9,23 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 from scratchlm.stage.device import find_device
 from scratchlm.stage.environment import THREADS
+from scratchlm.stage.interruption import requested
 
 # While the first process works alone, as it does to show answers after an epoch. That a process is gone, the others
 # notice at once.
 LONGEST_WAIT = timedelta(days=1)
+LOOK_EVERY_S = 0.1
 
 
 def rank() -> int:
@@ -88,7 +93,24 @@ def join() -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
-    distributed.init_process_group(backend, timeout=LONGEST_WAIT)
+    store, own_rank, n = next(rendezvous("env://", timeout=LONGEST_WAIT))
+    meet(PrefixStore("meeting", store), n)
+    distributed.init_process_group(backend, store=store, rank=own_rank, world_size=n, timeout=LONGEST_WAIT)
+
+
+def meet(store: Store, n: int) -> None:
+    """Wait until `n` processes are here; raise KeyboardInterrupt in all of them if one is asked to stop before that.
+
+    torch's own waiting does not notice that another process has been stopped, and hears no signal.
+    """
+    if store.add("arrived", 1) == n:
+        store.compare_set("decision", "", "go on")  # the first decision stands
+    while not store.check(["decision"]):
+        if requested():
+            store.compare_set("decision", "", "stop")
+        time.sleep(LOOK_EVERY_S)
+    if store.get("decision") == b"stop":
+        raise KeyboardInterrupt
 
 
 def leave() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from scratchlm.errors import BUILD_AGAIN, InputError, explain
 from scratchlm.stage.ending import Cause, end
-from scratchlm.stage.environment import LAUNCH
+from scratchlm.stage.environment import LAUNCH, is_one_of_several
 from scratchlm.stage.interruption import Interrupted, deferred, listen, stop_listening
 
 # Stages that several processes can share; what torchrun is asked for does not concern the others.
@@ -37,12 +37,11 @@ def run(script: Path) -> None:
 def run_or_explain(script: Path) -> None:
     """Run a stage, and end with one message if that fails for a known reason."""
     name = script.stem
-    is_one_of_several = "RANK" in os.environ  # torchrun has started this process
     try:
-        if name in SHARED and os.environ.get(LAUNCH, "").strip() and not is_one_of_several:
+        if name in SHARED and os.environ.get(LAUNCH, "").strip() and not is_one_of_several():
             start_several(script)
         else:
-            call_main(script, is_one_of_several)
+            call_main(script)
     except InputError as error:
         end(Cause.ERROR, f"{name}: error: {explain(error)}")
     except OSError as error:
@@ -50,18 +49,18 @@ def run_or_explain(script: Path) -> None:
         if missing and str(error.filename).startswith(WRITTEN_BY_STAGES):
             end(Cause.ERROR, f"{name}: error: {error.filename}: {error.strerror}; {BUILD_AGAIN}")
         if error.errno not in MACHINE_ERRORS:
-            fail(error, is_one_of_several)
+            fail(error)
         place = error.filename2 or error.filename or Path.cwd()  # the error of a write names no file
         end(Cause.ERROR, f"{name}: error: {place}: {error.strerror}: make room or give access, then run again")
     except Interrupted as stopped:
         end(Cause.STOPPED, f"{name}: interrupted {stopped}; run `make repro` to go on from there")
     except Exception as error:
-        fail(error, is_one_of_several)
+        fail(error)
 
 
-def fail(error: Exception, is_one_of_several: bool) -> None:
+def fail(error: Exception) -> None:
     """Let a defect keep its traceback, which is shown once if several processes have it, or end because of it."""
-    if not is_one_of_several:
+    if not is_one_of_several():
         raise error
     from scratchlm.stage.processes import is_desertion
 
@@ -75,13 +74,13 @@ def start_several(script: Path) -> None:
     launch(script)
 
 
-def call_main(script: Path, is_one_of_several: bool) -> None:
+def call_main(script: Path) -> None:
     """Check the params, load the script, and call its `main`."""
     # Importing torch takes seconds, and an interrupted import raises all kinds of errors.
     with deferred(may_hurry=False):
         from scratchlm.params.file import PARAMS, load_params
 
-        if is_one_of_several:
+        if is_one_of_several():
             if script.stem not in SHARED:
                 raise InputError("this stage runs as one process: start it without torchrun")
             from scratchlm.stage.processes import join

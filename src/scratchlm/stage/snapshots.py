@@ -53,7 +53,6 @@ class Snapshots:
     def __init__(self, folder: Path, every_s: float = DEFAULT_EVERY_S) -> None:
         self.folder, self.every_s = folder, every_s
         self.last_s = self.asked_s = time.monotonic()
-        self.latest: Path | None = None  # written or resumed from by this process
         folder.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(folder / "lock")
         if not is_first():
@@ -70,6 +69,11 @@ class Snapshots:
     def are_kept(self) -> bool:
         """True if it is this process that writes the snapshots of this run."""
         return self.lock.is_locked
+
+    @property
+    def latest(self) -> Path | None:
+        """The newest snapshot, whichever process has written it; None if there is none."""
+        return next(iter(self.paths()), None)
 
     def is_due(self) -> bool:
         """True if `every_s` could pass before the next step ends, if that takes as long as the last one."""
@@ -113,7 +117,6 @@ class Snapshots:
         flush(self.folder)
         for old in self.paths()[KEPT_SNAPSHOTS:]:
             old.unlink()
-        self.latest = path
         self.last_s = self.asked_s = time.monotonic()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -122,8 +125,7 @@ class Snapshots:
         name = from_first(newest and newest.name)  # all processes read the same
         if name is None:
             return None
-        self.latest = self.folder / name
-        tensors = load_file(self.latest)
+        tensors = load_file(self.folder / name)
         return tensors, json.loads(tensors.pop(NOTES).numpy().tobytes())
 
     def undamaged(self) -> Iterator[Path]:
@@ -199,7 +201,7 @@ def open_snapshots(stage: str, device: torch.device) -> Snapshots:
 
     Removes the snapshots of stages that are done, and of all but the newest three runs of this stage.
     """
-    root = Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints" / stage
+    root = checkpoints() / stage
     folder = root / from_first(run_key(stage, device) if is_first() else None)
     snapshots = Snapshots(folder, read_every_s())
     if not is_first():
@@ -211,8 +213,13 @@ def open_snapshots(stage: str, device: torch.device) -> Snapshots:
     return snapshots
 
 
+def checkpoints() -> Path:
+    """Return the folder of the project for what runs of stages need until they are done."""
+    return Path(os.environ.get("DVC_ROOT") or ".") / ".checkpoints"
+
+
 def remove_unless_in_use(folder: Path) -> None:
-    """Remove the snapshots of another run, unless a process is writing them."""
+    """Remove what another run keeps in a folder, unless a process holds its lock."""
     try:
         with FileLock(folder / "lock", timeout=0):
             shutil.rmtree(folder, ignore_errors=True)

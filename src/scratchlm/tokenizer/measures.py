@@ -8,6 +8,8 @@ import numpy as np
 
 from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
 
+MEASURED_CHARACTERS = 10_000_000  # some seconds for one thread; 100 GB would take hours, for the same two digits
+
 
 def longest_tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> int:
     """Return the number of tokens of the longest text."""
@@ -31,11 +33,16 @@ def measure_texts(tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]]) -> d
 
 
 def characters_per_token(tokenizer: Tokenizer, texts: Iterable[str]) -> float:
-    """Return the mean number of characters per token of a corpus, read piece by piece."""
+    """Return the mean number of characters per token of a corpus, read piece by piece.
+
+    Of a corpus with more than 10 million characters, only the pieces up to there are read.
+    """
     characters, tokens = 0, 0
     for text in texts:
         characters += len(text)
         tokens += len(tokenizer.encode_to_numpy(text, allowed_special={END_OF_TEXT}))
+        if characters >= MEASURED_CHARACTERS:
+            break
     return characters / tokens
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scratchlm.corpus.ready_tokens import count_ends
 from scratchlm.errors import InputError
 from scratchlm.files.atomic import atomic_path
 from scratchlm.tokenizer.measures import characters_of_ids
@@ -53,7 +54,7 @@ def take_tokens(
                             f"{path} holds the id {largest}, but the tokenizer has {tokenizer.n_vocab} tokens: give "
                             "ids of that tokenizer, as little-endian uint16"
                         )
-                    documents += int(np.count_nonzero(ids == tokenizer.eot_token))
+                    documents += count_ends(ids, last, tokenizer.eot_token)
                     characters += int(characters_of[ids].sum())
                     if tokenizer.unk_token is not None:
                         unknown[split] += int(np.count_nonzero(ids == tokenizer.unk_token))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
@@ -67,6 +68,32 @@ BAD_INPUTS = [
         folder_at("own", corpus__source=["own"]),
         r"corpus\.source: the folder own holds no \.txt, \.md, \.text, \.jsonl, \.jsonl\.gz, \.parquet, \.bin, "
         r"\.ds file",
+    ),
+    corpus(
+        "a line without text",
+        written("own.jsonl", '{"text": "good"}\n{"words": 1}\n', corpus__source=["own.jsonl"]),
+        r'corpus\.source: .*/own\.jsonl, line 2 has no "text", wanted an object with a string "text" on each line',
+        process=True,
+    ),
+    corpus(
+        "a cut gzip file",
+        written("own.jsonl.gz", gzip.compress(b'{"text": "good"}\n' * 99)[:-9], corpus__source=["own.jsonl.gz"]),
+        r"corpus\.source: .*/own\.jsonl\.gz is no whole gzip file \(line \d+: .*\): get or make it again",
+    ),
+    corpus(
+        "no Parquet file",
+        written("own.parquet", "a text", corpus__source=["own.parquet"]),
+        r"corpus\.source: .*/own\.parquet is no whole Parquet file \(row 1: .*\): get or make it again",
+    ),
+    corpus(
+        "ids of another tokenizer",
+        written("own.bin", b"\xff\xff" * 8, corpus__source=["own.bin"]),
+        r"corpus\.source: .*/own\.bin holds the id 65535 \(token 1\), GPT-2's largest is 50256: .*",
+    ),
+    corpus(
+        "texts and ready ids",
+        written("own.bin", b"\1\0" * 8, corpus__source=["own.txt", "own.bin"]),
+        r"corpus\.source: .*/own\.bin holds ready token ids, .*/own\.txt holds text: give one or the other",
     ),
     corpus(
         "a pipe", pipe_at("pipe", corpus__source=["pipe"]), r"corpus\.source: pipe is neither a file .*", process=True

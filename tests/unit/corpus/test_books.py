@@ -72,6 +72,9 @@ def taken() -> list[str]:
         book(start=NEW + "\n\nProduced by A. Volunteer and the\nDistributed Proofreaders\n\nE-text prepared by B\n"),
         book(end="\n\n\nEnd of Project Gutenberg's The Mill, by A. Miller\n" + NEW_END),
         book(end="\n\nEnd of The Project Gutenberg Etext of The Mill"),
+        book(
+            end="\n\nEnd of the Project Gutenberg EBook of The Mill That Stood by the\nRiver, by A. Miller\n" + NEW_END
+        ),
         book(end="\n"),
         book(end="\n\n*** START: FULL LICENSE ***\n\nTHE FULL PROJECT GUTENBERG LICENSE"),
         book(start=SMALL_PRINT + "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n"),
@@ -83,6 +86,36 @@ def taken() -> list[str]:
 def test_only_the_book_is_left_of_its_file(content: str) -> None:
     assert shelve(mill=content) == {"documents": 1, "characters": len(STORY) + 1, "books": 1}
     assert taken() == [STORY + "\n"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "It began.\n\nEnd of Project Gutenberg's first year, they said.\n\nIt went on.",
+        "Transcribed from the Arabic, the tale was told to many.\n\nIt went on.",
+    ],
+)
+def test_a_book_may_have_words_of_the_makers(body: str) -> None:
+    shelve(mill=book(body))
+    assert taken() == [f"{body}\n"]
+
+
+@pytest.mark.parametrize(
+    "credit",
+    [
+        "Transcribed from the 1903 Mill and Co. edition by A. Volunteer",
+        "Transcribed from the first printing by\nA. Volunteer, email a@example.org",
+        "Transcribed by A. Volunteer",
+    ],
+)
+def test_the_makers_credits_are_cut(credit: str) -> None:
+    shelve(mill=book(f"{credit}\n\n{STORY}"))
+    assert taken() == [f"{STORY}\n"]
+
+
+def test_two_books_in_one_file_are_refused() -> None:
+    with pytest.raises(InputError, match=r"two\.txt holds two books of Project Gutenberg: make a file of each"):
+        shelve(two=book() + book(number=8))
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8", "utf-8-sig"])
@@ -97,6 +130,10 @@ def test_older_encodings_are_read(encoding: str) -> None:
         (book(language="Language: English\r\n"), True),
         (book(language="Language: English, Middle (1100-1500)\n"), True),
         (book(FRENCH, language="Language: English\n"), True),  # the header is trusted
+        (book(FRENCH, language="Language: en\n"), True),
+        (book(FRENCH, language="Language: Latin, English\n"), True),
+        (book(FRENCH, language="Language: Latin and English\n"), True),
+        (book(ENGLISH, language="Language: Enga\n"), False),
         (book(ENGLISH, language="Language: French\n"), False),
         (book(ENGLISH, language=""), True),
         (book(FRENCH, language=""), False),
@@ -146,7 +183,7 @@ def test_books_stand_beside_other_texts_and_a_single_file_is_one_too() -> None:
         ("gutenberg:", r"gutenberg: names nothing: give a folder, as in gutenberg:inputs/corpus/books"),
         ("gutenberg:none", r"none is neither a file nor a folder nor a URL"),
         ("gutenberg:inputs/corpus/books", r"the folder inputs/corpus/books holds no \.txt, \.md, \.text file"),
-        ("gutenberg:french.txt", r"there is no English book in what `gutenberg:` stands before"),
+        ("gutenberg:french.txt", r"what `gutenberg:` names holds no English book"),
         ("gutenberg:binary.txt", r"binary\.txt holds zero bytes, so it is no book in UTF-8 or Latin-1: leave it out"),
     ],
 )

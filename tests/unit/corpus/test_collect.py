@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from http_fault_server import FaultServer, serve
+from pyarrow import parquet
 
 from scratchlm.corpus import collect as corpus
 from scratchlm.corpus.collect import collect_corpus
-from scratchlm.corpus.documents import document_paths, read_documents
+from scratchlm.corpus.documents import document_paths, read_documents, token_paths
 from scratchlm.errors import InputError
 from scratchlm.sample import corpus as sample_corpus
 
@@ -114,11 +118,11 @@ def test_a_folder_gives_its_text_files_at_any_depth_sorted(project: Path) -> Non
     assert found == ["a/B.TXT", "a/z.md", "b.txt", "c.text", "last"]
 
 
-def test_hidden_and_linked_folders_are_left_out(project: Path) -> None:
-    for name in (".ipynb_checkpoints/a.txt", "b/.hidden/a.txt", "b/c.txt", ".here.txt", "../outside/far.txt"):
+def test_hidden_files_and_hidden_and_linked_folders_are_left_out(project: Path) -> None:
+    for name in (".ipynb_checkpoints/a.txt", "b/.hidden/a.txt", "b/c.txt", "b/._c.txt", "../outside/far.txt"):
         written(f"inputs/corpus/texts/{name}", name)
     Path("inputs/corpus/texts/link").symlink_to("../outside")
-    assert [text for _, text in collected(["inputs/corpus/texts"])] == [".here.txt", "b/c.txt"]
+    assert [text for _, text in collected(["inputs/corpus/texts"])] == ["b/c.txt"]
 
 
 def test_relative_paths_are_relative_to_the_project_when_dvc_runs_elsewhere(
@@ -184,6 +188,30 @@ def test_a_url_without_a_name_or_with_a_long_one_has_a_name_too(project: Path, s
     assert found[0][0].startswith("00001-127.0.0") and found[0][0].endswith(".txt")
 
 
+def test_a_url_of_rows_or_of_ready_tokens_is_known_by_its_suffix(project: Path, server: FaultServer) -> None:
+    lines = b'{"text": "one row"}\n{"text": "another"}\n'
+    parquet.write_table(pa.table({"text": ["a third"]}), "rows.parquet")
+    table, ids = Path("rows.parquet").read_bytes(), np.array([7, 50_256], dtype="<u2").tobytes()
+    contents = {"a.jsonl": lines, "b.JSONL.gz": gzip.compress(lines), "c.parquet": table, "d.bin": ids, "e.ds": ids}
+    urls = {name: server.plan(f"/{name}?x=.txt", serve(content)) for name, content in contents.items()}
+    *rows, first, second = urls.values()
+    characters = 2 * len("one rowanother") + len("a third")
+    assert collect_corpus(rows, Path("data/corpus"), INPUTS) == {"documents": 5, "characters": characters}
+    assert {path.name: path.read_bytes() for path in document_paths(Path("data/corpus"))} == {
+        "00001-a.jsonl": lines,
+        "00002-b.jsonl.gz": contents["b.JSONL.gz"],
+        "00003-c.parquet": table,
+    }
+    assert list(read_documents(Path("data/corpus"))) == ["one row", "another"] * 2 + ["a third"]
+    assert collect_corpus([first, second], Path("data/corpus"), INPUTS) == {"documents": 2, "tokens": 4}
+    assert [path.read_bytes() for path in token_paths(Path("data/corpus"))] == [ids, ids]
+
+
+def test_a_bad_row_behind_a_url_names_the_url(project: Path, server: FaultServer) -> None:
+    url = server.plan("/a.jsonl", serve(b'{"text": "good"}\n{"words": 1}\n'))
+    assert f'corpus.source: {url}, line 2 has no "text"' in refusal([url])
+
+
 def test_a_url_that_fails_is_named(project: Path, server: FaultServer) -> None:
     message = refusal([written("own.txt", "mine"), f"{server.url}/missing.txt"])
     assert f"{server.url}/missing.txt" in message and "404" in message
@@ -231,6 +259,11 @@ def test_a_missing_source_says_what_a_source_can_be(project: Path) -> None:
         "corpus.source: smaple is neither a file nor a folder nor a URL; paths are relative to the project's "
         "folder; `sample` and `the-verdict` are built in"
     )
+
+
+def test_a_source_without_a_name_says_what_a_source_can_be(project: Path) -> None:
+    message = refusal([written("good.txt", "good"), ""])
+    assert message == "corpus.source: one of the sources is empty: give a file, a folder or a URL, or leave it out"
 
 
 def test_a_folder_without_texts_is_refused(project: Path) -> None:

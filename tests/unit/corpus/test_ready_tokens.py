@@ -9,6 +9,7 @@ import pytest
 
 from scratchlm.corpus.collect import collect_corpus
 from scratchlm.corpus.documents import document_paths, token_paths
+from scratchlm.corpus.ready_tokens import count_ends
 from scratchlm.errors import InputError
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.measures import characters_of_ids
@@ -52,6 +53,39 @@ def test_files_are_joined_by_one_end_of_text() -> None:
     assert counts == {"documents": 3, "tokens": 6}
 
 
+@pytest.mark.parametrize(
+    ("files", "wanted", "documents"),
+    [
+        ([[END, 1, 2, END, 3]], [END, 1, 2, END, 3], 2),
+        ([[END, 1], [END, 2, END, 3]], [END, 1, END, 2, END, 3], 3),
+        ([[1], [END, 2]], [1, END, 2], 2),
+        ([[1, END], [END, 2, END]], [1, END, END, 2, END], 2),
+        ([[1, END, END, 2], [3]], [1, END, END, 2, END, 3], 3),
+    ],
+)
+def test_an_end_of_text_may_stand_before_each_document(
+    files: list[list[int]], wanted: list[int], documents: int
+) -> None:
+    source = [write_ids(f"{number}.bin", ids) for number, ids in enumerate(files)]
+    counts = collect_corpus(source, CORPUS, INPUTS)
+    paths = token_paths(CORPUS)
+    assert np.concatenate([np.fromfile(path, "<u2") for path in paths]).tolist() == wanted
+    assert counts == {"documents": documents, "tokens": len(wanted)}
+
+
+def test_ends_of_documents_are_counted_over_the_border_of_two_blocks() -> None:
+    ids = np.array([END, 1, END, END, 2, END, 3, END], dtype="<u2")
+    for size in range(1, 9):
+        blocks = np.split(ids, range(size, 8, size))
+        befores = [END, *(int(block[-1]) for block in blocks[:-1])]
+        assert sum(count_ends(block, before, END) for block, before in zip(blocks, befores, strict=True)) == 3
+
+
+@pytest.mark.parametrize("name", ["openai-community/gpt2-large", "/models/GPT2/tokenizer.json", "Unknown Tokenizer"])
+def test_the_names_of_gpt_2_s_tokenizer_are_known(name: str) -> None:
+    assert collect_corpus([write_ids("a.bin", [1], metadata=f"{name}|2")], CORPUS, INPUTS)["tokens"] == 1
+
+
 def test_ready_tokens_give_the_files_that_the_text_gives(mirror: Path) -> None:
     gpt2 = read_tokenizer(mirror.resolve())
     texts = ["The mill stood by the river. Café! \U0001f600\n" * 40, "A second story, shorter than the first.\n" * 30]
@@ -79,6 +113,11 @@ def test_ready_tokens_give_the_files_that_the_text_gives(mirror: Path) -> None:
         (lambda: write_ids("a.bin", [1, 50_257]), r"a\.bin holds the id 50257 \(token 2\), GPT-2's largest is 50256: "),
         (lambda: write_ids("a.bin", [1, 2, 99_999], "<u4", "gpt2|4"), r"a\.bin holds the id 99999 \(token 3\)"),
         (lambda: write_ids("a.bin", [1], metadata="x/cosmo2|2"), r"was made by the tokenizer x/cosmo2, as a\.bin\.met"),
+        (
+            lambda: write_ids("a.bin", [1], metadata="dbmdz/german-gpt2|2"),
+            r"the tokenizer dbmdz/german-gpt2, as ",
+        ),
+        (lambda: write_ids("a.bin", [END, END]), r"a\.bin holds no token but <\|endoftext\|>: leave it out"),
         (lambda: write_ids("a.bin", [1], metadata="gpt2"), r"a\.bin\.metadata does not say `TOKENIZER\|2` or"),
         (lambda: write_ids("a.bin", [20240520, 1, 7], "<u4"), r"without a file header"),
     ],

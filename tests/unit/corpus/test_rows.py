@@ -7,8 +7,9 @@ import json
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from unittest.mock import patch
 
 import pyarrow as pa
@@ -50,23 +51,23 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> BytePairTokenizer:
     return read_tokenizer(folder)
 
 
-def write_jsonl(path: Path, texts: list[str]) -> None:
+def write_jsonl(path: Path, texts: Sequence[str | None]) -> None:
     lines = [json.dumps({"id": 1, "text": text}, ensure_ascii=number % 2 == 0) for number, text in enumerate(texts)]
     path.write_bytes("\n".join(lines).encode())
 
 
-def write_jsonl_gz(path: Path, texts: list[str]) -> None:
+def write_jsonl_gz(path: Path, texts: Sequence[str | None]) -> None:
     with gzip.open(path, "wb") as file:
         for text in texts:
             file.write(json.dumps({"text": text}).encode() + b"\r\n\n")
 
 
-def write_parquet(path: Path, texts: list[str | None]) -> None:
+def write_parquet(path: Path, texts: Sequence[str | None]) -> None:
     table = pa.table({"id": list(range(len(texts))), "text": pa.array(texts, pa.string())})
     parquet.write_table(table, path, row_group_size=2)
 
 
-WRITERS: dict[str, Callable[[Path, list[str]], None]] = {
+WRITERS: dict[str, Callable[[Path, Sequence[str | None]], None]] = {
     ".jsonl": write_jsonl,
     ".jsonl.gz": write_jsonl_gz,
     ".parquet": write_parquet,
@@ -119,9 +120,9 @@ def test_rows_are_copied_as_they_are_under_numbered_names(project: Path) -> None
 
 @pytest.mark.parametrize("suffix", WRITERS)
 def test_rows_without_text_are_left_out_and_counted(project: Path, suffix: str) -> None:
-    WRITERS[suffix](project / f"mine{suffix}", ["", "one\r\n", " \n\u3000", "two"])
+    WRITERS[suffix](project / f"mine{suffix}", ["", "one\r\n", " \n\u3000", None, "two"])
     counts = collect_corpus([f"mine{suffix}"], Path("data/corpus"), INPUTS)
-    assert counts == {"documents": 2, "characters": 7, "rows_without_text": 2}
+    assert counts == {"documents": 2, "characters": 7, "rows_without_text": 3}
     assert count_corpus(Path("data/corpus")) == (2, 7)
 
 
@@ -164,6 +165,21 @@ def test_memory_does_not_grow_with_the_rows(project: Path) -> None:
         assert peak < 4_000_000 and most < 3 * rows.BATCH_BYTES, name  # of 30 MB
 
 
+def test_a_large_group_of_a_parquet_file_is_not_read_at_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "BATCH_BYTES", 1 << 20)
+    random = Random(1)
+    texts = [random.randbytes(6000).hex() for _ in range(2000)]  # 24 MB that nothing can compress much
+    plain = {"use_dictionary": False, "compression": "none", "write_batch_size": 16}  # so that a page has 1 MiB
+    parquet.write_table(pa.table({"text": texts}), "a.parquet", **plain)
+    assert parquet.ParquetFile("a.parquet").num_row_groups == 1
+    pool = pa.default_memory_pool()
+    before, most = pool.bytes_allocated(), 0
+    for number, row in enumerate(rows.read_rows(Path("a.parquet"), "a")):
+        assert row == texts[number]
+        most = max(most, pool.bytes_allocated() - before)
+    assert most < 10_000_000
+
+
 # --- what cannot be used ------------------------------------------------------------------------------------
 
 GOOD = b'{"text": "good"}\n'
@@ -192,7 +208,6 @@ def refusal(name: str) -> str:
         ),
         (b"\n" + GOOD + b"[1]", f", line 3 is no object, {WANTED}"),
         (GOOD + b'{"Text": "x"}', f', line 2 has no "text", {WANTED}'),
-        (GOOD + b'{"text": null}', f', line 2: "text" is no string, {WANTED}'),
         (GOOD + b'{"text": ["x"]}', f', line 2: "text" is no string, {WANTED}'),
         (GOOD + b'{"text": "\xe9"}', f", line 2: byte 0xe9 is not UTF-8, {WANTED}, saved as UTF-8"),
         (GOOD + b'{"text": "\xed\xa0\x80"}', f", line 2: byte 0xed is not UTF-8, {WANTED}, saved as UTF-8"),
@@ -227,6 +242,11 @@ def test_a_damaged_gzip_file_is_named(project: Path, content: bytes, message: st
     assert refusal("bad.jsonl.gz").startswith(f" is no whole gzip file ({message}")
 
 
+def test_a_file_that_was_compressed_twice_is_named(project: Path) -> None:
+    Path("bad.jsonl.gz").write_bytes(gzip.compress(gzip.compress(GOOD)))
+    assert refusal("bad.jsonl.gz") == " is compressed twice by gzip: decompress it once"
+
+
 def test_an_endless_line_is_refused_without_reading_it_whole(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MOST_LINE_BYTES", 1000)
     Path("bomb.jsonl.gz").write_bytes(gzip.compress(GOOD + b'{"text": "' + b"a" * 50_000_000))
@@ -246,7 +266,6 @@ def test_an_endless_line_is_refused_without_reading_it_whole(project: Path, monk
         ({"text": [1]}, ': the column "text" holds int64, wanted strings'),
         ({"text": [["x"]]}, ': the column "text" holds list<element: string>, wanted strings'),
         ({"text": [{"a": "x"}]}, ': the column "text" holds struct<a: string>, wanted strings'),
-        ({"text": ["x", None]}, ", row 2 has no text (null): leave it out, or give it one"),
         ({"text": ["x", "y", "a\0"]}, ", row 3: the text holds a zero byte"),
         ({"text": pa.array([], pa.string())}, " has no row with text: give one, or leave it out"),
     ],

@@ -73,6 +73,14 @@ def test_a_file_or_folder_of_another_kind_at_the_target_is_kept(tmp_path: Path) 
     assert (tmp_path / "taken").read_text() == "mine" and names(tmp_path) == ["folder", "taken"]
 
 
+@pytest.mark.parametrize("target", ["", ".", "/"])
+def test_a_target_without_a_name_is_refused(tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^got '[./]', which names no file or folder to write"):
+        write_text(Path(target), "text")
+    assert names(tmp_path) == []
+
+
 def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "file").write_text("mine")

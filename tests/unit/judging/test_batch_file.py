@@ -18,6 +18,7 @@ from openai_server import OpenAiServer
 from scripted_server import BUSY, CUT, NOTHING, Reply
 
 from scratchlm.assistant.instructions import VARIANTS
+from scratchlm.cli import cli
 from scratchlm.errors import InputError
 from scratchlm.judging import batch_file
 from scratchlm.judging.answer_cache import AnswerCache, cache_path
@@ -173,12 +174,19 @@ def said(line: Line, **choice: Any) -> Line:
     [
         (lambda line: json.dumps(line)[:-20], 'line 2: not JSON: {"id": '),
         (lambda line: "[1, 2]", "line 2: no result, which has a custom_id: [1, 2]"),
-        (lambda line: line | {"custom_id": "request-7"}, "line 2: custom_id request-7 is no question"),
+        (
+            lambda line: line | {"custom_id": "request-7"},
+            f"custom_id request-7 is no question of today's params, answers and OPENAI_BASE_URL (now {ADDRESS})",
+        ),
         (lambda line: line | {"custom_id": ["7"]}, "line 2: custom_id"),
         (lambda line: changed(line, status_code=500, body={"error": {"message": "out of memory"}}), "out of memory"),
         (lambda line: changed(line, status_code=500, body=None), "line 2: failed: null"),
         (lambda line: line | {"response": None, "error": {"code": "batch_expired"}}, 'failed: {"code": "batch_exp'),
         (lambda line: line | {"error": "lost"}, "line 2: failed: lost"),
+        (
+            lambda line: {"custom_id": line["custom_id"], "method": "POST", "url": "/v1/chat/completions", "body": {}},
+            "line 2: a request, not its result",
+        ),
         (lambda line: line | {"response": None}, "line 2: no chat completion (KeyError"),
         (lambda line: line | {"response": 7}, "line 2: no chat completion (TypeError"),
         (lambda line: changed(line, body={"model": MODEL, "choices": []}), "line 2: no chat completion (IndexError"),
@@ -225,15 +233,23 @@ def test_half_a_character_is_replaced(batch: Batch) -> None:
     assert batch.take(said(line, message={"content": "85 \ud83d"})).n_new == 1
 
 
-@pytest.mark.parametrize("text", ["", "<html>\n<body>\n", '{"error": "no such batch"}\n'])
-def test_a_file_without_an_answer_is_refused_unless_it_is_empty(batch: Batch, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "\n", "<html>\n<body>\n", '{"error": "no such batch"}\n'])
+def test_a_file_without_an_answer_is_refused(batch: Batch, text: str) -> None:
     batch.results.write_text(text)
-    if not text:
-        assert batch.take().n_lacking == N_SCORES + N_PAIRS
-    else:
-        with pytest.raises(InputError, match="no line is an answer to what these judges ask"):
-            batch_file.import_results([batch.results], ENTRIES, SETTINGS, 123, batch.cache)
+    problem = (
+        "no line is an answer to what these judges ask" if text.strip() else r"^no lines in .*results\.jsonl; wanted"
+    )
+    with pytest.raises(InputError, match=problem):
+        batch_file.import_results([batch.results], ENTRIES, SETTINGS, 123, batch.cache)
     assert batch.cache.count() == 0
+
+
+def test_an_empty_file_beside_others_changes_nothing(batch: Batch, tmp_path: Path) -> None:
+    batch.export()
+    batch.answer()
+    (empty := tmp_path / "failed.jsonl").touch()
+    found = batch_file.import_results([empty, batch.results], ENTRIES, SETTINGS, 123, batch.cache)
+    assert (found.n_new, found.n_lacking) == (N_SCORES + N_PAIRS, 0)
 
 
 def test_a_file_that_cannot_be_read_leaves_the_cache_as_it_was(batch: Batch, tmp_path: Path) -> None:
@@ -286,6 +302,55 @@ def test_many_requests_are_split_into_numbered_files(batch: Batch, monkeypatch: 
     written = batch.export()
     assert all(file.path.stat().st_size <= 9_000 for file in written) and len(written) > 2
     assert b"".join(file.path.read_bytes() for file in written) == whole
+
+
+@pytest.mark.parametrize(
+    ("what", "problem"),
+    [
+        ("a folder", r"requests-2\.jsonl is in the way: a file is to be written there"),
+        ("results", r"requests-2\.jsonl is there and holds no requests, so it stays: move it elsewhere"),
+        ("a table", r"requests-2\.jsonl is there and holds no requests, so it stays: move it elsewhere"),
+    ],
+)
+def test_what_is_no_file_of_requests_is_kept_and_nothing_is_written(
+    batch: Batch, monkeypatch: pytest.MonkeyPatch, what: str, problem: str
+) -> None:
+    batch.export()
+    answered_lines = batch.answer()
+    batch.requests.unlink()
+    second = batch.requests.with_name("requests-2.jsonl")
+    if what == "a folder":
+        second.mkdir()
+    elif what == "results":
+        write(second, answered_lines)
+    else:
+        second.write_bytes(b"id,score\n\xff,1\n")
+    before = sorted(batch.requests.parent.iterdir()), second.is_file() and second.read_bytes()
+    monkeypatch.setattr(batch_file, "MOST_REQUESTS", 10)
+    with pytest.raises(InputError, match=problem):
+        batch.export()
+    assert (sorted(batch.requests.parent.iterdir()), second.is_file() and second.read_bytes()) == before
+
+
+def test_an_older_or_empty_file_is_replaced(batch: Batch) -> None:
+    batch.requests.touch()
+    batch.export()
+    first = batch.requests.read_bytes()
+    batch.requests.write_bytes(first.splitlines(keepends=True)[-1])
+    batch.export()
+    assert batch.requests.read_bytes() == first
+
+
+def test_no_file_is_there_before_all_are_whole(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_file, "MOST_REQUESTS", 10)
+    sizes: list[list[int]] = []
+
+    def flush(path: Path) -> None:  # the last thing before a file takes its name
+        sizes.append([file.stat().st_size for file in path.parent.glob(".requests*.jsonl")] if path.is_file() else [])
+
+    monkeypatch.setattr("scratchlm.files.atomic.flush", flush)
+    written = batch.export()
+    assert sum(sizes[0]) == sum(file.path.stat().st_size for file in written) and len(sizes[0]) == len(written) == 3
 
 
 def test_each_model_has_files_of_its_own(batch: Batch) -> None:
@@ -370,6 +435,15 @@ def test_the_stage_asks_only_what_a_batch_left_and_nobody_once_all_is_imported(p
     assert "openai:tiny\t" in (shown := project.judge("--show-cache").stdout) and "by batches" in shown
 
 
+def test_import_may_be_given_several_times(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("SCRATCHLM_CACHE", "cache")
+    for number in range(3):
+        (project.folder / f"{number}.jsonl").write_text(f'{{"custom_id": "{number}"}}\n')
+    with pytest.raises(InputError, match=r"(?s)- 0\.jsonl, line 1: .*- 1\.jsonl, line 1: .*- 2\.jsonl, line 1: "):
+        cli(["judge", "--import", "0.jsonl", "--import", "1.jsonl", "2.jsonl"], standalone_mode=False)
+
+
 @pytest.mark.slow
 def test_the_server_is_asked_for_the_rest_alone(project: Project) -> None:
     with OpenAiServer(answer=answer) as server:
@@ -389,6 +463,7 @@ def test_the_command_says_what_is_wrong_in_one_line(project: Project) -> None:
     for options, message in (
         (("--export", "a", "--import", "b"), "give one of --export, --import"),
         (("--export", "a", "b"), "got b: only --import takes further files"),
+        (("--export", ""), "got '.', which names no file or folder to write"),
         (("--import", "gone.jsonl"), "gone.jsonl cannot be read (No such file or directory)"),
     ):
         done = project.judge(*options)

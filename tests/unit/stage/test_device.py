@@ -30,6 +30,9 @@ def test_a_device_that_cannot_be_used_is_named(asked: str, monkeypatch: pytest.M
 def test_each_of_several_processes_gets_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(device_module, "find_any_device", lambda: (torch.device("cuda"), "a GPU"))
+    assert find_device() == (torch.device("cuda"), "a GPU")  # set by something other than torchrun
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "ours")
+    monkeypatch.setattr(device_module, "find_any_device", lambda: (torch.device("cuda"), "a GPU"))
     assert find_device() == (torch.device("cuda:3"), "a GPU")
     monkeypatch.setattr(device_module, "find_any_device", lambda: (torch.device("cpu"), "no GPU"))
     assert find_device() == (torch.device("cpu"), "no GPU")

@@ -147,6 +147,7 @@ def test_the_latest_snapshot_is_the_one_written_or_resumed_from(snapshots: Snaps
     assert snapshots.latest is None
     save_numbers(snapshots, 1, 2)
     assert snapshots.latest == snapshots.paths()[0]
+    assert Snapshots(snapshots.folder).latest == snapshots.latest  # also if another process has written it
     snapshots.latest.write_bytes(b"rot")
     snapshots.load()
     assert [snapshots.latest] == snapshots.paths()

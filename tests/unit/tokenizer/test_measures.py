@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from scratchlm.tokenizer import measures
 from scratchlm.tokenizer.folder import read_tokenizer
 from scratchlm.tokenizer.measures import characters_per_token, longest_tokens, measure_texts, unknown_percent
 from scratchlm.tokenizer.protocol import END_OF_TEXT, Tokenizer
@@ -36,6 +38,18 @@ def test_characters_per_token_do_not_depend_on_the_pieces(tokenizer: Tokenizer) 
     whole = "".join(pieces)
     wanted = len(whole) / len(tokenizer.encode(whole, allowed_special="all"))
     assert characters_per_token(tokenizer, iter(pieces)) == characters_per_token(tokenizer, [whole]) == wanted > 1
+
+
+def test_only_the_beginning_of_a_large_corpus_is_measured(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measures, "MEASURED_CHARACTERS", 20)
+
+    def pieces() -> Iterator[str]:
+        yield from TEXTS[:3]
+        pytest.fail("more of the corpus was read than is measured")
+
+    assert characters_per_token(tokenizer, pieces()) == characters_per_token(tokenizer, TEXTS[:3])
 
 
 def test_the_measures_of_a_stage_are_of_all_splits_but_unknown_tokens_of_train(tokenizer: Tokenizer) -> None:

@@ -17,12 +17,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scratchlm.corpus.documents import document_paths
 from scratchlm.errors import InputError, OutputError
 from scratchlm.sample.corpus import documents
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.tokenizer.bpe import BytePairTokenizer, train_bpe
 from scratchlm.tokenizer.folder import read_tokenizer, write_tokenizer
 from scratchlm.tokens.bigram import bigram_loss
+from scratchlm.tokens.blocks import Place, read_blocks
 from scratchlm.tokens.folder import open_tokens
 from scratchlm.tokens.ready import take_tokens
 from scratchlm.tokens.shards import Shard, ShardWriter, TokenIds, cut_back
@@ -116,6 +118,7 @@ def test_shards_are_full_but_the_last_and_what_came_after_a_place_is_cut_off(
     assert sum(sizes) == position and all(size == shard_tokens for size in sizes[:-1])
     assert b"".join(path.read_bytes() for path, _ in writer.shards()) == IDS[:position].tobytes()
     assert not cut_back(folder, "train", DTYPE, shard_tokens, position + 1)
+    assert not cut_back(folder, "validation", DTYPE, shard_tokens, 1)  # of which no file is there
     assert cut_back(folder, "train", DTYPE, shard_tokens, place)
     again = ShardWriter(folder, "train", DTYPE, shard_tokens, place)
     again.write(IDS[place:position])
@@ -171,6 +174,16 @@ def test_an_error_of_a_thread_ends_it_and_leaves_nothing(corpus: Path, tokenizer
     with pytest.raises(InputError, match="an unknown word"):
         tokenize_corpus(corpus, tokenizer, tmp_path / "tokens", 64, 64, 0.7, n_threads=3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_blocks_from_the_end_of_any_block_are_the_rest(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scratchlm.corpus.documents.READ_CHARACTERS", 10_000)
+    monkeypatch.setattr("scratchlm.tokens.blocks.BLOCK_CHARACTERS", 20_000)
+    paths = document_paths(corpus)
+    every = list(read_blocks(paths, 100_000, Place()))
+    assert any(block.end.pieces > 1 for block in every) and every[-1].end.file == len(paths) - 1
+    for number, block in enumerate(every):
+        assert list(read_blocks(paths, 100_000, block.end)) == every[number + 1 :]
 
 
 RUN = """

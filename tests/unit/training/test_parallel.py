@@ -37,10 +37,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "classifier": ("classify", {"epochs": 2}),
     "classifier-untied": ("classify", {"epochs": 1}, False),
     "classifier-stored-features-patience": ("classify", {"epochs": 1, "train_layers": "last_block", "patience": 2}),
-    "classifier-last-layer-like-lengths": (
-        "classify",
-        {"epochs": 1, "train_layers": "last_layer", "group_by_length": True},
-    ),
+    "classifier-last-layer": ("classify", {"epochs": 1, "train_layers": "last_layer", "group_by_length": True}),
     "classifier-lora": ("classify", {"epochs": 1, "train_layers": "lora"}),
     "preferences": ("prefer", {"epochs": 1}),
     "preferences-stored-features": ("prefer", {"epochs": 1, "train_layers": "last_block"}),
