@@ -23,7 +23,9 @@ def answer_log_probs(model: nn.Module, inputs_B2T: Tensor, targets_B2T: Tensor, 
 
     Inputs and targets are int64, on the CPU; a target of -100 is not a part of the answer. The sum is the paper's; with
     the mean, as in the book's notebook, a long answer moves no further than a short one. Both answers of all pairs are
-    one batch, and the model's head computes only the logits that are needed.
+    one batch, and the model's head computes only the logits that are needed. These are in memory together, unlike those
+    of a language model's loss: what each answer's tokens weigh in the gradient is known only after all of them.
+    SCRATCHLM_MICRO_BATCH limits how many pairs they are of.
     """
     inputs_PT, targets_PT = inputs_B2T.flatten(0, 1), targets_B2T.flatten(0, 1)
     is_answer_PT = targets_PT != IGNORED

@@ -1,21 +1,24 @@
 """How fast a training is: tokens per second, and the share of the device's arithmetic that it uses (MFU).
 
 Model FLOPs utilization is what a step has to compute, over what the device could compute in that time (Chowdhery et
-al. 2022, PaLM, arXiv 2204.02311, appendix B). What is computed twice or for nothing does not count.
+al. 2022, PaLM, arXiv 2204.02311, appendix B). What is computed twice or for nothing does not count: of padding nothing,
+of a position without a target not the head, and a start that all texts share only once.
+
+Shape suffixes: P texts, T tokens.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from functools import cache, partial
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from scratchlm.model.language_model import LanguageModel, n_parameters
 from scratchlm.stage.processes import n_processes
-from scratchlm.training.loss import Batch
+from scratchlm.training.loss import IGNORED, Batch, shared_start
 
 # The first steps of a process load kernels, fill the allocator, and are compiled: they say nothing about the others.
 WARMUP_STEPS = 3
@@ -42,7 +45,7 @@ class Throughput:
 
     def __init__(self, model: nn.Module) -> None:
         self.device = next(model.parameters()).device
-        self.flops_per_token = cache(partial(flops_per_token, model))  # of a length
+        self.work = work_of(model)
         self.is_warm, self.started_at = False, 0.0  # seconds; 0 while the clock stands
         self.seconds, self.steps, self.tokens, self.flops = 0.0, 0, 0, 0.0
 
@@ -56,10 +59,10 @@ class Throughput:
 
     def count(self, batch: Batch) -> None:
         """Count a step on a whole batch, which the GPU may still be computing."""
-        inputs = batch[0]
         self.steps += 1
-        self.tokens += inputs.numel()
-        self.flops += inputs.numel() * (self.flops_per_token(inputs.shape[-1]) or 0)
+        self.tokens += batch[0].numel()
+        if self.work is not None:
+            self.flops += self.work.flops(batch)
 
     def pause(self) -> None:
         """Something else than a step begins: wait for the device, and stop the clock."""
@@ -91,22 +94,43 @@ class Throughput:
         return f"{self.tokens_per_s:,.0f} tok/s  MFU {mfu}"
 
 
-def flops_per_token(model: nn.Module, length: int) -> float | None:
-    """Return the floating-point operations that a training step needs for each token of texts of this length.
+class Work(NamedTuple):
+    """The floating-point operations of a training step: of the blocks for every token, of the head for every target.
 
-    6 N + 12 L H Q T, of N weights in matrix products, L blocks, H heads of size Q, and T tokens: every weight takes a
-    product and a sum forward and twice as many backward, and so do queries with keys and weights with values (PaLM,
-    appendix B). An embedding that is only looked up is none of the N. Returns None of a model of which a part is
-    frozen, or that is no language model: its backward pass computes less.
+    6 N for the N weights in matrix products, each of which takes a product and a sum forward and twice as many
+    backward, and 12 L H Q T for the attention of L blocks, H heads of size Q, and T tokens: queries with keys and
+    weights with values take as many (PaLM, appendix B). An embedding that is only looked up is none of the N.
+    """
+
+    per_token: int
+    per_token_and_length: int
+    per_target: int
+
+    def flops(self, batch: Batch) -> int:
+        """Return the operations that a step on a whole batch needs; its first two tensors are inputs and targets."""
+        inputs_PT, targets_PT = (tensor.flatten(0, -2) for tensor in batch[:2])
+        is_target_PT = targets_PT != IGNORED
+        # A text ends at its last target: what follows changes nothing.
+        length_P = (is_target_PT * torch.arange(1, inputs_PT.shape[1] + 1)).amax(1)
+        computed_P = length_P.clone()
+        computed_P[1:] -= shared_start(inputs_PT, targets_PT)
+        n_tokens, n_pairs = int(computed_P.sum()), int((computed_P * length_P).sum())
+        n_targets = int(is_target_PT.sum())
+        return self.per_token * n_tokens + self.per_token_and_length * n_pairs + self.per_target * n_targets
+
+
+def work_of(model: nn.Module) -> Work | None:
+    """Return what a training step of a model has to compute; None if a part is frozen, or if it is no language model.
+
+    The backward pass of such models computes less.
     """
     if not isinstance(model, LanguageModel) or not all(weight.requires_grad for weight in model.parameters()):
         return None
-    looked_up = sum(part.weight.numel() for part in model.modules() if isinstance(part, nn.Embedding))
-    if model.config.tie_embeddings:
-        looked_up -= model.wte.weight.numel()
     config = model.config
-    n_weights = n_parameters(model) - looked_up
-    return 6 * n_weights + 12 * config.n_layers * config.emb_dim * length
+    looked_up = sum(part.weight.numel() for part in model.modules() if isinstance(part, nn.Embedding))
+    n_head = model.wte.weight.numel()
+    n_blocks = n_parameters(model) - looked_up - (0 if config.tie_embeddings else n_head)
+    return Work(6 * n_blocks, 12 * config.n_layers * config.emb_dim, 6 * n_head)
 
 
 def peak_flops(name: str) -> float | None:

@@ -14,29 +14,59 @@ from scratchlm.model.init import new_model
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.training import throughput
 from scratchlm.training.loop import Training, train
-from scratchlm.training.throughput import WARMUP_STEPS, Throughput, flops_per_token, peak_flops
+from scratchlm.training.loss import IGNORED, Batch
+from scratchlm.training.throughput import WARMUP_STEPS, Throughput, peak_flops, work_of
+
+
+def batch_of(n_texts: int, length: int) -> Batch:
+    ids = torch.arange(n_texts * length).view(n_texts, length)
+    return ids, ids
+
+
+def flops(model: LanguageModel, n_texts: int, length: int) -> int:
+    work = work_of(model)
+    assert work is not None
+    return work.flops(batch_of(n_texts, length))
 
 
 def test_a_token_of_gpt2_takes_the_operations_of_the_formula() -> None:
     with torch.device("meta"):
         model = new_model(gpt2_config("124M"), "gpt2")
     # 124,439,808 parameters, of which 1,024 x 768 are looked up; 12 blocks, 12 heads of 64.
-    assert flops_per_token(model, 1024) == 6 * (124_439_808 - 786_432) + 12 * 12 * 12 * 64 * 1024
+    per_token = 6 * (124_439_808 - 786_432) + 12 * 12 * 12 * 64 * 1024
+    assert flops(model, 2, 1024) == 2 * 1024 * per_token
 
 
 def test_a_token_embedding_counts_only_as_the_head() -> None:
     tied, untied = (
         new_model(config_of("llama", 40, 24, 16, 2, 2, tie_embeddings=tied), "gpt2", 0.1) for tied in (True, False)
     )
-    assert flops_per_token(tied, 24) == flops_per_token(untied, 24)
+    assert flops(tied, 2, 24) == flops(untied, 2, 24)
 
 
 def test_the_work_of_a_model_with_a_frozen_part_is_unknown() -> None:
     model, _, _ = windows(0.0)
-    assert flops_per_token(model, 16) is not None
+    assert work_of(model) is not None
     next(model.parameters()).requires_grad_(False)
-    assert flops_per_token(model, 16) is None
-    assert flops_per_token(messages(0.0)[0], 16) is None
+    assert work_of(model) is None
+    assert work_of(messages(0.0)[0]) is None
+
+
+def test_neither_padding_nor_a_head_without_a_target_nor_a_shared_start_is_work() -> None:
+    model = windows(0.0)[0]
+    work = work_of(model)
+    assert work is not None
+    ids = torch.randint(40, (2, 24), generator=torch.Generator().manual_seed(1))
+    targets = torch.full_like(ids, IGNORED)
+    targets[0, 10:20], targets[1, 12:15] = 1, 1  # texts of 20 and 15 tokens
+    head = 13 * work.per_target
+    apart = 35 * work.per_token + (20**2 + 15**2) * work.per_token_and_length + head
+    assert work.flops((ids, targets)) == apart
+    # A batch of a pair of answers, as preference tuning has it.
+    assert work.flops((ids[None], targets[None], torch.zeros(1, 2))) == apart
+    ids[:, :10], ids[:, 10] = 7, torch.tensor([1, 2])
+    saved = 10 * work.per_token + 10 * 15 * work.per_token_and_length
+    assert work.flops((ids, targets)) == apart - saved
 
 
 @pytest.mark.parametrize(
@@ -74,7 +104,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def step(speed: Throughput, clock: list[float], seconds: float) -> None:
     speed.start()
     clock[0] += seconds
-    speed.count((torch.zeros(4, 16),))
+    speed.count(batch_of(4, 16))
 
 
 def test_neither_the_first_steps_nor_what_happens_between_steps_is_in_the_rate(clock: list[float]) -> None:
@@ -111,7 +141,7 @@ def test_mfu_is_the_share_of_the_peak_of_all_processes_devices(
     speed.pause()
     assert str(speed) == "64 tok/s  MFU unknown"
     monkeypatch.setattr(throughput, "device_name", lambda device: "NVIDIA L4")
-    needed = 64 * (flops_per_token(model, 16) or 0)
+    needed = flops(model, 4, 16)
     monkeypatch.setattr(throughput, "PEAK_FLOPS", {"L4": 4 * needed})
     assert str(speed) == "64 tok/s  MFU 25.0%"
     monkeypatch.setattr(throughput, "n_processes", lambda: 2)
