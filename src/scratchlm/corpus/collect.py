@@ -152,15 +152,16 @@ def _own_items(source: Sequence[str], inputs: Path) -> list[Item]:
 def _files_in(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """List the files of a folder and its subfolders that end with one of the suffixes, sorted.
 
-    Linked subfolders are left out, as DVC does not follow them. So are hidden folders and files: .dvcignore names
-    Jupyter's, and macOS puts `._a.txt` beside `a.txt` on other disks.
+    Linked subfolders are left out, as DVC does not follow them. So are hidden ones, as .dvcignore names Jupyter's, and
+    the `._a.txt` that macOS puts beside `a.txt` on other disks.
     """
     return sorted(
         path
         for path in folder.rglob("*")
         if path.name.lower().endswith(suffixes)
         and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.name.startswith("._")
+        and not any(part.startswith(".") for part in path.relative_to(folder).parent.parts)
     )
 
 

@@ -118,11 +118,18 @@ def test_a_folder_gives_its_text_files_at_any_depth_sorted(project: Path) -> Non
     assert found == ["a/B.TXT", "a/z.md", "b.txt", "c.text", "last"]
 
 
-def test_hidden_files_and_hidden_and_linked_folders_are_left_out(project: Path) -> None:
-    for name in (".ipynb_checkpoints/a.txt", "b/.hidden/a.txt", "b/c.txt", "b/._c.txt", "../outside/far.txt"):
+def test_files_of_macos_and_hidden_and_linked_folders_are_left_out(project: Path) -> None:
+    for name in (
+        ".ipynb_checkpoints/a.txt",
+        "b/.hidden/a.txt",
+        "b/c.txt",
+        "b/._c.txt",
+        ".here.txt",
+        "../outside/far.txt",
+    ):
         written(f"inputs/corpus/texts/{name}", name)
     Path("inputs/corpus/texts/link").symlink_to("../outside")
-    assert [text for _, text in collected(["inputs/corpus/texts"])] == ["b/c.txt"]
+    assert [text for _, text in collected(["inputs/corpus/texts"])] == [".here.txt", "b/c.txt"]
 
 
 def test_relative_paths_are_relative_to_the_project_when_dvc_runs_elsewhere(
