@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -60,7 +59,7 @@ def programs(tmp_path: Path) -> Path:
     folder = tmp_path / "programs"
     folder.mkdir()
     for name, code in (("srun", SRUN), ("scancel", SCANCEL), ("scontrol", SCONTROL)):
-        (folder / name).write_text(f"#!{sys.executable}\n{code}")
+        (folder / name).write_text(f"#!/usr/bin/env python3\n{code}")
         (folder / name).chmod(0o755)
     return folder
 

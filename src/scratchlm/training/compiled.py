@@ -8,7 +8,9 @@ block by block. For GPT-2 124M on an H100 the one graph was 4 % faster.
 from __future__ import annotations
 
 import os
+import shlex
 from contextlib import AbstractContextManager
+from functools import cache
 
 import torch
 from torch import nn
@@ -41,6 +43,7 @@ def is_compiling_asked() -> bool:
 
 def compile_model(model: nn.Module) -> None:
     """Compile a language model, or the one inside `model`, in place; names and parameters stay."""
+    quote_library_folders()
     # Not with `fullgraph=True`: it would end a training whose texts need more graphs than torch keeps, which is 8.
     if isinstance(model, LanguageModel) and n_processes() == 1:
         model.compile()
@@ -54,6 +57,7 @@ def compile_model(model: nn.Module) -> None:
 
 def check_compiler(device: torch.device) -> None:
     """Raise InputError if torch cannot compile for this device."""
+    quote_library_folders()
     try:
         torch.compile(torch.exp)(torch.zeros(2, device=device))
     except Exception as error:  # whatever a missing compiler leads to, in torch, Triton or the compiler
@@ -62,6 +66,20 @@ def check_compiler(device: torch.device) -> None:
             f"{VARIABLE} is 1, but torch cannot compile for {device.type} here ({reason}): install a C++ compiler and "
             f"Python's headers, or unset {VARIABLE}"
         ) from None
+
+
+@cache
+def quote_library_folders() -> None:
+    """Let torch link in a folder whose name has a space.
+
+    torch 2.13 splits the command for its compiler at spaces, and quotes the folders of headers in it but not those of
+    libraries: github.com/pytorch/pytorch/pull/191010.
+    """
+    from torch._inductor.cpp_builder import BuildOptionsBase  # takes a second
+
+    folders = BuildOptionsBase.get_libraries_dirs
+    quoted = lambda options: [shlex.quote(folder) for folder in folders(options)]  # noqa: E731
+    BuildOptionsBase.get_libraries_dirs = quoted  # type: ignore[method-assign]
 
 
 def uncompiled() -> AbstractContextManager[None]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pytest
 import torch
 from tiny_models import EACH
-from tiny_trainings import BATCH_SIZE, instructions, messages, settings_in_parts, tiny_model, windows
+from tiny_trainings import BATCH_SIZE, instructions, messages, pairs, settings_in_parts, tiny_model, windows
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._inductor.cpp_builder import BuildOptionsBase, CppBuilder
 
 from scratchlm.errors import InputError
 from scratchlm.model import head_loss
 from scratchlm.model.config import Architecture
-from scratchlm.training.compiled import compile_if_asked
+from scratchlm.training.compiled import compile_if_asked, quote_library_folders
 from scratchlm.training.loop import train
 from scratchlm.training.loss import next_token_loss
 
@@ -46,6 +48,13 @@ def test_nothing_is_compiled_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPa
         compile_if_asked(windows(0.0)[0])
 
 
+def test_torch_links_in_a_folder_whose_name_has_a_space() -> None:
+    for _ in range(2):
+        quote_library_folders()
+    options = BuildOptionsBase(compiler="c++", libraries_dirs=["/a folder/lib"])
+    assert "-L/a folder/lib" in shlex.split(CppBuilder("name", ["code.cpp"], options).get_command_line())
+
+
 def loss_and_gradients(model: Any, batch: tuple[Tensor, Tensor]) -> list[Tensor]:
     model.zero_grad()
     loss = next_token_loss(model, batch) / BATCH_SIZE
@@ -70,6 +79,7 @@ def test_a_model_and_its_loss_are_one_graph_with_the_same_gradients(
     torch.compiler.reset()
     batch, model = random_batch(24, 0), tiny_model(0.0, architecture).train()
     wanted = loss_and_gradients(model, batch)
+    quote_library_folders()
     counter = CompileCounterWithBackend("inductor")
     model.compile(fullgraph=True, backend=counter)
     ours = loss_and_gradients(model, batch)
@@ -93,9 +103,10 @@ def test_texts_of_many_lengths_need_few_graphs(architecture: Architecture) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("made", [windows, instructions, messages])
+@pytest.mark.parametrize("made", [windows, instructions, messages, pairs])
 def test_a_compiled_training_has_the_same_curve(made: Any, compiler: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A language model is compiled as a whole, the one in a classifier by its blocks."""
+    monkeypatch.setattr(head_loss, "LOGITS_AT_ONCE", 16 * 40)
     curves = []
     for value in ("0", "1"):
         monkeypatch.setenv("SCRATCHLM_COMPILE", value)
