@@ -189,9 +189,8 @@ def _loss(model: LanguageModel, step: TrainingStep, n_tokens: int) -> Iterator[N
     """Yield what the loss needs: many logits are computed in parts, each with its share of the gradients."""
     V = model.config.vocab_size
     at_once, head = rows_at_once(V), model.wte if model.config.tie_embeddings else model.lm_head
-    in_parts = step.lora_rank is None and (not step.on_cpu or n_tokens > at_once)
-    n_together = min(n_tokens, at_once) if in_parts else n_tokens
-    yield _product("logits and loss", LOGIT_BYTES, (n_together, "tokens"), (V, "words"))
+    yield _product("logits and loss", LOGIT_BYTES, (min(n_tokens, at_once), "tokens"), (V, "words"))
+    in_parts = not step.on_cpu or n_tokens > at_once
     if in_parts and head.weight.requires_grad:
         # The sum of the parts' gradients, and that of one part to be added.
         each_bytes = FLOAT32_BYTES + step.product_bytes

@@ -11,7 +11,6 @@ N tokens of all answers.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,9 +22,8 @@ def answer_log_probs(model: nn.Module, inputs_B2T: Tensor, targets_B2T: Tensor, 
 
     Inputs and targets are int64, on the CPU; a target of -100 is not a part of the answer. The sum is the paper's; with
     the mean, as in the book's notebook, a long answer moves no further than a short one. Both answers of all pairs are
-    one batch, and the model's head computes only the logits that are needed. These are in memory together, unlike those
-    of a language model's loss: what each answer's tokens weigh in the gradient is known only after all of them.
-    SCRATCHLM_MICRO_BATCH limits how many pairs they are of.
+    one batch, and the model's head computes only the logits that are needed. What an answer's tokens weigh in the
+    gradient is known only after all of them, so that many logits are computed twice rather than kept.
     """
     inputs_PT, targets_PT = inputs_B2T.flatten(0, 1), targets_B2T.flatten(0, 1)
     is_answer_PT = targets_PT != IGNORED
@@ -33,10 +31,10 @@ def answer_log_probs(model: nn.Module, inputs_B2T: Tensor, targets_B2T: Tensor, 
     tensors = (inputs_PT, targets_PT[is_answer_PT], counted_N, is_answer_PT)
     n_shared = shared_start(inputs_PT, targets_PT)
     inputs_PT, targets_N, counted_N, is_answer_PT = on_device(tensors, model)
-    losses_N = F.cross_entropy(model(inputs_PT, counted_N, n_shared).float(), targets_N, reduction="none")
+    losses_N: Tensor = model(inputs_PT, counted_N, n_shared, targets_N, reduction="none")
     # Not `index_add`, whose order of addition changes from run to run on a GPU, and not `masked_scatter`, whose
     # backward pass makes the CPU wait for the GPU.
-    places = torch.zeros(is_answer_PT.numel(), device=losses_N.device)
+    places = losses_N.new_zeros(is_answer_PT.numel())
     log_probs_PT = places.scatter(0, counted_N, -losses_N).view(is_answer_PT.shape)
     sums_P = log_probs_PT.sum(1)
     return (sums_P / is_answer_PT.sum(1) if mean else sums_P).view(-1, 2)

@@ -1,8 +1,9 @@
 """The cross entropy of many targets, without the logits of all of them in memory at a time.
 
 The logits of a batch are the largest tensor of a training: of 32 texts of 1,024 tokens and GPT-2's 50,257 words they
-take 6.6 GB in float32, and their gradient takes as much. Here a part of them is computed at a time, and what the
-backward pass needs of it, the gradients of hidden states and weight, at once: nothing is computed twice.
+take 6.6 GB in float32, and their gradient takes as much. Here a part of them is computed at a time. For the sum of all
+losses, what the backward pass needs of a part, the gradients of hidden states and weight, is computed with it: nothing
+is computed twice. Where each loss may weigh differently, the backward pass computes the logits again.
 
 torch's own `linear_cross_entropy` (2.13) works in parts too, but not inside a compiled graph, and it multiplies by a
 weight of 50,257 rows: see `ALIGNED`.
@@ -13,13 +14,16 @@ Shape suffixes: N targets, n those of one part, D emb_dim, V vocab_size, P the s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from scratchlm.model.linear import linear
+
+Reduction = Literal["sum", "none"]  # of the losses, as torch names it
 
 # Logits computed together: 1 GiB in float32, with GPT-2's words those of 4,096 tokens. Fewer keep a large GPU waiting.
 LOGITS_AT_ONCE = 1 << 28
@@ -29,7 +33,7 @@ ALIGNED = 64
 
 
 def is_in_parts(x_ND: Tensor, weight_VD: Tensor) -> bool:
-    """True if a loss is computed by `loss_in_parts`: on a GPU, and of more logits than are computed together."""
+    """True if a loss is computed in parts: on a GPU always, elsewhere of more logits than are computed together."""
     return x_ND.device.type == "cuda" or len(x_ND) > rows_at_once(len(weight_VD))
 
 
@@ -48,6 +52,29 @@ def loss_in_parts(x_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, of_part: O
     dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else x_ND.dtype
     inputs = x_ND, weight_VD, targets_N, of_part, dtype, torch.is_grad_enabled()
     return cast(Tensor, _InParts.apply(*inputs))  # type: ignore[no-untyped-call]
+
+
+def losses_in_parts(x_ND: Tensor, targets_N: Tensor, head: Callable[[Tensor], Tensor], vocab_size: int) -> Tensor:
+    """Return the cross entropy of each target, int64, whose logits are head(x): [N], float32 or wider."""
+
+    n_rows, device_type = rows_at_once(vocab_size), x_ND.device.type
+    if len(x_ND) <= n_rows:
+        return cross_entropy(head(x_ND), targets_N, "none")
+
+    def of_part(x_nD: Tensor, targets_n: Tensor) -> Tensor:
+        # Autocast's copy of the weight for all parts would add up their gradients in bfloat16: each has its own copy.
+        with torch.autocast(device_type, enabled=torch.is_autocast_enabled(device_type), cache_enabled=False):
+            return cross_entropy(head(x_nD), targets_n, "none")
+
+    parts = zip(torch.split(x_ND, n_rows), torch.split(targets_N, n_rows), strict=True)
+    # A head draws no random numbers. To ask a GPU for the state of its generator would wait for it.
+    return torch.cat([checkpoint(of_part, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
+
+
+def cross_entropy(logits_NV: Tensor, targets_N: Tensor, reduction: Reduction) -> Tensor:
+    """Return the cross entropy of targets, int64, float32 or wider: a scalar, or that of each, [N]."""
+    dtype = torch.promote_types(logits_NV.dtype, torch.float32)
+    return F.cross_entropy(logits_NV.to(dtype), targets_N, reduction=reduction)
 
 
 class PartLoss(NamedTuple):

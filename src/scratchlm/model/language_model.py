@@ -7,10 +7,17 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from scratchlm.model.config import ModelConfig
-from scratchlm.model.head_loss import OfPart, is_in_parts, loss_in_parts, loss_of_part
+from scratchlm.model.head_loss import (
+    OfPart,
+    Reduction,
+    cross_entropy,
+    is_in_parts,
+    loss_in_parts,
+    loss_of_part,
+    losses_in_parts,
+)
 from scratchlm.model.kv_cache import AnyCache, KVCache, SharedStart
 from scratchlm.model.linear import Linear, linear
 
@@ -90,7 +97,12 @@ class LanguageModel(nn.Module):
         return self.lm_head(x_BTD)  # type: ignore[no-any-return]
 
     def forward(
-        self, ids_BT: Tensor, chosen_N: Tensor | None = None, n_shared: int = 0, targets_N: Tensor | None = None
+        self,
+        ids_BT: Tensor,
+        chosen_N: Tensor | None = None,
+        n_shared: int = 0,
+        targets_N: Tensor | None = None,
+        reduction: Reduction = "sum",
     ) -> Tensor:
         """Return the logits of the next token at every position, [B, T, V].
 
@@ -102,18 +114,21 @@ class LanguageModel(nn.Module):
             return self.head(self.features(ids_BT))
         T = ids_BT.shape[1]
         features_ND = self.chosen_features(self.embed(ids_BT), chosen_N // T, chosen_N % T, n_shared)
-        return self.head(features_ND) if targets_N is None else self.head_loss(features_ND, targets_N)
+        return self.head(features_ND) if targets_N is None else self.head_loss(features_ND, targets_N, reduction)
 
-    def head_loss(self, x_ND: Tensor, targets_N: Tensor) -> Tensor:
-        """Return the summed cross entropy of N next tokens, int64, after these hidden states: a scalar.
+    def head_loss(self, x_ND: Tensor, targets_N: Tensor, reduction: Reduction = "sum") -> Tensor:
+        """Return the cross entropy of N next tokens, int64, after these hidden states: the sum, or each, [N].
 
-        Not all logits are in memory at a time, unless the head is trained with LoRA.
+        It is float32 or wider. Not all logits are in memory at a time.
         """
-        has_lora = not self.config.tie_embeddings and self.lm_head.lora is not None
         weight_VD = self.wte.weight if self.config.tie_embeddings else self.lm_head.weight
-        if has_lora or not is_in_parts(x_ND, weight_VD):
-            return F.cross_entropy(self.head(x_ND), targets_N, reduction="sum")
-        return loss_in_parts(x_ND, weight_VD, targets_N, self.loss_of_part)
+        if not is_in_parts(x_ND, weight_VD):
+            return cross_entropy(self.head(x_ND), targets_N, reduction)
+        has_lora = not self.config.tie_embeddings and self.lm_head.lora is not None
+        if reduction == "sum" and not has_lora:
+            return loss_in_parts(x_ND, weight_VD, targets_N, self.loss_of_part)
+        losses_N = losses_in_parts(x_ND, targets_N, self.head, len(weight_VD))
+        return losses_N.sum() if reduction == "sum" else losses_N
 
     def chosen_features(
         self, x_BTD: Tensor, row_N: Tensor, column_N: Tensor, n_shared: int = 0, first: int = 0

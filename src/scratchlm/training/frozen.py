@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from scratchlm.model.cut import lower_part, n_frozen_blocks
+from scratchlm.model.head_loss import Reduction
 from scratchlm.model.language_model import LanguageModel
 from scratchlm.stage.snapshots import Snapshots
 from scratchlm.training.features import Features, compute_features
@@ -24,7 +25,14 @@ class UpperModel(nn.Module):
         super().__init__()
         self.model, self.features, self.n_lower = model, features, n_lower
 
-    def forward(self, ids_BT: Tensor, chosen_N: Tensor, n_shared: int = 0, targets_N: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        ids_BT: Tensor,
+        chosen_N: Tensor,
+        n_shared: int = 0,
+        targets_N: Tensor | None = None,
+        reduction: Reduction = "sum",
+    ) -> Tensor:
         """Return the logits of N of the B * T positions, [N, V], or their loss; see `LanguageModel.forward`.
 
         The text of a row ends at its last chosen position, as what follows changes no logits; no row is without one.
@@ -37,7 +45,9 @@ class UpperModel(nn.Module):
         texts = [ids_T[:n] for ids_T, n in zip(ids_BT.cpu(), length_B.tolist(), strict=True)]
         x_BTD = self.features.of(texts).to(self.model.device)
         features_ND = self.model.chosen_features(x_BTD, row_N, column_N, n_shared, self.n_lower)
-        return self.model.head(features_ND) if targets_N is None else self.model.head_loss(features_ND, targets_N)
+        if targets_N is None:
+            return self.model.head(features_ND)
+        return self.model.head_loss(features_ND, targets_N, reduction)
 
 
 def with_stored_features(model: LanguageModel, texts: Iterable[Tensor], snapshots: Snapshots) -> nn.Module:

@@ -15,7 +15,7 @@ from torch import Tensor
 from scratchlm.anatomy.memory import GIB, LINE, LOGIT_BYTES, TrainingStep, describe_memory, memory_of, total_bytes
 from scratchlm.bases.gpt2 import SHAPES, gpt2_config
 from scratchlm.errors import InputError
-from scratchlm.model.config import AttentionKind, GPTConfig, LlamaConfig, ModelConfig
+from scratchlm.model.config import GPT2_VOCAB_SIZE, AttentionKind, GPTConfig, LlamaConfig, ModelConfig
 from scratchlm.model.cut import train_upper_blocks
 from scratchlm.model.init import new_model
 from scratchlm.model.lora import add_lora, untied_head
@@ -84,6 +84,14 @@ def test_lora_keeps_about_the_activations_of_the_whole_model_and_few_moments() -
     assert computed_bytes(GPT, step) == pytest.approx(kept_bytes(GPT, step), rel=0.05)
     whole, lora = (memory_of(GPT, replace(step, lora_rank=rank)) for rank in (None, 1))
     assert lora.gradients[0].size_bytes < whole.gradients[0].size_bytes / 10
+    for rank in (None, 8):
+        assert logits_bytes(TrainingStep(8, 1024, lora_rank=rank)) == LOGIT_BYTES * 4096 * GPT2_VOCAB_SIZE
+        assert logits_bytes(TrainingStep(1, 1024, lora_rank=rank)) == LOGIT_BYTES * 1024 * GPT2_VOCAB_SIZE
+
+
+def logits_bytes(step: TrainingStep) -> int:
+    activations = memory_of(gpt2_config("124M"), step).activations
+    return next(need.size_bytes for need in activations if need.name == "logits and loss")
 
 
 def test_processes_share_what_stays_and_micro_batches_keep_gradients() -> None:

@@ -17,6 +17,7 @@ from scratchlm.assistant import tuning
 from scratchlm.assistant.trained_layers import choose_trained_layers as choose_assistant_layers
 from scratchlm.classifier import finetune
 from scratchlm.classifier.classifier import Classifier, Messages, choose_trained_layers
+from scratchlm.model import head_loss
 from scratchlm.model.config import Architecture
 from scratchlm.model.init import new_model
 from scratchlm.stage import snapshots
@@ -154,3 +155,9 @@ def prefer(folder: str, changes: dict[str, Any]) -> Any:
     done = tuning.tune(model, splits, 39, params, 123)
     found = [{split: part.tolist() for split, part in each.items()} for each in (done.reference, done.final)]
     return told(done.state, *found) | {"weights": weights_of(model)}
+
+
+def in_parts(folder: str, function: str, *arguments: Any) -> Any:
+    """Do as a function of this module does, with the logits of 8 targets in memory at a time."""
+    head_loss.LOGITS_AT_ONCE = 8 * 40
+    return globals()[function](folder, *arguments)

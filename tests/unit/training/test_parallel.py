@@ -182,6 +182,17 @@ def test_parts_of_any_size_give_the_same(case: str, environment: dict[str, str],
 
 @pytest.mark.slow
 @pytest.mark.parametrize("environment", [DDP, FSDP], ids=["ddp", "fsdp2"])
+@pytest.mark.parametrize("case", ["instructions-untied", "instructions-lora-like-lengths", "preferences"])
+def test_logits_in_parts_give_the_same(case: str, environment: dict[str, str], tmp_path: Path) -> None:
+    both = together(tmp_path / "two", 2, "in_parts", *CASES[case], **environment)
+    wanted = alone(tmp_path / "one", *CASES[case])
+    for each in (both[0], wanted):
+        each.pop("notes")  # sums of logits, in which rounding adds up
+    assert_alike(both[0], wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("environment", [DDP, FSDP], ids=["ddp", "fsdp2"])
 def test_two_processes_share_a_batch_in_bfloat16(environment: dict[str, str], tmp_path: Path) -> None:
     case = ("fit", "instructions", {"epochs": 1, "precision": "bfloat16"})
     both = together(tmp_path / "two", 2, *case, **environment)
