@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +55,22 @@ def imported_files(stage: str) -> set[Path]:
     while unread:
         path = unread.pop()
         found.add(path)
-        unread |= set(imported_modules(path)) - found - {DOOR}
+        unread |= imported_modules(path) - found - {DOOR}
     packages = {path.parent for path in found}
     found |= {path for path in data_files() if package_of(path) in packages}
     return {path for path in found if path.name != "__init__.py" or len(syntax(path).body) > 1}
 
 
+@cache
 def syntax(path: Path) -> ast.Module:
     """Parse a file of the project."""
     return ast.parse((ROOT / path).read_text(encoding="utf-8"))
 
 
-def imported_modules(path: Path) -> Iterator[Path]:
-    """Yield the library files that a file imports, also inside functions, and their packages' `__init__.py`."""
+@cache
+def imported_modules(path: Path) -> set[Path]:
+    """Return the library files that a file imports, also inside functions, and their packages' `__init__.py`."""
+    found: set[Path] = set()
     for node in ast.walk(syntax(path)):
         names = []
         if isinstance(node, ast.Import):
@@ -81,7 +85,8 @@ def imported_modules(path: Path) -> Iterator[Path]:
                 for end in range(1, len(parts) + 1):
                     base = SOURCES.joinpath(*parts[:end])
                     candidates = (base.with_suffix(".py"), base / "__init__.py")
-                    yield from (candidate for candidate in candidates if (ROOT / candidate).is_file())
+                    found |= {candidate for candidate in candidates if (ROOT / candidate).is_file()}
+    return found
 
 
 def data_files() -> Iterator[Path]:

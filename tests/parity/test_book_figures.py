@@ -39,6 +39,7 @@ def test_a_figure_equals_the_books(figure: Figure, book: BookProfile) -> None:
     assert row["result"] == ("exact" if not figure.tolerance else "within 1e-06"), row
 
 
+@pytest.mark.slow
 def test_chapter_5_starts_with_the_books_losses(book: BookProfile) -> None:
     (figure,) = (figure for figure in figures() if figure.name == "initial losses")
     assert agrees(figure, figure.compute(book))

@@ -111,6 +111,7 @@ def test_the_124m_shape_is_downloaded_and_gives_transformers_logits_and_text(
     check_download("124M", upload_124m, big_folder, mirror, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.mirror
 def test_the_124m_shape_is_downloaded_with_the_names_of_openais_upload(
     upload_124m: Path, big_folder: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch

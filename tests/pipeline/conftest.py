@@ -1,8 +1,10 @@
 """One tiny run of the whole pipeline; every test works on a copy of it."""
 
+import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from project import Project, TinyRun, copy_project
 
 # Small enough for seconds, large enough that prompts and answers fit the model's context.
@@ -43,14 +45,21 @@ TINY = {
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
-    project = copy_project(tmp_path_factory.mktemp("tiny") / "a folder with spaces")
-    project.set_params(TINY)
-    project.commit("A tiny profile")
-    output = project.dvc("repro").stdout
-    git_status = project.git("status", "--porcelain")
-    project.commit("Its results")
-    return TinyRun(project, output, git_status)
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> TinyRun:
+    """The run, which the first of pytest's processes that needs it makes; the others wait for it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder if worker_id == "master" else folder.parent) / "tiny"
+    project, said = Project(folder / "a folder with spaces"), folder / "said.json"
+    with FileLock(folder.with_suffix(".lock")):
+        if not said.exists():
+            copy_project(project.folder)
+            project.set_params(TINY)
+            project.commit("A tiny profile")
+            output = project.dvc("repro").stdout
+            git_status = project.git("status", "--porcelain")
+            project.commit("Its results")
+            said.write_text(json.dumps([output, git_status]), encoding="utf-8")
+    return TinyRun(project, *json.loads(said.read_text(encoding="utf-8")))
 
 
 @pytest.fixture

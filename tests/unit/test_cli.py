@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a real process, its output, its errors."""
+"""The command line as a user meets it: its output and its errors; where the process matters, a real one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -22,7 +25,7 @@ from scratchlm.bases.gpt2 import gpt2_config
 from scratchlm.checkpoint.folder import save_checkpoint
 from scratchlm.classifier.classifier import Classifier
 from scratchlm.classifier.folder import Description, save_classifier
-from scratchlm.cli import cli
+from scratchlm.cli import cli, main
 from scratchlm.errors import InputError
 from scratchlm.generation.decode import Sampling, generate, generate_text
 from scratchlm.generation.next_token import describe_expected, expect_token
@@ -54,8 +57,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def scratchlm_command(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+class Done(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def in_process(folder: Path, *words: str, stdin: str = "") -> Done:
+    """Run a command as a user does, in a process of its own, which takes more than a second to load torch."""
+    done = subprocess.run(
         [sys.executable, "-m", "scratchlm.cli", *words],
         cwd=folder,
         input=stdin,
@@ -69,10 +81,29 @@ def scratchlm_command(folder: Path, *words: str, stdin: str = "") -> subprocess.
             "SCRATCHLM_DEVICE": "cpu",
         },
     )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def here(folder: Path, *words: str, stdin: str = "") -> Done:
+    """Run a command in this process."""
+    stdout, stderr, code = StringIO(), StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["scratchlm", *words])
+        patch.setattr(sys, "stdin", StringIO(stdin))
+        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # so that `main` sets nothing for the tests that follow
+        patch.setenv("SCRATCHLM_DEVICE", "cpu")
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+            if isinstance(end.code, str):  # which Python prints
+                print(end.code, file=sys.stderr)
+    return Done(code, stdout.getvalue(), stderr.getvalue())
 
 
 def test_complete_continues_the_text_as_the_library_does(project: Path) -> None:
-    done = scratchlm_command(
+    done = in_process(
         project, "complete", "the cat", "--tokens", "9", "--temperature", "0.9", "--top-k", "5", "--seed", "4"
     )
     model, tokenizer = scratchlm.load(project / "models" / "pretrained")
@@ -81,7 +112,7 @@ def test_complete_continues_the_text_as_the_library_does(project: Path) -> None:
 
 
 def test_export_writes_a_folder_and_prints_what_to_do_with_it(project: Path) -> None:
-    done = scratchlm_command(project, "export", "--dtype", "q8_0", "--license", "mit")
+    done = here(project, "export", "--dtype", "q8_0", "--license", "mit")
     assert done.returncode == 0, done.stderr
     assert "  llama-server -m exports/assistant/assistant-Q8_0.gguf" in done.stdout.splitlines()
     assert (project / "exports" / "assistant" / "assistant-Q8_0.gguf").exists()
@@ -89,7 +120,7 @@ def test_export_writes_a_folder_and_prints_what_to_do_with_it(project: Path) -> 
 
 
 def test_export_tells_a_mistake_in_one_line(project: Path) -> None:
-    done = scratchlm_command(project, "export", "--model", "models/classifier")
+    done = here(project, "export", "--model", "models/classifier")
     assert done.returncode == 1
     assert done.stderr == (
         "scratchlm: error: models/classifier holds a classifier, which llama.cpp cannot run: name a folder of a "
@@ -98,8 +129,8 @@ def test_export_tells_a_mistake_in_one_line(project: Path) -> None:
 
 
 def test_classify_reads_an_argument_or_lines(project: Path) -> None:
-    one = scratchlm_command(project, "classify", "the cat")
-    many = scratchlm_command(project, "classify", "-", stdin="the cat\nthe dog\n\nan é\n")
+    one = in_process(project, "classify", "the cat")
+    many = in_process(project, "classify", "-", stdin="the cat\nthe dog\n\nan é\n")
     assert one.returncode == many.returncode == 0, one.stderr + many.stderr
     label, probability, text = one.stdout.rstrip("\n").split("\t")
     assert label in ("ham", "spam")
@@ -128,12 +159,12 @@ def test_classify_says_the_likeliest_label_with_its_calibrated_probability(
         classifier.head.bias.copy_(torch.tensor(logits))
     description = Description(labels, max_length=20, temperature=temperature)
     save_classifier(tmp_path / "models" / "classifier", classifier, project / "data" / "tokenizer", description)
-    assert scratchlm_command(tmp_path, "classify", "the cat").stdout == f"{said}\tthe cat\n"
+    assert here(tmp_path, "classify", "the cat").stdout == f"{said}\tthe cat\n"
 
 
 @pytest.mark.parametrize("given_input", ["", "cat"])
 def test_ask_formats_the_prompt_as_in_training(project: Path, given_input: str) -> None:
-    done = scratchlm_command(project, "ask", "Name it.", "--input", given_input, "--tokens", "8")
+    done = in_process(project, "ask", "Name it.", "--input", given_input, "--tokens", "8")
     model, tokenizer, style = load_assistant(project / "models" / "assistant")
     prompt = format_prompt(Entry(instruction="Name it.", input=given_input, output=""), style)
     ids = generate(model, [tokenizer.encode_ordinary(prompt)], 8, tokenizer.stop_ids, Sampling(), 1)[0].ids
@@ -166,12 +197,18 @@ def test_ask_formats_the_prompt_as_in_training(project: Path, given_input: str) 
     ],
 )
 def test_a_users_mistake_ends_in_one_line(project: Path, words: tuple[str, ...], message: str) -> None:
-    done = scratchlm_command(project, *words)
+    done = here(project, *words)
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("scratchlm: error: ")
     assert re.search(message, done.stderr)
+
+
+def test_a_mistake_ends_a_process_without_a_traceback(project: Path) -> None:
+    words = ("complete", "a", "--model", "nowhere")
+    done = in_process(project, *words)
+    assert done == here(project, *words) and done.returncode == 1
 
 
 @pytest.mark.parametrize("command", ["complete", "classify", "ask", "next"])
@@ -204,17 +241,17 @@ def test_shapes_and_the_memory_of_a_step_are_asked_for_apart(words: tuple[str, .
 
 
 def test_shapes_come_from_a_released_size_a_folder_or_params_yaml(project: Path, tmp_path: Path) -> None:
-    released = scratchlm_command(tmp_path, "shapes", "--size", "1558M")
+    released = here(tmp_path, "shapes", "--size", "1558M")
     assert released.stdout == describe_shapes(gpt2_config("1558M"), EXAMPLES, GPT2_EXAMPLE_IDS)
-    folder = scratchlm_command(tmp_path, "shapes", "--model", str(project / "models" / "pretrained"), "the cat sat")
+    folder = here(tmp_path, "shapes", "--model", str(project / "models" / "pretrained"), "the cat sat")
     model, tokenizer = scratchlm.load(project / "models" / "pretrained")
     ids = tokenizer.encode_ordinary("the cat sat")
     assert folder.stdout == describe_shapes(model.config, ["the cat sat"], [ids])
-    missing = scratchlm_command(tmp_path, "shapes")
+    missing = here(tmp_path, "shapes")
     assert missing.returncode == 1 and "data/tokenizer is missing; run `make repro`" in missing.stderr
     shutil.copytree(project / "data", tmp_path / "data")
     shutil.copyfile(SOURCE.parent / "profiles" / "sample.yaml", tmp_path / "params.yaml")
-    own = scratchlm_command(tmp_path, "shapes").stdout
+    own = here(tmp_path, "shapes").stdout
     assert f"= [2, {len(tokenizer.encode_ordinary('Every day holds a'))}, {tokenizer.n_vocab}]" in own
     assert "h.1 " in own and "h.2" not in own  # the profile has two blocks
 
@@ -253,28 +290,28 @@ def test_the_memory_of_a_step_is_computed_as_the_options_say(
 
 def test_tokenize_shows_the_tokens_of_the_built_tokenizer_or_of_a_models(project: Path, tmp_path: Path) -> None:
     text = "the cat<|endoftext|>\n"
-    built = scratchlm_command(project, "tokenize", text)
+    built = here(project, "tokenize", text)
     assert built.returncode == 0, built.stderr
     _, tokenizer = scratchlm.load(project / "models" / "pretrained")
     ids = tokenizer.encode(text, allowed_special="all")
     assert [line.split()[0] for line in built.stdout.splitlines()[1:-2]] == [str(token) for token in ids]
     assert built.stdout == describe_pieces(tokenizer, text, ids)
-    elsewhere = scratchlm_command(tmp_path, "tokenize", text, "--model", str(project / "models" / "assistant"))
+    elsewhere = here(tmp_path, "tokenize", text, "--model", str(project / "models" / "assistant"))
     assert elsewhere.stdout == built.stdout
-    missing = scratchlm_command(tmp_path, "tokenize", text)
+    missing = here(tmp_path, "tokenize", text)
     assert missing.returncode == 1
     assert "data/tokenizer is missing; run `make repro` to build it again, or give --model FOLDER" in missing.stderr
 
 
 def test_next_shows_the_likeliest_tokens_of_a_model(project: Path) -> None:
-    done = scratchlm_command(project, "next", "the cat", "--temperature", "0.5", "--top-k", "7", "--tokens", "4")
+    done = here(project, "next", "the cat", "--temperature", "0.5", "--top-k", "7", "--tokens", "4")
     assert done.returncode == 0, done.stderr
     model, tokenizer = scratchlm.load(project / "models" / "pretrained")
     expected = expect_token(model, tokenizer.encode_ordinary("the cat"), Sampling(0.5, 7))
     assert done.stdout == describe_expected(tokenizer, expected, 4)
     likeliest = [int(line.split()[0]) for line in done.stdout.splitlines()[1:5]]
     assert likeliest == expected.topk(4).indices.tolist()
-    greedy = scratchlm_command(project, "next", "the cat", "--temperature", "0").stdout.splitlines()
+    greedy = here(project, "next", "the cat", "--temperature", "0").stdout.splitlines()
     assert len(greedy) == 2 and f"{likeliest[0]}     100.00 %" in greedy[1]
 
 
@@ -289,13 +326,13 @@ def test_words_are_printed_with_blanks_and_glued_marks_as_they_come(project: Pat
     save_assistant(tmp_path / "model", gpt, tokenizer_folder, "alpaca")
     model, tokenizer = scratchlm.load(tmp_path / "model")
     words = ("--model", str(tmp_path / "model"), "--tokens", "20", "--temperature", "2", "--seed", "3")
-    completed = scratchlm_command(tmp_path, "complete", "the zebra sat,\non", *words)
+    completed = here(tmp_path, "complete", "the zebra sat,\non", *words)
     assert completed.returncode == 0, completed.stderr
     assert completed.stdout == generate_text(model, tokenizer, "the zebra sat, on", 20, Sampling(2.0, None, 3)) + "\n"
     assert completed.stdout.startswith("the <|unk|> sat, on")
     continued = completed.stdout.removeprefix("the <|unk|> sat, on")
     assert re.search(r"\w[.,;!?']", continued) and not re.search(r"\s[.,;!?']", continued)
-    asked = scratchlm_command(tmp_path, "ask", "Sat?", *words)
+    asked = here(tmp_path, "ask", "Sat?", *words)
     assert asked.returncode == 0, asked.stderr
     prompt = format_prompt(Entry(instruction="Sat?", input="", output=""), "alpaca")
     ids = generate(model, [tokenizer.encode_ordinary(prompt)], 20, tokenizer.stop_ids, Sampling(2.0, None, 3), 1)[0].ids

@@ -220,7 +220,7 @@ def refusal(name: str) -> str:
         ),
         (b"", " has no row with text: give one, or leave it out"),
         (b'{"text": " "}\n', " has no row with text: give one, or leave it out"),
-        (gzip.compress(GOOD), " is compressed by gzip: let its name end with .jsonl.gz"),
+        (gzip.compress(GOOD, mtime=0), " is compressed by gzip: let its name end with .jsonl.gz"),
     ],
 )
 def test_a_bad_line_is_named(project: Path, content: bytes, message: str) -> None:
@@ -232,9 +232,12 @@ def test_a_bad_line_is_named(project: Path, content: bytes, message: str) -> Non
     ("content", "message"),
     [
         (GOOD, "line 1: Not a gzipped file (b'{\"'"),
-        (gzip.compress(GOOD * 9)[:-9], "line 10: Compressed file ended before the end-of-stream marker was reached"),
-        (gzip.compress(GOOD)[:-8] + bytes(8), "line 2: CRC check failed"),
-        (gzip.compress(GOOD)[:10] + b"\xff" * 30, "line 1: Error -3 while decompressing data"),
+        (
+            gzip.compress(GOOD * 9, mtime=0)[:-9],
+            "line 10: Compressed file ended before the end-of-stream marker was reached",
+        ),
+        (gzip.compress(GOOD, mtime=0)[:-8] + bytes(8), "line 2: CRC check failed"),
+        (gzip.compress(GOOD, mtime=0)[:10] + b"\xff" * 30, "line 1: Error -3 while decompressing data"),
     ],
 )
 def test_a_damaged_gzip_file_is_named(project: Path, content: bytes, message: str) -> None:
@@ -243,7 +246,7 @@ def test_a_damaged_gzip_file_is_named(project: Path, content: bytes, message: st
 
 
 def test_a_file_that_was_compressed_twice_is_named(project: Path) -> None:
-    Path("bad.jsonl.gz").write_bytes(gzip.compress(gzip.compress(GOOD)))
+    Path("bad.jsonl.gz").write_bytes(gzip.compress(gzip.compress(GOOD, mtime=0)))
     assert refusal("bad.jsonl.gz") == " is compressed twice by gzip: decompress it once"
 
 
