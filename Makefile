@@ -22,7 +22,7 @@ sweep: setup ## Run a set of experiments, experiments/E.yaml: make sweep E=seeds
 	@$(RUN) export PYTHONPATH=src && python scripts/preflight.py && python scripts/sweep.py $${E:+"$$E"}
 
 test: setup ## Run the tests
-	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2
+	@$(RUN) OMP_NUM_THREADS=1 python -m pytest -n 2 --dist worksteal
 
 lint: setup ## Check style and types
 	@$(RUN) python -m ruff check .

@@ -94,7 +94,8 @@ def test_a_stream_says_role_reason_and_counts(client: OpenAI) -> None:
     assert events[-1].choices == [] and events[-1].usage == ask(client).usage
     assert all(event.usage is None for event in events[:-1])
     assert len({event.id for event in events}) == 1
-    assert len(events) > 10  # token by token, not at once
+    # Not at once. Tokens that come while the client does not listen share an event: on a busy machine these are few.
+    assert len([event for event in events[:-1] if event.choices[0].delta.content]) > 1
 
 
 def test_logprobs_are_those_of_the_model(client: OpenAI, shelf: Shelf) -> None:
