@@ -10,9 +10,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired
+
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
 from scratchlm.assistant.instructions import Variant
+from scratchlm.errors import InputError
 from scratchlm.files.text import read_json
 from scratchlm.params.file import PARAMS, read_yaml
 
@@ -22,7 +26,32 @@ BASES_STAGE, OWN_BASE = "download_weights", "pretrained"
 BASE = "finetune_instructions.base"  # in the params of the training, and of what measures it
 VARIANTS: dict[str, Variant] = {"finetune_instructions": "assistant", "tune_preferences": "preferred"}
 
-Stages = Mapping[str, Any]  # of dvc.lock, by name
+
+class Entry(TypedDict):
+    """A file or folder in dvc.lock."""
+
+    path: str
+    md5: str
+    size: int
+    nfiles: NotRequired[int]
+
+
+class Stage(TypedDict):
+    """A stage in dvc.lock: what is read of it here."""
+
+    deps: NotRequired[list[Entry]]
+    params: NotRequired[dict[str, dict[str, Any]]]
+    outs: NotRequired[list[Entry]]
+
+
+class Lock(TypedDict):
+    """dvc.lock: what is read of it here."""
+
+    stages: NotRequired[dict[str, Stage]]
+
+
+LOCK_SCHEMA = TypeAdapter(Lock)
+Stages = Mapping[str, Stage]  # by name
 
 
 class Recorded(NamedTuple):
@@ -77,12 +106,23 @@ def find_out(path: Path) -> StageOut | None:
     root = next((parent for parent in path.parents if (parent / LOCK).is_file()), None)
     if root is None:
         return None
-    stages: Stages = read_yaml(root / LOCK, "`git checkout HEAD dvc.lock` brings it back").get("stages", {})
+    stages = read_stages(root / LOCK)
     for stage, recorded in stages.items():
         for out in recorded.get("outs", []):
             if path.is_relative_to(root / out["path"]):
                 return StageOut(root, stages, stage, out["path"], out["md5"])
     return None
+
+
+def read_stages(path: Path) -> Stages:
+    """Read what a dvc.lock says of all stages; raise InputError for one that is damaged."""
+    remedy = f"`git checkout HEAD {LOCK}` brings it back"
+    try:
+        return LOCK_SCHEMA.validate_python(read_yaml(path, remedy)).get("stages", {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(f"{path} is damaged ({place}: {first['msg']}): {remedy}") from None
 
 
 def describe(stages: Stages, stage: str, folder: Path, root: Path) -> LastRun:
@@ -130,7 +170,7 @@ def stages_behind(stages: Stages, stage: str, base: str | None = None, seen: set
     yield stage
 
 
-def params_of(recorded: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def params_of(recorded: Stage) -> Iterator[tuple[str, Any]]:
     """Yield the params of a stage by dotted key; dvc.lock has some as whole sections."""
     for key, value in recorded.get("params", {}).get(str(PARAMS), {}).items():
         if isinstance(value, dict):

@@ -128,7 +128,7 @@ def _chart(curve: Curve, runs: Sequence[Run]) -> Chart | None:
 def _measured_on(curve: Curve, runs: Sequence[Run]) -> str:
     """Say why the last point is not the figure of the tables."""
     key = f"{OUTPUTS[curve.path]}.eval_batches"
-    counts = " or ".join(str(n) for n in dict.fromkeys(run.params[key] for run in runs if key in run.params))
+    counts = " or ".join(dict.fromkeys(str(run.params[key]) for run in runs if key in run.params))
     if not counts:
         return ""
     return (

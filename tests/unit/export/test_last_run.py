@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,28 @@ def test_metrics_that_were_edited_are_left_out(root: Path) -> None:
 def test_a_lock_with_a_merge_conflict_is_told(root: Path) -> None:
     (root / "dvc.lock").write_text("schema: '2.0'\n<<<<<<< HEAD\nstages: {}\n")
     with pytest.raises(InputError, match=r"dvc\.lock is not valid YAML.*git checkout HEAD dvc\.lock"):
+        find_run(root / "models" / "assistant")
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ("", "the file"),
+        ("[a]", "the file"),
+        ("stages:", "stages"),
+        ("stages: {pretrain: }", "stages.pretrain"),
+        ("stages: {pretrain: {outs: models}}", "stages.pretrain.outs"),
+        ("stages: {pretrain: {outs: [models]}}", "stages.pretrain.outs.0"),
+        ("stages: {pretrain: {outs: [{path: 1, md5: a, size: 1}]}}", "stages.pretrain.outs.0.path"),
+        ("stages: {pretrain: {outs: [{path: models, size: 1}]}}", "stages.pretrain.outs.0.md5"),
+        ("stages: {pretrain: {deps: [{path: data, md5: a, size: x}]}}", "stages.pretrain.deps.0.size"),
+        ("stages: {pretrain: {params: [a]}}", "stages.pretrain.params"),
+        ("stages: {pretrain: {params: {params.yaml: }}}", "stages.pretrain.params.params.yaml"),
+    ],
+)
+def test_a_damaged_lock_is_told(root: Path, content: str, place: str) -> None:
+    (root / "dvc.lock").write_text(content)
+    with pytest.raises(InputError, match=rf"dvc\.lock is damaged \({re.escape(place)}: .*git checkout HEAD dvc\.lock"):
         find_run(root / "models" / "assistant")
 
 

@@ -105,6 +105,12 @@ def test_a_curve_says_on_how_many_batches_it_was_measured() -> None:
     assert "batches" not in notes[1]
 
 
+def test_a_curve_of_a_damaged_dvc_lock_is_shown() -> None:
+    damaged = make_run(params=PROFILE | {"pretrain.eval_batches": [5]})
+    (side,) = (block for block in curves([damaged]).blocks if isinstance(block, Side))
+    assert "on the first [5] batches" in side.blocks[0].note
+
+
 def test_chance_is_drawn_only_where_all_runs_have_the_same() -> None:
     run = make_run("one")
     other = dataclasses.replace(
