@@ -64,12 +64,12 @@ def read_book(text: str, name: str) -> Book:
     """Take a book out of its file: without header, licence and the makers' credits, and with single blank lines.
 
     A text without a known header is left whole. The language is the header's, or else measured. Raises InputError,
-    which calls the file `name`, if a second book follows.
+    which calls the file `name`, if it holds two books; those before 2002 are not told apart.
     """
     start = START.search(text)
     after = start.end() if start else 0
     end = END.search(text, after) or OLD_END.search(text, after)
-    if end and START.search(text, end.end()):
+    if holds_two(text, start):
         raise InputError(f"corpus.source: {name} holds two books of Project Gutenberg: make a file of each")
     if not start:
         start = SMALL_PRINT.search(text, 0, end.start() if end else len(text))
@@ -86,6 +86,15 @@ def read_book(text: str, name: str) -> Book:
         number=int(number[1]) if number else None,
         has_header=start is not None,
     )
+
+
+def holds_two(text: str, start: re.Match[str] | None) -> bool:
+    """Say whether a book stands before the first marker of a start, or another one after it."""
+    if start is None:
+        return False
+    second = START.search(text, start.end())
+    between = text[start.end() : second.start()] if second else ""
+    return any((OLD_END.search(text[: start.start()]), *(marker.search(between) for marker in (NUMBER, END, OLD_END))))
 
 
 def sounds_english(text: str) -> bool:

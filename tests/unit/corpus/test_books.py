@@ -113,9 +113,15 @@ def test_the_makers_credits_are_cut(credit: str) -> None:
     assert taken() == [f"{STORY}\n"]
 
 
-def test_two_books_in_one_file_are_refused() -> None:
+OLD = SMALL_PRINT + "*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*\n"
+
+
+@pytest.mark.parametrize(
+    "first", [book(), book(end="\n\n"), book(start=OLD, end="\n\nEnd of The Project Gutenberg Etext of The Mill\n\n")]
+)
+def test_two_books_in_one_file_are_refused(first: str) -> None:
     with pytest.raises(InputError, match=r"two\.txt holds two books of Project Gutenberg: make a file of each"):
-        shelve(two=book() + book(number=8))
+        shelve(two=first + book(number=8))
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-8", "utf-8-sig"])
