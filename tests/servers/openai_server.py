@@ -26,7 +26,9 @@ class OpenAiHandler(ApiHandler):
             return
         if self.path == "/v1/models":
             listed = [
-                {"id": name, "object": "model", "created": CREATED, "owned_by": "us"} for name in self.state.models
+                # No part of the API, but some servers tell one.
+                {"id": name, "object": "model", "created": CREATED, "owned_by": "us", "digest": f"of {name}"}
+                for name in self.state.models
             ]
             self.send_json(200, {"object": "list", "data": listed})
         else:

@@ -79,8 +79,8 @@ def export_requests(
     """Write what the cache lacks of the judges on servers with OpenAI's API, in the order in which they are asked.
 
     There is one file, or several numbered ones: each holds requests to one model, at most 50,000 and 200 MB. Older
-    files of requests are replaced. All are written or none; none where nothing is lacking. Raises InputError if there
-    is no such judge, or something else has the name of one of the files.
+    files of requests are replaced. All are written, or none if one cannot be, or nothing is lacking. Raises InputError
+    if there is no such judge, or something else has the name of one of the files.
     """
     written: list[RequestFile] = []
     with ExitStack() as targets, ExitStack() as files:  # all files are whole before the first one takes its name

@@ -63,7 +63,7 @@ def name_model(model: str, settings: JudgeParams, seed: int, timeout_s: float) -
     InputError for an address or a key that cannot be one.
     """
     base_url = read_base_url()
-    # The same name means another model on another server, and few of them tell a digest.
+    # The same name means another model on another server.
     options = {"base_url": base_url, "seed": seed, "temperature": settings.temperature}
     options |= {"max_tokens": settings.max_answer_tokens}
     uses_proxies = urlsplit(base_url).hostname not in LOOPBACK
@@ -84,6 +84,7 @@ def connect(model: str, settings: JudgeParams, seed: int, timeout_s: float) -> O
                 f"no OpenAI-compatible server lets us in at {backend.address} ({failure.reason}): start one, or point "
                 f"OPENAI_BASE_URL at it, as in http://127.0.0.1:8080/v1, with its key in OPENAI_API_KEY, {WAY_OUT}"
             ) from None
+    backend.model_digest = None  # few servers tell one, and a batch that is exported without a server has none
     return backend
 
 

@@ -181,6 +181,10 @@ def test_a_model_that_is_not_there_is_named_with_the_ones_that_are(server: OpenA
         connect_to("large")
 
 
+def test_a_digest_is_left_out_as_a_batch_has_none(server: OpenAiServer) -> None:
+    assert connect_to().model_digest is None
+
+
 def test_a_server_without_a_list_of_models_is_taken_at_its_word(
     server: OpenAiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
