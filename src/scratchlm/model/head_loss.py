@@ -121,14 +121,14 @@ class _InParts(torch.autograd.Function):
         dtype: torch.dtype,
         has_gradients: bool,
     ) -> Tensor:
-        N, V = len(x_ND), len(weight_VD)
+        V, n_rows = len(weight_VD), rows_at_once(len(weight_VD))
         n_filled = -V % ALIGNED if x_ND.device.type == "cuda" else 0
         weight_PD = F.pad(weight_VD.to(dtype), (0, 0, 0, n_filled))
         wants = tuple(has_gradients and wanted for wanted in ctx.needs_input_grad[:2])
         losses, x_gradients, weight_gradient = [], [], None
-        for first in range(0, max(N, 1), rows_at_once(V)):  # without a target: one part of none
-            rows = slice(first, first + rows_at_once(V))
-            part = of_part(x_ND[rows].to(dtype), weight_PD, targets_N[rows], V, *wants)
+        # Without a target: one part of none. Not with `range`, for which torch would compile every N apart.
+        for x_nD, targets_n in zip(torch.split(x_ND, n_rows), torch.split(targets_N, n_rows), strict=True):
+            part = of_part(x_nD.to(dtype), weight_PD, targets_n, V, *wants)
             losses.append(part.loss)
             if part.x_nD is not None:
                 x_gradients.append(part.x_nD)

@@ -14,7 +14,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch._inductor.cpp_builder import BuildOptionsBase, CppBuilder
 
 from scratchlm.errors import InputError
-from scratchlm.model import head_loss
+from scratchlm.model import head_loss, language_model
 from scratchlm.model.config import Architecture
 from scratchlm.training.compiled import compile_if_asked, quote_library_folders
 from scratchlm.training.loop import train
@@ -90,7 +90,12 @@ def test_a_model_and_its_loss_are_one_graph_with_the_same_gradients(
 
 @pytest.mark.slow
 @EACH
-def test_texts_of_many_lengths_need_few_graphs(architecture: Architecture) -> None:
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_texts_of_many_lengths_need_few_graphs(
+    architecture: Architecture, in_parts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU the loss is always in parts, of which short texts need one."""
+    monkeypatch.setattr(language_model, "is_in_parts", lambda x_ND, weight_VD: in_parts)
     torch.compiler.reset()
     counter, model = CompileCounterWithBackend("aot_eager"), tiny_model(0.0, architecture).train()
     plain = tiny_model(0.0, architecture).train()

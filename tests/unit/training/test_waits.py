@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_trainings import instructions, messages, pairs, settings_in_parts, windows
 
+from scratchlm.model import head_loss
 from scratchlm.training.guard import LOOK_EVERY
 from scratchlm.training.loop import Training
 
@@ -33,7 +34,11 @@ def test_of_ten_steps_only_the_last_one_reads_values_of_the_device(made: Any) ->
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @TRAININGS
-def test_on_a_gpu_a_step_makes_the_cpu_wait_only_every_tenth_time(made: Any) -> None:
+@pytest.mark.parametrize("at_once", [1 << 28, 8 * 40], ids=["together", "in parts"])
+def test_on_a_gpu_a_step_makes_the_cpu_wait_only_every_tenth_time(
+    made: Any, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head_loss, "LOGITS_AT_ONCE", at_once)
     model, loss, batches = made(0.1)
     run = Training(model.to("cuda").train(), loss, batches, settings_in_parts(4, "bfloat16"), "test", None)
     batch = next(iter(batches.train))
