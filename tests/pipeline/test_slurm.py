@@ -135,7 +135,16 @@ def test_a_job_that_is_done_in_time_does_not_go_back_into_the_queue(
     assert process.returncode == 0 and not (programs / "requeued").exists(), output
 
 
-def test_several_machines_need_a_stage(project: Project, job: dict[str, str]) -> None:
-    process = project.start(*JOB, **{**job, "SLURM_NNODES": "2"})
-    assert end(process) == "slurm: error: several machines run one stage: name it\n"
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "several machines run one stage: name it"),
+        (("prepare_sms",), "prepare_sms runs as one process: leave out --nodes"),
+    ],
+)
+def test_several_machines_need_a_stage_that_they_can_share(
+    words: tuple[str, ...], said: str, project: Project, job: dict[str, str]
+) -> None:
+    process = project.start(*JOB, *words, **{**job, "SLURM_NNODES": "2"})
+    assert end(process) == f"slurm: error: {said}\n"
     assert process.returncode == 1

@@ -15,6 +15,7 @@ from scratchlm.errors import InputError
 SPIN_COUNT = 1000
 
 LAUNCH = "SCRATCHLM_LAUNCH"  # the command that starts the processes of a stage, such as torchrun --nproc-per-node 2
+LAUNCHER = "SCRATCHLM_LAUNCHER"  # the launcher's process id, which it tells its processes
 THREADS = "SCRATCHLM_THREADS"  # what one process would have; the launcher tells its processes
 
 

@@ -14,7 +14,7 @@ from types import FrameType
 
 import psutil
 
-from scratchlm.stage.environment import is_one_of_several
+from scratchlm.stage.environment import LAUNCHER, is_one_of_several
 
 LOOK_EVERY_S = 1.0
 CLEAN_UP_S = 1.0  # in which no signal interrupts what happens after a KeyboardInterrupt
@@ -94,7 +94,9 @@ def _watch_parents() -> None:
     to them, so it was killed; and to wait for the others, who may be gone, could take forever.
     """
     if is_one_of_several():
-        wait_until_gone(psutil.Process().parents()[:1])
+        launcher = int(os.environ.get(LAUNCHER, os.getppid()))
+        if os.getppid() == launcher:  # it may be gone already
+            wait_until_gone(psutil.Process().parents()[:1])
         os._exit(1)
     if "DVC_STAGE" not in os.environ:  # DVC sets it for the commands it runs
         return

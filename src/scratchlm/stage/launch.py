@@ -24,7 +24,7 @@ from torch.distributed.elastic.rendezvous import RendezvousError
 
 from scratchlm.errors import InputError
 from scratchlm.stage.ending import Cause, Ending, end, read_ending
-from scratchlm.stage.environment import LAUNCH, THREADS, read_count
+from scratchlm.stage.environment import LAUNCH, LAUNCHER, THREADS, read_count
 from scratchlm.stage.rendezvous import BACKEND, HOST, stay_on_one_machine
 from scratchlm.stage.snapshots import checkpoints, remove_unless_in_use
 
@@ -60,6 +60,7 @@ def launch(script: Path) -> None:
     name = script.stem
     arguments = read_command(os.environ[LAUNCH], script)
     share_threads(count_local(arguments))
+    os.environ[LAUNCHER] = str(os.getpid())
     if is_one_machine(arguments):
         arguments.standalone, arguments.rdzv_backend, arguments.rdzv_endpoint = False, BACKEND, HOST
         stay_on_one_machine()

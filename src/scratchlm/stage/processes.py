@@ -18,6 +18,7 @@ from torch import Tensor, distributed
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
+from scratchlm.errors import InputError
 from scratchlm.stage.device import find_device
 from scratchlm.stage.environment import THREADS
 from scratchlm.stage.interruption import requested
@@ -25,6 +26,7 @@ from scratchlm.stage.interruption import requested
 # Ample for the longest work that the first process does alone, the features of frozen blocks, which a later run goes on
 # with. That a process is gone, the others notice at once, but not that a machine has lost its power.
 LONGEST_WAIT = timedelta(hours=6)
+LONGEST_MEETING_S = 15 * 60  # torchrun's own limit; it starts all at about the same time, and they load torch
 LOOK_EVERY_S = 0.1
 
 
@@ -101,13 +103,20 @@ def join() -> None:
 def meet(store: Store, n: int) -> None:
     """Wait until `n` processes are here; raise KeyboardInterrupt in all of them if one is asked to stop before that.
 
-    torch's own waiting does not notice that another process has been stopped, and hears no signal.
+    torch's own waiting does not notice that another process has been stopped, and hears no signal. Raises InputError
+    after 15 minutes: on another machine, one may have failed before it came.
     """
+    until_s = time.monotonic() + LONGEST_MEETING_S
     if store.add("arrived", 1) == n:
         store.compare_set("decision", "", "go on")  # the first decision stands
     while not store.check(["decision"]):
         if requested():
             store.compare_set("decision", "", "stop")
+        if time.monotonic() > until_s:
+            raise InputError(
+                f"{store.add('arrived', 0)} of {n} processes have come in {LONGEST_MEETING_S // 60} minutes: see what "
+                "the others' machines say, then run `make repro` again"
+            )
         time.sleep(LOOK_EVERY_S)
     if store.get("decision") == b"stop":
         raise KeyboardInterrupt

@@ -9,6 +9,7 @@ import traceback
 from pathlib import Path
 
 from scratchlm.errors import BUILD_AGAIN, InputError, explain
+from scratchlm.files.text import one_line
 from scratchlm.stage.ending import Cause, end
 from scratchlm.stage.environment import LAUNCH, is_one_of_several
 from scratchlm.stage.interruption import Interrupted, deferred, listen, stop_listening
@@ -16,6 +17,7 @@ from scratchlm.stage.interruption import Interrupted, deferred, listen, stop_lis
 # Stages that several processes can share; what torchrun is asked for does not concern the others.
 SHARED = ("pretrain", "finetune_classifier", "finetune_instructions", "tune_preferences", "generate_responses")
 WRITTEN_BY_STAGES = ("data/", "models/")
+ERROR_CHARS = 200
 MACHINE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -49,22 +51,25 @@ def run_or_explain(script: Path) -> None:
         if missing and str(error.filename).startswith(WRITTEN_BY_STAGES):
             end(Cause.ERROR, f"{name}: error: {error.filename}: {error.strerror}; {BUILD_AGAIN}")
         if error.errno not in MACHINE_ERRORS:
-            fail(error)
+            fail(name, error)
         place = error.filename2 or error.filename or Path.cwd()  # the error of a write names no file
         end(Cause.ERROR, f"{name}: error: {place}: {error.strerror}: make room or give access, then run again")
     except Interrupted as stopped:
         end(Cause.STOPPED, f"{name}: interrupted {stopped}; run `make repro` to go on from there")
     except Exception as error:
-        fail(error)
+        fail(name, error)
 
 
-def fail(error: Exception) -> None:
+def fail(name: str, error: Exception) -> None:
     """Let a defect keep its traceback, which is shown once if several processes have it, or end because of it."""
     if not is_one_of_several():
         raise error
     from scratchlm.stage.processes import is_desertion
 
-    end(Cause.DESERTED if is_desertion(error) else Cause.ERROR, traceback.format_exc().rstrip())
+    if is_desertion(error):
+        again = "see what it or its machine says, then run `make repro` to go on from the last snapshot"
+        end(Cause.DESERTED, f"{name}: error: another process is gone ({one_line(error, ERROR_CHARS)}): {again}")
+    end(Cause.ERROR, traceback.format_exc().rstrip())
 
 
 def start_several(script: Path) -> None:
