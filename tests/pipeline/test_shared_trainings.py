@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -37,10 +38,12 @@ def begun(tiny_run: TinyRun, tmp_path_factory: pytest.TempPathFactory) -> Projec
     return tiny_run.project.copy(tmp_path_factory.mktemp("trainings") / "project")
 
 
-def repro(project: Project, stage: str, *arguments: str, **environment: str) -> None:
+def repro(project: Project, stage: str, *arguments: str, **environment: str) -> str:
+    """Run a stage with DVC, and return what is printed."""
     process = project.start("dvc", "repro", "--single-item", *arguments, stage, **environment)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
+    return output
 
 
 def rows(project: Project, stage: str) -> list[dict[str, float]]:
@@ -94,5 +97,5 @@ def test_a_training_that_some_have_begun_others_end(
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
-    repro(project, "pretrain", "--force", **second)
+    assert re.search("resuming after step [1-9]", repro(project, "pretrain", "--force", **second))
     assert_same_curve(project, begun, "pretrain")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,15 @@ def fit_until(step: int, *arguments: Any) -> Any:
     calls = iter(range(1, 1000))
     snapshots.requested = lambda: next(calls) == step and rank() == n_processes() - 1  # type: ignore[assignment]
     return fit(*arguments)
+
+
+def fit_on(*arguments: Any) -> Any:
+    """Do as `fit` does with a training that was stopped."""
+    said = StringIO()
+    with redirect_stdout(said):
+        found = fit(*arguments)
+    assert "resuming after" in said.getvalue(), "it began anew"
+    return found
 
 
 def n_moments(folder: str) -> list[int]:

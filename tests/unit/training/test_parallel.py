@@ -223,7 +223,7 @@ def test_a_training_of_two_that_was_stopped_goes_on_to_the_same_bytes(
     for step in (2, 3):
         stopped = in_processes(2, MODULE, "fit_until", step, str(tmp_path / "run"), *case, **environment)
         assert stopped == [{"stopped": True}] * 2
-    assert together(tmp_path / "run", 2, "fit", *case, **environment) == whole
+    assert together(tmp_path / "run", 2, "fit_on", *case, **environment) == whole
 
 
 @pytest.mark.slow
@@ -238,7 +238,7 @@ def test_another_number_of_processes_goes_on(
     (tmp_path / "run").mkdir()
     stopped = in_processes(before, MODULE, "fit_until", 3, str(tmp_path / "run"), *case, **first)
     assert stopped == [{"stopped": True}] * before
-    assert_alike(together(tmp_path / "run", after, "fit", *case, **then)[0], alone(tmp_path / "one", "fit", *case))
+    assert_alike(together(tmp_path / "run", after, "fit_on", *case, **then)[0], alone(tmp_path / "one", "fit", *case))
 
 
 @pytest.mark.slow
