@@ -103,6 +103,7 @@ def run(project: Path, *command: str) -> Cost:
 def choose_judges(project: Path, *judges: str) -> None:
     """Let a project have these judges; one that is a language model compares pairs too."""
     params = (project / "profiles/sample.yaml").read_text()
+    assert "  - overlap\n" in params and "  pairwise: false\n" in params
     params = params.replace("  - overlap\n", "".join(f"  - {judge}\n" for judge in judges))
     if len(judges) > 1:
         params = params.replace("  pairwise: false\n", "  pairwise: true\n")

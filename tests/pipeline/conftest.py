@@ -1,6 +1,7 @@
 """One tiny run of the whole pipeline; every test works on a copy of it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> TinyRu
     project, said = Project(folder / "a folder with spaces"), folder / "said.json"
     with FileLock(folder.with_suffix(".lock")):
         if not said.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what a run that failed has left
             copy_project(project.folder)
             project.set_params(TINY)
             project.commit("A tiny profile")

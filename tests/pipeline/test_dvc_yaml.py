@@ -146,6 +146,8 @@ def test_the_lock_is_of_this_code_and_the_default_profile(tmp_path: Path, monkey
         pytest.skip("params.yaml is not the default profile, which the committed dvc.lock is of")
     with opened(copy_project(tmp_path / "project"), monkeypatch) as repo:
         changed = [(stage.name, path) for stage in repo.index.stages for dep in stage.deps for path in dep.status()]
+        locked = read_yaml(Path(repo.root_dir, "dvc.lock"))["stages"]
+    assert set(locked) == set(STAGES)  # DVC keeps stages that are no more
     # What stages write is not in the copy.
     wrong = [f"{stage}: {path}" for stage, path in changed if not path.startswith(("data/", "models/"))]
     assert not wrong, "run `make repro` and commit dvc.lock and metrics/: " + ", ".join(wrong)

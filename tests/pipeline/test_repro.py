@@ -392,12 +392,12 @@ def test_answers_that_occur_in_train_are_counted(tiny_run: TinyRun) -> None:
     assert metrics["test_answers_in_train"] == sum(entry["output"] in known for entry in test) > 0
 
 
-def test_the_command_line_answers_with_the_model_that_is_named(tiny_run: TinyRun) -> None:
-    entry = json.loads(tiny_run.project.read("data/responses.json"))[0]
+def test_the_command_line_answers_with_the_model_that_is_named(project: Project) -> None:
+    entry = json.loads(project.read("data/responses.json"))[0]
     for variant in ("assistant", "preferred"):
         command = ("env", "PYTHONPATH=src", "python", "-m", "scratchlm.cli", "ask", entry["instruction"])
         options = ("--input", entry["input"], "--tokens", "8", "--model", f"models/{variant}")
-        said = tiny_run.project.run(*command, *options).stdout
+        said = project.run(*command, *options).stdout
         assert said.strip() == entry[variant]["text"]
 
 

@@ -65,7 +65,7 @@ class Done(NamedTuple):
     stderr: str
 
 
-def in_process(folder: Path, *words: str, stdin: str = "") -> Done:
+def in_own_process(folder: Path, *words: str, stdin: str = "") -> Done:
     """Run a command as a user does, in a process of its own, which takes more than a second to load torch."""
     done = subprocess.run(
         [sys.executable, "-m", "scratchlm.cli", *words],
@@ -103,7 +103,7 @@ def here(folder: Path, *words: str, stdin: str = "") -> Done:
 
 
 def test_complete_continues_the_text_as_the_library_does(project: Path) -> None:
-    done = in_process(
+    done = in_own_process(
         project, "complete", "the cat", "--tokens", "9", "--temperature", "0.9", "--top-k", "5", "--seed", "4"
     )
     model, tokenizer = scratchlm.load(project / "models" / "pretrained")
@@ -129,8 +129,8 @@ def test_export_tells_a_mistake_in_one_line(project: Path) -> None:
 
 
 def test_classify_reads_an_argument_or_lines(project: Path) -> None:
-    one = in_process(project, "classify", "the cat")
-    many = in_process(project, "classify", "-", stdin="the cat\nthe dog\n\nan é\n")
+    one = in_own_process(project, "classify", "the cat")
+    many = in_own_process(project, "classify", "-", stdin="the cat\nthe dog\n\nan é\n")
     assert one.returncode == many.returncode == 0, one.stderr + many.stderr
     label, probability, text = one.stdout.rstrip("\n").split("\t")
     assert label in ("ham", "spam")
@@ -164,7 +164,7 @@ def test_classify_says_the_likeliest_label_with_its_calibrated_probability(
 
 @pytest.mark.parametrize("given_input", ["", "cat"])
 def test_ask_formats_the_prompt_as_in_training(project: Path, given_input: str) -> None:
-    done = in_process(project, "ask", "Name it.", "--input", given_input, "--tokens", "8")
+    done = in_own_process(project, "ask", "Name it.", "--input", given_input, "--tokens", "8")
     model, tokenizer, style = load_assistant(project / "models" / "assistant")
     prompt = format_prompt(Entry(instruction="Name it.", input=given_input, output=""), style)
     ids = generate(model, [tokenizer.encode_ordinary(prompt)], 8, tokenizer.stop_ids, Sampling(), 1)[0].ids
@@ -207,7 +207,7 @@ def test_a_users_mistake_ends_in_one_line(project: Path, words: tuple[str, ...],
 
 def test_a_mistake_ends_a_process_without_a_traceback(project: Path) -> None:
     words = ("complete", "a", "--model", "nowhere")
-    done = in_process(project, *words)
+    done = in_own_process(project, *words)
     assert done == here(project, *words) and done.returncode == 1
 
 
