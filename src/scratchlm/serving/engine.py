@@ -144,4 +144,6 @@ class Engine:
             if token is not None:
                 self._answering[row].deliver(token)
             if finish is not None:
-                self._answering.pop(row).deliver(End(finish))
+                running = self._answering.pop(row)
+                # Its last tokens may be lacking, as none are delivered to who has cancelled.
+                running.deliver(End("cancelled" if running.cancelled else finish))

@@ -269,6 +269,17 @@ def test_an_engine_that_nobody_asks_sleeps(make: Callable[..., Engine]) -> None:
     assert n_wakes() == before != ""
 
 
+def test_a_request_that_is_cancelled_before_its_last_token_says_so(make: Callable[..., Engine]) -> None:
+    engine = make(n_at_once=3)
+    clients: list[Client] = []
+    held = Held(engine, request(1))
+    clients.append(Client(engine, request(1, n=1), lambda event: clients[1].running.cancel()))
+    clients.append(Client(engine, request(2, n=1)))
+    held.let_go()
+    assert clients[1].answer() == ([], "cancelled")
+    assert clients[0].answer()[1] == "length"
+
+
 def test_200_requests_of_which_many_leave_all_end_once_and_leave_no_row_behind(
     make: Callable[..., Engine], model: GPT
 ) -> None:
